@@ -1,0 +1,107 @@
+// tulle: sparse convolutional networks in WebAssembly.
+//
+// The whole public interface. An engine owns a pool of threads; a model belongs to an engine and is
+// planned for it at load; running a model allocates nothing. There is no global state: everything hangs
+// off an engine, and one engine is used from one thread at a time (its own workers aside).
+//
+//     tulle_engine* engine = tulle_engine_create(1);
+//     tulle_model* model = tulle_model_load(engine, bytes, size);
+//     if (!model) { puts(tulle_engine_error(engine)); ... }
+//     memcpy(tulle_model_input(model, 0), image, ...);
+//     tulle_model_run(model);
+//     const float* answer = tulle_model_output(model, 0);
+
+#ifndef TULLE_H_
+#define TULLE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TULLE_API __attribute__((visibility("default"), used))
+
+// Most threads an engine will take.
+#define TULLE_MAX_THREADS 16
+
+typedef struct tulle_engine tulle_engine;
+typedef struct tulle_model tulle_model;
+
+// What tulle_model_run and the setters return.
+typedef enum {
+  TULLE_OK = 0,
+  TULLE_ERROR = 1,  // tulle_engine_error says what
+} tulle_status;
+
+// ---- memory -----------------------------------------------------------------------------------------
+
+// Memory inside the module for a host to put a file into (hosts cannot see our malloc). 64-byte aligned.
+// Returns NULL when there is none left.
+TULLE_API void* tulle_alloc(size_t size);
+TULLE_API void tulle_free(void* pointer);
+
+// ---- engine -----------------------------------------------------------------------------------------
+
+// `threads` counts the calling thread: 1 runs alone. In builds without threads only 1 is possible (a
+// larger number is taken as 1). Returns NULL when out of memory.
+TULLE_API tulle_engine* tulle_engine_create(uint32_t threads);
+
+TULLE_API uint32_t tulle_engine_threads(const tulle_engine* engine);
+
+// Worker i (1 <= i < threads) is a thread the host starts: it sets its stack pointer to
+// tulle_engine_worker_stack(engine, i) (the top, 16-byte aligned), then calls tulle_engine_worker, which
+// returns only once the engine is destroyed. Work is shared among the workers that have arrived, so a
+// model can run before all of them (or any) have started.
+TULLE_API void* tulle_engine_worker_stack(const tulle_engine* engine, uint32_t index);
+TULLE_API void tulle_engine_worker(tulle_engine* engine, uint32_t index);
+
+// Why the last call on this engine or on one of its models failed: one or more lines of UTF-8.
+TULLE_API const char* tulle_engine_error(const tulle_engine* engine);
+
+// Lets the workers return. All models must have been freed. The engine's own memory is given back only
+// when it has no workers; a host that started workers drops the whole module instead.
+TULLE_API void tulle_engine_destroy(tulle_engine* engine);
+
+// ---- model ------------------------------------------------------------------------------------------
+
+// Reads a .tulle file (untrusted bytes: everything is verified), unpacks its weights into the kernels'
+// form and plans kernels, strides, work split and arena. `bytes` may be freed as soon as this returns.
+// Returns NULL on failure.
+TULLE_API tulle_model* tulle_model_load(tulle_engine* engine, const void* bytes, size_t size);
+
+TULLE_API void tulle_model_free(tulle_model* model);
+
+// A JSON description, valid until the model is freed:
+//   {"name": str, "file_bytes": int, "arena_bytes": int, "weight_bytes": int,
+//    "inputs":  [{"name": str, "shape": [int], "mean": num, "std": num, "rgba8": bool}],
+//    "outputs": [{"name": str, "shape": [int]}],
+//    "steps":   [{"name": str, "op": str, "kernel": str, "macs": int, "weights": int, "nnz": int}]}
+// rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. macs counts the multiply-adds that are
+// executed (zeros skipped by a sparse kernel are not); weights and nnz count the op's weight elements.
+TULLE_API const char* tulle_model_info(const tulle_model* model);
+
+// The float32 buffer of an input or output, row-major in the shape that tulle_model_info states. The
+// address stays the same for the model's life. NULL if there is no such index.
+TULLE_API float* tulle_model_input(tulle_model* model, uint32_t index);
+TULLE_API const float* tulle_model_output(const tulle_model* model, uint32_t index);
+
+// Feeds an image instead of floats: height * width RGBA pixels of 4 bytes (alpha ignored), as the browser's
+// ImageData has them, normalised as (value - mean) / std with the file's mean and std. The pixels are
+// copied. Fails unless the input is [1, height, width, 3].
+TULLE_API tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels,
+                                             uint32_t height, uint32_t width);
+
+// Runs the model on what its inputs hold. NaN and infinity pass through like any other number.
+TULLE_API tulle_status tulle_model_run(tulle_model* model);
+
+// Milliseconds each step took in the last run, in the order of "steps" in tulle_model_info. Zeros before the
+// first run.
+TULLE_API const double* tulle_model_profile(const tulle_model* model);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // TULLE_H_
