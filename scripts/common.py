@@ -63,6 +63,7 @@ def run_logged(
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with log.open("ab") as sink:
+        begin = sink.tell()
         sink.write(f"\n$ {' '.join(map(str, command))}\n".encode())
         sink.flush()
         try:
@@ -85,7 +86,7 @@ def run_logged(
     if status is None:
         raise SetupError(f"{title}: stopped after {timeout:.0f} s; the whole output is in {log}")
     if status != 0:
-        raise SetupError(f"{title}: exit status {status}\n{_tail(log, 15)}\nThe whole output is in {log}")
+        raise SetupError(f"{title}: exit status {status}\n{_tail(log, 15, begin)}\nThe whole output is in {log}")
     print(f"    done in {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -111,10 +112,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait(10)
 
 
-def _tail(log: Path, lines: int) -> str:
-    """The last lines of a log that hold something; what was redrawn after a carriage return is a line of its own."""
+def _tail(log: Path, lines: int, begin: int = 0) -> str:
+    """The last lines of a log, from byte `begin` on, that hold something; what a carriage return ends is a line too."""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 16384))
+        file.seek(max(begin, log.stat().st_size - 16384))
         text = file.read().decode(errors="replace")
     return "\n".join([line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()][-lines:])
 

