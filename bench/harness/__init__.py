@@ -1,0 +1,1 @@
+"""The parts of `bench/run.py`: peers, models, server, browser, measuring, report."""

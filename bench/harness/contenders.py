@@ -1,0 +1,208 @@
+"""Who is measured against whom, and the two kinds of contender: a page in the browser and LiteRT in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page
+
+from harness.errors import BenchError
+from harness.models import Model
+from harness.native import NativeLiteRT
+from harness.server import Server
+
+T = TypeVar("T")
+PEERS = {"litertjs": "tflite", "tfjs-tflite": "tflite", "tfjs-wasm": "tfjs", "onnxruntime-web": "onnx", "native": "tflite"}
+"""Every peer and the format of the file it is given."""
+
+DENSE_TWIN = {"hand_landmark_sparse": "hand_landmark_full"}
+"""Models that answer the same question densely; their peers are measured in the sparse model's group too."""
+
+TIMEOUT = 120.0
+"""Seconds after which a call into a page is given up."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One line of a table: a runtime, how it is set up and the file it runs.
+
+    Attributes:
+        name: unique in its group.
+        runtime: "tulle", or a key of PEERS.
+        model: the model it runs; not the group's own for a dense twin.
+        file_format: key of Model.files.
+        variant: of tulle's build.
+    """
+
+    name: str
+    runtime: str
+    model: str
+    file_format: str
+    variant: str | None = None
+
+
+def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> list[Contender]:
+    """Everyone who runs `model` on `threads` threads, tulle first. LiteRT in this process stands on one thread only."""
+    result = []
+    if with_tulle:
+        result.append(Contender("tulle", "tulle", model, "tulle", "relaxed"))
+        result.append(Contender("tulle simd", "tulle", model, "tulle", "simd"))
+        if model in DENSE_TWIN:
+            result.append(Contender("tulle --sparse never", "tulle", model, "tulle-dense", "relaxed"))
+    present = [peer for peer in peers if peer != "native" or threads == 1]
+    result += [Contender(peer, peer, model, PEERS[peer]) for peer in present]
+    if model in DENSE_TWIN:
+        twin = DENSE_TWIN[model]
+        tflite_peers = [peer for peer in present if PEERS[peer] == "tflite"]
+        result += [Contender(f"{peer} on {twin}", peer, twin, "tflite") for peer in tflite_peers]
+    return result
+
+
+class Runner(Protocol):
+    """A contender at work. Nothing of it runs between two calls."""
+
+    async def open(self) -> float:
+        """Starts it; milliseconds from the model's bytes in memory to the first output, the runtime's start included."""
+
+    async def burst(self, warmup: int, runs: int) -> list[float]:
+        """Milliseconds of each of `runs` inferences after `warmup` uncounted ones."""
+
+    async def outputs(self) -> list[list[tuple[str, np.ndarray]]]:
+        """For every set of inputs, names and values (flat) of the outputs."""
+
+    async def finish(self) -> dict[str, Any]:
+        """What is measured once, after the bursts: reload_ms, memory_bytes, about; only what applies."""
+
+    async def close(self) -> None:
+        """Ends it."""
+
+
+def _one_line(error: str, complaints: list[str]) -> str:
+    """An error as a table can hold it, with what the runtime wrote to the console; no stack traces, no addresses."""
+    lines = [line for text in (error, *complaints) for line in text.splitlines()]
+    kept = [re.sub(r"http://127\.0\.0\.1:\d+/c/[^/]+/", "", line.strip()) for line in lines]
+    kept = [re.sub(r"^(Page\.\w+: )?((Uncaught )?Error: )?", "", line) for line in kept if not line.startswith("at ")]
+    return "; ".join(dict.fromkeys(line for line in kept if line))[:300]
+
+
+class PageRunner:
+    """A contender in a page of its own, in a browser context of its own."""
+
+    def __init__(
+        self, browser: Browser, server: Server, contender: Contender, model: Model, threads: int, identity: str
+    ) -> None:
+        self._browser = browser
+        self._server = server
+        self._contender = contender
+        self._model = model
+        self._threads = threads
+        self._identity = identity
+        self._context: BrowserContext | None = None
+        self._page: Page | None = None
+        self._complaints: list[str] = []
+
+    async def _within_time(self, call: Awaitable[T], what: str) -> T:
+        try:
+            return await asyncio.wait_for(call, TIMEOUT)
+        except asyncio.TimeoutError:
+            raise BenchError(f"{what}: no answer within {TIMEOUT:.0f} s") from None
+        except Error as error:
+            raise BenchError(_one_line(error.message, self._complaints)) from error
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        assert self._page is not None
+        script = f"(args) => bench.{method}(...args)"
+        return await self._within_time(self._page.evaluate(script, list(arguments)), method)
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        # Files looked for in several places give 404s that mean nothing; TFLite writes its errors as warnings.
+        if message.text.startswith("ERROR:") or (message.type == "error" and "status of 404" not in message.text):
+            self._complaints.append(message.text)
+
+    async def open(self) -> float:
+        self._context = await self._browser.new_context()
+        self._page = await self._context.new_page()
+        self._page.on("console", self._listen)
+        self._page.on("pageerror", lambda error: self._complaints.append(error.message))
+        address = self._server.url(self._identity, "bench/page/contender.html")
+        await self._within_time(self._page.goto(address), "opening the page")
+        await self._within_time(self._page.wait_for_function("self.bench !== undefined"), "the page's script")
+
+        def data(name: str) -> str:
+            return self._server.url(self._identity, f"data/{name}")
+
+        name, sets = self._model.name, range(len(self._model.values))
+        milliseconds: float = await self._call(
+            "open",
+            {
+                "adapter": self._contender.runtime,
+                "options": {"threads": self._threads, "variant": self._contender.variant},
+                "files": [data(file) for file in self._model.files[self._contender.file_format]],
+                "inputs": self._model.inputs,
+                "values": [[data(f"{name}.{s}.{i}.f32") for i in range(len(self._model.inputs))] for s in sets],
+            },
+        )
+        return milliseconds
+
+    async def burst(self, warmup: int, runs: int) -> list[float]:
+        times: list[float] = await self._call("burst", warmup, runs)
+        return times
+
+    async def outputs(self) -> list[list[tuple[str, np.ndarray]]]:
+        encoded = await self._call("outputs")
+        return [[(o["name"], np.frombuffer(base64.b64decode(o["data"]), "<f4")) for o in one] for one in encoded]
+
+    async def profile(self, runs: int) -> list[Any]:
+        """tulle only: what model.profile() gave after each of `runs` inferences."""
+        profiles: list[Any] = await self._call("profile", runs)
+        return profiles
+
+    async def finish(self) -> dict[str, Any]:
+        return {
+            "memory_bytes": await self._call("memory"),
+            "about": await self._call("describe"),
+            "download": self._server.downloads(self._identity),
+            "reload_ms": await self._call("reload"),
+        }
+
+    async def close(self) -> None:
+        if self._context is not None:
+            await self._context.close()
+
+
+class NativeRunner:
+    """LiteRT in this process, on one thread."""
+
+    def __init__(self, folder: Path, contender: Contender, model: Model) -> None:
+        self._path = folder / model.files[contender.file_format][0]
+        self._model = model
+
+    def _load_and_run(self) -> float:
+        begin = time.perf_counter()
+        self._interpreter = NativeLiteRT(self._path)
+        self._interpreter.run(self._model.values[0])
+        return (time.perf_counter() - begin) * 1e3
+
+    async def open(self) -> float:
+        return self._load_and_run()
+
+    async def burst(self, warmup: int, runs: int) -> list[float]:
+        return self._interpreter.times(self._model.values[0], warmup + runs)[warmup:]
+
+    async def outputs(self) -> list[list[tuple[str, np.ndarray]]]:
+        answers = [self._interpreter.run(values) for values in self._model.values]
+        return [[(name, value.ravel()) for name, value in answer.items()] for answer in answers]
+
+    async def finish(self) -> dict[str, Any]:
+        return {"reload_ms": self._load_and_run()}
+
+    async def close(self) -> None:
+        del self._interpreter

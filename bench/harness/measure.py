@@ -1,0 +1,159 @@
+"""The measurement: contenders take turns in short bursts, all alive, never two at work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from harness.contenders import Contender, Runner
+from harness.errors import BenchError
+from harness.models import Model
+
+TOLERANCE = 1e-2
+"""Largest error, relative to the output's range, that still counts as the same answer."""
+
+SETTLE = 0.05
+"""Seconds between two bursts: thread pools spin for a while before they park, and would disturb the next in turn."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured.
+
+    Attributes:
+        repetitions: fresh pages for everyone, this many times.
+        rounds: turns a contender takes in a repetition.
+        runs: counted inferences a turn.
+        burst_warmup: uncounted inferences at the start of each turn.
+        warmup: uncounted inferences after opening, enough for the browser to have optimised the wasm.
+    """
+
+    repetitions: int = 3
+    rounds: int = 6
+    runs: int = 10
+    burst_warmup: int = 3
+    warmup: int = 30
+
+
+@dataclass
+class Result:
+    """What one contender did.
+
+    Attributes:
+        status: "ok"; "wrong" if its answers differ from LiteRT's; "failed" if it could not run.
+        error: why it failed or what was wrong.
+        times: [repetition][run] milliseconds of an inference, its warm-up not counted.
+        open_ms: for each repetition, from bytes to first output with the runtime's start; reload_ms without it.
+        max_error: largest difference from LiteRT's outputs relative to their range.
+        extra: memory_bytes, download, about.
+    """
+
+    contender: Contender
+    status: str = "ok"
+    error: str = ""
+    times: list[list[float]] = field(default_factory=list)
+    open_ms: list[float] = field(default_factory=list)
+    reload_ms: list[float] = field(default_factory=list)
+    max_error: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def fail(self, reason: str) -> None:
+        self.status, self.error = "failed", reason
+
+
+def compare(outputs: list[list[tuple[str, np.ndarray]]], expected: list[dict[str, np.ndarray]]) -> float:
+    """The largest error of any output over all sets of inputs, relative to that output's range (LiteRT's largest minus
+    smallest value over all sets; at least 1 for a single number, which is a score).
+
+    Outputs are matched by name, or by position where a runtime renames them. Raises BenchError if they can't be.
+    """
+    worst = 0.0
+    for position, name in enumerate(expected[0]):
+        wanted = np.stack([one[name].ravel() for one in expected])
+        spread = float(wanted.max() - wanted.min())
+        scale = max(spread, 1.0) if wanted.shape[1] == 1 else max(spread, 1e-12)
+        for row, found in zip(wanted, outputs):
+            if len(found) != len(expected[0]):
+                raise BenchError(f"{len(found)} outputs instead of {len(expected[0])}")
+            names = [n for n, _ in found]
+            values = found[names.index(name) if name in names else position][1]
+            if values.shape != row.shape:
+                raise BenchError(f"output {name!r} has {values.size} values instead of {row.size}")
+            error = np.abs(values - row).max() / scale
+            worst = max(worst, float(error) if np.isfinite(error) else float("inf"))
+    return worst
+
+
+async def _open(runner: Runner, result: Result, model: Model, settings: Settings) -> bool:
+    """Opens, checks the answers and warms up; False (and the reason in `result`) if the contender is out."""
+    try:
+        result.open_ms.append(await runner.open())
+        error = compare(await runner.outputs(), model.expected)
+        result.max_error = max(error, result.max_error or 0.0)
+        if error > TOLERANCE:
+            result.status, result.error = "wrong", f"differs from LiteRT by {error:.2g} of the output's range"
+        await runner.burst(settings.warmup, 0)
+    except BenchError as reason:
+        result.fail(str(reason))
+        return False
+    return True
+
+
+async def measure(
+    models: dict[str, Model],
+    results: list[Result],
+    new_runner: Callable[[Contender, int], Runner],
+    settings: Settings,
+    step: Callable[[str], None],
+) -> None:
+    """Fills `results`, one a contender. `new_runner` makes a fresh runner for a contender and a repetition; `step` is told
+    what has just been done: once a repetition for opening and once for each round."""
+    for repetition in range(settings.repetitions):
+        runners: list[tuple[Result, Runner]] = []
+        try:
+            for result in results:
+                if result.status == "failed":
+                    continue
+                runner = new_runner(result.contender, repetition)
+                runners.append((result, runner))
+                if not await _open(runner, result, models[result.contender.model], settings):
+                    runners.pop()
+                    await runner.close()
+                    continue
+                result.times.append([])
+            # The browser's optimising compiler works in the background for a while after the warm-up.
+            await asyncio.sleep(0.5)
+            step("opened")
+
+            for turn in range(settings.rounds):
+                # Everyone follows everyone else in some round: what the one before left in the caches evens out.
+                shift = (repetition + turn) % max(len(runners), 1)
+                for result, runner in runners[shift:] + runners[:shift]:
+                    if result.status == "failed":
+                        continue
+                    await asyncio.sleep(SETTLE)
+                    try:
+                        result.times[-1] += await runner.burst(settings.burst_warmup, settings.runs)
+                    except BenchError as reason:
+                        result.fail(str(reason))
+                step(f"round {turn + 1}")
+
+            for result, runner in runners:
+                if result.status == "failed":
+                    continue
+                try:
+                    extra = await runner.finish()
+                except BenchError as reason:
+                    result.extra["finish_error"] = str(reason)
+                    continue
+                if "reload_ms" in extra:
+                    result.reload_ms.append(extra.pop("reload_ms"))
+                memory = max(extra.get("memory_bytes", 0), result.extra.get("memory_bytes", 0))
+                result.extra.update(extra, **({"memory_bytes": memory} if memory else {}))
+        finally:
+            for _, runner in runners:
+                await runner.close()

@@ -1,0 +1,95 @@
+// The page side of the benchmark: one contender with one model. run.py drives it through `window.bench`.
+//
+// An adapter is a module with `start(options)`, which loads the runtime and resolves to an object with
+// `load(bytes, inputs)`, which resolves to a model: `run(values)` takes a Float32Array an input and resolves to
+// `[{name, data: Float32Array}]`, the data copied out of the runtime's memory; `close()` frees the model.
+
+let runtime, model, bytes, inputs, current;
+
+async function fetchBytes(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+  return response.arrayBuffer();
+}
+
+/** A fresh copy for each load, since a runtime may keep or transfer it; made outside the timings. */
+const copyOfBytes = () => (bytes instanceof ArrayBuffer ? bytes.slice(0) : structuredClone(bytes));
+
+function encode(floats) {
+  const octets = new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
+  let text = "";
+  for (let i = 0; i < octets.length; i += 32768) text += String.fromCharCode(...octets.subarray(i, i + 32768));
+  return btoa(text);
+}
+
+window.bench = {
+  /**
+   * Loads the runtime and the model and runs once. `files` are the URLs that make up the model, `inputs` its
+   * inputs in order ({name, shape}) and `values[set][input]` the URLs of their values.
+   * Resolves to the milliseconds from nothing but the model's bytes in memory to the first output.
+   */
+  async open({ adapter, options, files, inputs: described, values }) {
+    if (!self.crossOriginIsolated) throw new Error("the page is not cross-origin isolated");
+    const { start } = await import(`./adapters/${adapter}.js`);
+    const parts = await Promise.all(files.map(fetchBytes));
+    bytes = parts.length === 1 ? parts[0] : parts;
+    inputs = described;
+    current = [];
+    for (const set of values) {
+      current.push((await Promise.all(set.map(fetchBytes))).map((buffer) => new Float32Array(buffer)));
+    }
+    const copy = copyOfBytes();
+    const begin = performance.now();
+    runtime = await start(options);
+    model = await runtime.load(copy, inputs);
+    await model.run(current[0]);
+    return performance.now() - begin;
+  },
+
+  /** Milliseconds of each of `runs` inferences, after `warmup` that are not counted. */
+  async burst(warmup, runs) {
+    const values = current[0];
+    for (let i = 0; i < warmup; i++) await model.run(values);
+    const times = [];
+    for (let i = 0; i < runs; i++) {
+      const begin = performance.now();
+      await model.run(values);
+      times.push(performance.now() - begin);
+    }
+    return times;
+  },
+
+  /** The outputs for every set of inputs, base64 of their float32 values. */
+  async outputs() {
+    const result = [];
+    for (const values of current) {
+      result.push((await model.run(values)).map(({ name, data }) => ({ name, data: encode(data) })));
+    }
+    return result;
+  },
+
+  memory: () => self.benchMemoryBytes(),
+
+  /** Closes the model and loads it again into the running runtime: milliseconds from bytes to first output. */
+  async reload() {
+    await model.close();
+    const copy = copyOfBytes();
+    const begin = performance.now();
+    model = await runtime.load(copy, inputs);
+    await model.run(current[0]);
+    return performance.now() - begin;
+  },
+
+  /** What the runtime says of itself, if it does: build variant, threads. */
+  describe: () => (model.describe ? model.describe() : {}),
+
+  /** tulle only: milliseconds of each step of one run, see profile_model.py. */
+  async profile(runs) {
+    const profiles = [];
+    for (let i = 0; i < runs; i++) {
+      await model.run(current[0]);
+      profiles.push(await model.profile());
+    }
+    return profiles;
+  },
+};
