@@ -1,0 +1,114 @@
+"""Checked access to the tables of a .tflite file.
+
+The FlatBuffers runtime for Python does not verify: an offset out of range raises whatever the access happens to
+raise, and a small file whose vectors overlap can describe terabytes. So everything is read through here: counts
+are held against the file's size, and whatever a broken offset raises becomes one `TulleError` in `reader.read`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import tflite
+
+from tulle.errors import TulleError
+
+# What reading broken FlatBuffers raises (MemoryError: a vector that claims more than there is).
+BROKEN = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError,
+          AssertionError, UnicodeError)  # fmt: skip
+
+MAX_RANK = 8
+MAX_TENSOR_ELEMENTS = 2**31 - 1
+# Room for constants beyond what the file itself holds, for sparse ones decoded and buffers that tensors share.
+MAX_CONSTANT_BYTES = 512 * 2**20
+
+DTYPES = {
+    tflite.TensorType.FLOAT32: np.dtype(np.float32),
+    tflite.TensorType.FLOAT16: np.dtype(np.float16),
+    tflite.TensorType.INT32: np.dtype(np.int32),
+    tflite.TensorType.INT64: np.dtype(np.int64),
+    tflite.TensorType.INT8: np.dtype(np.int8),
+    tflite.TensorType.UINT8: np.dtype(np.uint8),
+}
+TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
+
+
+class File:
+    """A .tflite file with one subgraph: `model`, `graph`, and checked ways to read vectors and buffers."""
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) < 16:
+            raise TulleError(f"it has {len(data)} bytes, which is too short for a .tflite file")
+        if data[4:8] != b"TFL3":
+            raise TulleError("it is not a .tflite file (no TFL3 identifier at byte 4)")
+        self.data = data
+        # Parts of a well-formed file hardly overlap, so what is read adds up to about its size.
+        self._budget = 4 * len(data) + 2**16
+        self._constant_budget = 2 * len(data) + MAX_CONSTANT_BYTES
+        self.model: Any = tflite.Model.GetRootAs(data, 0)
+        if self.model.Version() != 3:
+            raise TulleError(f"its schema version is {self.model.Version()}; only version 3 is known")
+        if self.model.SubgraphsLength() != 1:
+            raise TulleError(f"it has {self.model.SubgraphsLength()} subgraphs; only models with one are supported")
+        self.graph: Any = self.model.Subgraphs(0)
+        self.tensor_count = self._count(self.graph.TensorsLength(), "tensors")
+        self.operator_count = self._count(self.graph.OperatorsLength(), "operators")
+        self.opcode_count = self._count(self.model.OperatorCodesLength(), "operator codes")
+        self.buffer_count = self._count(self.model.BuffersLength(), "buffers")
+
+    def _count(self, count: int, what: str) -> int:
+        self.spend(4 * count, what)
+        return count
+
+    def spend(self, size: int, what: str) -> None:
+        """Counts bytes read; raises TulleError when a file describes much more than it holds."""
+        self._budget -= size
+        if self._budget < 0:
+            raise TulleError(f"its {what} are larger than the file: it is damaged")
+
+    def spend_constant(self, size: int, name: str) -> None:
+        """Counts bytes of constants in memory; raises TulleError when they are out of proportion to the file."""
+        self._constant_budget -= size
+        if self._constant_budget < 0:
+            raise TulleError(
+                f"constant {name!r}: the constants take more than {MAX_CONSTANT_BYTES >> 20} MiB beyond the file's size"
+            )
+
+    def vector(self, values: Any, what: str) -> tuple[int, ...]:
+        """A vector of integers given by an `...AsNumpy()` accessor, which answers 0 where there is none."""
+        if not isinstance(values, np.ndarray):
+            return ()
+        self.spend(values.nbytes, what)
+        return tuple(int(value) for value in values)
+
+    def text(self, value: bytes | None) -> str:
+        """A string that the file holds; bytes that are not UTF-8 are replaced."""
+        if value is None:
+            return ""
+        self.spend(len(value), "names")
+        return value.decode("utf-8", "replace")
+
+    def tensor(self, index: int) -> Any:
+        if not 0 <= index < self.tensor_count:
+            raise TulleError(f"tensor {index} does not exist (there are {self.tensor_count})")
+        return self.graph.Tensors(index)
+
+    def opcode(self, index: int) -> Any:
+        if not 0 <= index < self.opcode_count:
+            raise TulleError(f"operator code {index} does not exist (there are {self.opcode_count})")
+        return self.model.OperatorCodes(index)
+
+    def buffer(self, index: int) -> np.ndarray:
+        """The bytes of a buffer (a view); empty if it has none. Large files keep them after the FlatBuffer."""
+        if not 0 <= index < self.buffer_count:
+            raise TulleError(f"buffer {index} does not exist (there are {self.buffer_count})")
+        buffer = self.model.Buffers(index)
+        offset, size = buffer.Offset(), buffer.Size()
+        if offset > 1:  # 0 and 1 mean: not outside
+            if offset + size > len(self.data):
+                raise TulleError(f"buffer {index} (bytes {offset} to {offset + size}) ends beyond the file ({len(self.data)})")
+            return np.frombuffer(self.data, np.uint8, size, offset)
+        values = buffer.DataAsNumpy()
+        return values if isinstance(values, np.ndarray) else np.empty(0, np.uint8)

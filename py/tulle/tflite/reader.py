@@ -1,0 +1,165 @@
+"""`read`: a .tflite file as a Graph. The file is untrusted: whatever is wrong with it raises TulleError."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import tflite
+
+from tulle.errors import TulleError
+from tulle.graph import Graph, Tensor
+from tulle.graph.shapes import check_shapes
+from tulle.tflite import sparse
+from tulle.tflite.file import BROKEN, DTYPES, MAX_RANK, MAX_TENSOR_ELEMENTS, TYPE_NAMES, File
+from tulle.tflite.ops import CONVERTERS, Call, Unsupported
+
+OPERATOR_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+
+
+def read(source: str | os.PathLike[str] | bytes) -> Graph:
+    """Reads a .tflite model from a path or from its bytes.
+
+    The Graph holds the model as the file has it: weights may still be behind `dequantize` and `densify` nodes,
+    sparse constants are decoded to dense arrays. Shapes are checked against what the ops compute.
+
+    Raises TulleError, naming the file and the cause, if the file cannot be read, is damaged, or is not a
+    float32 model with batch 1, static shapes and one subgraph; ops that tulle does not know are listed together.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        label, name, data = "model", "model", bytes(source)
+    else:
+        path = Path(source)
+        label, name = str(path), path.stem
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise TulleError(f"{label}: cannot be read: {error.strerror or error}") from error
+    try:
+        return _Reader(File(data), name).graph
+    except TulleError as error:
+        raise TulleError(f"{label}: {error}") from error
+    except BROKEN as error:
+        raise TulleError(f"{label}: the file is damaged ({type(error).__name__}: {error})") from error
+
+
+class _Reader:
+    """Builds the Graph op by op; `tensors` maps the file's indices to names."""
+
+    def __init__(self, file: File, name: str) -> None:
+        self.file = file
+        self.graph = Graph(name)
+        self.names: dict[int, str] = {}
+        for index in file.vector(file.graph.InputsAsNumpy(), "inputs"):
+            tensor = self.graph.tensors[self.tensor(index, constant=False)]
+            if len(tensor.shape) > 0 and tensor.shape[0] != 1:
+                raise TulleError(f"input {tensor.name!r} has shape {list(tensor.shape)}: only batch 1 is supported")
+            self.graph.inputs.append(tensor.name)
+        self._read_ops()
+        self.graph.outputs = [self.tensor(index) for index in file.vector(file.graph.OutputsAsNumpy(), "outputs")]
+        if not self.graph.inputs or not self.graph.outputs:
+            raise TulleError("the model has no inputs or no outputs")
+        if len(set(self.graph.inputs)) < len(self.graph.inputs) or len(set(self.graph.outputs)) < len(self.graph.outputs):
+            raise TulleError("a tensor is listed twice among the inputs or the outputs")
+        self._check_float()
+        check_shapes(self.graph.check())
+
+    def tensor(self, index: int, constant: bool | None = None) -> str:
+        """The graph's name for tensor `index` of the file, added to the graph when first asked for.
+
+        `constant` False: an activation, whatever its buffer holds.
+        """
+        if index in self.names:
+            return self.names[index]
+        file, record = self.file, self.file.tensor(index)
+        name = self._unique_name(file.text(record.Name()), index)
+        shape = file.vector(record.ShapeAsNumpy(), "shapes")
+        # A signature of -1 in front is a batch left open, for which runtimes take the 1 of the shape itself.
+        signature = file.vector(record.ShapeSignatureAsNumpy(), "shapes")
+        if any(size < 0 for size in (*shape, *signature[1:])):
+            raise TulleError(f"tensor {name!r} has the dynamic shape {list(signature or shape)}: only static shapes are supported")
+        if len(shape) > MAX_RANK or math.prod(shape) > MAX_TENSOR_ELEMENTS:
+            raise TulleError(f"tensor {name!r} has shape {list(shape)}: too large (at most {MAX_RANK} dimensions, 2^31 elements)")
+        if record.IsVariable():
+            raise TulleError(f"tensor {name!r} is a variable: models with state are not supported")
+        dtype = DTYPES.get(record.Type())
+        if dtype is None:
+            raise TulleError(f"tensor {name!r} has type {TYPE_NAMES.get(record.Type(), record.Type())}, which is not supported")
+        data = None
+        if constant is not False:
+            values = file.buffer(record.Buffer())
+            if len(values) or (constant is None and math.prod(shape) == 0):
+                data = self._constant(name, shape, dtype, values, record.Sparsity())
+        if data is None and math.prod(shape) == 0:
+            raise TulleError(f"tensor {name!r} has the empty shape {list(shape)}")
+        self.names[index] = name
+        self.graph.tensors[name] = Tensor(name, shape, dtype, data)
+        return name
+
+    def _unique_name(self, name: str, index: int) -> str:
+        name = name or f"tensor_{index}"
+        while name in self.graph.tensors:
+            name = f"{name}_{index}"
+        return name
+
+    def _constant(
+        self, name: str, shape: tuple[int, ...], dtype: np.dtype, raw: np.ndarray, sparsity: object | None
+    ) -> np.ndarray:
+        """The constant's values; a view into the file unless it is sparse or the machine is big-endian."""
+        self.file.spend_constant(math.prod(shape) * dtype.itemsize, name)
+        if len(raw) % dtype.itemsize:
+            raise TulleError(f"constant {name!r}: {len(raw)} bytes are not whole {dtype} elements")
+        values = raw.view(dtype.newbyteorder("<")).astype(dtype, copy=False)
+        if sparsity is not None:
+            try:
+                return sparse.decode(self.file, sparsity, shape, values)
+            except TulleError as error:
+                raise TulleError(f"sparse constant {name!r}: {error}") from error
+        if len(values) != math.prod(shape):
+            raise TulleError(f"constant {name!r}: shape {list(shape)} needs {math.prod(shape)} elements, its buffer has {len(values)}")
+        return values.reshape(shape)
+
+    def _read_ops(self) -> None:
+        file = self.file
+        unsupported = []
+        for index in range(file.operator_count):
+            operator = file.graph.Operators(index)
+            code = file.opcode(operator.OpcodeIndex())
+            # Files older than opcode 127 keep the code in the deprecated field.
+            builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            kind = OPERATOR_NAMES.get(builtin, f"operator {builtin}")
+            if builtin == tflite.BuiltinOperator.CUSTOM:
+                kind = file.text(code.CustomCode())
+            inputs = file.vector(operator.InputsAsNumpy(), "operator inputs")
+            outputs = file.vector(operator.OutputsAsNumpy(), "operator outputs")
+            labels = ", ".join(repr(file.text(file.tensor(output).Name())) for output in outputs)
+            converter = CONVERTERS.get(kind)
+            if converter is None:
+                unsupported.append(f"{kind} -> {labels}")
+                continue
+            try:
+                arguments = [None if i == -1 else self.tensor(i) for i in inputs]
+                results = [self.tensor(output, constant=False) for output in outputs]
+                converter(Call(self.graph, kind, operator, arguments, results))
+            except Unsupported as error:
+                unsupported.append(f"{kind} -> {labels}: {error}")
+            except TulleError:
+                if not unsupported:  # else a consequence of an op left out
+                    raise
+        if unsupported:
+            listed = "\n  ".join(unsupported)
+            raise TulleError(f"{len(unsupported)} ops are not supported:\n  {listed}")
+
+    def _check_float(self) -> None:
+        """Every activation must be float32; only what `densify` makes of a constant may be of another type."""
+        constants = {node.output for node in self.graph if node.op == "densify"}
+        wrong = [
+            f"{tensor.name!r} ({tensor.dtype})"
+            for tensor in self.graph.tensors.values()
+            if not tensor.is_constant and tensor.dtype != np.float32 and tensor.name not in constants
+        ]
+        if wrong:
+            listed = ", ".join(wrong[:20]) + (" ..." if len(wrong) > 20 else "")
+            raise TulleError(f"only float32 activations are supported, not {listed}: convert a float model instead")
