@@ -1,0 +1,187 @@
+// A loaded model as the page sees it: checks what goes in, and names what comes out.
+
+import { TulleError } from './errors.js';
+
+/**
+ * @typedef {object} TensorInfo
+ * @property {string} name
+ * @property {readonly number[]} shape row-major, in the model's own order: an image is [1, height, width, channels]
+ * @property {'float32'} dtype
+ */
+
+/**
+ * @typedef {object} InputDetails
+ * @property {boolean} image whether it takes ImageData: its shape is [1, height, width, 3]
+ * @property {number} mean pixels are fed as (value - mean) / std
+ * @property {number} std
+ */
+
+/** @typedef {TensorInfo & InputDetails} InputInfo */
+
+/**
+ * One step of the model, in order of execution.
+ * @typedef {object} ProfileRow
+ * @property {string} name
+ * @property {string} op an op kind, such as "conv2d"
+ * @property {string} kernel the kernel chosen for it
+ * @property {number} ms milliseconds in the last run; 0 before the first
+ * @property {number} macs multiply-adds carried out: zeros skipped by a sparse kernel are not counted
+ * @property {number} weights how many weights the step has
+ * @property {number} nnz how many of them are not zero
+ */
+
+/**
+ * @typedef {object} ModelInfo
+ * @property {string} name
+ * @property {number} fileBytes
+ * @property {number} weightBytes memory that the unpacked weights take
+ * @property {number} arenaBytes memory for activations
+ * @property {number} memoryBytes the whole memory of the engine, shared by all its models, at its last answer
+ */
+
+/** @typedef {Float32Array | ImageData} InputData */
+
+/**
+ * What load() gives. Not constructed otherwise.
+ * @hideconstructor
+ */
+export class Model {
+  #engine;
+  #handle;
+  /** @type {import('./wasm.js').CInfo} */
+  #info;
+  #memoryBytes;
+  /** @type {Float64Array} */
+  #milliseconds;
+  /** @type {Promise<void> | undefined} */
+  #closed;
+
+  /**
+   * @internal
+   * @param {import('./remote.js').RemoteEngine} engine
+   * @param {{ model: number, info: import('./wasm.js').CInfo, memoryBytes: number }} loaded
+   * @param {{ variant: import('./support.js').Variant, threads: number, notes: string[] }} configuration
+   */
+  constructor(engine, { model, info, memoryBytes }, { variant, threads, notes }) {
+    this.#engine = engine;
+    this.#handle = model;
+    this.#info = info;
+    this.#memoryBytes = memoryBytes;
+    this.#milliseconds = new Float64Array(info.steps.length);
+
+    /** @type {readonly Readonly<InputInfo>[]} */
+    this.inputs = Object.freeze(info.inputs.map(({ name, shape, rgba8, mean, std }) =>
+      Object.freeze({ name, shape: Object.freeze(shape), dtype: /** @type {const} */ ('float32'), image: rgba8, mean, std })));
+    /** @type {readonly Readonly<TensorInfo>[]} */
+    this.outputs = Object.freeze(info.outputs.map(({ name, shape }) =>
+      Object.freeze({ name, shape: Object.freeze(shape), dtype: /** @type {const} */ ('float32') })));
+    /** The wasm build in use. */
+    this.variant = variant;
+    /** Threads in use, the engine worker's own included. */
+    this.threads = threads;
+    /** What load() did otherwise than asked, and why. @type {readonly string[]} */
+    this.notes = Object.freeze(notes);
+  }
+
+  /** Sizes. @returns {ModelInfo} */
+  get info() {
+    const { name, file_bytes: fileBytes, weight_bytes: weightBytes, arena_bytes: arenaBytes } = this.#info;
+    return { name, fileBytes, weightBytes, arenaBytes, memoryBytes: this.#memoryBytes };
+  }
+
+  /**
+   * Runs the model once. Runs of all models of an engine queue up; the page is never blocked. Inputs are copied before
+   * this returns, so they can be overwritten at once.
+   * @param {InputData | Record<string, InputData>} inputs an array or image for every input by name; for a model of one
+   *   input, the array or image alone will do. A Float32Array holds the input's shape row-major; ImageData has exactly
+   *   the input's height and width and is normalised as the model file says.
+   * @returns {Promise<Record<string, Float32Array<ArrayBuffer>>>} a new array, row-major, for every output by name
+   * @throws {TulleError} (rejects) for inputs that do not fit, a closed model, an engine that crashed
+   */
+  async run(inputs) {
+    if (this.#closed) throw new TulleError(`model ${JSON.stringify(this.info.name)} is closed`);
+    const data = this.#inOrder(inputs).map((value, index) => prepare(this.inputs[index], value));
+    const transfer = data.map((value) => (value instanceof Float32Array ? value : value.pixels).buffer);
+    const reply = await this.#engine.call('run', { model: this.#handle, inputs: data }, transfer);
+    this.#milliseconds = reply.milliseconds;
+    this.#memoryBytes = reply.memoryBytes;
+    return Object.fromEntries(this.outputs.map(({ name }, index) => [name, reply.outputs[index]]));
+  }
+
+  /**
+   * Where the time of the last run went.
+   * @returns {ProfileRow[]}
+   */
+  profile() {
+    return this.#info.steps.map((step, index) => ({ ...step, ms: this.#milliseconds[index] }));
+  }
+
+  /**
+   * Frees the model, after the runs already asked for. The last model of an engine to close ends the engine.
+   * @returns {Promise<void>}
+   */
+  close() {
+    this.#closed ??= this.#engine.call('close', { model: this.#handle })
+      .catch(() => {}) // the engine died, and the model with it
+      .then(() => this.#engine.release());
+    return this.#closed;
+  }
+
+  /**
+   * @param {InputData | Record<string, InputData>} inputs
+   * @returns {unknown[]} one for each input
+   */
+  #inOrder(inputs) {
+    const names = this.inputs.map(({ name }) => JSON.stringify(name)).join(', ');
+    if (typeof inputs !== 'object' || inputs === null || ArrayBuffer.isView(inputs) || isImage(inputs)) {
+      if (this.inputs.length === 1) return [inputs];
+      throw new TulleError(`this model has ${this.inputs.length} inputs: give an object with ${names}`);
+    }
+    for (const name of Object.keys(inputs)) {
+      if (!this.inputs.some((input) => input.name === name)) {
+        throw new TulleError(`the model has no input ${JSON.stringify(name)}; it has ${names}`);
+      }
+    }
+    return this.inputs.map(({ name }) => {
+      if (!Object.hasOwn(inputs, name)) throw new TulleError(`input ${JSON.stringify(name)} is missing`);
+      return /** @type {Record<string, unknown>} */ (inputs)[name];
+    });
+  }
+}
+
+/**
+ * A checked copy of one input, to be handed over to the engine.
+ * @param {Readonly<InputInfo>} input
+ * @param {unknown} value
+ * @returns {Float32Array<ArrayBuffer> | import('./wasm.js').Pixels}
+ */
+function prepare({ name, shape, image }, value) {
+  const it = `input ${JSON.stringify(name)} of shape [${shape.join(', ')}]`;
+  if (isImage(value)) {
+    if (!image) throw new TulleError(`${it} takes no image, which needs shape [1, height, width, 3]: give a Float32Array`);
+    const [, height, width] = shape;
+    if (value.height !== height || value.width !== width) {
+      throw new TulleError(`${it} takes an image ${width} wide and ${height} high, not ${value.width} by ${value.height}: `
+        + 'resize it first, as CanvasRenderingContext2D.drawImage does');
+    }
+    if (!(value.data instanceof Uint8ClampedArray)) {
+      throw new TulleError(`${it} takes images of 8 bits a channel, not ${typeName(value.data)}`);
+    }
+    return { pixels: value.data.slice(), height, width };
+  }
+  if (!isFloat32Array(value)) throw new TulleError(`${it} takes a Float32Array${image ? ' or ImageData' : ''}, not ${typeName(value)}`);
+  const size = shape.reduce((product, length) => product * length, 1);
+  if (value.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${value.length}`);
+  return new Float32Array(value);
+}
+
+// By tag and not by instanceof, so that values from an iframe or an extension's world are taken too.
+
+/** @param {unknown} value */
+const typeName = (value) => Object.prototype.toString.call(value).slice('[object '.length, -1);
+
+/** @param {unknown} value @returns {value is ImageData} */
+const isImage = (value) => typeName(value) === 'ImageData';
+
+/** @param {unknown} value @returns {value is Float32Array} */
+const isFloat32Array = (value) => typeName(value) === 'Float32Array';

@@ -1,0 +1,170 @@
+// The page's side of an engine: starts its workers, sends it calls, and notices when it dies.
+
+import { TulleError, messageOf } from './errors.js';
+
+/** @typedef {import('./support.js').Variant} Variant */
+
+/**
+ * The engines of this page by variant and thread count: models loaded alike share one, with its threads and memory.
+ * @type {Map<string, RemoteEngine>}
+ */
+const engines = new Map();
+
+/**
+ * The engine of this configuration, started if there is none. Each acquire() needs a release().
+ * @param {Variant} variant
+ * @param {number} threads
+ */
+export function acquire(variant, threads) {
+  const key = `${variant}, ${threads} thread${threads === 1 ? '' : 's'}`;
+  const engine = engines.get(key) ?? new RemoteEngine(key, variant, threads);
+  engines.set(key, engine);
+  engine.users += 1;
+  return engine;
+}
+
+/** @typedef {{ resolve: (result: any) => void, reject: (error: TulleError) => void }} Pending */
+
+export class RemoteEngine {
+  users = 0;
+  #key;
+  /** @type {Worker[]} */
+  #workers = [];
+  /** @type {Map<number, Pending>} */
+  #pending = new Map();
+  #lastId = 0;
+  /** @type {string | undefined} */
+  #failure;
+
+  /**
+   * @param {string} key
+   * @param {Variant} variant
+   * @param {number} threads
+   */
+  constructor(key, variant, threads) {
+    this.#key = key;
+    /** Resolves when the engine and all its threads are ready. */
+    this.started = this.#start(variant, threads).catch((error) => {
+      this.#fail(messageOf(error));
+      throw error instanceof TulleError ? error : this.#crashed(messageOf(error));
+    });
+  }
+
+  /**
+   * Sends a call to the engine worker, which answers calls in the order they were made.
+   * @param {'start' | 'load' | 'run' | 'close'} call
+   * @param {object} args
+   * @param {Transferable[]} [transfer]
+   * @returns {Promise<any>}
+   */
+  call(call, args, transfer) {
+    return this.#send(this.#workers[0], { call, args }, transfer);
+  }
+
+  /** Gives up one use; the last one ends the engine, its threads and its memory. */
+  release() {
+    this.users -= 1;
+    if (this.users === 0) this.#stop();
+  }
+
+  /**
+   * @param {Variant} variant
+   * @param {number} threads
+   */
+  async #start(variant, threads) {
+    this.#add(engineWorker(`tulle engine (${this.#key})`));
+    const { stacks, ...shared } = await this.call('start', { variant, threads });
+    await Promise.all(stacks.map((/** @type {number} */ stack, /** @type {number} */ i) => {
+      const worker = this.#add(threadWorker(`tulle thread ${i + 1} (${this.#key})`));
+      return this.#send(worker, { args: { ...shared, index: i + 1, stack } });
+    }));
+  }
+
+  /** @param {Worker} worker */
+  #add(worker) {
+    worker.onmessage = (/** @type {MessageEvent<import('./engine.js').Reply>} */ { data }) => {
+      const pending = this.#pending.get(data.id);
+      this.#pending.delete(data.id);
+      if (!pending) return;
+      if (!('error' in data)) pending.resolve(data.result);
+      else if (!data.fatal) pending.reject(new TulleError(data.error));
+      else {
+        pending.reject(this.#crashed(data.error));
+        this.#fail(data.error);
+      }
+    };
+    worker.onmessageerror = () => this.#fail('a message could not be read');
+    worker.onerror = (event) => {
+      event.preventDefault(); // reported through the calls it makes fail
+      this.#fail(event.message || 'a worker script could not be loaded (missing, or blocked by COEP or CSP)');
+    };
+    this.#workers.push(worker);
+    return worker;
+  }
+
+  /**
+   * @param {Worker} worker
+   * @param {object} message
+   * @param {Transferable[]} [transfer]
+   * @returns {Promise<any>}
+   */
+  #send(worker, message, transfer = []) {
+    if (this.#failure !== undefined) return Promise.reject(this.#crashed(this.#failure));
+    const id = (this.#lastId += 1);
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject });
+      worker.postMessage({ id, ...message }, transfer);
+    });
+  }
+
+  /**
+   * Ends the engine because it cannot be trusted any more: everything waiting is told, and the next load() starts afresh.
+   * @param {string} reason
+   */
+  #fail(reason) {
+    if (this.#failure !== undefined) return;
+    this.#failure = reason;
+    for (const { reject } of this.#pending.values()) reject(this.#crashed(reason));
+    this.#pending.clear();
+    this.#stop();
+  }
+
+  #stop() {
+    if (engines.get(this.#key) === this) engines.delete(this.#key);
+    for (const worker of this.#workers) worker.terminate();
+  }
+
+  /** @param {string} reason */
+  #crashed(reason) {
+    return new TulleError(`the engine (${this.#key}) stopped: ${reason}; load the model again`);
+  }
+}
+
+// Browsers refuse a worker script of another origin, though not a script that imports one: then a Blob does. Bundlers
+// find the worker files only behind the exact expressions below.
+
+/** @param {string} name shown in developer tools */
+function engineWorker(name) {
+  if (isForeign()) return foreignWorker('./engine.js', name);
+  return new Worker(new URL('./engine.js', import.meta.url), { type: 'module', name });
+}
+
+/** @param {string} name */
+function threadWorker(name) {
+  if (isForeign()) return foreignWorker('./thread.js', name);
+  return new Worker(new URL('./thread.js', import.meta.url), { type: 'module', name });
+}
+
+const isForeign = () => new URL(import.meta.url).origin !== self.origin;
+
+/**
+ * @param {string} file
+ * @param {string} name
+ */
+function foreignWorker(file, name) {
+  const script = `import ${JSON.stringify(new URL(file, import.meta.url))};`;
+  const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
+  const worker = new Worker(url, { type: 'module', name });
+  worker.addEventListener('message', () => URL.revokeObjectURL(url), { once: true });
+  return worker;
+}

@@ -1,0 +1,70 @@
+// What this browser can do, and which wasm build and how many threads that means for a load().
+
+import { TulleError } from './errors.js';
+
+/** @typedef {'simd' | 'relaxed'} Variant */
+
+/** The instruction sets tulle is built for: SIMD128, and SIMD128 with the relaxed instructions (fused multiply-add). */
+export const VARIANTS = Object.freeze(/** @type {Variant[]} */ (['simd', 'relaxed']));
+
+/** Most threads an engine takes: TULLE_MAX_THREADS of tulle.h. */
+export const MAX_THREADS = 16;
+
+/** Threads used where the caller does not say: small networks gain little beyond, and the page needs cores too. */
+const DEFAULT_THREADS = 4;
+
+/**
+ * A wasm module of one function () -> v128 with the given code; `WebAssembly.validate` tells whether the engine knows
+ * the code's instructions. Two probes of our own, 40 and 80 bytes, spare the package a dependency and its bundling.
+ * @param {number[]} code
+ */
+const probe = (code) => new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0, // "\0asm", version 1
+  1, 5, 1, 0x60, 0, 1, 0x7b, // types: () -> v128
+  3, 2, 1, 0, // functions: one, of type 0
+  10, code.length + 4, 1, code.length + 2, 0, ...code, 0x0b, // code: one body, no locals, end
+]);
+const V128_ZERO = [0xfd, 0x0c, ...new Array(16).fill(0)]; // v128.const 0
+const F32X4_RELAXED_MADD = [0xfd, 0x85, 0x02];
+
+/**
+ * What this browser, and this page in it, can do.
+ * @returns {{ simd: boolean, relaxedSimd: boolean, threads: boolean, crossOriginIsolated: boolean }} `threads` needs
+ *   the page to be cross-origin isolated: served with `Cross-Origin-Opener-Policy: same-origin` and
+ *   `Cross-Origin-Embedder-Policy: require-corp` (or `credentialless`).
+ */
+export function support() {
+  const crossOriginIsolated = globalThis.crossOriginIsolated === true;
+  return {
+    simd: WebAssembly.validate(probe(V128_ZERO)),
+    relaxedSimd: WebAssembly.validate(probe([...V128_ZERO, ...V128_ZERO, ...V128_ZERO, ...F32X4_RELAXED_MADD])),
+    threads: crossOriginIsolated && typeof SharedArrayBuffer !== 'undefined',
+    crossOriginIsolated,
+  };
+}
+
+/**
+ * Settles variant and thread count for a load().
+ * @param {Variant | 'auto'} variant
+ * @param {number | undefined} threads
+ * @returns {{ variant: Variant, threads: number, notes: string[] }}
+ */
+export function configure(variant, threads) {
+  if (variant !== 'auto' && !VARIANTS.includes(variant)) {
+    throw new TulleError(`variant must be "auto" or one of ${VARIANTS.join(', ')}, not ${JSON.stringify(variant)}`);
+  }
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
+    throw new TulleError(`threads must be an integer from 1 to ${MAX_THREADS}, not ${String(threads)}`);
+  }
+  const able = support();
+  if (!able.simd) throw new TulleError('this browser has no WebAssembly SIMD, which tulle needs');
+  if (variant === 'relaxed' && !able.relaxedSimd) {
+    throw new TulleError('this browser has no WebAssembly relaxed SIMD: use variant "auto" or "simd"');
+  }
+  const chosen = variant === 'auto' ? (able.relaxedSimd ? 'relaxed' : 'simd') : variant;
+  const wanted = threads ?? Math.min(DEFAULT_THREADS, navigator.hardwareConcurrency || 1);
+  if (wanted === 1 || able.threads) return { variant: chosen, threads: wanted, notes: [] };
+  const note = `one thread instead of ${wanted}: the page is not cross-origin isolated; `
+    + 'serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp';
+  return { variant: chosen, threads: 1, notes: [note] };
+}

@@ -1,0 +1,26 @@
+// A pool worker: one more instance over the engine's shared memory, which waits inside C for work until it is terminated.
+
+import { instantiate } from './wasm.js';
+
+/**
+ * @typedef {object} ThreadStart
+ * @property {WebAssembly.Module} module
+ * @property {WebAssembly.Memory} memory
+ * @property {number} engine address of the tulle_engine
+ * @property {number} index of this worker, from 1 up
+ * @property {number} stack what the stack pointer is set to before any C runs here
+ */
+
+self.onmessage = async (/** @type {MessageEvent<{ id: number, args: ThreadStart }>} */ { data: { id, args } }) => {
+  const { module, memory, engine, index, stack } = args;
+  try {
+    const exports = await instantiate(module, memory);
+    /** @type {WebAssembly.Global} */ (exports.__stack_pointer).value = stack;
+    self.postMessage({ id, result: undefined });
+    exports.tulle_engine_worker(engine, index);
+  } catch (error) {
+    // Outside this promise the error becomes the worker's `error` event, which the page hears even while the engine
+    // waits for this thread.
+    setTimeout(() => { throw error; });
+  }
+};

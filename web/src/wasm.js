@@ -1,0 +1,201 @@
+// The C library in this thread: finds the wasm build, instantiates it, and calls tulle.h with JavaScript values.
+
+import { TulleError, messageOf } from './errors.js';
+
+/** Limits of the shared memory, in 64 KiB pages: exactly those the builds with threads are linked with. */
+const SHARED_MEMORY = { initial: 256, maximum: 16384 };
+
+// Written out, since bundlers find a file only behind `new URL(<literal>, import.meta.url)`.
+const BUILDS = {
+  simd: () => new URL('../dist/tulle-simd.wasm', import.meta.url),
+  relaxed: () => new URL('../dist/tulle-relaxed.wasm', import.meta.url),
+  'simd-threads': () => new URL('../dist/tulle-simd-threads.wasm', import.meta.url),
+  'relaxed-threads': () => new URL('../dist/tulle-relaxed-threads.wasm', import.meta.url),
+};
+
+/**
+ * The functions of tulle.h as wasm exports: pointers and sizes are numbers.
+ * @typedef {object} Exports
+ * @property {WebAssembly.Memory} [memory] builds without threads
+ * @property {WebAssembly.Global} [__stack_pointer] builds with threads
+ * @property {() => void} [_initialize]
+ * @property {(size: number) => number} tulle_alloc
+ * @property {(pointer: number) => void} tulle_free
+ * @property {(threads: number) => number} tulle_engine_create
+ * @property {(engine: number) => number} tulle_engine_threads
+ * @property {(engine: number, index: number) => number} tulle_engine_worker_stack
+ * @property {(engine: number, index: number) => void} tulle_engine_worker
+ * @property {(engine: number) => number} tulle_engine_error
+ * @property {(engine: number, bytes: number, size: number) => number} tulle_model_load
+ * @property {(model: number) => void} tulle_model_free
+ * @property {(model: number) => number} tulle_model_info
+ * @property {(model: number, index: number) => number} tulle_model_input
+ * @property {(model: number, index: number) => number} tulle_model_output
+ * @property {(model: number, index: number, pixels: number, height: number, width: number) => number}
+ *   tulle_model_set_rgba8
+ * @property {(model: number) => number} tulle_model_run
+ * @property {(model: number) => number} tulle_model_profile
+ */
+
+/**
+ * What tulle_model_info says; see tulle.h.
+ * @typedef {object} CInfo
+ * @property {string} name
+ * @property {number} file_bytes
+ * @property {number} arena_bytes
+ * @property {number} weight_bytes
+ * @property {{ name: string, shape: number[], mean: number, std: number, rgba8: boolean }[]} inputs
+ * @property {{ name: string, shape: number[] }[]} outputs
+ * @property {{ name: string, op: string, kernel: string, macs: number, weights: number, nnz: number }[]} steps
+ */
+
+/** An image as the page hands it over: `height` x `width` RGBA pixels of 4 bytes.
+ * @typedef {{ pixels: Uint8ClampedArray, height: number, width: number }} Pixels */
+
+/**
+ * Downloads and compiles a build.
+ * @param {import('./support.js').Variant} variant
+ * @param {boolean} threaded
+ * @returns {Promise<WebAssembly.Module>}
+ */
+export async function compile(variant, threaded) {
+  const url = BUILDS[threaded ? /** @type {const} */ (`${variant}-threads`) : variant]();
+  try {
+    const response = await fetch(url, { credentials: 'same-origin' });
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    const typed = response.headers.get('Content-Type')?.startsWith('application/wasm');
+    // Streaming lets browsers cache the compiled code, but refuses any other content type.
+    return await (typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));
+  } catch (error) {
+    throw new TulleError(`cannot load the engine ${url}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** The memory that an engine and its pool workers share. */
+export const createSharedMemory = () => new WebAssembly.Memory({ ...SHARED_MEMORY, shared: true });
+
+/**
+ * Instantiates a build. The first instance over a shared memory fills in its data, later ones find that done.
+ * @param {WebAssembly.Module} module
+ * @param {WebAssembly.Memory} [memory] for builds with threads, which import it
+ * @returns {Promise<Exports>}
+ */
+export async function instantiate(module, memory) {
+  const now = () => performance.now();
+  const instance = await WebAssembly.instantiate(module, memory ? { tulle: { now }, env: { memory } } : { tulle: { now } });
+  return /** @type {Exports} */ (/** @type {unknown} */ (instance.exports));
+}
+
+/** @param {readonly number[]} shape */
+const elements = (shape) => shape.reduce((product, size) => product * size, 1);
+
+/** An engine of the C library and its models. Models are known by their addresses. */
+export class Library {
+  #exports;
+  #memory;
+  /** @type {Map<number, CInfo>} */
+  #models = new Map();
+
+  /**
+   * @param {Exports} exports
+   * @param {WebAssembly.Memory} memory
+   * @param {number} threads
+   */
+  constructor(exports, memory, threads) {
+    this.#exports = exports;
+    this.#memory = memory;
+    exports._initialize?.();
+    this.pointer = exports.tulle_engine_create(threads) >>> 0;
+    if (!this.pointer) throw new TulleError(`out of memory while creating an engine of ${threads} threads`);
+    this.threads = exports.tulle_engine_threads(this.pointer);
+  }
+
+  /** Bytes of the engine's memory now. */
+  get memoryBytes() {
+    return this.#memory.buffer.byteLength;
+  }
+
+  /** @param {number} index from 1 up */
+  workerStack(index) {
+    return this.#exports.tulle_engine_worker_stack(this.pointer, index) >>> 0;
+  }
+
+  /**
+   * @param {Uint8Array} bytes a .tulle file
+   * @returns {{ model: number, info: CInfo }}
+   */
+  load(bytes) {
+    const model = this.#withBytes(bytes, (address) => this.#exports.tulle_model_load(this.pointer, address, bytes.length)) >>> 0;
+    if (!model) throw this.#error();
+    const info = /** @type {CInfo} */ (JSON.parse(this.#string(this.#exports.tulle_model_info(model))));
+    this.#models.set(model, info);
+    return { model, info };
+  }
+
+  /** @param {number} model */
+  free(model) {
+    this.#exports.tulle_model_free(model);
+    this.#models.delete(model);
+  }
+
+  /**
+   * Feeds every input and runs. The page has checked lengths; the views would throw on a wrong one.
+   * @param {number} model
+   * @param {(Float32Array | Pixels)[]} inputs
+   * @returns {{ outputs: Float32Array<ArrayBuffer>[], milliseconds: Float64Array<ArrayBuffer> }} copies
+   */
+  run(model, inputs) {
+    const info = /** @type {CInfo} */ (this.#models.get(model));
+    inputs.forEach((data, index) => {
+      if (data instanceof Float32Array) {
+        const size = elements(info.inputs[index].shape);
+        this.#floats(this.#exports.tulle_model_input(model, index), size).set(data);
+      } else {
+        const feed = (/** @type {number} */ address) =>
+          this.#exports.tulle_model_set_rgba8(model, index, address, data.height, data.width);
+        if (this.#withBytes(data.pixels, feed) !== 0) throw this.#error();
+      }
+    });
+    if (this.#exports.tulle_model_run(model) !== 0) throw this.#error();
+    const outputs = info.outputs.map(({ shape }, index) =>
+      Float32Array.from(this.#floats(this.#exports.tulle_model_output(model, index), elements(shape))));
+    const profile = this.#exports.tulle_model_profile(model) >>> 0;
+    const milliseconds = Float64Array.from(new Float64Array(this.#memory.buffer, profile, info.steps.length));
+    return { outputs, milliseconds };
+  }
+
+  /**
+   * Calls `use` with the address of a copy of `bytes` that lives as long as the call.
+   * @param {Uint8Array | Uint8ClampedArray} bytes
+   * @param {(address: number) => number} use
+   */
+  #withBytes(bytes, use) {
+    const address = this.#exports.tulle_alloc(Math.max(bytes.length, 1)) >>> 0;
+    if (!address) throw new TulleError(`out of memory: the engine has no room for ${bytes.length} more bytes`);
+    try {
+      new Uint8Array(this.#memory.buffer, address, bytes.length).set(bytes);
+      return use(address);
+    } finally {
+      this.#exports.tulle_free(address);
+    }
+  }
+
+  // Views are made anew for every use: growing the memory replaces `buffer`.
+  /**
+   * @param {number} address
+   * @param {number} length
+   */
+  #floats(address, length) {
+    return new Float32Array(this.#memory.buffer, address >>> 0, length);
+  }
+
+  /** @param {number} address of a NUL-terminated UTF-8 string */
+  #string(address) {
+    const bytes = new Uint8Array(this.#memory.buffer, address >>> 0);
+    return new TextDecoder().decode(bytes.slice(0, bytes.indexOf(0))); // a copy: it refuses shared memory
+  }
+
+  #error() {
+    return new TulleError(this.#string(this.#exports.tulle_engine_error(this.pointer)));
+  }
+}
