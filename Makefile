@@ -1,0 +1,120 @@
+# tulle's front door. `make` alone lists what there is.
+#
+# Everything that is fetched or built lies in .venv/, .cache/, build/, web/dist/ and node_modules/; a step that is
+# done is not done again.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# `make PYTHON=python3.13 ...` (re)makes .venv with that Python; without it, .venv stays as it is.
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+VENV := $(CURDIR)/.venv
+PY := $(VENV)/bin/python
+VENV_BASE := .venv/base-$(PYTHON_VERSION)
+VENV_DEV := .venv/dev-$(PYTHON_VERSION)
+
+# Tools of the venv and the chosen Node come first for every step below.
+export PATH := $(CURDIR)/.cache/node/bin:$(VENV)/bin:$(PATH)
+
+# flatc has to be of the version of third_party/flatbuffers.
+FLATC ?= $(or $(wildcard .cache/toolchain/bin/flatc),flatc)
+
+C_SOURCES = $(shell git ls-files -co --exclude-standard 'wasm/*.c' 'wasm/*.cc' 'wasm/*.h' | grep -v _generated)
+
+# ---- what a person runs ---------------------------------------------------------------------------------------------
+
+.PHONY: help
+help:  ## list what there is
+	@awk -F ':.*## *' '/^[a-z]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build models  ## set up everything, convert the hand models and serve the demo page (PORT=8000)
+	$(PY) scripts/build_demo.py
+	$(PY) scripts/serve.py --open demos/hands/ $(if $(PORT),--port $(PORT))
+
+.PHONY: test
+test: dev build models npm chromium  ## run all tests (ARGS="tests/unit -k pad" for some)
+	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest $(ARGS)
+
+.PHONY: build
+build: toolchain  ## build the four WebAssembly modules into web/dist
+	scripts/build_wasm.sh
+	@mkdir -p py/tulle/_wasm
+	@for variant in simd relaxed; do \
+	  cmp -s web/dist/tulle-$$variant.wasm py/tulle/_wasm/tulle-$$variant.wasm || cp web/dist/tulle-$$variant.wasm py/tulle/_wasm/; \
+	done
+
+.PHONY: bench
+bench: dev build models chromium  ## compare with other runtimes (ARGS="--quick"); see docs/benchmarks.md
+	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) bench/run.py $(ARGS)
+
+.PHONY: lint
+lint: dev npm  ## linters and type checkers of Python, JavaScript and C
+	ruff check .
+	ruff format --check .
+	mypy
+	cd web && npx --no-install tsc --project .
+	clang-format --dry-run -Werror $(C_SOURCES)
+
+.PHONY: format
+format: dev  ## format Python and C
+	ruff check --fix-only --quiet .
+	ruff format .
+	clang-format -i $(C_SOURCES)
+
+.PHONY: schema
+schema: toolchain  ## C++ and Python code from wasm/format/tulle.fbs
+	mkdir -p build/schema
+	$(FLATC) --cpp -o wasm/format wasm/format/tulle.fbs
+	$(FLATC) --python --gen-onefile -o build/schema wasm/format/tulle.fbs
+	cp build/schema/tulle_generated.py py/tulle/pack/
+
+.PHONY: clean
+clean:  ## remove what was built
+	rm -rf build dist web/dist py/tulle/_wasm demos/models
+
+.PHONY: distclean
+distclean: clean  ## remove what was fetched too: .venv, .cache (toolchain, models), node_modules
+	rm -rf --one-file-system .venv .cache
+	rm -rf web/node_modules bench/node_modules .pytest_cache .ruff_cache .mypy_cache
+
+# ---- set-up ---------------------------------------------------------------------------------------------------------
+
+.PHONY: dev
+dev: $(VENV_DEV)
+
+$(VENV_BASE): pyproject.toml
+	$(PYTHON) scripts/make_venv.py
+	$(PY) -m pip install --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV_DEV): $(VENV_BASE)
+	$(PY) -m pip install --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.PHONY: toolchain
+toolchain: $(VENV_BASE)
+	@$(PY) scripts/toolchain.py
+
+.PHONY: node
+node: $(VENV_BASE)
+	@$(PY) scripts/node.py
+
+.PHONY: npm
+npm: node web/node_modules/.package-lock.json
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json | node
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: chromium
+chromium: dev
+	@$(PY) scripts/chromium.py
+
+.PHONY: models
+models: node
+	@$(PY) scripts/fetch_models.py

@@ -1,0 +1,84 @@
+"""Fixtures that every test may use: models, the shared folder, and LiteRT as the oracle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+import numpy as np
+import pytest
+from paths import MODELS, ROOT, SHARED
+
+LiteRT: TypeAlias = Callable[[Path | bytes, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+def missing(what: str) -> NoReturn:
+    """Skips the test for want of something that `make test` provides; in CI, where nothing may be wanting, fails it."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder beside the checkout with pictures and weights; the test skips where there is none."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no shared folder at {SHARED} (TULLE_SHARED names another place)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """The folder with the fetched TFLite models."""
+    if not MODELS.is_dir():
+        missing("no models: run `make models`")
+    return MODELS
+
+
+@pytest.fixture(scope="session")
+def model_path(models_dir: Path) -> Callable[[str], Path]:
+    """`model_path("hand_landmark_full")` is the path of that TFLite file."""
+
+    def path(name: str) -> Path:
+        file = models_dir / f"{name.removesuffix('.tflite')}.tflite"
+        if not file.is_file():
+            missing(f"no {file.relative_to(ROOT)}: run `make models`")
+        return file
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def litert() -> LiteRT:
+    """Runs a TFLite file (path or bytes) in LiteRT's interpreter: inputs by name to outputs by name, both float32.
+
+    Inputs have the model's own shapes. All of the model's inputs have to be given.
+    """
+    interpreter_module = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+
+    def run(model: Path | bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        interpreter = interpreter_module.Interpreter(**source, num_threads=1)
+        interpreter.allocate_tensors()
+        expected = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
+        assert set(inputs) == set(expected), f"the model's inputs are {sorted(expected)}, given {sorted(inputs)}"
+        for name, index in expected.items():
+            interpreter.set_tensor(index, np.asarray(inputs[name], np.float32))
+        interpreter.invoke()
+        return {d["name"]: interpreter.get_tensor(d["index"]).copy() for d in interpreter.get_output_details()}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The Chromium that scripts/chromium.py found (`make chromium`), or `$CHROMIUM`."""
+    record = ROOT / ".cache" / "chromium-path"
+    recorded = record.read_text().strip() if record.is_file() else None
+    path = os.environ.get("CHROMIUM") or recorded or shutil.which("chromium")
+    if not path:
+        missing("no Chromium: run `make chromium`")
+    return path
