@@ -57,7 +57,7 @@ lint: dev npm  ## linters and type checkers of Python, JavaScript and C
 	ruff check .
 	ruff format --check .
 	mypy
-	cd web && npx --no-install tsc --project .
+	cd web && npm run --silent check
 	clang-format --dry-run -Werror $(C_SOURCES)
 
 .PHONY: format

@@ -10,6 +10,7 @@ from typing import NoReturn, TypeAlias
 
 import numpy as np
 import pytest
+
 from paths import MODELS, ROOT, SHARED
 
 LiteRT: TypeAlias = Callable[[Path | bytes, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
