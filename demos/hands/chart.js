@@ -1,10 +1,10 @@
 // The chart of milliseconds per frame: each frame as a faint line, the moving average over it as a strong one.
 
-import { KEPT } from "./timing.js";
+import { KEPT } from './timing.js';
 
-/** @typedef {import("./timing.js").Frame} Frame */
+/** @typedef {import('./timing.js').Frame} Frame */
 
-const SVG = "http://www.w3.org/2000/svg";
+const SVG = 'http://www.w3.org/2000/svg';
 const MARGIN = { top: 22, right: 104, bottom: 30, left: 34 };
 const NARROW = 560; // below this width the labels at the lines' ends go without the network's name
 
@@ -16,7 +16,7 @@ const NARROW = 560; // below this width the labels at the lines' ends go without
 export function drawChart(svg, frames) {
   const { width, height } = svg.getBoundingClientRect();
   if (width === 0) return;
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
   const right = width < NARROW ? 46 : MARGIN.right;
   const plot = { left: MARGIN.left, right: width - right, top: MARGIN.top, bottom: height - MARGIN.bottom };
   const top = ceiling(frames);
@@ -24,21 +24,21 @@ export function drawChart(svg, frames) {
   const y = (/** @type {number} */ ms) => plot.bottom - ((plot.bottom - plot.top) * Math.min(ms, top)) / top;
   const first = KEPT - frames.length; // the newest frame is at the right edge
 
-  const parts = [text(0, plot.top - 10, "ms", "axis")];
+  const parts = [text(0, plot.top - 10, 'ms', 'axis')];
   for (const tick of ticks(top)) {
-    parts.push(element("line", { x1: plot.left, x2: plot.right, y1: y(tick), y2: y(tick), class: "grid" }));
-    parts.push(text(plot.left - 8, y(tick) + 4, String(tick), "axis end"));
+    parts.push(element('line', { x1: plot.left, x2: plot.right, y1: y(tick), y2: y(tick), class: 'grid' }));
+    parts.push(text(plot.left - 8, y(tick) + 4, String(tick), 'axis end'));
   }
-  parts.push(text(plot.left, height - 8, `${KEPT} frames ago`, "axis"));
-  parts.push(text(plot.right, height - 8, "now", "axis end"));
+  parts.push(text(plot.left, height - 8, `${KEPT} frames ago`, 'axis'));
+  parts.push(text(plot.right, height - 8, 'now', 'axis end'));
   frames.forEach((frame, i) => {
     if (!frame.start) return;
     const at = x(first + i);
-    if (i > 0) parts.push(element("line", { x1: at, x2: at, y1: plot.top, y2: plot.bottom, class: "mark" }));
+    if (i > 0) parts.push(element('line', { x1: at, x2: at, y1: plot.top, y2: plot.bottom, class: 'mark' }));
     const fits = at < plot.right - 110;
-    parts.push(text(fits ? at + 5 : at - 5, plot.top - 10, frame.start, fits ? "axis" : "axis end"));
+    parts.push(text(fits ? at + 5 : at - 5, plot.top - 10, frame.start, fits ? 'axis' : 'axis end'));
   });
-  for (const key of /** @type {const} */ (["dense", "sparse"])) {
+  for (const key of /** @type {const} */ (['dense', 'sparse'])) {
     parts.push(path(frames, (i) => x(first + i), (frame) => y(frame[key]), `${key} single`));
     parts.push(path(frames, (i) => x(first + i), (frame) => y(frame[`${key}Mean`]), `${key} average`));
   }
@@ -52,21 +52,22 @@ export function drawChart(svg, frames) {
       dense -= (sign * overlap) / 2;
       sparse += (sign * overlap) / 2;
     }
-    const name = (/** @type {string} */ side) => (width < NARROW ? "" : `${side} `);
-    parts.push(text(plot.right + 8, dense + 5, `${name("dense")}${last.denseMean.toFixed(1)}`, "label dense"));
-    parts.push(text(plot.right + 8, sparse + 5, `${name("sparse")}${last.sparseMean.toFixed(1)}`, "label sparse"));
+    const name = (/** @type {string} */ side) => (width < NARROW ? '' : `${side} `);
+    parts.push(text(plot.right + 8, dense + 5, `${name('dense')}${last.denseMean.toFixed(1)}`, 'label dense'));
+    parts.push(text(plot.right + 8, sparse + 5, `${name('sparse')}${last.sparseMean.toFixed(1)}`, 'label sparse'));
   }
   svg.replaceChildren(...parts);
 }
 
 /**
- * Upper end of the scale: leaves room over the averages, and lets single slow frames run out of the picture.
+ * Upper end of the scale: over all but the slowest few frames, which run out of the picture.
  * @param {Frame[]} frames
  */
 function ceiling(frames) {
-  const highest = Math.max(1, ...frames.map((frame) => Math.max(frame.denseMean, frame.sparseMean)));
-  const step = tickStep(highest * 1.3);
-  return Math.ceil((highest * 1.3) / step) * step;
+  const times = frames.flatMap((frame) => [frame.dense, frame.sparse]).sort((a, b) => a - b);
+  const highest = Math.max(1, times[Math.floor(times.length * 0.97)] ?? 1);
+  const step = tickStep(highest * 1.25);
+  return Math.ceil((highest * 1.25) / step) * step;
 }
 
 /** @param {number} top */
@@ -88,8 +89,11 @@ function ticks(top) {
  * @param {string} className
  */
 function path(frames, x, y, className) {
-  const points = frames.map((frame, i) => `${i === 0 || frame.start ? "M" : "L"}${x(i).toFixed(1)} ${y(frame).toFixed(1)}`);
-  return element("path", { d: points.join(""), class: className });
+  const points = frames.map((frame, i) => {
+    const command = i === 0 || frame.start ? 'M' : 'L';
+    return `${command}${x(i).toFixed(1)} ${y(frame).toFixed(1)}`;
+  });
+  return element('path', { d: points.join(''), class: className });
 }
 
 /**
@@ -99,7 +103,7 @@ function path(frames, x, y, className) {
  * @param {string} className
  */
 function text(x, y, content, className) {
-  const node = element("text", { x, y, class: className });
+  const node = element('text', { x, y, class: className });
   node.textContent = content;
   return node;
 }

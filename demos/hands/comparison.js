@@ -1,24 +1,24 @@
 // The measurement: two networks loaded into one engine, run in turn on the same pixels, and what that took.
 
-import { load } from "../../web/src/index.js";
-import { MovingAverage, Timeline } from "./timing.js";
-import { groupTimes } from "./operations.js";
+import { load } from '../../web/src/index.js';
+import { MovingAverage, Timeline } from './timing.js';
+import { groupTimes } from './operations.js';
 
-/** @typedef {"dense" | "sparse"} Side */
+/** @typedef {'dense' | 'sparse'} Side */
 /** @typedef {Record<string, Float32Array>} Outputs by output name */
-/** @typedef {Awaited<ReturnType<typeof load>>} Model */
+/** @typedef {import('../../web/src/index.js').Model} Model */
 
 /** @type {readonly Side[]} */
-export const SIDES = ["dense", "sparse"];
+export const SIDES = ['dense', 'sparse'];
 
 /** Names of the networks' outputs, the same in both. */
-export const OUTPUT = { landmarks: "Identity", presence: "Identity_1", handedness: "Identity_2" };
+export const OUTPUT = { landmarks: 'Identity', presence: 'Identity_1', handedness: 'Identity_2' };
 
 const WARM_UP = 5; // runs before timing, until the browser has compiled the kernels with its optimising compiler
 
 export class Comparison {
   timeline = new Timeline();
-  /** Milliseconds each model took from `load()` to ready. @type {Record<Side, number>} */
+  /** Milliseconds from `load()` to ready; the dense one, loaded first, starts the engine too. @type {Record<Side, number>} */
   loadTime = { dense: NaN, sparse: NaN };
   /** @type {Record<Side, Model | undefined>} */
   #models = { dense: undefined, sparse: undefined };
@@ -29,8 +29,8 @@ export class Comparison {
   /**
    * Loads both networks, after closing those loaded before.
    * @param {Record<Side, string>} urls of the two .tulle files
-   * @param {{ threads?: number, variant?: "simd" | "relaxed" }} options left out: what suits this device
-   * @param {(side: Side, fraction: number) => void} onProgress
+   * @param {{ threads?: number, variant?: 'simd' | 'relaxed' }} options left out: what suits this device
+   * @param {(side: Side, loaded: number) => void} onProgress hears how many bytes have arrived
    */
   async load(urls, options, onProgress) {
     await this.close();
@@ -38,17 +38,17 @@ export class Comparison {
       const start = performance.now();
       this.#models[side] = await load(urls[side], {
         ...options,
-        onProgress: ({ loaded, total }) => onProgress(side, total ? loaded / total : 0),
+        onProgress: ({ loaded }) => onProgress(side, loaded),
       });
       this.loadTime[side] = performance.now() - start;
     }
     const { threads, variant } = this.settings;
-    this.timeline.restart(`${threads} ${threads === 1 ? "thread" : "threads"}, ${variant}`);
+    this.timeline.restart(`${threads} ${threads === 1 ? 'thread' : 'threads'}, ${variant}`);
   }
 
   /** What the engine runs with, which may be less than was asked for. */
   get settings() {
-    const model = this.#model("sparse");
+    const model = this.#model('sparse');
     return { threads: model.threads, variant: model.variant };
   }
 
@@ -63,7 +63,7 @@ export class Comparison {
    * @returns {Promise<Record<Side, Outputs>>}
    */
   async runBoth(input) {
-    return { dense: await this.#run("dense", input), sparse: await this.#run("sparse", input) };
+    return { dense: await this.#run('dense', input), sparse: await this.#run('sparse', input) };
   }
 
   /**
@@ -86,12 +86,12 @@ export class Comparison {
 
   /**
    * Adds the last frame's times by kind of operation to their averages and returns these.
-   * @returns {Promise<Record<Side, Map<string, number>>>} milliseconds
+   * @returns {Record<Side, Map<string, number>>} milliseconds
    */
-  async operations() {
+  operations() {
     const means = { dense: new Map(), sparse: new Map() };
     for (const side of SIDES) {
-      for (const [kind, time] of groupTimes(await this.#model(side).profile())) {
+      for (const [kind, time] of groupTimes(this.#model(side).profile())) {
         const average = this.#operations[side].get(kind) ?? new MovingAverage(20);
         this.#operations[side].set(kind, average);
         average.push(time);

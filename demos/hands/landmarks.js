@@ -1,6 +1,6 @@
 // The 21 landmarks of a hand: reading them from a network's output, comparing two sets, drawing them as a skeleton.
 
-import { INPUT_SIZE } from "./pictures.js";
+import { INPUT_SIZE } from './pictures.js';
 
 export const LANDMARKS = 21;
 
@@ -36,9 +36,9 @@ export function drawHand(canvas, square, landmarks) {
   const side = canvas.clientWidth;
   const resolution = Math.max(1, Math.round(side * devicePixelRatio));
   if (canvas.width !== resolution) canvas.width = canvas.height = resolution;
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext('2d');
   if (!context || side === 0) return;
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = 'high';
   context.drawImage(square, 0, 0, resolution, resolution);
   if (!landmarks) return;
 
@@ -46,8 +46,8 @@ export function drawHand(canvas, square, landmarks) {
   const unit = (resolution / side) * Math.max(0.7, Math.min(1.15, side / 340)); // thinner lines on a phone
   const x = (/** @type {number} */ i) => (landmarks[3 * i] / INPUT_SIZE) * resolution;
   const y = (/** @type {number} */ i) => (landmarks[3 * i + 1] / INPUT_SIZE) * resolution;
-  context.lineCap = context.lineJoin = "round";
-  for (const [color, rim] of [[style.getPropertyValue("--halo"), 1.6], [style.color, 0]]) {
+  context.lineCap = context.lineJoin = 'round';
+  for (const [color, rim] of [[style.getPropertyValue('--halo'), 1.6], [style.color, 0]]) {
     context.strokeStyle = context.fillStyle = String(color);
     context.lineWidth = (2 + 2 * Number(rim)) * unit;
     context.beginPath();
@@ -64,7 +64,7 @@ export function drawHand(canvas, square, landmarks) {
     }
     context.fill();
   }
-  context.fillStyle = style.getPropertyValue("--halo");
+  context.fillStyle = style.getPropertyValue('--halo');
   context.beginPath();
   for (let i = 0; i < LANDMARKS; i++) {
     context.moveTo(x(i) + 1.7 * unit, y(i));

@@ -1,13 +1,14 @@
 // The page: loads both networks, runs them frame after frame, and shows what came out.
 
-import { Comparison, OUTPUT, SIDES } from "./comparison.js";
-import { drawChart } from "./chart.js";
-import { drawHand, meanDistance } from "./landmarks.js";
-import { showOperations } from "./operations.js";
-import { decodePicture, fetchPicture } from "./pictures.js";
+import { Comparison, OUTPUT, SIDES } from './comparison.js';
+import { drawChart } from './chart.js';
+import { drawHand, meanDistance } from './landmarks.js';
+import { showOperations } from './operations.js';
+import { decodePicture, fetchPicture } from './pictures.js';
+import { MAX_THREADS, support } from '../../web/src/index.js';
 
-/** @typedef {import("./comparison.js").Side} Side */
-/** @typedef {import("./pictures.js").Picture} Picture */
+/** @typedef {import('./comparison.js').Side} Side */
+/** @typedef {import('./pictures.js').Picture} Picture */
 
 /**
  * One network in models.json, which scripts/build_demo.py writes.
@@ -23,29 +24,28 @@ import { decodePicture, fetchPicture } from "./pictures.js";
  * @property {number} nonzero of these
  */
 
-const MODELS = new URL("../models/", import.meta.url);
+const MODELS = new URL('../models/', import.meta.url);
 const PICTURE_TIME = 3000; // milliseconds until the next picture
 const SHOW_EVERY = 250; // milliseconds between updates of the numbers, so that they can be read
 const SHOW_EVERY_CALM = 1000; // the same for visitors who asked for less motion
-const MOST_THREADS = 16;
 
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
 const comparison = new Comparison();
 
 /** The bundled pictures, as the page lists them; images/README.md says where they are from. */
-const bundled = [...document.querySelectorAll(".pictures label")].map((label) => ({
-  radio: /** @type {HTMLInputElement} */ (label.querySelector("input")),
-  url: /** @type {HTMLImageElement} */ (label.querySelector("img")).src,
-  title: /** @type {HTMLImageElement} */ (label.querySelector("img")).alt,
+const bundled = [...document.querySelectorAll('.pictures label')].map((label) => ({
+  radio: /** @type {HTMLInputElement} */ (label.querySelector('input')),
+  url: /** @type {HTMLImageElement} */ (label.querySelector('img')).src,
+  title: /** @type {HTMLImageElement} */ (label.querySelector('img')).alt,
 }));
 /** @type {Map<string, Promise<Picture>>} */
 const fetched = new Map();
 
-/** @type {Record<Side, string>} */
-let urls;
+/** @type {Record<Side, ModelFacts>} */
+let models;
 /** @type {Picture} */
 let picture;
-/** @type {Record<Side, import("./comparison.js").Outputs> | undefined} */
+/** @type {Record<Side, import('./comparison.js').Outputs> | undefined} */
 let outputs;
 let run = 0; // raised by play and pause; a frame loop goes on while it stays the same
 let playing = false;
@@ -67,14 +67,17 @@ function inTurn(action) {
 }
 
 function play() {
+  const thisRun = ++run;
   playing = true;
-  element("play").textContent = "Pause";
-  runFrames(++run).catch(fail);
+  element('play').textContent = 'Pause';
+  runFrames(thisRun).catch((error) => {
+    if (run === thisRun) fail(error); // else something else has failed and stopped it, and says why
+  });
 }
 
 function pause() {
   playing = false;
-  element("play").textContent = "Play";
+  element('play').textContent = 'Play';
   run++;
 }
 
@@ -88,7 +91,7 @@ async function runFrames(thisRun) {
     if (now - shown >= (calm.matches ? SHOW_EVERY_CALM : SHOW_EVERY)) {
       shown = now;
       showTimes();
-      showOperationTimes(await inTurn(() => comparison.operations()));
+      showOperationTimes(comparison.operations());
     }
     if (!calm.matches && now - pictureSince > PICTURE_TIME && isBundled()) {
       pictureSince = now;
@@ -118,7 +121,7 @@ function setPicture(chosen) {
   outputs = undefined;
   drawPictures();
   for (const side of SIDES) {
-    element(`${side}-hand`).setAttribute("aria-label", `${chosen.title}, with the ${side} network's landmarks`);
+    element(`${side}-hand`).setAttribute('aria-label', `${chosen.title}, with the ${side} network's landmarks`);
   }
   if (!playing && comparison.loaded) inTurn(() => showFrame(false)).catch(fail);
 }
@@ -170,35 +173,34 @@ function drawPictures() {
   }
   if (!outputs) return;
   const apart = meanDistance(outputs.dense[OUTPUT.landmarks], outputs.sparse[OUTPUT.landmarks]);
-  setValue("apart", `${apart.toFixed(2)} % of width`);
+  setValue('apart', `${apart.toFixed(2)} % of width`);
 }
 
 function showTimes() {
   const { dense, sparse, frames } = comparison.timeline.now;
   if (frames === 0) return;
-  setValue("dense-ms", dense.toFixed(1));
-  setValue("sparse-ms", sparse.toFixed(1));
-  setValue("speedup", (dense / sparse).toFixed(2));
-  setValue("window", String(frames));
+  setValue('dense-ms', dense.toFixed(1));
+  setValue('sparse-ms', sparse.toFixed(1));
+  setValue('speedup', (dense / sparse).toFixed(2));
+  setValue('window', String(frames));
   showChart();
-  element("chart").setAttribute(
-    "aria-label",
+  element('chart').setAttribute(
+    'aria-label',
     `Milliseconds per frame, mean of the last ${frames} frames: dense ${dense.toFixed(1)}, sparse ${sparse.toFixed(1)}`,
   );
 }
 
 function showChart() {
-  drawChart(/** @type {SVGSVGElement} */ (/** @type {unknown} */ (element("chart"))), comparison.timeline.frames);
+  drawChart(/** @type {SVGSVGElement} */ (/** @type {unknown} */ (element('chart'))), comparison.timeline.frames);
 }
 
 /** @param {Record<Side, Map<string, number>>} times milliseconds by kind of operation */
 function showOperationTimes(times) {
-  const bars = { dense: element("dense-bar"), sparse: element("sparse-bar") };
-  showOperations(bars, /** @type {HTMLTableElement} */ (element("ops-table")).tBodies[0], times);
+  const bars = { dense: element('dense-bar'), sparse: element('sparse-bar') };
+  showOperations(bars, /** @type {HTMLTableElement} */ (element('ops-table')).tBodies[0], times);
 }
 
-/** @param {Record<Side, ModelFacts>} models */
-function showFacts(models) {
+function showFacts() {
   const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(2);
   const million = (/** @type {number} */ count) => `${(count / 1e6).toFixed(2)} million`;
   for (const side of SIDES) {
@@ -222,28 +224,28 @@ function showFacts(models) {
  * @param {number} percent
  */
 function showKept(svg, percent) {
-  const squares = { kept: "", zero: "" };
+  const squares = { kept: '', zero: '' };
   let place = 1;
   for (let i = 0; i < 100; i++) {
     place = (place * 38) % 101; // visits 1 to 100 once each, in no order that the eye can see
-    squares[place <= percent ? "kept" : "zero"] += `M${(i % 50) + 0.1} ${Math.floor(i / 50) + 0.1}h.8v.8h-.8z`;
+    squares[place <= percent ? 'kept' : 'zero'] += `M${(i % 50) + 0.1} ${Math.floor(i / 50) + 0.1}h.8v.8h-.8z`;
   }
   svg.innerHTML = `<path class="zero" d="${squares.zero}"/><path class="kept" d="${squares.kept}"/>`;
-  svg.setAttribute("aria-label", `${percent} of 100 weights are not zero`);
+  svg.setAttribute('aria-label', `${percent} of 100 weights are not zero`);
 }
 
 /** @param {string} text */
 function say(text) {
-  element("status").textContent = text;
+  element('status').textContent = text;
 }
 
 /** @param {unknown} error */
 function fail(error) {
   pause();
-  const notice = element("notice");
+  const notice = element('notice');
   notice.textContent = messageOf(error);
   notice.hidden = false;
-  say("");
+  say('');
   console.error(error);
 }
 
@@ -269,37 +271,33 @@ function element(id) {
 
 // ---- setting up ----
 
-/** A module of one function that uses a SIMD instruction: v128.const, drop. */
-const SIMD_MODULE = Uint8Array.of(
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 23, 1, 21, 0,
-  253, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 26, 11,
-);
-
 async function loadManifest() {
-  const url = new URL("models.json", MODELS);
+  const url = new URL('models.json', MODELS);
   const response = await fetch(url);
   if (response.status === 404) {
-    throw new Error("The networks have not been converted yet: run `make demo` in the checkout, then reload this page.");
+    throw new Error('The networks have not been converted yet: run `make demo` in the checkout, then reload this page.');
   }
   if (!response.ok) throw new Error(`${url} could not be loaded: HTTP ${response.status}.`);
   return /** @type {Record<Side, ModelFacts>} */ (await response.json());
 }
 
 /** Loads both networks with the chosen settings; the selects then show what the engine really uses. */
-async function loadModels(/** @type {{ threads?: number, variant?: "simd" | "relaxed" }} */ options) {
-  element("notice").hidden = true;
-  await comparison.load(urls, options, (side, fraction) => {
-    say(`Loading the ${side} network, ${(100 * fraction).toFixed(0)} %`);
+async function loadModels(/** @type {{ threads?: number, variant?: 'simd' | 'relaxed' }} */ options) {
+  element('notice').hidden = true;
+  const urls = { dense: new URL(models.dense.file, MODELS).href, sparse: new URL(models.sparse.file, MODELS).href };
+  await comparison.load(urls, options, (side, loaded) => {
+    say(`Loading the ${side} network: ${(loaded / 1e6).toFixed(1)} of ${(models[side].tulle_bytes / 1e6).toFixed(1)} MB`);
   });
   await comparison.warmUp(picture.input);
   const { threads, variant } = comparison.settings;
-  selectOf("threads").value = String(threads);
-  selectOf("variant").value = variant;
+  selectOf('threads').value = String(threads);
+  selectOf('variant').value = variant;
   for (const side of SIDES) {
-    setValue(`${side}-load`, `${comparison.loadTime[side].toFixed(0)} ms`);
-    setValue(`${side}-runs`, `${threads} ${threads === 1 ? "thread" : "threads"}, ${variant} build`);
+    const engine = side === 'dense' ? ", with the engine's start" : '';
+    setValue(`${side}-load`, `${comparison.loadTime[side].toFixed(0)} ms${engine}`);
+    setValue(`${side}-runs`, `${threads} ${threads === 1 ? 'thread' : 'threads'}, ${variant} build`);
   }
-  say("");
+  say('');
 }
 
 /** @param {string} id */
@@ -308,32 +306,32 @@ function selectOf(id) {
 }
 
 function listen() {
-  element("play").addEventListener("click", () => (playing ? pause() : play()));
-  element("next").addEventListener("click", () => nextPicture().catch(fail));
-  bundled.forEach(({ radio }, index) => radio.addEventListener("change", () => showBundled(index).catch(fail)));
+  element('play').addEventListener('click', () => (playing ? pause() : play()));
+  element('next').addEventListener('click', () => nextPicture().catch(fail));
+  bundled.forEach(({ radio }, index) => radio.addEventListener('change', () => showBundled(index).catch(fail)));
   const changeSettings = () =>
     inTurn(() =>
       loadModels({
-        threads: Number(selectOf("threads").value),
-        variant: selectOf("variant").value === "simd" ? "simd" : "relaxed",
+        threads: Number(selectOf('threads').value),
+        variant: selectOf('variant').value === 'simd' ? 'simd' : 'relaxed',
       }),
     ).catch(fail);
-  selectOf("threads").addEventListener("change", changeSettings);
-  selectOf("variant").addEventListener("change", changeSettings);
+  selectOf('threads').addEventListener('change', changeSettings);
+  selectOf('variant').addEventListener('change', changeSettings);
 
-  const own = /** @type {HTMLInputElement} */ (element("own"));
-  own.addEventListener("change", () => showOwn(own.files?.[0]));
-  const stage = element("stage");
-  for (const kind of ["dragenter", "dragover"]) {
+  const own = /** @type {HTMLInputElement} */ (element('own'));
+  own.addEventListener('change', () => showOwn(own.files?.[0]));
+  const stage = element('stage');
+  for (const kind of ['dragenter', 'dragover']) {
     stage.addEventListener(kind, (event) => {
       event.preventDefault();
-      stage.classList.add("dropping");
+      stage.classList.add('dropping');
     });
   }
-  stage.addEventListener("dragleave", () => stage.classList.remove("dropping"));
-  stage.addEventListener("drop", (event) => {
+  stage.addEventListener('dragleave', () => stage.classList.remove('dropping'));
+  stage.addEventListener('drop', (event) => {
     event.preventDefault();
-    stage.classList.remove("dropping");
+    stage.classList.remove('dropping');
     showOwn(event.dataTransfer?.files[0]);
   });
 
@@ -341,38 +339,37 @@ function listen() {
     if (picture) drawPictures();
     showChart();
   }).observe(stage);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => picture && drawPictures());
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => picture && drawPictures());
 }
 
-function offerThreads() {
-  const most = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
-  selectOf("threads").replaceChildren(...Array.from({ length: most }, (_, i) => new Option(String(i + 1))));
-  if (crossOriginIsolated) return;
-  element("isolation").textContent =
-    "One thread only: this page is not cross-origin isolated, so the browser shares no memory between threads. " +
-    "A server that sends the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: " +
-    "require-corp, as `make demo` does, allows more.";
-  element("isolation").hidden = false;
+function offerSettings() {
+  selectOf('variant').options[0].disabled = !support().relaxedSimd;
+  const most = support().threads ? Math.min(navigator.hardwareConcurrency, MAX_THREADS) : 1;
+  selectOf('threads').replaceChildren(...Array.from({ length: most }, (_, i) => new Option(String(i + 1))));
+  if (support().threads) return;
+  element('isolation').textContent =
+    'One thread only: this page is not cross-origin isolated, so the browser shares no memory between threads. ' +
+    'A server that sends the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: ' +
+    'require-corp, as `make demo` does, allows more.';
+  element('isolation').hidden = false;
 }
 
 async function start() {
   showChart();
   showOperationTimes({ dense: new Map(), sparse: new Map() });
-  if (!WebAssembly.validate(SIMD_MODULE)) {
+  setPicture(await bundledPicture(0));
+  if (!support().simd) {
     throw new Error(
-      "This browser has no WebAssembly SIMD, which tulle needs. " +
-        "Chrome and Edge have it since version 91, Firefox since 89, Safari since 16.4.",
+      'This browser has no WebAssembly SIMD, which tulle needs. ' +
+        'Chrome and Edge have it since version 91, Firefox since 89, Safari since 16.4.',
     );
   }
-  const [models, first] = await Promise.all([loadManifest(), bundledPicture(0)]);
-  urls = { dense: new URL(models.dense.file, MODELS).href, sparse: new URL(models.sparse.file, MODELS).href };
-  setPicture(first);
-  showFacts(models);
-  offerThreads();
+  models = await loadManifest();
+  showFacts();
+  offerSettings();
   await loadModels({});
-  selectOf("variant").options[0].disabled = comparison.settings.variant !== "relaxed"; // taken wherever there is one
   listen();
-  for (const id of ["play", "next", "threads", "variant", "own"]) element(id).removeAttribute("disabled");
+  for (const id of ['play', 'next', 'threads', 'variant', 'own']) element(id).removeAttribute('disabled');
   play();
 }
 
@@ -391,7 +388,7 @@ Object.assign(globalThis, {
       inTurn(async () => {
         const { input } = await bundledPicture(index);
         const { dense, sparse } = await comparison.runBoth(input);
-        const plain = (/** @type {import("./comparison.js").Outputs} */ result) =>
+        const plain = (/** @type {import('./comparison.js').Outputs} */ result) =>
           Object.fromEntries(Object.entries(result).map(([name, values]) => [name, [...values]]));
         return { size: input.width, pixels: [...input.data], dense: plain(dense), sparse: plain(sparse) };
       }),

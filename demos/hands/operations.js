@@ -2,18 +2,18 @@
 
 /** @typedef {{ op: string, kernel: string, ms: number }} Row one step of `model.profile()` */
 
-const POINTWISE = "1×1 convolution";
-const DEPTHWISE = "depthwise convolution";
-const ENTRY = "entry convolution";
-const REST = "everything else";
+const POINTWISE = '1×1 convolution';
+const DEPTHWISE = 'depthwise convolution';
+const ENTRY = 'entry convolution';
+const REST = 'everything else';
 
 /** In the order shown; style.css gives each a tone, by its place. */
 const KINDS = [POINTWISE, DEPTHWISE, ENTRY, REST];
 
 /** @param {Row} row */
 function kindOf(row) {
-  if (row.op === "depthwise_conv2d") return DEPTHWISE;
-  if (row.op !== "conv2d") return REST;
+  if (row.op === 'depthwise_conv2d') return DEPTHWISE;
+  if (row.op !== 'conv2d') return REST;
   return /entry|conv3x3|rgb/.test(row.kernel) ? ENTRY : POINTWISE;
 }
 
@@ -37,11 +37,11 @@ export function showOperations(bars, body, times) {
   const total = (/** @type {Map<string, number>} */ side) => [...side.values()].reduce((sum, ms) => sum + ms, 0);
   const totals = { dense: total(times.dense), sparse: total(times.sparse) };
   const scale = Math.max(totals.dense, totals.sparse);
-  for (const side of /** @type {const} */ (["dense", "sparse"])) {
+  for (const side of /** @type {const} */ (['dense', 'sparse'])) {
     bars[side].replaceChildren(
       ...KINDS.map((kind, i) => {
         const share = (times[side].get(kind) ?? 0) / scale || 0; // 0 / 0 before the first frame
-        const part = document.createElement("div");
+        const part = document.createElement('div');
         part.className = `tone-${i + 1}`;
         part.style.width = `${100 * share}%`;
         if (share > 0.2) part.textContent = kind;
@@ -51,7 +51,7 @@ export function showOperations(bars, body, times) {
   }
   body.replaceChildren(
     ...KINDS.map((kind, i) => tableRow(kind, times.dense.get(kind), times.sparse.get(kind), `tone-${i + 1}`)),
-    tableRow("together", totals.dense || undefined, totals.sparse || undefined),
+    tableRow('together', totals.dense || undefined, totals.sparse || undefined),
   );
 }
 
@@ -62,18 +62,18 @@ export function showOperations(bars, body, times) {
  * @param {string} [tone] class of the kind's colour in the bars
  */
 function tableRow(name, dense, sparse, tone) {
-  const row = document.createElement("tr");
-  const heading = document.createElement("th");
-  heading.scope = "row";
+  const row = document.createElement('tr');
+  const heading = document.createElement('th');
+  heading.scope = 'row';
   if (tone) {
-    for (const side of ["dense", "sparse"]) {
-      const swatch = document.createElement("span");
+    for (const side of ['dense', 'sparse']) {
+      const swatch = document.createElement('span');
       swatch.className = `swatch ${side} ${tone}`;
       heading.append(swatch);
     }
   }
   heading.append(name);
   row.append(heading);
-  for (const value of [dense, sparse]) row.insertCell().textContent = value?.toFixed(2) ?? "–";
+  for (const value of [dense, sparse]) row.insertCell().textContent = value?.toFixed(2) ?? '–';
   return row;
 }

@@ -54,19 +54,19 @@ export async function decodePicture(file, title) {
  * @param {number} size of the canvas returned
  */
 function drawSquare(bitmap, left, top, side, size) {
-  const canvas = document.createElement("canvas");
+  const canvas = document.createElement('canvas');
   canvas.width = canvas.height = size;
   const context = context2d(canvas);
-  context.fillStyle = "#fff"; // under transparent pictures
+  context.fillStyle = '#fff'; // under transparent pictures
   context.fillRect(0, 0, size, size);
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = 'high';
   context.drawImage(bitmap, left, top, side, side, 0, 0, size, size);
   return canvas;
 }
 
 /** @param {HTMLCanvasElement} canvas */
 function context2d(canvas) {
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  if (!context) throw new Error("This browser gives no 2D canvas, which the demo needs to read pictures.");
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  if (!context) throw new Error('This browser gives no 2D canvas, which the demo needs to read pictures.');
   return context;
 }
