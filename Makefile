@@ -88,12 +88,11 @@ distclean: clean  ## remove what was fetched too: .venv, .cache (toolchain, mode
 dev: $(VENV_DEV)
 
 $(VENV_BASE): pyproject.toml
-	$(PYTHON) scripts/make_venv.py
-	$(PY) -m pip install --disable-pip-version-check -e .
+	@$(PYTHON) scripts/make_venv.py
 	@touch $@
 
 $(VENV_DEV): $(VENV_BASE)
-	$(PY) -m pip install --disable-pip-version-check -e '.[dev]'
+	@$(PYTHON) scripts/make_venv.py dev
 	@touch $@
 
 .PHONY: toolchain

@@ -38,6 +38,7 @@ def find() -> str:
         return asked
     if RECORD.is_file() and starts(recorded := RECORD.read_text().strip()):
         return recorded
+    check_playwright()
     own = playwright_path()
     if not starts(own):
         try:
@@ -57,6 +58,18 @@ def find() -> str:
         "no Chromium for the browser tests: `playwright install --with-deps chromium` failed and none is on PATH. "
         "Install one and name it with CHROMIUM=/path/to/chromium"
     )
+
+
+def check_playwright() -> None:
+    """Makes sure that Playwright itself runs: the Node it carries wants a library that a minimal Debian leaves out."""
+    command = [sys.executable, "-m", "playwright", "--version"]
+    if subprocess.run(command, capture_output=True).returncode == 0:
+        return
+    if is_debian_root():
+        apt_install(["libatomic1"], LOG)
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise SetupError(f"Playwright does not run: {(result.stderr or result.stdout).strip()}")
 
 
 def playwright_path() -> str:

@@ -1,34 +1,57 @@
 #!/usr/bin/env python3
-"""Makes `.venv` with the Python that runs this, unless it is there with the same version."""
+"""Makes `.venv` with the Python that runs this, unless it is there with the same version, and installs tulle into it.
+
+    python3 scripts/make_venv.py [EXTRA]
+
+tulle is installed in place ("editable"), with the packages of an extra of pyproject.toml where one is named.
+"""
+
+from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-VENV = Path(__file__).resolve().parent.parent / ".venv"
+from common import CACHE, ROOT, SetupError, main_guard, run_logged, say
+
+VENV = ROOT / ".venv"
 MINIMUM = (3, 10)
 
 
 def main() -> None:
+    make_venv()
+    extra = f"[{sys.argv[1]}]" if len(sys.argv) > 1 else ""
+    install = [
+        str(VENV / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "-e",
+        f"{ROOT}{extra}",
+    ]
+    run_logged(f"pip install tulle{extra} with its dependencies", install, CACHE / "pip.log")
+
+
+def make_venv() -> None:
     if sys.version_info < MINIMUM:
-        found, needed = sys.version.split()[0], ".".join(map(str, MINIMUM))
-        sys.exit(
-            f"error: {sys.executable} is Python {found}; tulle needs {needed} or newer."
-            " Name one with `make PYTHON=python3.12 ...`"
+        raise SetupError(
+            f"{sys.executable} is Python {sys.version.split()[0]}; tulle needs {'.'.join(map(str, MINIMUM))} or newer. "
+            "Name one with `make PYTHON=python3.12 ...`"
         )
     if _version(VENV / "bin" / "python") == sys.version_info[:2]:
         return
-    print(f"==> making .venv with Python {sys.version.split()[0]}", flush=True)
+    say(f"making .venv with Python {sys.version.split()[0]}")
     shutil.rmtree(VENV, ignore_errors=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    except subprocess.CalledProcessError:
+    except subprocess.CalledProcessError as error:
         shutil.rmtree(VENV, ignore_errors=True)
-        sys.exit("error: `python3 -m venv` failed; on Debian and Ubuntu it needs the package python3-venv")
+        raise SetupError("`python3 -m venv` failed; on Debian and Ubuntu it needs the package python3-venv") from error
 
 
-def _version(python: Path) -> "tuple[int, ...] | None":
+def _version(python: Path) -> tuple[int, ...] | None:
     """(major, minor), None where there is no such Python or it, or its pip, does not run."""
     command = [str(python), "-c", "import pip, sys; print(*sys.version_info[:2])"]
     try:
@@ -39,4 +62,5 @@ def _version(python: Path) -> "tuple[int, ...] | None":
 
 
 if __name__ == "__main__":
-    main()
+    with main_guard():
+        main()
