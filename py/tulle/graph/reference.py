@@ -55,7 +55,8 @@ def run(
         for name in set(node.inputs):  # what nobody will read again goes, so that large models fit
             if name is not None and last_use[name] == index and name not in graph.outputs and not wanted(name):
                 del values[name]
-    return {name: value for name, value in values.items() if name in graph.outputs or wanted(name)}
+    kept = [node.output for node in graph.nodes if wanted(node.output) and node.output not in graph.outputs]
+    return {name: values[name] for name in (*graph.outputs, *kept)}
 
 
 def execute(graph: Graph, node: Node, inputs: list[Array | None]) -> Array:

@@ -1,0 +1,6 @@
+"""Passes: each a function Graph -> Graph, one idea a file. `lower` runs them all in order."""
+
+from tulle.passes.lower import lower
+from tulle.passes.lowered import check_lowered
+
+__all__ = ["check_lowered", "lower"]

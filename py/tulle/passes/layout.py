@@ -1,0 +1,173 @@
+"""Gives every activation a layout, "chw" or "plain", and inserts the fewest `to_chw` and `to_plain` that takes.
+
+Which ops want which layout is said in docs/architecture.md. Ops that work in either are divided between the two by a
+minimum cut: a tensor costs one permute if its producer and its readers are not all on one side. Permutes of images
+with one pixel or one channel move nothing, so they count only between otherwise equal choices.
+"""
+
+from __future__ import annotations
+
+from tulle.graph import Graph, Node, Tensor
+from tulle.graph.shapes import BINARY, CONVOLUTIONS, POOLS, REDUCTIONS, RESIZES
+from tulle.passes.minimum_cut import MinimumCut
+from tulle.passes.rewrite import redirect
+
+# A convolution with at most this many input channels reads a model input as it is.
+MAX_ENTRY_CHANNELS = 4
+
+EITHER = "either"
+
+
+def assign_layouts(graph: Graph) -> Graph:
+    """The graph with `layout` set on every activation and the permutes inserted."""
+    graph = align_ranks(graph)
+    layouts = _choose(graph)
+    for node in graph.nodes:
+        tensor = graph.tensors[node.output]
+        # A mean over the image may drop its dimensions, and only images can be chw.
+        tensor.layout = layouts[node.output] if len(tensor.shape) == 4 else "plain"
+    return _insert_permutes(graph, layouts)
+
+
+def permutes(graph: Graph) -> tuple[int, int]:
+    """How many `to_chw` and `to_plain` move memory, and how many are free (one pixel or one channel)."""
+    changed = [graph.tensors[node.output] for node in graph if node.op in ("to_chw", "to_plain")]
+    free = sum(_is_free(tensor) for tensor in changed)
+    return len(changed) - free, free
+
+
+def align_ranks(graph: Graph) -> Graph:
+    """Gives binary operands of lower rank the four dimensions of the image they are broadcast to, by free reshapes."""
+    graph = graph.copy()
+    nodes = []
+    for node in graph.nodes:
+        if node.op in BINARY and len(graph.tensors[node.output].shape) == 4:
+            for position, name in enumerate(node.inputs[:2]):
+                tensor = graph.tensors[name or ""]
+                if not tensor.is_constant and len(tensor.shape) < 4:
+                    image = graph.add_tensor(Tensor(f"{name}_image", (1,) * (4 - len(tensor.shape)) + tensor.shape))
+                    nodes.append(Node("reshape", image, [name], [image]))
+                    node.inputs[position] = image
+        nodes.append(node)
+    graph.nodes = nodes
+    return graph
+
+
+def _demand(graph: Graph, node: Node) -> str:
+    """The layout that an op needs its activations in, or EITHER."""
+    if node.op in (*CONVOLUTIONS, *POOLS, *RESIZES):
+        return "chw"
+    if node.op in REDUCTIONS:
+        image = len(graph.tensors[node.inputs[0] or ""].shape) == 4
+        return "chw" if image and node.attrs["axes"] == (1, 2) else "plain"
+    if node.op not in (*BINARY, "activation", "concat", "pad"):
+        return "plain"
+    operands = [graph.tensors[name] for name in node.inputs if name is not None]
+    result = graph.tensors[node.output]
+    images = [tensor for tensor in (*operands, result) if not tensor.is_constant]
+    if any(len(tensor.shape) != 4 or tensor.shape[0] != 1 for tensor in images):
+        return "plain"
+    if node.op in BINARY:
+        fits = all(_fits_chw(operand, result.shape) for operand in operands[:2])
+    elif node.op == "concat":
+        fits = node.attrs["axis"] != 0 and not any(operand.is_constant for operand in operands)
+    else:
+        fits = True
+    return EITHER if fits else "plain"
+
+
+def _fits_chw(operand: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a chw binary op can read it: as an image of the output's shape, one value a channel, or one value."""
+    per_channel = operand.shape[-1:] == (operand.size,) == shape[3:]
+    return operand.size == 1 or per_channel or (operand.shape == shape and not operand.is_constant)
+
+
+def _is_entry(graph: Graph, node: Node, name: str) -> bool:
+    """Whether the node reads tensor `name` in any layout: an entry convolution, whose input is the model's own."""
+    few = graph.tensors[name].shape[-1] <= MAX_ENTRY_CHANNELS
+    return node.op == "conv2d" and name in graph.inputs and few and node.inputs[0] == name and node.inputs.count(name) == 1
+
+
+def _is_free(tensor: Tensor) -> bool:
+    return tensor.shape[-1:] in ((1,), (tensor.size,))
+
+
+def _choose(graph: Graph) -> dict[str, str]:
+    """The layout of every op, by the name of its output, that needs the fewest permutes."""
+    layouts = {node.output: _demand(graph, node) for node in graph.nodes}
+    vertices = {output: ("op", output) if layout == EITHER else layout for output, layout in layouts.items()}
+    cut, consumers = MinimumCut(), graph.consumers()
+    # One permute outweighs any number of floats moved, and one float any number of free changes.
+    floats = 1 + sum(tensor.size for tensor in graph.tensors.values())
+    for name, tensor in graph.tensors.items():
+        if tensor.is_constant:
+            continue
+        ends = {vertices[node.output] for node in consumers[name] if not _is_entry(graph, node, name)}
+        ends.add(vertices[name] if name in vertices and len(tensor.shape) == 4 else "plain")
+        if name in graph.outputs:
+            ends.add("plain")
+        if len(ends) > 1 and not ends <= {"chw", "plain"}:
+            cost = 1 if _is_free(tensor) else len(graph.tensors) * (floats + tensor.size)
+            cut.keep_together(sorted(ends, key=str), cost)
+    with_chw = cut.source_side("chw", "plain")
+    for output, vertex in vertices.items():
+        if layouts[output] == EITHER:
+            layouts[output] = "chw" if vertex in with_chw else "plain"
+    return layouts
+
+
+def _insert_permutes(graph: Graph, layouts: dict[str, str]) -> Graph:
+    """`layouts` says what each node, by its output's name, wants of its inputs; model outputs are wanted plain."""
+    permuted: dict[str, str] = {}  # a tensor to itself in the other layout
+    producer = graph.producer()
+    for name in graph.outputs:
+        tensor = graph.tensors[name]
+        if tensor.layout == "chw":  # the output keeps its name, so what computes it gets another
+            image = graph.add_tensor(Tensor(f"{name}_chw", tensor.shape, layout="chw"))
+            redirect(graph, name, image)
+            producer[name].outputs = [image]
+            tensor.layout, permuted[image] = "plain", name
+            layouts[image] = layouts.pop(name)
+    nodes = [Node("to_plain", name, [image], [name]) for image, name in permuted.items()]
+    for node in graph.nodes:
+        for name in {name for name in node.inputs if name is not None}:
+            tensor, wanted = graph.tensors[name], layouts[node.output]
+            if tensor.is_constant or tensor.layout == wanted or _is_entry(graph, node, name):
+                continue
+            if name not in permuted:
+                permuted[name] = graph.add_tensor(Tensor(f"{name}_{wanted}", tensor.shape, layout=wanted))
+                nodes.append(Node(f"to_{wanted}", permuted[name], [name], [permuted[name]]))
+            node.inputs = [permuted[name] if x == name else x for x in node.inputs]
+    graph.nodes = _behind_producers(graph, nodes)
+    return graph
+
+
+def _behind_producers(graph: Graph, added: list[Node]) -> list[Node]:
+    """The graph's nodes with each of `added` behind the node that computes its input."""
+    readers = {node.inputs[0]: node for node in added}
+    nodes = [readers[name] for name in graph.inputs if name in readers]
+    for node in graph.nodes:
+        nodes.append(node)
+        if node.output in readers:
+            nodes.append(readers[node.output])
+    return nodes
+
+
+def layout_problem(graph: Graph, node: Node) -> str | None:
+    """What is wrong with the layouts around a node, None if they are as docs/architecture.md asks."""
+    result = graph.tensors[node.output]
+    images = [
+        name for name in node.inputs
+        if name is not None and not graph.tensors[name].is_constant and not _is_entry(graph, node, name)
+    ]  # fmt: skip
+    layouts = {graph.tensors[name].layout for name in images}
+    if node.op in ("to_chw", "to_plain"):
+        wanted, given = ("plain", "chw") if node.op == "to_chw" else ("chw", "plain")
+        return None if layouts == {wanted} and result.layout == given else f"must turn {wanted} into {given}"
+    demand = _demand(graph, node)
+    if demand == EITHER:
+        return None if layouts == {result.layout} else "its activations must have one layout"
+    if not layouts <= {demand}:
+        return f"needs {demand} inputs"
+    wanted = demand if len(result.shape) == 4 else "plain"
+    return None if result.layout == wanted else f"its output must be {wanted}"
