@@ -39,8 +39,9 @@ def draw(report: dict[str, Any], path: Path) -> None:
         )
         for row, model in enumerate(models):
             for column, count in enumerate(threads):
+                title = f"{model}, {count} thread{'s' if count > 1 else ''}"
+                axes[row][column].set_title(title, loc="left", weight="bold")
                 _panel(axes[row][column], bars.get((model, count), []))
-                axes[row][column].set_title(f"{model}, {count} thread{'s' if count > 1 else ''}", loc="left", weight="bold")
         figure.suptitle("milliseconds an inference (median, whisker to p90; lower is better)", fontsize=9)
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)

@@ -20,7 +20,13 @@ from harness.native import NativeLiteRT
 from harness.server import Server
 
 T = TypeVar("T")
-PEERS = {"litertjs": "tflite", "tfjs-tflite": "tflite", "tfjs-wasm": "tfjs", "onnxruntime-web": "onnx", "native": "tflite"}
+PEERS = {
+    "litertjs": "tflite",
+    "tfjs-tflite": "tflite",
+    "tfjs-wasm": "tfjs",
+    "onnxruntime-web": "onnx",
+    "native": "tflite",
+}
 """Every peer and the format of the file it is given."""
 
 DENSE_TWIN = {"hand_landmark_sparse": "hand_landmark_full"}
@@ -70,7 +76,7 @@ class Runner(Protocol):
     """A contender at work. Nothing of it runs between two calls."""
 
     async def open(self) -> float:
-        """Starts it; milliseconds from the model's bytes in memory to the first output, the runtime's start included."""
+        """Starts it; milliseconds from the model's bytes in memory to the first output, with the runtime's start."""
 
     async def burst(self, warmup: int, runs: int) -> list[float]:
         """Milliseconds of each of `runs` inferences after `warmup` uncounted ones."""
@@ -140,14 +146,17 @@ class PageRunner:
             return self._server.url(self._identity, f"data/{name}")
 
         name, sets = self._model.name, range(len(self._model.values))
+        inputs, order = self._model.inputs, "nhwc"
+        if self._contender.file_format == "onnx":
+            inputs, order = [{**i, "shape": [i["shape"][axis] for axis in (0, 3, 1, 2)]} for i in inputs], "nchw"
         milliseconds: float = await self._call(
             "open",
             {
                 "adapter": self._contender.runtime,
                 "options": {"threads": self._threads, "variant": self._contender.variant},
                 "files": [data(file) for file in self._model.files[self._contender.file_format]],
-                "inputs": self._model.inputs,
-                "values": [[data(f"{name}.{s}.{i}.f32") for i in range(len(self._model.inputs))] for s in sets],
+                "inputs": inputs,
+                "values": [[data(f"{name}.{s}.{i}.{order}") for i in range(len(inputs))] for s in sets],
             },
         )
         return milliseconds
@@ -160,10 +169,10 @@ class PageRunner:
         encoded = await self._call("outputs")
         return [[(o["name"], np.frombuffer(base64.b64decode(o["data"]), "<f4")) for o in one] for one in encoded]
 
-    async def profile(self, runs: int) -> list[Any]:
-        """tulle only: what model.profile() gave after each of `runs` inferences."""
-        profiles: list[Any] = await self._call("profile", runs)
-        return profiles
+    async def profile(self, runs: int) -> dict[str, Any]:
+        """tulle only: "steps", "milliseconds" [run][step] and "wall" [run], see page/harness.js."""
+        profile: dict[str, Any] = await self._call("profile", runs)
+        return profile
 
     async def finish(self) -> dict[str, Any]:
         return {

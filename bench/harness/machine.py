@@ -40,7 +40,7 @@ def facts(load: float) -> dict[str, Any]:
 
 
 def wait_until_quiet(timeout: float, force: bool) -> float:
-    """Waits until the load average is below `QUIET_LOAD` and returns it; what `make` has just built counts for a minute.
+    """Waits until the load average is below `QUIET_LOAD` and returns it: a build just before takes a minute to fade.
 
     Raises BenchError after `timeout` seconds. With `force` it only reads the load average.
     """
@@ -48,8 +48,8 @@ def wait_until_quiet(timeout: float, force: bool) -> float:
     while (load := os.getloadavg()[0]) > QUIET_LOAD and not force:
         if time.monotonic() > deadline:
             raise BenchError(
-                f"the load average is {load:.2f}, above {QUIET_LOAD}: something else is running and the figures would be "
-                "wrong. End it, or measure all the same with --force."
+                f"the load average is {load:.2f}, above {QUIET_LOAD}: something else is running and the figures would "
+                "be wrong. End it, or measure all the same with --force."
             )
         time.sleep(2)
     return load

@@ -76,7 +76,7 @@ def compare(outputs: list[list[tuple[str, np.ndarray]]], expected: list[dict[str
         wanted = np.stack([one[name].ravel() for one in expected])
         spread = float(wanted.max() - wanted.min())
         scale = max(spread, 1.0) if wanted.shape[1] == 1 else max(spread, 1e-12)
-        for row, found in zip(wanted, outputs):
+        for row, found in zip(wanted, outputs, strict=True):
             if len(found) != len(expected[0]):
                 raise BenchError(f"{len(found)} outputs instead of {len(expected[0])}")
             names = [n for n, _ in found]
@@ -110,8 +110,8 @@ async def measure(
     settings: Settings,
     step: Callable[[str], None],
 ) -> None:
-    """Fills `results`, one a contender. `new_runner` makes a fresh runner for a contender and a repetition; `step` is told
-    what has just been done: once a repetition for opening and once for each round."""
+    """Fills `results`, one a contender. `new_runner` makes a fresh runner for a contender and a repetition; `step` is
+    told what has just been done: once a repetition for opening and once for each round."""
     for repetition in range(settings.repetitions):
         runners: list[tuple[Result, Runner]] = []
         try:

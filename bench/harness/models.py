@@ -14,7 +14,11 @@ import numpy as np
 from PIL import Image
 
 from harness.errors import BenchError
+from harness.export_onnx import export_onnx
+from harness.export_tfjs import export_tfjs
 from harness.native import NativeLiteRT
+from tulle import TulleError, convert, read_tflite
+from tulle.graph import Graph
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INPUT_SETS = 3
@@ -86,20 +90,75 @@ def tflite_bytes(spec: Spec) -> bytes:
         path = folder / f"{spec.name}.tflite"
         if path.is_file():
             return path.read_bytes()
-    raise BenchError(f"{spec.name}.tflite is neither in .cache/models (run scripts/fetch_models.py) nor in ../shared/models")
+    raise BenchError(f"{spec.name}.tflite is neither in .cache/models (run `make models`) nor in ../shared/models")
 
 
 def _mobilenet_v2() -> bytes:
-    raise BenchError("not there yet")
+    """Built from its published weights, which lie in ../shared, and written as TFLite."""
+    weights = _shared() / "models/weights/mobilenet_v2_1.0_224.npz"
+    if not weights.is_file():
+        raise BenchError(f"{weights} is not there, and MobileNetV2 is built from it")
+    from tulle.tflite import write
+    from tulle.zoo import mobilenet_v2
+
+    return write(mobilenet_v2(weights))
+
+
+def _with_dense_constants(graph: Graph) -> Graph:
+    """The graph with its `dequantize` and `densify` nodes folded into constants and nothing else changed: exports leave
+    every optimisation to the runtimes they are for."""
+    result = graph.copy()
+    for node in graph:
+        if node.op in ("dequantize", "densify"):
+            values = result.constant(node.inputs[0])
+            if values is None:
+                raise BenchError(f"{graph.name}: {node.op} {node.name!r} has no constant input")
+            tensor = result.tensors[node.output]
+            tensor.data = values.astype(tensor.dtype)
+    result.nodes = [node for node in result.nodes if node.op not in ("dequantize", "densify")]
+    return result
+
+
+class _Files:
+    """Makes a model's file for each format that is asked for."""
+
+    def __init__(self, name: str, folder: Path, tflite: bytes) -> None:
+        self.name = name
+        self.folder = folder
+        self.tflite = tflite
+
+    def make(self, file_format: str) -> list[str]:
+        """Writes the model in a format; returns the file names. Raises BenchError or TulleError."""
+        if file_format == "tflite":
+            contents = {"tflite": self.tflite}
+        elif file_format == "tulle":
+            contents = {"tulle": convert(self.tflite)}
+        elif file_format == "tulle-dense":
+            contents = {"dense.tulle": convert(self.tflite, sparse="never")}
+        else:
+            graph = _with_dense_constants(read_tflite(self.tflite))
+            if file_format == "onnx":
+                contents = {"onnx": export_onnx(graph)}
+            else:
+                contents = dict(zip(("tfjs.json", "tfjs.bin"), export_tfjs(graph), strict=True))
+        for suffix, content in contents.items():
+            (self.folder / f"{self.name}.{suffix}").write_bytes(content)
+        return [f"{self.name}.{suffix}" for suffix in contents]
 
 
 def prepare(name: str, folder: Path, formats: set[str]) -> Model:
-    """Writes the model in `formats`, its inputs and what LiteRT answers; a format that fails is noted, not raised."""
+    """Writes the model in `formats`, its inputs and what LiteRT answers; a format that fails is noted, not raised.
+
+    Raises BenchError if there is no TFLite file to start from.
+    """
     spec = SPECS[name]
-    tflite = tflite_bytes(spec)
-    files = {"tflite": [f"{name}.tflite"]}
-    missing: dict[str, str] = {}
-    (folder / files["tflite"][0]).write_bytes(tflite)
+    maker = _Files(name, folder, tflite_bytes(spec))
+    files, missing = {"tflite": maker.make("tflite")}, {}
+    for file_format in sorted(formats - {"tflite"}):
+        try:
+            files[file_format] = maker.make(file_format)
+        except (BenchError, TulleError) as error:
+            missing[file_format] = str(error)
 
     native = NativeLiteRT(folder / files["tflite"][0])
     generator = np.random.default_rng(SEED)
@@ -108,5 +167,6 @@ def prepare(name: str, folder: Path, formats: set[str]) -> Model:
         values.append([_picture(tuple(i["shape"]), spec.low, spec.high, generator) for i in native.inputs])
         expected.append(native.run(values[-1]))
         for number, value in enumerate(values[-1]):
-            (folder / f"{name}.{index}.{number}.f32").write_bytes(value.tobytes())
+            (folder / f"{name}.{index}.{number}.nhwc").write_bytes(value.tobytes())
+            (folder / f"{name}.{index}.{number}.nchw").write_bytes(value.transpose(0, 3, 1, 2).tobytes())
     return Model(name, files, missing, native.inputs, values, expected)

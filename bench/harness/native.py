@@ -28,7 +28,7 @@ class NativeLiteRT:
 
     def run(self, values: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name for one array an input."""
-        for details, value in zip(self._inputs, values):
+        for details, value in zip(self._inputs, values, strict=True):
             self._interpreter.set_tensor(details["index"], value)
         self._interpreter.invoke()
         return {details["name"]: self._interpreter.get_tensor(details["index"]) for details in self._outputs}

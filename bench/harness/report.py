@@ -46,13 +46,14 @@ def _statistics(result: Result) -> Json:
 
 def _ratio(record: Json, base: Json) -> Json:
     """How many times longer `record` took than `base`, paired by repetition: median, lowest, highest."""
-    pairs = [a / b for a, b in zip(record["repetition_medians_ms"], base["repetition_medians_ms"])]
+    medians = record["repetition_medians_ms"], base["repetition_medians_ms"]
+    pairs = [ours / theirs for ours, theirs in zip(*medians, strict=False)]  # one that failed has fewer
     return {"median": float(np.median(pairs)), "low": min(pairs), "high": max(pairs)}
 
 
 def group_record(model: str, threads: int, results: list[Result], file_bytes: dict[str, int]) -> Json:
-    """Everything about one model and thread count. Only a browser peer on the model's own file can be the fastest peer, and
-    only with right answers. `file_bytes` gives a contender's model file size by its name."""
+    """Everything about one model and thread count. The fastest peer is one in the browser, on the group's own model and
+    with right answers. `file_bytes` gives a contender's model file size by its name."""
     records = [_statistics(result) for result in results]
     tulle = next((r for r in records if r["name"] == "tulle" and r["status"] == "ok" and "median_ms" in r), None)
     for record in records:
@@ -65,7 +66,8 @@ def group_record(model: str, threads: int, results: list[Result], file_bytes: di
         if r["runtime"] not in ("tulle", "native") and r["model"] == model and r["status"] == "ok" and "median_ms" in r
     ]
     fastest = min(able, key=lambda r: float(r["median_ms"]), default=None)
-    return {"model": model, "threads": threads, "fastest_peer": fastest["name"] if fastest else None, "contenders": records}
+    name = fastest["name"] if fastest else None
+    return {"model": model, "threads": threads, "fastest_peer": name, "contenders": records}
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -148,7 +150,8 @@ def _download_markdown(groups: list[Json]) -> str:
 
 
 def _files_markdown(groups: list[Json]) -> str:
-    sizes = {(r["model"], r["file_format"]): r["file_bytes"] for g in groups for r in g["contenders"] if r["file_bytes"]}
+    records = [record for group in groups for record in group["contenders"] if record["file_bytes"]]
+    sizes = {(r["model"], r["file_format"]): r["file_bytes"] for r in records}
     return _table(["model", "format", "KB"], [[m, f, _kilobytes(size)] for (m, f), size in sorted(sizes.items())])
 
 
@@ -160,16 +163,17 @@ def markdown(report: Json) -> str:
         f"{report['browser']}",
         f"load average before the first run: {machine['load_average']}"
         + ("" if report["quiet"] else " (**not a quiet machine: these figures are no evidence**)"),
-        f"{settings['repetitions']} repetitions on fresh pages, {settings['rounds']} rounds of {settings['runs']} counted "
-        f"runs each, in turn; {machine['date']}",
+        f"{settings['repetitions']} repetitions on fresh pages, {settings['rounds']} rounds of {settings['runs']} "
+        f"counted runs each, in turn; {machine['date']}",
         "peers: " + ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
     ]
     notes = [f"- {entry['what']}: {entry['reason']}" for entry in report["left_out"]]
     parts = [
         "# tulle and its peers",
         "",
-        "Milliseconds of a complete inference (input from a typed array, output read back), medians over all counted runs;",
-        "ratios are paired by repetition (lowest and highest in brackets). How to read and repeat this: docs/benchmarks.md.",
+        "Milliseconds of a complete inference (input from a typed array, output read back), medians over all counted",
+        "runs; ratios are paired by repetition (lowest and highest in brackets). How to read and repeat this:",
+        "docs/benchmarks.md.",
         "",
         *(f"- {fact}" for fact in facts),
         "",
@@ -181,8 +185,9 @@ def markdown(report: Json) -> str:
         "",
         "## All contenders",
         "",
-        "open: bytes to first output with the runtime's start; reload: the same with the runtime up; both in ms. memory: all",
-        "wasm memories of the page and its workers. error: largest difference from LiteRT relative to the output's range.",
+        "open: ms from bytes to first output with the runtime's start; reload: the same with the runtime up. memory:",
+        "all wasm memories of the page and its workers. error: largest difference from LiteRT relative to the output's",
+        "range.",
         "",
         *(_group_markdown(group) for group in groups),
         "## Download: JavaScript and wasm that a page fetches",

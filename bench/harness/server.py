@@ -1,14 +1,15 @@
 """A server for the contenders' pages: cross-origin isolated, and counting what each contender downloads.
 
-Every contender gets its own path prefix, `/c/<contender>/`, in front of the same files, so that a request tells whose it
-is and no contender finds another's files in a cache.
+Every contender gets its own path prefix, `/c/<contender>/`, in front of the same files, so that a request tells whose
+it is and no contender finds another's files in a cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import threading
-from functools import lru_cache
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -24,7 +25,7 @@ RUNTIME_TYPES = {".js", ".mjs", ".wasm"}
 SERVED = ("bench/page/", "bench/node_modules/", "web/", "data/")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _gzip_size(path: Path) -> int:
     return len(gzip.compress(path.read_bytes(), 9))
 
@@ -67,7 +68,7 @@ class Server:
         return f"http://127.0.0.1:{self._httpd.server_address[1]}/c/{contender}/{path}"
 
     def downloads(self, contender: str) -> dict[str, int]:
-        """Bytes of JavaScript and wasm that the contender's pages asked for, each file once, as they are and gzipped."""
+        """Bytes of JavaScript and wasm that the contender's page asked for, each file once, as they are and gzipped."""
         paths = self._downloads.get(contender, set())
         return {
             "raw": sum(path.stat().st_size for path in paths),
@@ -79,7 +80,8 @@ class Server:
         """The file behind a path below the prefix; None if there is none or it is not for serving."""
         if not relative.startswith(SERVED) or ".." in Path(relative).parts:
             return None
-        path = self._data / relative.removeprefix("data/") if relative.startswith("data/") else self._checkout / relative
+        folder, _, rest = relative.partition("/")
+        path = self._data / rest if folder == "data" else self._checkout / relative
         return path if path.is_file() else None
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
@@ -101,7 +103,5 @@ class Server:
         request.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         request.send_header("Cross-Origin-Resource-Policy", "same-origin")
         request.end_headers()
-        try:
+        with contextlib.suppress(ConnectionError):  # the page may have been closed meanwhile
             request.wfile.write(body)
-        except ConnectionError:  # the page was closed meanwhile
-            pass

@@ -1,33 +1,45 @@
-// TensorFlow.js with its wasm backend: XNNPACK convolutions called op by op from JavaScript.
+// TensorFlow.js with its wasm backend: XNNPACK convolutions called op by op from JavaScript. Its scripts for pages
+// without a bundler are used, which hang everything on the global `tf`.
+const PACKAGES = new URL("../../node_modules/@tensorflow/", import.meta.url).href;
+
+function loadScript(url) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = url;
+    script.onload = resolve;
+    script.onerror = () => reject(new Error(`${url} could not be loaded`));
+    document.head.append(script);
+  });
+}
+
 export async function start({ threads }) {
-  const modules = "../../node_modules/@tensorflow/";
-  const tf = await import(`${modules}tfjs-core/dist/tf-core.fesm.min.js`);
-  const backend = await import(`${modules}tfjs-backend-wasm/dist/tf-backend-wasm.fesm.min.js`);
-  const { loadGraphModel } = await import(`${modules}tfjs-converter/dist/tf-converter.fesm.min.js`);
-  backend.setWasmPaths(new URL(`${modules}tfjs-backend-wasm/dist/`, import.meta.url).href);
-  backend.setThreadsCount(threads);
-  await tf.setBackend("wasm");
-  await tf.ready();
+  for (const name of ["core", "backend-wasm", "converter"]) {
+    await loadScript(`${PACKAGES}tfjs-${name}/dist/tf-${name}.min.js`);
+  }
+  const tf = self.tf;
+  tf.wasm.setWasmPaths(`${PACKAGES}tfjs-backend-wasm/dist/`);
+  tf.wasm.setThreadsCount(threads);
+  if (!(await tf.setBackend("wasm"))) throw new Error("the wasm backend did not start");
   return {
-    /** `bytes` is [model.json, weights]. */
-    async load([json, weights], inputs) {
-      const { modelTopology, weightsManifest, format } = JSON.parse(new TextDecoder().decode(json));
+    /** `bytes` is [model.json, weights] as harness/export_tfjs.py writes them. */
+    async load([json, weightData], inputs) {
+      const described = JSON.parse(new TextDecoder().decode(json));
+      const { modelTopology, weightsManifest, format } = described;
       const weightSpecs = weightsManifest.flatMap((group) => group.weights);
-      const model = await loadGraphModel(
-        tf.io.fromMemory({ modelTopology, weightSpecs, weightData: weights, format }),
-      );
-      const names = model.outputNodes;
+      const model = await tf.loadGraphModel(tf.io.fromMemory({ modelTopology, weightSpecs, weightData, format }));
+      const inputNodes = described.inputs.map(([node]) => node);
+      const outputNodes = described.outputs.map(([node]) => node);
       return {
-        async run(values) {
-          const tensors = values.map((value, i) => tf.tensor(value, inputs[i].shape));
-          const feeds = Object.fromEntries(inputs.map(({ name }, i) => [name, tensors[i]]));
-          const results = [model.execute(feeds, names)].flat();
-          const outputs = await Promise.all(results.map((t, i) => t.data().then((data) => ({ name: names[i], data }))));
+        async run(floats) {
+          const tensors = floats.map((value, i) => tf.tensor(value, inputs[i].shape));
+          const feeds = Object.fromEntries(inputNodes.map((node, i) => [node, tensors[i]]));
+          const results = [model.execute(feeds, outputNodes)].flat();
+          const values = await Promise.all(results.map((tensor) => tensor.data()));
           tf.dispose([...tensors, ...results]);
-          return outputs;
+          return values.map((data, i) => ({ name: described.outputs[i][1], data }));
         },
         close: () => model.dispose(),
-        describe: () => ({ threads: backend.getThreadsCount() }),
+        describe: () => ({ threads: tf.wasm.getThreadsCount() }),
       };
     },
   };
