@@ -1,0 +1,52 @@
+# The wasm builds; see scripts/build_wasm.sh. Plain wasm without Emscripten's JavaScript: web/src/wasm.js and
+# py/tulle/runtime are the whole host side.
+
+ifeq ($(origin EMCC),undefined)
+EMCC := $(firstword $(wildcard .cache/toolchain/bin/emcc) emcc)
+endif
+EMXX := $(patsubst %emcc,%em++,$(EMCC))
+
+VARIANTS := simd relaxed simd-threads relaxed-threads
+SOURCES := $(wildcard wasm/kernels/*.c wasm/runtime/*.c wasm/runtime/*.cc)
+
+WARNINGS := -Wall -Wextra -Werror
+# -fno-math-errno lets roundf and floorf become single instructions; nothing here reads errno.
+COMMON := -O3 -DNDEBUG -msimd128 -mbulk-memory -fno-math-errno -Iwasm -Iwasm/include -Ithird_party/flatbuffers/include $(WARNINGS) -MMD -MP
+CFLAGS := -std=c11
+CXXFLAGS := -std=c++17 -fno-exceptions -fno-rtti
+# Linked as if for JavaScript, whose glue is thrown away: emcc links a bare .wasm with WASI, which has no shared memory.
+# -O2, since from -O3 on it renames imports and exports for that glue.
+LDFLAGS := -O2 -mbulk-memory --no-entry -sERROR_ON_UNDEFINED_SYMBOLS=0 -sWARN_ON_UNDEFINED_SYMBOLS=0 -sFILESYSTEM=0 -sSTACK_SIZE=262144 -sALLOW_MEMORY_GROWTH
+
+relaxed := -mrelaxed-simd
+threads := -matomics
+# Limits that web/src/wasm.js repeats.
+threads_link := -sSHARED_MEMORY -sIMPORTED_MEMORY -sINITIAL_MEMORY=16777216 -sMAXIMUM_MEMORY=1073741824 -Wl,--export=__stack_pointer
+single_link := -sINITIAL_MEMORY=4194304 -sMAXIMUM_MEMORY=2147483648
+
+flags = $(if $(findstring relaxed,$1),$(relaxed)) $(if $(findstring threads,$1),$(threads))
+
+.PHONY: all
+all: $(VARIANTS:%=web/dist/tulle-%.wasm) py/tulle/_wasm/tulle-simd.wasm py/tulle/_wasm/tulle-relaxed.wasm
+
+define variant
+build/wasm/$1/%.c.o: %.c scripts/wasm.mk
+	@mkdir -p $$(@D)
+	@echo "  $1 $$<"
+	@$(EMCC) $(COMMON) $(CFLAGS) $(call flags,$1) -c $$< -o $$@
+build/wasm/$1/%.cc.o: %.cc scripts/wasm.mk
+	@mkdir -p $$(@D)
+	@echo "  $1 $$<"
+	@$(EMXX) $(COMMON) $(CXXFLAGS) $(call flags,$1) -c $$< -o $$@
+web/dist/tulle-$1.wasm: $(SOURCES:%=build/wasm/$1/%.o)
+	@mkdir -p $$(@D)
+	@echo "  link $$@"
+	@$(EMXX) $(LDFLAGS) $(call flags,$1) $(if $(findstring threads,$1),$(threads_link),$(single_link)) $$^ -o build/wasm/$1/tulle.js
+	@mv build/wasm/$1/tulle.wasm $$@
+-include $(SOURCES:%=build/wasm/$1/%.d)
+endef
+$(foreach v,$(VARIANTS),$(eval $(call variant,$v)))
+
+py/tulle/_wasm/%.wasm: web/dist/%.wasm
+	@mkdir -p $(@D)
+	@cp $< $@

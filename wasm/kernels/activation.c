@@ -1,0 +1,44 @@
+// Activations that are more than a clamp, over a row that has just been computed.
+
+#include "kernels/activation.h"
+
+#include "kernels/kernels.h"
+
+// The last vector is stored lane by lane: what follows may be another thread's row.
+#define EACH_VECTOR(expression)                                          \
+  for (size_t i = 0; i < n; i += 4) {                                    \
+    const v4 v = v4_load(x + i);                                         \
+    v4_store_first(x + i, expression, n - i < 4 ? (uint32_t)(n - i) : 4); \
+  }                                                                      \
+  break
+
+void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel) {
+  switch (epilogue->kind) {
+    case TULLE_ACT_HARD_SWISH:
+      EACH_VECTOR(v4_hard_swish(v));
+    case TULLE_ACT_SIGMOID:
+      EACH_VECTOR(v4_sigmoid(v));
+    case TULLE_ACT_TANH:
+      EACH_VECTOR(v4_tanh(v));
+    case TULLE_ACT_LEAKY_RELU: {
+      const v4 slope = v4_splat(epilogue->alpha);
+      EACH_VECTOR(v4_leaky(v, slope));
+    }
+    case TULLE_ACT_PRELU: {
+      const v4 slope = v4_splat(epilogue->prelu[channel]);
+      EACH_VECTOR(v4_leaky(v, slope));
+    }
+    case TULLE_ACT_ELU: {
+      const v4 alpha = v4_splat(epilogue->alpha);
+      EACH_VECTOR(v4_elu(v, alpha));
+    }
+    default:
+      break;
+  }
+}
+
+void tulle_f32_finish(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel) {
+  const v4 low = v4_splat(epilogue->low), high = v4_splat(epilogue->high);
+  for (size_t i = 0; i < n; i += 4) v4_store_first(x + i, v4_clamp(v4_load(x + i), low, high), n - i < 4 ? (uint32_t)(n - i) : 4);
+  if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(x, n, epilogue, channel);
+}

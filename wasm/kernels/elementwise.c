@@ -1,0 +1,75 @@
+// Binary ops, sums, dot products and softmax.
+
+#include "kernels/activation.h"
+#include "kernels/kernels.h"
+
+// Whole vectors, then the tail; a constant operand is a vector loaded once.
+#define EACH(expression)                                                                 \
+  for (size_t i = 0; i < n; i += 4) {                                                    \
+    const v4 p = a_step ? v4_load(a + i) : a0, q = b_step ? v4_load(b + i) : b0;         \
+    v4_store_first(y + i, v4_clamp(expression, low, high), exact && n - i < 4 ? (uint32_t)(n - i) : 4); \
+  }                                                                                      \
+  break
+
+void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y, size_t n,
+                      const tulle_epilogue* epilogue, uint32_t channel, bool exact) {
+  const v4 low = v4_splat(epilogue->low), high = v4_splat(epilogue->high);
+  const v4 a0 = v4_load_splat(a), b0 = v4_load_splat(b);
+  switch (op) {
+    case TULLE_ADD:
+      EACH(wasm_f32x4_add(p, q));
+    case TULLE_SUB:
+      EACH(wasm_f32x4_sub(p, q));
+    case TULLE_MUL:
+      EACH(wasm_f32x4_mul(p, q));
+    case TULLE_DIV:
+      EACH(wasm_f32x4_div(p, q));
+    case TULLE_MAXIMUM:
+      EACH(wasm_f32x4_max(p, q));
+    case TULLE_MINIMUM:
+      EACH(wasm_f32x4_min(p, q));
+  }
+  if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(y, n, epilogue, channel);
+}
+
+float tulle_f32_dot(const float* w, const float* x, size_t n) {
+  v4 sum[4] = {v4_splat(0), v4_splat(0), v4_splat(0), v4_splat(0)};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    TULLE_UNROLL
+    for (uint32_t j = 0; j < 4; j++) sum[j] = v4_madd(v4_load(w + i + 4 * j), v4_load(x + i + 4 * j), sum[j]);
+  }
+  for (; i + 4 <= n; i += 4) sum[0] = v4_madd(v4_load(w + i), v4_load(x + i), sum[0]);
+  if (i < n) {
+    const uint32_t tail = (uint32_t)(n - i);
+    sum[1] = v4_madd(v4_load_first(w + i, tail), v4_load_first(x + i, tail), sum[1]);
+  }
+  return v4_sum(wasm_f32x4_add(wasm_f32x4_add(sum[0], sum[1]), wasm_f32x4_add(sum[2], sum[3])));
+}
+
+float tulle_f32_sum(const float* x, size_t n) {
+  v4 sum[4] = {v4_splat(0), v4_splat(0), v4_splat(0), v4_splat(0)};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    TULLE_UNROLL
+    for (uint32_t j = 0; j < 4; j++) sum[j] = wasm_f32x4_add(sum[j], v4_load(x + i + 4 * j));
+  }
+  for (; i + 4 <= n; i += 4) sum[0] = wasm_f32x4_add(sum[0], v4_load(x + i));
+  if (i < n) sum[1] = wasm_f32x4_add(sum[1], v4_load_first(x + i, (uint32_t)(n - i)));
+  return v4_sum(wasm_f32x4_add(wasm_f32x4_add(sum[0], sum[1]), wasm_f32x4_add(sum[2], sum[3])));
+}
+
+// The largest value is taken off first, so that no exponential overflows.
+void tulle_f32_softmax(const float* x, float* y, size_t n, float beta) {
+  float largest = x[0];
+  for (size_t i = 1; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+  float total = 0;
+  for (size_t i = 0; i < n; i += 4) {
+    const uint32_t count = n - i < 4 ? (uint32_t)(n - i) : 4;
+    const v4 v = wasm_f32x4_mul(wasm_f32x4_sub(v4_load_first(x + i, count), v4_splat(largest)), v4_splat(beta));
+    v4_store_first(y + i, v4_exp(v), count);
+    for (uint32_t j = 0; j < count; j++) total += y[i + j];
+  }
+  const float scale = 1.0f / total;
+  for (size_t i = 0; i < n; i++) y[i] *= scale;
+}

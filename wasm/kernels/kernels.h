@@ -1,0 +1,184 @@
+// Every kernel: plain pointers and sizes, nothing of models, threads or files.
+//
+// Names follow tulle_<dtype>_<op>_<tile>. Conventions for all of them:
+//   - CHW tensors: channel c starts at data + c * stride (floats); its H*W values are contiguous. A stride is at
+//     least H*W rounded up to 4, with 3 more where W is not a multiple of 4, so that a whole vector may be stored over the
+//     end of a row or channel. The buffers end in at least 64 readable bytes of slack.
+//   - What lies in the padding is arbitrary: it never reaches a result.
+//   - `tulle_epilogue` says what happens to a sum before it is stored.
+
+#ifndef TULLE_KERNELS_KERNELS_H_
+#define TULLE_KERNELS_KERNELS_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// ---- activation -------------------------------------------------------------------------------------
+
+// The numbers are those of Activation in tulle.fbs.
+typedef enum {
+  TULLE_ACT_NONE,
+  TULLE_ACT_RELU,
+  TULLE_ACT_RELU6,
+  TULLE_ACT_RELU_N1_TO_1,
+  TULLE_ACT_HARD_SWISH,
+  TULLE_ACT_SIGMOID,
+  TULLE_ACT_TANH,
+  TULLE_ACT_LEAKY_RELU,
+  TULLE_ACT_ELU,
+  TULLE_ACT_PRELU,
+  TULLE_ACT_COUNT
+} tulle_activation;
+
+// y = activation(clamp(x, low, high)): clamping is free in every kernel's store, and all the ReLUs are clamps, so
+// `kind` is only ever TULLE_ACT_NONE for them. The others take a second look at each row while it is in L1.
+typedef struct {
+  float low, high;
+  tulle_activation kind;
+  float alpha;           // leaky_relu, elu
+  const float* prelu;    // alpha per channel
+} tulle_epilogue;
+
+// In place over n floats of one channel; nothing beyond them is written.
+void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel);
+
+// The same with the clamp before it, for results that were stored as they are.
+void tulle_f32_finish(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel);
+
+// ---- sparse 1x1 convolution -------------------------------------------------------------------------
+
+// One nonzero weight: its value and where its input channel starts, in bytes from channel 0.
+typedef struct {
+  float value;
+  int32_t offset;
+} tulle_nonzero;
+
+typedef struct {
+  const float* input;
+  float* output;
+  const float* residual;       // added before the activation, or NULL
+  size_t output_stride, residual_stride;
+  const tulle_nonzero* nonzeros;  // row after row
+  const uint32_t* row_start;   // output channel -> first nonzero; one more at the end
+  const float* bias;           // one an output channel
+  tulle_epilogue epilogue;
+} tulle_spmm;
+
+#define TULLE_SPMM_MAX_VECTORS 12
+
+// Output channels [row, row_end) at pixels [pixel, pixel + 4 * vectors), 1 <= vectors <= TULLE_SPMM_MAX_VECTORS.
+void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors);
+
+// ---- dense convolution as an indirect matrix product --------------------------------------------------
+
+// out[o][px] = bias[o] + sum over taps t of weight[o][t] * input[offset[t] + px]. A 1x1 convolution's taps are its input
+// channels; a kxk convolution's are (channel, ky, kx) into zero-padded planes.
+#define TULLE_GEMM_ROWS 4
+#define TULLE_GEMM_MAX_VECTORS 3
+
+typedef struct {
+  const float* weights;     // this block of 4 output channels: [taps][4]
+  const float* bias;        // 4
+  const int32_t* offsets;   // bytes, one a tap
+  uint32_t taps;
+  uint32_t rows;            // output channels that exist, 1..4; the others are computed and dropped
+  uint32_t channel;         // of the first row, for the epilogue
+  bool accumulate;          // start from what the output holds, not from the bias (and residual)
+  bool finish;              // apply the epilogue: this is the last block of taps
+  size_t output_stride, residual_stride;
+  const tulle_epilogue* epilogue;
+} tulle_gemm;
+
+// `count` pixels (4 * (vectors - 1) < count <= 4 * vectors, 1 <= vectors <= 3) at `input`, `output` and `residual` (or NULL).
+// With `exact`, not a float beyond count is stored.
+void tulle_f32_gemm_4(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
+                      bool exact);
+
+// ---- zero-padded planes -------------------------------------------------------------------------------
+
+// Where k x k kernels read from: a copy of some rows of one channel with the zeros of its padding around it, split by
+// column modulo the stride, so that neighbouring outputs read neighbouring floats whatever the stride.
+// Row r of the copy holds input row `row + r`; column x of phase p holds input column x * stride + p - pad_left.
+// Up to 3 floats behind the last row are overwritten.
+typedef struct {
+  uint32_t height, width;        // of the input
+  uint32_t stride;               // horizontal
+  uint32_t pad_left;
+  uint32_t phase_width;          // floats a phase
+} tulle_plane;
+
+// Rows [row, row + rows) of a CHW channel (row may be negative or beyond the end: zeros).
+void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output);
+
+// The same of a row-major [height, width, channels] image, all its channels, plane_stride floats apart in the output.
+// `line` is scratch for channels * (width + 8) floats.
+void tulle_f32_pad_hwc(const tulle_plane* plane, const float* image, uint32_t channels, int32_t row, uint32_t rows,
+                       float* output, size_t plane_stride, float* line);
+
+// The same of RGBA bytes, three channels, each value * scale + shift.
+void tulle_f32_pad_rgba8(const tulle_plane* plane, const uint8_t* image, float scale, float shift, int32_t row,
+                         uint32_t rows, float* output, size_t plane_stride, float* line);
+
+// ---- depthwise convolution ------------------------------------------------------------------------------
+
+typedef struct {
+  uint32_t kernel_h, kernel_w;
+  uint32_t stride_h, stride_w;
+  uint32_t dilation_h, dilation_w;
+  uint32_t out_height, out_width;
+  uint32_t row_floats;              // of the padded plane: phases * phase_width
+  uint32_t phase_width;
+} tulle_depthwise;
+
+// One output channel from its padded plane (row 0 is input row -pad_top). weights: kernel_h * kernel_w.
+void tulle_f32_depthwise(const tulle_depthwise* args, const float* plane, const float* weights, float bias, float* output,
+                         const tulle_epilogue* epilogue, uint32_t channel);
+
+// ---- the rest of a convolutional network ------------------------------------------------------------------
+
+typedef enum { TULLE_ADD, TULLE_SUB, TULLE_MUL, TULLE_DIV, TULLE_MAXIMUM, TULLE_MINIMUM } tulle_binary_op;
+
+// y[i] = a[i * a_step] op b[i * b_step], steps 0 or 1; whole vectors: may write up to 3 floats beyond n unless `exact`.
+void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y, size_t n,
+                      const tulle_epilogue* epilogue, uint32_t channel, bool exact);
+
+// sum of w[i] * x[i]
+float tulle_f32_dot(const float* w, const float* x, size_t n);
+
+// Sum of n floats.
+float tulle_f32_sum(const float* x, size_t n);
+
+typedef struct {
+  uint32_t height, width, out_height, out_width;
+  uint32_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
+} tulle_pool;
+
+void tulle_f32_max_pool(const tulle_pool* args, const float* input, float* output);
+// The mean over the part of the window that lies inside the input.
+void tulle_f32_average_pool(const tulle_pool* args, const float* input, float* output);
+
+// Where an output row or column of a resize reads: first and second input index, weight of the second.
+typedef struct {
+  uint32_t first, second;
+  float weight;
+} tulle_lerp;
+
+// One channel. `row` is scratch for `width` floats and 4 more.
+void tulle_f32_resize_bilinear(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
+                               uint32_t out_width, const float* input, float* output, float* row);
+
+typedef struct {
+  uint32_t in_channels, height, width, out_height, out_width;
+  uint32_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
+  size_t in_stride;
+} tulle_transpose_conv;
+
+// Output row `y` of one output channel. weights: [kernel_h][kernel_w][in_channels]; `phases`: scratch for stride_w rows
+// of out_width / stride_w + 8 floats. Stores exactly out_width floats.
+void tulle_f32_transpose_conv_row(const tulle_transpose_conv* args, const float* input, const float* weights, float bias,
+                                  uint32_t y, float* output, float* phases);
+
+void tulle_f32_softmax(const float* x, float* y, size_t n, float beta);
+
+#endif  // TULLE_KERNELS_KERNELS_H_

@@ -1,0 +1,61 @@
+// Max and average pooling of one CHW channel.
+
+#include "kernels/kernels.h"
+
+// The part of a window that lies inside the input: [*begin, *end) from the output's index.
+static void window(uint32_t out, uint32_t stride, uint32_t kernel, uint32_t pad, uint32_t size, uint32_t* begin, uint32_t* end) {
+  const int64_t first = (int64_t)out * stride - pad, last = first + kernel;
+  *begin = first < 0 ? 0 : (uint32_t)first;
+  *end = last > (int64_t)size ? size : (uint32_t)(last < 0 ? 0 : last);
+}
+
+// Windows of 2x2 at stride 2 that need no padding, the usual case, have loops of their own.
+static bool is_2x2(const tulle_pool* p) {
+  return p->kernel_h == 2 && p->kernel_w == 2 && p->stride_h == 2 && p->stride_w == 2 && p->pad_top == 0 && p->pad_left == 0 &&
+         2 * p->out_height <= p->height && 2 * p->out_width <= p->width;
+}
+
+static float larger(float a, float b) { return a > b ? a : b; }
+
+void tulle_f32_max_pool(const tulle_pool* p, const float* input, float* output) {
+  for (uint32_t y = 0; y < p->out_height; y++) {
+    if (is_2x2(p)) {
+      const float *row = input + (size_t)2 * y * p->width, *next = row + p->width;
+      for (uint32_t x = 0; x < p->out_width; x++)
+        *output++ = larger(larger(row[2 * x], row[2 * x + 1]), larger(next[2 * x], next[2 * x + 1]));
+      continue;
+    }
+    uint32_t top, bottom;
+    window(y, p->stride_h, p->kernel_h, p->pad_top, p->height, &top, &bottom);
+    for (uint32_t x = 0; x < p->out_width; x++) {
+      uint32_t left, right;
+      window(x, p->stride_w, p->kernel_w, p->pad_left, p->width, &left, &right);
+      float best = -3.402823466e+38f;
+      for (uint32_t i = top; i < bottom; i++)
+        for (uint32_t j = left; j < right; j++) best = larger(input[(size_t)i * p->width + j], best);
+      *output++ = best;
+    }
+  }
+}
+
+void tulle_f32_average_pool(const tulle_pool* p, const float* input, float* output) {
+  for (uint32_t y = 0; y < p->out_height; y++) {
+    if (is_2x2(p)) {
+      const float *row = input + (size_t)2 * y * p->width, *next = row + p->width;
+      for (uint32_t x = 0; x < p->out_width; x++)
+        *output++ = 0.25f * (row[2 * x] + row[2 * x + 1] + next[2 * x] + next[2 * x + 1]);
+      continue;
+    }
+    uint32_t top, bottom;
+    window(y, p->stride_h, p->kernel_h, p->pad_top, p->height, &top, &bottom);
+    for (uint32_t x = 0; x < p->out_width; x++) {
+      uint32_t left, right;
+      window(x, p->stride_w, p->kernel_w, p->pad_left, p->width, &left, &right);
+      float sum = 0;
+      for (uint32_t i = top; i < bottom; i++)
+        for (uint32_t j = left; j < right; j++) sum += input[(size_t)i * p->width + j];
+      const uint32_t count = bottom > top && right > left ? (bottom - top) * (right - left) : 1;
+      *output++ = sum / (float)count;
+    }
+  }
+}

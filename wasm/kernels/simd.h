@@ -1,0 +1,66 @@
+// Four float lanes, and the one place where the simd128 and relaxed-SIMD builds differ.
+
+#ifndef TULLE_KERNELS_SIMD_H_
+#define TULLE_KERNELS_SIMD_H_
+
+#include <stddef.h>
+#include <stdint.h>
+#include <wasm_simd128.h>
+
+typedef v128_t v4;  // four floats
+
+#define TULLE_INLINE static inline __attribute__((always_inline))
+#define TULLE_UNROLL _Pragma("clang loop unroll(full)")
+
+TULLE_INLINE v4 v4_load(const float* p) { return wasm_v128_load(p); }
+TULLE_INLINE void v4_store(float* p, v4 x) { wasm_v128_store(p, x); }
+TULLE_INLINE v4 v4_splat(float x) { return wasm_f32x4_splat(x); }
+TULLE_INLINE v4 v4_load_splat(const float* p) { return wasm_v128_load32_splat(p); }
+
+// a * b + c, fused (one rounding) where relaxed SIMD has FMA. Every kernel accumulates through this and in
+// the same order whatever the tile, so a pixel's value does not depend on how the work was split.
+TULLE_INLINE v4 v4_madd(v4 a, v4 b, v4 c) {
+#ifdef __wasm_relaxed_simd__
+  return wasm_f32x4_relaxed_madd(a, b, c);
+#else
+  return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
+#endif
+}
+
+// pmin/pmax are single instructions where min/max are not; with x first they hand a NaN in x through.
+TULLE_INLINE v4 v4_clamp(v4 x, v4 low, v4 high) { return wasm_f32x4_pmin(wasm_f32x4_pmax(x, low), high); }
+
+// Stores the first n lanes, 1 <= n <= 4.
+TULLE_INLINE void v4_store_first(float* p, v4 x, uint32_t n) {
+  if (n >= 4) {
+    wasm_v128_store(p, x);
+    return;
+  }
+  if (n & 2) {
+    wasm_v128_store64_lane(p, x, 0);
+    x = wasm_i64x2_shuffle(x, x, 1, 1);
+    p += 2;
+  }
+  if (n & 1) wasm_v128_store32_lane(p, x, 0);
+}
+
+// Loads n lanes, 1 <= n <= 4, the others zero.
+TULLE_INLINE v4 v4_load_first(const float* p, uint32_t n) {
+  switch (n) {
+    case 1:
+      return wasm_v128_load32_zero(p);
+    case 2:
+      return wasm_v128_load64_zero(p);
+    case 3:
+      return wasm_v128_load32_lane(p + 2, wasm_v128_load64_zero(p), 2);
+    default:
+      return wasm_v128_load(p);
+  }
+}
+
+TULLE_INLINE float v4_sum(v4 x) {
+  x = wasm_f32x4_add(x, wasm_i64x2_shuffle(x, x, 1, 1));
+  return wasm_f32x4_extract_lane(x, 0) + wasm_f32x4_extract_lane(x, 1);
+}
+
+#endif  // TULLE_KERNELS_SIMD_H_

@@ -1,0 +1,139 @@
+// The thread pool (see engine.h). Without wasm threads the same code runs with one thread.
+
+#include "runtime/engine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/platform.h"
+
+#define WORKER_STACK_BYTES (256 * 1024)
+// How often a thread looks again at the end of a step before it lets the processor go for a moment.
+#define SPINS_BEFORE_WAIT 4096
+#define WAIT_NANOSECONDS 50000
+
+void* tulle_alloc(size_t size) {
+  return size > SIZE_MAX - TULLE_ALIGNMENT ? NULL
+                                           : aligned_alloc(TULLE_ALIGNMENT, (size + TULLE_ALIGNMENT) / TULLE_ALIGNMENT * TULLE_ALIGNMENT);
+}
+
+void tulle_free(void* pointer) { free(pointer); }
+
+tulle_engine* tulle_engine_create(uint32_t threads) {
+  if (threads < 1 || !TULLE_HAS_THREADS) threads = 1;
+  if (threads > TULLE_MAX_THREADS) threads = TULLE_MAX_THREADS;
+  tulle_engine* engine = tulle_alloc(sizeof *engine);
+  if (!engine) return NULL;
+  memset(engine, 0, sizeof *engine);
+  engine->threads = threads;
+  engine->gate = TULLE_GATE_CLOSED;
+  if (threads > 1) {
+    engine->stacks = tulle_alloc((size_t)(threads - 1) * WORKER_STACK_BYTES);
+    if (!engine->stacks) {
+      tulle_free(engine);
+      return NULL;
+    }
+  }
+  return engine;
+}
+
+uint32_t tulle_engine_threads(const tulle_engine* engine) { return engine->threads; }
+
+const char* tulle_engine_error(const tulle_engine* engine) { return engine->error; }
+
+void* tulle_engine_worker_stack(const tulle_engine* engine, uint32_t index) {
+  return index < 1 || index >= engine->threads ? NULL : engine->stacks + (size_t)index * WORKER_STACK_BYTES;
+}
+
+void tulle_engine_fail(tulle_engine* engine, const char* format, ...) {
+  va_list args;
+  va_start(args, format);
+  vsnprintf(engine->error, sizeof engine->error, format, args);
+  va_end(args);
+}
+
+// Works through all steps. Only the calling thread of tulle_engine_run, index 0, keeps time.
+static void walk(tulle_engine* engine, uint32_t index, double* profile) {
+  char* scratch = engine->scratch + index * engine->scratch_bytes;
+  double start = profile ? tulle_now() : 0;
+  for (uint32_t s = 0; s < engine->step_count; s++) {
+    const tulle_step* step = &engine->steps[s];
+    tulle_progress* progress = &engine->progress[s];
+    for (;;) {
+      const uint32_t task = atomic_fetch_add(&progress->next, 1);
+      if (task >= step->tasks) break;
+      step->run(step, task, scratch);
+      atomic_fetch_add(&progress->done, 1);
+    }
+    for (uint32_t spins = 0;; spins++) {
+      const uint32_t done = atomic_load(&progress->done);
+      if (done == step->tasks) break;
+      if (spins >= SPINS_BEFORE_WAIT) tulle_wait(&progress->done, done, WAIT_NANOSECONDS);
+    }
+    if (profile) {
+      const double now = tulle_now();
+      profile[s] = now - start;
+      start = now;
+    }
+  }
+}
+
+void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t step_count, tulle_progress* progress, char* scratch,
+                      size_t scratch_bytes, double* profile) {
+  engine->steps = steps;
+  engine->step_count = step_count;
+  engine->progress = progress;
+  engine->scratch = scratch;
+  engine->scratch_bytes = scratch_bytes;
+  for (uint32_t s = 0; s < step_count; s++) {
+    atomic_store(&progress[s].next, 0);
+    atomic_store(&progress[s].done, 0);
+  }
+  if (engine->threads > 1) {
+    atomic_store(&engine->gate, 0);
+    atomic_fetch_add(&engine->run, 1);
+    tulle_notify(&engine->run);
+  }
+  walk(engine, 0, profile);
+  if (engine->threads > 1) {
+    // Nobody has work left; close behind the last worker that is still on its way out.
+    int32_t nobody = 0;
+    while (!atomic_compare_exchange_weak(&engine->gate, &nobody, TULLE_GATE_CLOSED)) nobody = 0;
+  }
+}
+
+// Goes in unless the run is over already.
+static bool enter(tulle_engine* engine) {
+  int32_t inside = atomic_load(&engine->gate);
+  while (inside != TULLE_GATE_CLOSED) {
+    if (atomic_compare_exchange_weak(&engine->gate, &inside, inside + 1)) return true;
+  }
+  return false;
+}
+
+void tulle_engine_worker(tulle_engine* engine, uint32_t index) {
+  uint32_t seen = 0;
+  while (!atomic_load(&engine->quit)) {
+    const uint32_t run = atomic_load(&engine->run);
+    if (run == seen) {
+      tulle_wait(&engine->run, seen, -1);
+      continue;
+    }
+    seen = run;
+    if (!enter(engine)) continue;
+    walk(engine, index, NULL);
+    atomic_fetch_sub(&engine->gate, 1);
+  }
+}
+
+void tulle_engine_destroy(tulle_engine* engine) {
+  if (engine->threads > 1) {
+    atomic_store(&engine->quit, true);
+    atomic_fetch_add(&engine->run, 1);
+    tulle_notify(&engine->run);
+    return;  // the workers still stand on their stacks and read this engine
+  }
+  tulle_free(engine);
+}

@@ -1,0 +1,66 @@
+// The engine: a pool of threads that run a model's steps together.
+//
+// All threads walk the same list of steps. Within a step they take tasks off a shared counter until none is left, then
+// wait until every task is done, since the next step may read any of its results. Which thread computes a task never changes
+// what it computes, so the results are the same for every number of threads.
+
+#ifndef TULLE_RUNTIME_ENGINE_H_
+#define TULLE_RUNTIME_ENGINE_H_
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tulle.h"
+
+#define TULLE_ERROR_BYTES 2048
+#define TULLE_ALIGNMENT 64
+
+typedef struct tulle_step tulle_step;
+
+// One piece of a step. `scratch` belongs to the calling thread.
+typedef void (*tulle_task)(const tulle_step* step, uint32_t task, char* scratch);
+
+struct tulle_step {
+  tulle_task run;
+  const void* args;
+  uint32_t tasks;
+  uint32_t op;          // index into the model's ops, for the profile
+  const char* kernel;
+  uint64_t macs;        // multiply-adds executed
+  uint32_t weights, nonzeros;
+};
+
+// Counters of one step in one run, on a cache line of their own.
+typedef struct {
+  _Alignas(TULLE_ALIGNMENT) _Atomic uint32_t next;
+  _Atomic uint32_t done;
+} tulle_progress;
+
+struct tulle_engine {
+  uint32_t threads;
+  // Bumped at the start of every run; parked workers wait on it.
+  _Alignas(TULLE_ALIGNMENT) _Atomic uint32_t run;
+  // Workers inside the current run, or TULLE_GATE_CLOSED. Counters and steps change only while the gate is closed.
+  _Alignas(TULLE_ALIGNMENT) _Atomic int32_t gate;
+  _Atomic bool quit;
+  const tulle_step* steps;
+  uint32_t step_count;
+  tulle_progress* progress;
+  char* scratch;
+  size_t scratch_bytes;  // a thread
+  char* stacks;
+  char error[TULLE_ERROR_BYTES];
+};
+
+#define TULLE_GATE_CLOSED (-1)
+
+// Runs the steps on all threads; milliseconds each took go to `profile`.
+void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t step_count, tulle_progress* progress, char* scratch,
+                      size_t scratch_bytes, double* profile);
+
+// Sets the message of tulle_engine_error.
+__attribute__((format(printf, 2, 3))) void tulle_engine_fail(tulle_engine* engine, const char* format, ...);
+
+#endif  // TULLE_RUNTIME_ENGINE_H_

@@ -1,0 +1,181 @@
+// The public interface of models, and their description in JSON.
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/plan.h"
+
+// ---- JSON -------------------------------------------------------------------------------------------------
+
+typedef struct {
+  char* text;
+  size_t length, capacity;
+  bool failed;
+} json;
+
+static void put(json* j, const char* text, size_t length) {
+  if (j->length + length + 1 > j->capacity) {
+    const size_t capacity = 2 * (j->length + length) + 1024;
+    char* grown = realloc(j->text, capacity);
+    if (!grown) {
+      j->failed = true;
+      return;
+    }
+    j->text = grown;
+    j->capacity = capacity;
+  }
+  memcpy(j->text + j->length, text, length);
+  j->length += length;
+  j->text[j->length] = 0;
+}
+
+__attribute__((format(printf, 2, 3))) static void print(json* j, const char* format, ...) {
+  char text[256];
+  va_list args;
+  va_start(args, format);
+  const int length = vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  put(j, text, length < 0 ? 0 : (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
+}
+
+// Names come from the file: escape what JSON needs escaped, and replace what is not UTF-8 by a question mark.
+static void print_string(json* j, const char* s) {
+  put(j, "\"", 1);
+  while (*s) {
+    const unsigned char c = (unsigned char)*s;
+    const int length = c < 0x80 ? 1 : (c >> 5) == 6 ? 2 : (c >> 4) == 14 ? 3 : (c >> 3) == 30 ? 4 : 0;
+    int valid = length > 0;
+    for (int i = 1; i < length && valid; i++) valid = ((unsigned char)s[i] >> 6) == 2;
+    if (!valid) {
+      put(j, "?", 1);
+      s++;
+    } else if (length > 1) {
+      put(j, s, (size_t)length);
+      s += length;
+    } else {
+      if (c == '"' || c == '\\') {
+        print(j, "\\%c", c);
+      } else if (c < 0x20) {
+        print(j, "\\u%04x", c);
+      } else {
+        put(j, s, 1);
+      }
+      s++;
+    }
+  }
+  put(j, "\"", 1);
+}
+
+static void print_tensor(json* j, const tulle_tensor* tensor) {
+  print(j, "{\"name\":");
+  print_string(j, tensor->name);
+  print(j, ",\"shape\":[");
+  for (uint32_t d = 0; d < tensor->rank; d++) print(j, "%s%u", d ? "," : "", tensor->shape[d]);
+  print(j, "]");
+}
+
+static char* describe(const tulle_model* model, const tulle_net* net, size_t file_bytes) {
+  json j = {0};
+  print(&j, "{\"name\":");
+  print_string(&j, net->name);
+  print(&j, ",\"file_bytes\":%u,\"arena_bytes\":%u,\"weight_bytes\":%u,\"inputs\":[", (unsigned)file_bytes,
+        (unsigned)model->arena_bytes, (unsigned)model->weight_bytes);
+  for (uint32_t i = 0; i < net->input_count; i++) {
+    const tulle_tensor* tensor = &net->tensors[net->inputs[i]];
+    if (i) put(&j, ",", 1);
+    print_tensor(&j, tensor);
+    print(&j, ",\"mean\":%.9g,\"std\":%.9g,\"rgba8\":%s}", (double)tensor->mean, (double)tensor->std,
+          model->inputs[i].pixels ? "true" : "false");
+  }
+  print(&j, "],\"outputs\":[");
+  for (uint32_t i = 0; i < net->output_count; i++) {
+    if (i) put(&j, ",", 1);
+    print_tensor(&j, &net->tensors[net->outputs[i]]);
+    put(&j, "}", 1);
+  }
+  print(&j, "],\"steps\":[");
+  for (uint32_t i = 0; i < model->step_count; i++) {
+    const tulle_step* step = &model->steps[i];
+    print(&j, "%s{\"name\":", i ? "," : "");
+    print_string(&j, net->ops[step->op].name);
+    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s\",\"macs\":%.0f,\"weights\":%u,\"nnz\":%u}", net->ops[step->op].kind_name, step->kernel,
+          (double)step->macs, step->weights, step->nonzeros);
+  }
+  print(&j, "]}");
+  if (!j.failed) return j.text;
+  free(j.text);
+  return NULL;
+}
+
+// ---- models -----------------------------------------------------------------------------------------------
+
+tulle_model* tulle_model_load(tulle_engine* engine, const void* bytes, size_t size) {
+  engine->error[0] = 0;
+  tulle_net net;
+  if (!tulle_net_read(bytes, size, &net, engine->error, sizeof engine->error)) return NULL;
+  tulle_model* model = calloc(1, sizeof *model);
+  bool ok = model != NULL;
+  if (ok) {
+    model->engine = engine;
+    ok = tulle_plan(model, &net) && (model->info = describe(model, &net, size)) != NULL;
+  }
+  tulle_net_free(&net);
+  if (ok) return model;
+  if (!engine->error[0]) tulle_engine_fail(engine, "out of memory");
+  if (model) tulle_model_free(model);
+  return NULL;
+}
+
+void tulle_model_free(tulle_model* model) {
+  for (uint32_t i = 0; i < model->allocation_count; i++) tulle_free(model->allocations[i]);
+  free(model->allocations);
+  free(model->steps);
+  free(model->info);
+  free(model);
+}
+
+const char* tulle_model_info(const tulle_model* model) { return model->info; }
+
+float* tulle_model_input(tulle_model* model, uint32_t index) {
+  if (index >= model->input_count) return NULL;
+  // Whoever asks for the floats is about to write them.
+  model->inputs[index].is_rgba8 = false;
+  return model->inputs[index].data;
+}
+
+const float* tulle_model_output(const tulle_model* model, uint32_t index) {
+  return index < model->output_count ? model->outputs[index] : NULL;
+}
+
+tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels, uint32_t height, uint32_t width) {
+  if (index >= model->input_count || !model->inputs[index].pixels) {
+    tulle_engine_fail(model->engine, "input %u does not take an image: its shape is not [1, height, width, 3]", index);
+    return TULLE_ERROR;
+  }
+  struct tulle_input* input = &model->inputs[index];
+  if (height != input->height || width != input->width) {
+    tulle_engine_fail(model->engine, "the image is %ux%u (height x width), input %u takes %ux%u: resize it first", height, width,
+                      index, input->height, input->width);
+    return TULLE_ERROR;
+  }
+  const size_t count = (size_t)height * width;
+  if (input->direct) {
+    memcpy(input->pixels, pixels, 4 * count);
+    input->is_rgba8 = true;
+    return TULLE_OK;
+  }
+  for (size_t i = 0; i < count; i++)
+    for (size_t c = 0; c < 3; c++) input->data[3 * i + c] = (float)pixels[4 * i + c] * input->scale + input->shift;
+  return TULLE_OK;
+}
+
+tulle_status tulle_model_run(tulle_model* model) {
+  tulle_engine_run(model->engine, model->steps, model->step_count, model->progress, model->scratch, model->scratch_bytes,
+                   model->profile);
+  return TULLE_OK;
+}
+
+const double* tulle_model_profile(const tulle_model* model) { return model->profile; }

@@ -1,0 +1,124 @@
+// A verified model file as plain C structs: what the loader hands to the planner.
+//
+// Names and constants point into the file's bytes and live no longer than they do.
+
+#ifndef TULLE_RUNTIME_NET_H_
+#define TULLE_RUNTIME_NET_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TULLE_MAX_RANK 6
+#define TULLE_MAX_OP_INPUTS 64
+// Elements of one tensor: keeps every byte offset below 2^31.
+#define TULLE_MAX_ELEMENTS (1u << 28)
+// Tensors and ops of one model.
+#define TULLE_MAX_RECORDS (1u << 14)
+
+// Values of OpKind in tulle.fbs; loader.cc asserts that they agree.
+typedef enum {
+  TULLE_OP_CONV2D,
+  TULLE_OP_DEPTHWISE_CONV2D,
+  TULLE_OP_TRANSPOSE_CONV2D,
+  TULLE_OP_FULLY_CONNECTED,
+  TULLE_OP_ADD,
+  TULLE_OP_SUB,
+  TULLE_OP_MUL,
+  TULLE_OP_DIV,
+  TULLE_OP_MAXIMUM,
+  TULLE_OP_MINIMUM,
+  TULLE_OP_AVERAGE_POOL2D,
+  TULLE_OP_MAX_POOL2D,
+  TULLE_OP_MEAN,
+  TULLE_OP_SUM,
+  TULLE_OP_RESIZE_BILINEAR,
+  TULLE_OP_RESIZE_NEAREST,
+  TULLE_OP_CONCAT,
+  TULLE_OP_PAD,
+  TULLE_OP_RESHAPE,
+  TULLE_OP_TRANSPOSE,
+  TULLE_OP_SLICE,
+  TULLE_OP_SOFTMAX,
+  TULLE_OP_ACTIVATION,
+  TULLE_OP_TO_PLAIN,
+  TULLE_OP_TO_CHW,
+  TULLE_OP_DEPTH_TO_SPACE,
+  TULLE_OP_SPACE_TO_DEPTH,
+  TULLE_OP_COUNT
+} tulle_op_kind;
+
+typedef struct {
+  uint8_t type;      // ValueType
+  uint8_t encoding;  // Encoding
+  uint32_t count;
+  const uint8_t* values;
+  const uint8_t* index;
+  size_t index_size;
+  const float* scales;
+  uint32_t scale_count;
+  uint32_t scale_run;  // consecutive elements that share a scale, before the next one in turn
+} tulle_constant;
+
+typedef struct {
+  const char* name;
+  uint32_t rank;
+  uint32_t shape[TULLE_MAX_RANK];
+  uint32_t elements;
+  bool chw;
+  bool is_constant;
+  tulle_constant constant;
+  float mean, std;
+} tulle_tensor;
+
+typedef struct {
+  tulle_op_kind kind;
+  const char* kind_name;
+  const char* name;
+  uint32_t input_count;
+  int32_t inputs[TULLE_MAX_OP_INPUTS];  // -1: left out
+  int32_t output;                       // every op has one
+  uint8_t activation;
+  float alpha;
+  bool sparse;
+  uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+  uint32_t pad_top, pad_left, pad_bottom, pad_right;
+  int32_t axis;
+  // `axes`, `perm`, `begin` or `pads`, whichever the op has; and `strides`.
+  uint32_t list_count, strides_count;
+  int32_t list[2 * TULLE_MAX_RANK], strides[TULLE_MAX_RANK];
+  float pad_value;
+  uint8_t pad_mode;
+  bool align_corners, half_pixel_centers;
+  float beta;
+  uint32_t block;
+} tulle_op;
+
+typedef struct {
+  const char* name;
+  uint32_t tensor_count, op_count, input_count, output_count;
+  tulle_tensor* tensors;
+  tulle_op* ops;
+  uint32_t* inputs;
+  uint32_t* outputs;
+} tulle_net;
+
+// Verifies the bytes and fills `net`. On failure writes a message and returns false; nothing to free then.
+bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* message, size_t message_size);
+void tulle_net_free(tulle_net* net);
+
+// Writes the constant's values, row-major over its shape, as float32. The encoding was verified by tulle_net_read.
+void tulle_constant_decode(const tulle_tensor* tensor, float* output);
+
+// Nonzero elements of a constant.
+uint32_t tulle_constant_nonzeros(const tulle_tensor* tensor);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // TULLE_RUNTIME_NET_H_

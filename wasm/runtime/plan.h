@@ -1,0 +1,106 @@
+// The planner: from a verified net to steps with their kernels, strides, work split and places in memory.
+//
+// plan.c places the tensors and walks the ops; plan_conv.c, plan_elementwise.c and plan_copy.c each turn one op into
+// steps. All memory of a plan hangs off its model and is given back with it.
+
+#ifndef TULLE_RUNTIME_PLAN_H_
+#define TULLE_RUNTIME_PLAN_H_
+
+#include "kernels/kernels.h"
+#include "runtime/engine.h"
+#include "runtime/net.h"
+
+// Where a tensor lies. Channel c of a CHW tensor starts at data + c * stride; a plain tensor is contiguous.
+typedef struct {
+  float* data;
+  size_t stride;
+} tulle_place;
+
+struct tulle_model {
+  tulle_engine* engine;
+  tulle_step* steps;
+  uint32_t step_count, step_capacity;
+  tulle_progress* progress;
+  double* profile;
+  char* scratch;
+  size_t scratch_bytes;  // a thread
+  char* info;
+  uint32_t input_count, output_count;
+  struct tulle_input {
+    float* data;
+    uint8_t* pixels;      // for RGBA bytes; NULL unless the input is an image
+    uint32_t height, width;
+    float scale, shift;   // value * scale + shift
+    bool direct;          // every reader takes bytes itself (entry convolutions)
+    bool is_rgba8;        // what the input holds at the moment
+  }* inputs;
+  const float** outputs;
+  void** allocations;
+  uint32_t allocation_count, allocation_capacity;
+  uint64_t weight_bytes, arena_bytes;
+};
+
+typedef struct {
+  const tulle_net* net;
+  tulle_model* model;
+  tulle_place* places;   // one a tensor
+  uint32_t op;           // the one being planned
+  uint32_t threads;
+} tulle_planner;
+
+// Fills model->steps and the rest. On failure the engine's error is set; free the model either way.
+bool tulle_plan(tulle_model* model, const tulle_net* net);
+
+// ---- for the planners of single ops -------------------------------------------------------------------
+
+// Sets the error, naming the op; returns false.
+__attribute__((format(printf, 2, 3))) bool tulle_plan_fail(tulle_planner* planner, const char* format, ...);
+
+// Memory for the life of the model, 64-byte aligned, zeroed. NULL (error set) when there is none.
+void* tulle_plan_alloc(tulle_planner* planner, size_t size);
+
+// Values of a constant input as float32, `extra` zeros behind them. NULL (error set) if it is not constant.
+float* tulle_plan_constant(tulle_planner* planner, int32_t tensor, size_t extra);
+
+// Appends a step; NULL (error set) when out of memory. Returned for its counters to be filled in.
+tulle_step* tulle_plan_step(tulle_planner* planner, tulle_task run, const void* args, uint32_t tasks, const char* kernel);
+
+// Sees to it that every task of this model gets that much scratch.
+void tulle_plan_scratch(tulle_planner* planner, uint64_t bytes);
+
+// The epilogue of the op's activation; input `alpha_input` is prelu's alpha.
+bool tulle_plan_epilogue(tulle_planner* planner, const tulle_op* op, uint32_t alpha_input, uint32_t channels,
+                         tulle_epilogue* epilogue);
+
+// The op's tensor, or NULL for an input left out.
+const tulle_tensor* tulle_plan_input(const tulle_planner* planner, const tulle_op* op, uint32_t index);
+
+// How many tasks to cut `units` equal pieces of work into.
+uint32_t tulle_plan_tasks(const tulle_planner* planner, uint32_t units);
+
+// Piece `task` of `tasks` of [0, units).
+static inline void tulle_piece(uint32_t units, uint32_t tasks, uint32_t task, uint32_t* begin, uint32_t* end) {
+  *begin = (uint32_t)((uint64_t)units * task / tasks);
+  *end = (uint32_t)((uint64_t)units * (task + 1) / tasks);
+}
+
+static inline uint32_t tulle_round_up(uint32_t n, uint32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+bool tulle_plan_conv2d(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_fully_connected(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_binary(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_activation(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_softmax(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_concat(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_pad(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_copy(tulle_planner* planner, const tulle_op* op);  // transpose, slice, to_plain, to_chw, depth/space
+
+// Whether the op moves no byte: its output is its input under another shape or layout.
+bool tulle_plan_is_free(const tulle_net* net, const tulle_op* op);
+
+#endif  // TULLE_RUNTIME_PLAN_H_
