@@ -41,12 +41,8 @@ test: dev build models npm chromium  ## run all tests (ARGS="tests/unit -k pad" 
 	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest $(ARGS)
 
 .PHONY: build
-build: toolchain  ## build the four WebAssembly modules into web/dist
+build: toolchain  ## build the four WebAssembly modules (web/dist, py/tulle/_wasm)
 	scripts/build_wasm.sh
-	@mkdir -p py/tulle/_wasm
-	@for variant in simd relaxed; do \
-	  cmp -s web/dist/tulle-$$variant.wasm py/tulle/_wasm/tulle-$$variant.wasm || cp web/dist/tulle-$$variant.wasm py/tulle/_wasm/; \
-	done
 
 .PHONY: bench
 bench: dev build models chromium  ## compare with other runtimes (ARGS="--quick"); see docs/benchmarks.md
@@ -57,7 +53,7 @@ lint: dev npm  ## linters and type checkers of Python, JavaScript and C
 	ruff check .
 	ruff format --check .
 	mypy
-	cd web && npm run --silent check
+	cd web && npm run --silent check && npx --no-install tsc -p ../demos
 	clang-format --dry-run -Werror $(C_SOURCES)
 
 .PHONY: format
@@ -68,10 +64,8 @@ format: dev  ## format Python and C
 
 .PHONY: schema
 schema: toolchain  ## C++ and Python code from wasm/format/tulle.fbs
-	mkdir -p build/schema
 	$(FLATC) --cpp -o wasm/format wasm/format/tulle.fbs
-	$(FLATC) --python --gen-onefile -o build/schema wasm/format/tulle.fbs
-	cp build/schema/tulle_generated.py py/tulle/pack/
+	$(FLATC) --python --gen-onefile --gen-object-api -o py/tulle/pack/schema wasm/format/tulle.fbs
 
 .PHONY: clean
 clean:  ## remove what was built
