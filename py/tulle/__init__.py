@@ -1,0 +1,47 @@
+"""Sparse convolutional networks in WebAssembly: convert TFLite models, and run them here as a browser would.
+
+    import tulle
+
+    tulle.convert("model.tflite").save("model.tulle")
+    model = tulle.load("model.tulle")
+    outputs = model(image)               # {name: float32 array}
+
+Everything that goes wrong with a file, a model or an input raises `tulle.TulleError`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tulle.errors import TulleError
+
+if TYPE_CHECKING:
+    from tulle.conversion import Conversion, convert
+    from tulle.graph import Graph
+    from tulle.runtime import Model, load
+    from tulle.tflite import read as read_tflite
+    from tulle.verification import verify
+
+__version__ = "0.1.0"
+
+__all__ = ["Conversion", "Graph", "Model", "TulleError", "convert", "load", "read_tflite", "verify"]
+
+# Imported on first use: NumPy and wasmtime take a while, and `tulle --help` needs neither.
+_LAZY = {
+    "Conversion": ("tulle.conversion", "Conversion"),
+    "Graph": ("tulle.graph", "Graph"),
+    "Model": ("tulle.runtime", "Model"),
+    "convert": ("tulle.conversion", "convert"),
+    "load": ("tulle.runtime", "load"),
+    "read_tflite": ("tulle.tflite", "read"),
+    "verify": ("tulle.verification", "verify"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tulle' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    value = globals()[name] = getattr(import_module(module), attribute)
+    return value

@@ -1,0 +1,127 @@
+"""`unpack`: the bytes of a `.tulle` file -> the lowered Graph that was packed, to look into a file from Python.
+
+The C library is what verifies files before they are run; here, damaged files raise TulleError too, but only
+what the Graph needs is looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from tulle.errors import TulleError
+from tulle.graph import Graph, Node, Tensor
+from tulle.pack.attributes import names, read_attributes
+from tulle.pack.encoding import Encoded, decode
+from tulle.pack.limits import MAX_ELEMENTS, MAX_RANK, MAX_RECORDS, VERSION
+from tulle.pack.schema import tulle_generated as schema
+from tulle.passes import check_lowered
+
+_KINDS = {number: name for name, number in names(schema.OpKind).items()}
+_LAYOUTS = {number: name for name, number in names(schema.Layout).items()}
+
+# What reading outside the bytes or half a record leads to in the generated accessors.
+_DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, UnicodeDecodeError)
+
+
+def unpack(data: bytes) -> Graph:
+    """The graph in a `.tulle` file: lowered, weights widened to float32, all attributes written out.
+
+    Raises TulleError if the bytes are no such file, are damaged, or need a newer tulle.
+    """
+    data = bytes(data)
+    if len(data) < 8 or not schema.Model.ModelBufferHasIdentifier(data, 0):
+        raise TulleError("not a .tulle file: it does not begin with the TULL identifier")
+    try:
+        return _graph(data)
+    except TulleError as error:
+        raise TulleError(f"the .tulle file cannot be read: {error}") from None
+    except _DAMAGE as error:
+        raise TulleError(f"the .tulle file is damaged or cut short ({len(data)} bytes): {error}") from error
+
+
+def _graph(data: bytes) -> Graph:
+    model = schema.Model.GetRootAs(data)
+    if model.Version() > VERSION:
+        raise TulleError(f"it has format version {model.Version()}, this tulle reads up to {VERSION}: update tulle")
+    if model.FeaturesLength():
+        raise TulleError(
+            f"it needs the feature {_text(model.Features(0))!r}, which this tulle does not have: update tulle"
+        )
+    counts = [model.TensorsLength(), model.OpsLength(), model.InputsLength(), model.OutputsLength()]
+    if max(counts) > MAX_RECORDS:
+        raise TulleError(f"more than {MAX_RECORDS} tensors or ops")
+
+    tensors: list[Tensor] = []
+    # Names are stored once each; more text than bytes means that damaged records point at the same bytes.
+    text = 0
+    for index in range(model.TensorsLength()):
+        tensors.append(_tensor(schema.TensorT.InitFromObj(model.Tensors(index))))
+        text += len(tensors[-1].name)
+        if text > len(data):
+            raise TulleError("tensor names overlap")
+    graph = Graph(_text(model.Name()), tensors={tensor.name: tensor for tensor in tensors})
+    if len(graph.tensors) != len(tensors):
+        raise TulleError("two tensors share one name")
+    for index in range(model.OpsLength()):
+        node = _node(schema.OpT.InitFromObj(model.Ops(index)), tensors, graph)
+        text += len(node.name)
+        if text > len(data):
+            raise TulleError("op names overlap")
+        graph.nodes.append(node)
+    graph.inputs = [tensors[model.Inputs(index)].name for index in range(model.InputsLength())]
+    graph.outputs = [tensors[model.Outputs(index)].name for index in range(model.OutputsLength())]
+    return check_lowered(graph)
+
+
+def _text(value: Any) -> str:
+    return (value or b"").decode()
+
+
+def _tensor(record: Any) -> Tensor:
+    name = _text(record.name)
+    shape = () if record.shape is None else tuple(int(size) for size in record.shape[: MAX_RANK + 1])
+    size = int(np.prod([float(size) for size in shape]))
+    if len(shape) > MAX_RANK or min(shape, default=1) < 1 or size > MAX_ELEMENTS:
+        raise TulleError(f"tensor {name!r} has the impossible shape {list(shape)}")
+    data = None
+    if record.constant is not None:
+        constant = record.constant
+        values = np.zeros(0, np.uint8) if constant.values is None else constant.values
+        try:
+            data = decode(Encoded(constant.type, constant.encoding, constant.count, values, constant.index), shape)
+            data = data.astype(np.float32)
+        except TulleError as error:
+            raise TulleError(f"constant {name!r}: {error}") from None
+    return Tensor(
+        name,
+        shape,
+        np.dtype(np.float32),
+        data,
+        _LAYOUTS[record.layout],
+        float(record.inputMean),
+        float(record.inputStd),
+    )
+
+
+def _node(record: Any, tensors: list[Tensor], graph: Graph) -> Node:
+    kind = _KINDS[record.kind]
+
+    def name(index: int) -> str | None:
+        if not -1 <= index < len(tensors):
+            raise TulleError(f"{kind} {_text(record.name)!r} names tensor {index} of {len(tensors)}")
+        return None if index < 0 else tensors[index].name
+
+    inputs = [name(index) for index in record.inputs]
+    outputs = [tensors[index].name for index in record.outputs if name(index) is not None]
+    if not inputs or inputs[0] is None or len(outputs) != 1:
+        raise TulleError(f"{kind} {_text(record.name)!r} has no input or not one output")
+    attrs = read_attributes(record, kind)
+    before, after = graph.tensors[inputs[0]].shape, graph.tensors[outputs[0]].shape
+    if kind in ("mean", "sum"):
+        attrs["keep_dims"] = len(before) == len(after)
+    if kind == "fully_connected":
+        attrs["keep_num_dims"] = before[:-1] == after[:-1]
+    return Node(kind, _text(record.name), inputs, outputs, attrs)

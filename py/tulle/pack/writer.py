@@ -1,0 +1,133 @@
+"""`pack`: a lowered Graph -> the bytes of a `.tulle` file. docs/format.md is the specification."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, get_args
+
+import flatbuffers
+import numpy as np
+
+from tulle.errors import TulleError
+from tulle.graph import Graph, Node, Tensor
+from tulle.pack.attributes import OPS, names, write_attributes
+from tulle.pack.encoding import Weights, choose_type, encode
+from tulle.pack.limits import ALIGNMENT, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_OP_INPUTS, MAX_RANK, MAX_RECORDS, VERSION
+from tulle.pack.schema import tulle_generated as schema
+from tulle.passes import check_lowered
+
+IDENTIFIER = b"TULL"
+
+_WEIGHTED = ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected")
+_KINDS = names(schema.OpKind)
+_LAYOUTS = names(schema.Layout)
+
+
+def pack(graph: Graph, weights: Weights = "auto") -> bytes:
+    """A lowered graph (docs/architecture.md) as a `.tulle` file. The same graph gives the same bytes.
+
+    `weights`: "auto" stores a constant as float16 where that is lossless and as float32 otherwise; "fp16" rounds the
+    weights of convolutions and fully connected layers; "fp32" keeps every value wide.
+
+    Raises TulleError if the graph is not lowered, has ops or attributes that the format does not know, exceeds one of
+    its limits, or if a weight does not fit float16.
+    """
+    if weights not in get_args(Weights):
+        raise TulleError(f"weights={weights!r} is not one of {', '.join(get_args(Weights))}")
+    from tulle import __version__
+
+    _check(graph)
+    used = _used_tensors(graph)
+    numbers = {name: number for number, name in enumerate(used)}
+    is_weight = {node.inputs[1] for node in graph if node.op in _WEIGHTED}
+
+    model = schema.ModelT()
+    model.version = VERSION
+    model.name = graph.name
+    model.producer = f"tulle {__version__}"
+    model.tensors = [_tensor(graph.tensors[name], weights, is_weight=name in is_weight) for name in used]
+    model.ops = [_op(node, numbers) for node in graph]
+    model.inputs = np.array([numbers[name] for name in graph.inputs], "<u4")
+    model.outputs = np.array([numbers[name] for name in graph.outputs], "<u4")
+    stored = sum(t.constant.values.size for t in model.tensors if t.constant is not None)
+    if stored > MAX_FILE_BYTES // 2:  # the builder doubles its buffer
+        raise TulleError(f"graph {graph.name!r}: {stored} bytes of weights are more than a file can hold")
+
+    builder = _AlignedBuilder(stored + (1 << 16))
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Keeps the schema's force_align: 64, which flatc's Python code leaves out: every [ubyte] in the schema has it."""
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        if x.dtype == np.uint8:
+            self.Prep(ALIGNMENT, x.size)
+        return int(super().CreateNumpyVector(x))
+
+
+def _used_tensors(graph: Graph) -> list[str]:
+    """Tensors that the model needs, in the order in which it meets them."""
+    used = dict.fromkeys(graph.inputs)
+    for node in graph:
+        used.update(dict.fromkeys(name for name in [*node.inputs, *node.outputs] if name is not None))
+    return list(used)
+
+
+def _tensor(tensor: Tensor, weights: Weights, *, is_weight: bool) -> Any:
+    record = schema.TensorT()
+    record.name = tensor.name
+    record.shape = np.array(tensor.shape, "<i4")
+    record.layout = _LAYOUTS[tensor.layout]
+    record.inputMean, record.inputStd = float(tensor.mean), float(tensor.std)
+    if tensor.data is not None:
+        stored = encode(choose_type(tensor.name, tensor.data, weights, is_weight=is_weight))
+        record.constant = constant = schema.ConstantT()
+        constant.type, constant.encoding, constant.count = stored.type, stored.encoding, stored.count
+        constant.values, constant.index = stored.values, stored.index
+    return record
+
+
+def _op(node: Node, numbers: dict[str, int]) -> Any:
+    record = schema.OpT()
+    record.kind = _KINDS[node.op]
+    record.name = node.name
+    record.inputs = np.array([-1 if name is None else numbers[name] for name in node.inputs], "<i4")
+    record.outputs = np.array([numbers[name] for name in node.outputs], "<i4")
+    write_attributes(record, node.op, node.name, node.attrs)
+    return record
+
+
+def _check(graph: Graph) -> None:
+    """Raises TulleError unless the graph is lowered and within the format's limits."""
+    unknown = sorted({node.op for node in graph if node.op not in OPS})
+    if unknown:
+        raise TulleError(
+            f"graph {graph.name!r}: {', '.join(unknown)} cannot be stored in a .tulle file: lower the graph first"
+        )
+    for node in graph:
+        write_attributes(schema.OpT(), node.op, node.name, node.attrs)  # for its errors
+        if not 1 <= len(node.inputs) <= MAX_OP_INPUTS:
+            raise TulleError(
+                f"{node.op} {node.name!r} has {len(node.inputs)} inputs; a file can hold 1 to {MAX_OP_INPUTS}"
+            )
+    check_lowered(graph)
+    used = _used_tensors(graph)
+    for what, count in [("tensors", len(used)), ("ops", len(graph.nodes))]:
+        if count > MAX_RECORDS:
+            raise TulleError(f"graph {graph.name!r} has {count} {what}; a file can hold {MAX_RECORDS}")
+    for name in used:
+        _check_tensor(graph.tensors[name])
+
+
+def _check_tensor(tensor: Tensor) -> None:
+    if len(tensor.shape) > MAX_RANK or min(tensor.shape, default=1) < 1 or tensor.size > MAX_ELEMENTS:
+        raise TulleError(
+            f"tensor {tensor.name!r} has shape {list(tensor.shape)}; a file can hold {MAX_RANK} dimensions "
+            f"and {MAX_ELEMENTS} elements, and none that is empty"
+        )
+    if tensor.layout not in _LAYOUTS:
+        raise TulleError(f"tensor {tensor.name!r}: layout {tensor.layout!r} is not one of {', '.join(_LAYOUTS)}")
+    if not (math.isfinite(tensor.mean) and math.isfinite(tensor.std) and tensor.std):
+        raise TulleError(f"input {tensor.name!r}: mean {tensor.mean} and std {tensor.std} cannot normalise an image")
