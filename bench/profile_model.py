@@ -50,7 +50,7 @@ def place(data: bytes, folder: Path) -> Model:
     """The model and random inputs as files for a page."""
     graph = unpack(data)
     (folder / "model.tulle").write_bytes(data)
-    inputs = [{"name": name, "shape": list(graph.tensors[name].shape)} for name in graph.inputs]
+    inputs: list[Json] = [{"name": name, "shape": list(graph.tensors[name].shape)} for name in graph.inputs]
     generator = np.random.default_rng(0)
     values = [generator.random(i["shape"], dtype=np.float32) for i in inputs]
     for number, value in enumerate(values):
@@ -157,8 +157,8 @@ def print_totals(console: Console, profile: Json, baseline: Json | None) -> None
     wall = profile["wall_ms"]
     versus = f", {change(wall, baseline['wall_ms'])} of before" if baseline else ""
     console.print(
-        f"steps {inside:.3f} ms ({gmacs(macs, inside)} GMAC/s), whole inference seen from the page {wall:.3f} ms{versus}; "
-        f"{profile['variant']}, {profile['threads']} thread(s), medians of {profile['runs']} runs",
+        f"steps {inside:.3f} ms ({gmacs(macs, inside)} GMAC/s), an inference seen by the page {wall:.3f} ms{versus} "
+        f"({profile['variant']}, {profile['threads']} thread(s), medians of {profile['runs']} runs)",
         highlight=False,
         soft_wrap=True,
     )

@@ -43,11 +43,11 @@ class _Exporter:
         for name in self.graph.outputs:
             if self._plain(name) != name:
                 raise BenchError(f"output {name!r} would be handed over as NCHW")
-        described = [
+        inputs, outputs = (
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, self._shape(name)) for name in names]
             for names in (self.graph.inputs, self.graph.outputs)
-        ]
-        onnx_graph = helper.make_graph(self.nodes, self.graph.name, *described, self.constants)
+        )
+        onnx_graph = helper.make_graph(self.nodes, self.graph.name, inputs, outputs, self.constants)
         model = helper.make_model(onnx_graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
         onnx.checker.check_model(model)
         return model
@@ -95,7 +95,7 @@ class _Exporter:
         if activation == "none" and self.nodes and self.nodes[-1].output[0] == value:
             self.nodes[-1].output[0] = node.output
         elif activation == "relu6":
-            bounds = [self._constant(np.float32(0)), self._constant(np.float32(6))]
+            bounds = [self._constant(np.array(limit, np.float32)) for limit in (0, 6)]
             self._emit("Clip", [value, *bounds], node.output)
         elif activation == "prelu":
             alpha = self._weight(node, 1).reshape(-1, 1, 1)
@@ -227,7 +227,7 @@ class _Exporter:
             raise BenchError(f"pad {node.name!r}: only constant pads of images are exported")
         pads = [pads[i] for i in TO_NCHW]
         amounts = self._constant(np.array([before for before, _ in pads] + [after for _, after in pads]))
-        value = self._constant(np.float32(node.attrs.get("pad_value", 0.0)))
+        value = self._constant(np.array(node.attrs.get("pad_value", 0.0), np.float32))
         self._finish(node, self._emit("Pad", [str(node.inputs[0]), amounts, value]))
 
     def _plain(self, name: str) -> str:

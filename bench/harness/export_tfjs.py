@@ -107,8 +107,8 @@ class _Exporter:
         if activation in UNARY:
             return self._emit(UNARY[activation], [value])
         if activation == "hard_swish":
-            shifted = self._emit("AddV2", [value, self._constant(np.float32([3]))])
-            gate = self._emit("Mul", [self._emit("Relu6", [shifted]), self._constant(np.float32([1 / 6]))])
+            shifted = self._emit("AddV2", [value, self._constant(np.array([3], np.float32))])
+            gate = self._emit("Mul", [self._emit("Relu6", [shifted]), self._constant(np.array([1 / 6], np.float32))])
             return self._emit("Mul", [value, gate])
         if activation == "prelu":
             return self._emit("Prelu", [value, self._constant(self._weight(node, 1))])

@@ -1,0 +1,161 @@
+"""The benchmark runs, checks answers, writes whole reports or none, and its verdicts follow from its figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paths import ROOT
+
+BENCH = ROOT / "bench"
+MODELS = ("hand_landmark_lite", "selfie_segmentation_landscape")
+REQUIRED = ("onnx", "matplotlib", "playwright", "ai_edge_litert")
+
+
+@pytest.fixture(scope="module")
+def environment(models_dir: Path, chromium_path: str) -> dict[str, str]:
+    """What run.py needs, or a skip that says what is missing."""
+    for module in REQUIRED:
+        pytest.importorskip(module, reason=f"the benchmark needs {module} (pip install -e '.[bench]')")
+    if shutil.which("npm") is None and not (BENCH / "node_modules").is_dir():
+        pytest.skip("no npm to install the peers with")
+    return {**os.environ, "CHROMIUM": chromium_path}
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes `import harness...` work."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    yield
+
+
+def run(program: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCH / program), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_quick_run_measures_everyone(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(
+        "run.py", "--quick", "--models", ",".join(MODELS), "--threads", "2", "--output", str(tmp_path),
+        environment=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.md", "results.svg"]
+
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert [(group["model"], group["threads"]) for group in report["groups"]] == [(name, 2) for name in MODELS]
+    for group in report["groups"]:
+        check_group(group)
+    markdown = (tmp_path / "results.md").read_text()
+    chart = ElementTree.parse(tmp_path / "results.svg").getroot()
+    text = " ".join("".join(element.itertext()) for element in chart.iter("{http://www.w3.org/2000/svg}text"))
+    for name in (*MODELS, "tulle", "litertjs", "tfjs-wasm", "onnxruntime-web"):
+        assert name in markdown
+        assert name in text
+
+
+def check_group(group: dict[str, Any]) -> None:
+    records = {record["name"]: record for record in group["contenders"]}
+    assert set(records) == {"tulle", "tulle simd", "litertjs", "tfjs-tflite", "tfjs-wasm", "onnxruntime-web"}
+    if group["model"].startswith("selfie"):
+        assert records["tfjs-tflite"]["status"] == "failed"
+        assert "Convolution2DTransposeBias" in records.pop("tfjs-tflite")["error"]
+    for name, record in records.items():
+        assert record["status"] == "ok", f"{name}: {record['error']}"
+        assert record["max_error"] <= 1e-2
+        assert 0 < record["min_ms"] <= record["median_ms"] <= record["p90_ms"]
+        assert record["memory_bytes"] >= 2**16
+        assert record["download"]["raw"] > record["download"]["gzip"] > 1000
+        assert record["open_ms"] > 0 and record["reload_ms"] > 0
+    assert records["tulle"]["about"] == {"variant": "relaxed", "threads": 2}
+    assert records["tulle simd"]["about"] == {"variant": "simd", "threads": 2}
+    peers = [record for record in records.values() if record["runtime"] != "tulle"]
+    assert group["fastest_peer"] == min(peers, key=lambda record: record["median_ms"])["name"]
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_interrupted_run_leaves_nothing_behind(environment: dict[str, str], tmp_path: Path) -> None:
+    output = tmp_path / "results"
+    command = [sys.executable, str(BENCH / "run.py"), "--force", "--models", MODELS[0], "--peers", "litertjs"]
+    with subprocess.Popen(
+        [*command, "--output", str(output)], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        time.sleep(8)
+        assert process.poll() is None, "it ended before it could be interrupted"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "nothing was written" in errors
+    assert not output.exists()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_profile_adds_up(environment: dict[str, str], tmp_path: Path) -> None:
+    kept = tmp_path / "profile.json"
+    done = run("profile_model.py", MODELS[0], "--runs", "5", "--json", str(kept), environment=environment)
+    assert done.returncode == 0, done.stderr
+    profile = json.loads(kept.read_text())
+    steps = profile["steps"]
+    assert {"conv2d", "depthwise_conv2d", "fully_connected"} <= {step["op"] for step in steps}
+    assert 0 < sum(step["ms"] for step in steps) <= profile["wall_ms"] * 1.2
+    assert "by kernel" in done.stdout and "GMAC/s" in done.stdout
+
+
+def test_bad_arguments_are_explained(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run("run.py", "--models", "hand,foot", environment=environment)
+    assert done.returncode == 2 and "hand, foot" in done.stderr
+    done = run("run.py", "--threads", "0", environment=environment)
+    assert done.returncode == 2 and "1 to 16" in done.stderr
+    done = run("profile_model.py", str(tmp_path / "none.tulle"), environment=environment)
+    assert done.returncode == 1 and "neither a file nor one of" in done.stderr
+
+
+def test_answers_are_compared_by_name_and_relative_to_range(environment: dict[str, str], harness: None) -> None:
+    from harness.errors import BenchError
+    from harness.measure import compare
+
+    expected = [{"points": np.float32([0, 100]), "score": np.float32([0.5])}]
+    assert compare([[("score", np.float32([0.5])), ("points", np.float32([0, 101]))]], expected) == pytest.approx(0.01)
+    assert compare([[("score", np.float32([0.7])), ("points", np.float32([0, 100]))]], expected) == pytest.approx(0.2)
+    assert compare([[("a", np.float32([0, 100])), ("b", np.float32([0.5]))]], expected) == 0
+    assert compare([[("points", np.float32([0, np.nan])), ("score", np.float32([0.5]))]], expected) == float("inf")
+    with pytest.raises(BenchError, match="1 outputs instead of 2"):
+        compare([[("points", np.float32([0, 100]))]], expected)
+
+
+def test_wrong_and_other_models_cannot_be_fastest(environment: dict[str, str], harness: None) -> None:
+    from harness.contenders import Contender
+    from harness.measure import Result
+    from harness.report import group_record
+
+    def result(name: str, runtime: str, ms: float, model: str = "m", status: str = "ok") -> Result:
+        times = [[ms] * 3, [2 * ms] * 3]
+        return Result(Contender(name, runtime, model, "tflite"), status, times=times, open_ms=[9.0, 9.0])
+
+    results = [
+        result("tulle", "tulle", 2.0),
+        result("litertjs", "litertjs", 6.0),
+        result("tfjs-tflite", "tfjs-tflite", 1.0, status="wrong"),
+        result("native", "native", 1.0),
+        result("litertjs on twin", "litertjs", 1.0, model="twin"),
+    ]
+    group = group_record("m", 1, results, {})
+    assert group["fastest_peer"] == "litertjs"
+    ratios = {record["name"]: record["over_tulle"] for record in group["contenders"]}
+    assert ratios["litertjs"] == {"median": 3.0, "low": 3.0, "high": 3.0}
