@@ -1,0 +1,115 @@
+"""A small static web server for the browser tests: any folders and bytes, with or without cross-origin isolation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import unquote, urlsplit
+
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+}
+
+
+class Site:
+    """Serves on a port of its own of 127.0.0.1 while used as a context manager.
+
+    Args:
+        isolated: send the COOP and COEP headers that make a page cross-origin isolated.
+        cors: let pages of other origins read everything.
+    """
+
+    def __init__(self, *, isolated: bool = True, cors: bool = False) -> None:
+        self.headers: dict[str, str] = {"Cache-Control": "no-store"}
+        if isolated:
+            self.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+            self.headers["Cross-Origin-Embedder-Policy"] = "require-corp"
+        if cors:
+            self.headers["Access-Control-Allow-Origin"] = "*"
+        self._folders: dict[str, Path] = {}
+        self._files: dict[str, bytes] = {}
+        self._halves: set[str] = set()
+        self.closing = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def mount(self, path: str, folder: Path) -> None:
+        """Serves the files of a folder under `path`, which starts and ends with a slash; the last mount wins."""
+        others = {old: place for old, place in self._folders.items() if old != path}
+        self._folders = {path: folder.resolve(), **others}
+
+    def put(self, path: str, content: bytes) -> str:
+        """Serves these bytes at `path`, in front of any folder; gives the path."""
+        self._files[path] = content
+        return path
+
+    def put_stalling(self, path: str, content: bytes) -> str:
+        """As put, but only the first half of the bytes ever comes."""
+        self._halves.add(path)
+        return self.put(path, content)
+
+    def find(self, path: str) -> bytes | None:
+        if path in self._files:
+            return self._files[path]
+        for prefix, folder in self._folders.items():
+            if path.startswith(prefix):
+                file = folder.joinpath(path[len(prefix) :] or "index.html").resolve()
+                return file.read_bytes() if file.is_relative_to(folder) and file.is_file() else None
+        return None
+
+    def stalls(self, path: str) -> bool:
+        return path in self._halves
+
+    def __enter__(self) -> Site:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, site: Site, *args: object) -> None:
+        self.site = site
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        content = self.site.find(path)
+        self.send_response(200 if content is not None else 404)
+        for name, value in self.site.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", TYPES.get(Path(path).suffix, "application/octet-stream"))
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.end_headers()
+        if content is None:
+            return
+        if self.site.stalls(path):
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            self.site.closing.wait(60)
+            self.close_connection = True
+        else:
+            self.wfile.write(content)
+
+    log_message: Callable[..., None] = lambda *_: None  # noqa: E731

@@ -1,0 +1,330 @@
+"""The package in a real page: what it gives, how it shares engines, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+import numpy as np
+import pytest
+from browser.conftest import OpenPage, decode, evaluate, expect_workers, package_site, tiny_graph
+from browser.server import Site
+from playwright.sync_api import Page
+
+from tulle.graph import Graph, Node, Tensor
+from tulle.pack import pack
+
+pytestmark = pytest.mark.browser
+
+CONFIGURATIONS = list(product(("simd", "relaxed"), (1, 2)))
+RAMP = np.arange(48, dtype=np.float32) / 7 - 3
+
+
+def two_inputs() -> bytes:
+    """sum = a + b, twice = a * 2: flat inputs that take no image."""
+    graph = Graph("two inputs")
+    graph.inputs = [graph.add_tensor(Tensor(name, (1, 5))) for name in "ab"]
+    graph.outputs = [graph.add_tensor(Tensor(name, (1, 5))) for name in ("sum", "twice")]
+    two = graph.add_constant("two", np.array([2], np.float32))
+    graph.nodes = [
+        Node("add", "add", ["a", "b"], ["sum"], {"activation": "none"}),
+        Node("mul", "mul", ["a", two], ["twice"], {"activation": "none"}),
+    ]
+    return pack(graph)
+
+
+# ---- running ----
+
+
+@pytest.mark.parametrize(("variant", "threads"), CONFIGURATIONS)
+def test_runs_in_every_configuration(page: Page, site: Site, variant: str, threads: int) -> None:
+    x = site.put("/ramp.bin", RAMP.tobytes())
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { variant, threads });
+        const input = await floats(x);
+        const named = await model.run({ x: input });
+        const bare = await model.run(input);
+        const { variant: v, threads: t, notes, inputs, outputs, info } = model;
+        return { named: encode(named), bare: encode(bare), kept: input.length, v, t, notes, inputs, outputs, info };
+        """,
+        variant=variant,
+        threads=threads,
+        x=x,
+    )
+    assert decode(result["named"])["y"].tobytes() == (RAMP * 2).tobytes()
+    assert result["bare"] == result["named"]
+    assert result["kept"] == 48, "the caller's array was taken away"
+    assert (result["v"], result["t"], result["notes"]) == (variant, threads, [])
+    image = {"dtype": "float32", "shape": [1, 4, 4, 3]}
+    assert result["inputs"] == [{"name": "x", **image, "image": True, "mean": 10, "std": 20}]
+    assert result["outputs"] == [{"name": "y", **image}]
+    info = result["info"]
+    assert info["name"] == "tiny"
+    assert info["fileBytes"] == len(pack(tiny_graph()))
+    assert info["memoryBytes"] >= max(info["arenaBytes"] + info["weightBytes"], 65536)
+
+
+def test_support_and_defaults(page: Page) -> None:
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle');
+        return { able: tulle.support(), variant: model.variant, threads: model.threads, cores: navigator.hardwareConcurrency,
+                 variants: tulle.VARIANTS, most: tulle.MAX_THREADS };
+        """,
+    )
+    assert result["able"] == {"simd": True, "relaxedSimd": True, "threads": True, "crossOriginIsolated": True}
+    assert result["variant"] == "relaxed"
+    assert result["threads"] == min(4, result["cores"])
+    assert (result["variants"], result["most"]) == (["simd", "relaxed"], 16)
+
+
+def test_takes_every_kind_of_source(page: Page) -> None:
+    same = evaluate(
+        page,
+        """
+        const file = await bytes('/tiny.tulle');
+        const padded = new Uint8Array(file.byteLength + 3);
+        padded.set(new Uint8Array(file), 3);
+        const sources = ['tiny.tulle', new URL('/tiny.tulle', location), new Blob([file]), file, new Uint8Array(file),
+                         padded.subarray(3), new DataView(file)];
+        const input = new Float32Array(48).fill(1.5);
+        const outputs = [];
+        for (const source of sources) {
+          const model = await tulle.load(source, { threads: 1 });
+          outputs.push((await model.run(input)).y.every((value) => value === 3));
+          await model.close();
+        }
+        return [...outputs, file.byteLength > 0];
+        """,
+    )
+    assert same == [True] * 8
+
+
+def test_image_is_normalised_as_the_file_says(page: Page, site: Site) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 4, 4), np.uint8)
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { threads: 1 });
+        const image = new ImageData(new Uint8ClampedArray(await bytes(pixels)), 4, 4);
+        return encode(await model.run(image));
+        """,
+        pixels=site.put("/pixels.bin", pixels.tobytes()),
+    )
+    expected = 2 * (pixels[..., :3].astype(np.float64) - 10) / 20
+    np.testing.assert_allclose(decode(result)["y"].reshape(4, 4, 3), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_two_inputs_and_outputs_by_name(page: Page, site: Site) -> None:
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load(url, { threads: 2 });
+        const a = Float32Array.of(1, 2, 3, 4, 5), b = Float32Array.of(10, 20, 30, 40, 50);
+        const { sum, twice } = await model.run({ b, a });
+        return { sum: [...sum], twice: [...twice], bare: await outcome(model.run(a)),
+                 image: await outcome(model.run({ a: new ImageData(5, 1), b })) };
+        """,
+        url=site.put("/two.tulle", two_inputs()),
+    )
+    assert result["sum"] == [11, 22, 33, 44, 55]
+    assert result["twice"] == [2, 4, 6, 8, 10]
+    assert result["bare"]["error"] == 'this model has 2 inputs: give an object with "a", "b"'
+    assert 'input "a" of shape [1, 5] takes no image' in result["image"]["error"]
+
+
+def test_inputs_are_copied_when_run_is_called(page: Page) -> None:
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { threads: 1 });
+        const input = new Float32Array(48).fill(1);
+        const image = new ImageData(4, 4);
+        image.data.fill(30);
+        const runs = [model.run(input), model.run(image)];
+        input.fill(7);
+        image.data.fill(250);
+        return (await Promise.all(runs)).map(({ y }) => [Math.min(...y), Math.max(...y)]);
+        """,
+    )
+    assert result == [[2, 2], [2, 2]]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nan_and_infinity_pass_through(page: Page, threads: int) -> None:
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { threads });
+        const odd = (await model.run(new Float32Array(48).fill(NaN).fill(Infinity, 0, 5))).y;
+        const sound = (await model.run(new Float32Array(48).fill(4))).y;
+        return { odd: [...odd].map(String), sound: [...sound] };
+        """,
+        threads=threads,
+    )
+    assert result["odd"] == ["Infinity"] * 5 + ["NaN"] * 43
+    assert result["sound"] == [8] * 48
+
+
+# ---- sharing ----
+
+
+def test_models_share_an_engine_and_runs_queue(page: Page, site: Site) -> None:
+    site.put("/triple.tulle", pack(tiny_graph(3.0)))
+    correct = evaluate(
+        page,
+        """
+        const options = { threads: 2, variant: 'simd' };
+        const [twice, triple] = await Promise.all([tulle.load('/tiny.tulle', options), tulle.load('/triple.tulle', options)]);
+        Object.assign(window, { twice, triple });
+        const checks = [];
+        for (let i = 0; i < 40; i += 1) {
+          const input = new Float32Array(48).fill(i);
+          checks.push(twice.run(input).then(({ y }) => y.every((value) => value === 2 * i)));
+          checks.push(triple.run(input).then(({ y }) => y.every((value) => value === 3 * i)));
+        }
+        return Promise.all(checks);
+        """,
+    )
+    assert correct == [True] * 80
+    assert len(page.workers) == 2, "one engine worker and one pool worker for both models"
+    evaluate(page, "await twice.close()")
+    assert len(page.workers) == 2, "the other model still needs the engine"
+    assert evaluate(page, "return (await triple.run(new Float32Array(48).fill(1))).y[0]") == 3
+    evaluate(page, "await triple.close()")
+    expect_workers(page, 0)
+
+
+def test_configurations_have_engines_of_their_own(page: Page) -> None:
+    evaluate(
+        page,
+        """
+        for (const variant of tulle.VARIANTS) {
+          for (const threads of [1, 3]) await tulle.load('/tiny.tulle', { variant, threads });
+        }
+        """,
+    )
+    assert len(page.workers) == 8
+
+
+def test_close_lets_runs_finish_and_refuses_later_ones(page: Page) -> None:
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { threads: 2 });
+        const early = Array.from({ length: 10 }, () => model.run(new Float32Array(48).fill(1)));
+        const closing = model.close();
+        const late = await outcome(model.run(new Float32Array(48)));
+        await closing;
+        await model.close();
+        const again = await tulle.load('/tiny.tulle', { threads: 2 });
+        const { y } = await again.run(new Float32Array(48).fill(5));
+        return { early: (await Promise.all(early)).map(({ y }) => y[0]), late, again: y[47] };
+        """,
+    )
+    assert result["early"] == [2] * 10
+    assert result["late"] == {"error": 'model "tiny" is closed', "isTulleError": True, "name": "TulleError"}
+    assert result["again"] == 10
+
+
+def test_profile_names_steps_and_sums_to_the_run(page: Page) -> None:
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { threads: 1 });
+        const before = model.profile();
+        const start = performance.now();
+        await model.run(new Float32Array(48));
+        return { before, took: performance.now() - start, after: model.profile() };
+        """,
+    )
+    assert [row["ms"] for row in result["before"]] == [0] * len(result["before"])
+    assert [(row["name"], row["op"]) for row in result["after"]] == [("times", "mul")]
+    row = result["after"][0]
+    assert set(row) == {"name", "op", "kernel", "ms", "macs", "weights", "nnz"}
+    assert row["kernel"]
+    assert 0 <= row["ms"] <= result["took"]
+
+
+def test_without_isolation_one_thread_and_a_note(built: object, open_page: OpenPage) -> None:
+    with package_site(isolated=False) as plain:
+        page = open_page(plain)
+        result = evaluate(
+            page,
+            """
+            const asked = await tulle.load('/tiny.tulle', { threads: 2 });
+            const single = await tulle.load('/tiny.tulle', { threads: 1 });
+            const { y } = await asked.run(new Float32Array(48).fill(4));
+            return { threads: asked.threads, notes: asked.notes, single: single.notes, y: y[0], able: tulle.support() };
+            """,
+        )
+    assert result["threads"] == 1
+    assert len(result["notes"]) == 1
+    assert result["notes"][0].startswith("one thread instead of 2: the page is not cross-origin isolated")
+    assert result["single"] == []
+    assert result["y"] == 8
+    assert result["able"] == {"simd": True, "relaxedSimd": True, "threads": False, "crossOriginIsolated": False}
+
+
+# ---- errors ----
+
+MODEL = "const model = await tulle.load('/tiny.tulle', { threads: 1 });"
+
+LOAD_ERRORS = [
+    ("tulle.load('/absent.tulle')", r"cannot fetch /absent\.tulle: HTTP 404"),
+    ("tulle.load('http://127.0.0.1:9/x.tulle')", r"cannot fetch http://127\.0\.0\.1:9/x\.tulle: Failed to fetch"),
+    ("tulle.load('http://')", r"cannot fetch http://: .*URL"),
+    ("tulle.load('/page.html')", r"cannot load /page\.html: .+"),
+    ("tulle.load(new ArrayBuffer(0))", r"cannot load the model in memory: .+"),
+    ("tulle.load(new Uint8Array(1000))", r"cannot load the model in memory: .+"),
+    ("bytes('/tiny.tulle').then((b) => tulle.load(b.slice(0, 100)))", r"cannot load the model in memory: .+"),
+    ("bytes('/tiny.tulle').then((b) => tulle.load(b.slice(0, -8)))", r"cannot load the model in memory: .+"),
+    ("tulle.load()", r"load\(\) takes a URL, a Blob, an ArrayBuffer or a typed array, not Undefined"),
+    ("tulle.load({})", r"load\(\) takes .*, not Object"),
+    ("tulle.load('/tiny.tulle', { threads: 0 })", r"threads must be an integer from 1 to 16, not 0"),
+    ("tulle.load('/tiny.tulle', { threads: 17 })", r"threads must be an integer from 1 to 16, not 17"),
+    ("tulle.load('/tiny.tulle', { threads: 1.5 })", r"threads must be .* not 1\.5"),
+    ("tulle.load('/tiny.tulle', { threads: '2' })", r"threads must be an integer from 1 to 16, not 2"),
+    ("tulle.load('/tiny.tulle', { variant: 'avx' })", r'variant must be "auto" or one of simd, relaxed, not "avx"'),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), LOAD_ERRORS, ids=[call for call, _ in LOAD_ERRORS])
+def test_load_errors(page: Page, call: str, message: str) -> None:
+    result = evaluate(page, f"return outcome({call})")
+    assert result.get("isTulleError"), result
+    assert re.match(message, result["error"]), result["error"]
+    expect_workers(page, 0)  # a failed load leaves no engine behind
+
+
+INPUT = r'input "x" of shape \[1, 4, 4, 3\] takes '
+RUN_ERRORS = [
+    ("model.run()", INPUT + r"a Float32Array or ImageData, not Undefined"),
+    ("model.run(null)", INPUT + r"a Float32Array or ImageData, not Null"),
+    ("model.run(new Float32Array(47))", INPUT + r"48 numbers, not 47"),
+    ("model.run({ x: new Float32Array(0) })", INPUT + r"48 numbers, not 0"),
+    ("model.run(new Float64Array(48))", INPUT + r".* not Float64Array"),
+    ("model.run({ x: new Uint8Array(48) })", INPUT + r".* not Uint8Array"),
+    ("model.run({ x: new Array(48).fill(0) })", INPUT + r".* not Array"),
+    ("model.run({})", r'input "x" is missing'),
+    ("model.run({ X: new Float32Array(48) })", r'the model has no input "X"; it has "x"'),
+    ("model.run({ x: new Float32Array(48), z: 1 })", r'the model has no input "z"; it has "x"'),
+    ("model.run(new ImageData(5, 4))", INPUT + r"an image 4 wide and 4 high, not 5 by 4: resize it first"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), RUN_ERRORS, ids=[call for call, _ in RUN_ERRORS])
+def test_run_errors(page: Page, call: str, message: str) -> None:
+    result = evaluate(
+        page,
+        f"""{MODEL}
+        const bad = await outcome({call});
+        return {{ bad, next: (await model.run(new Float32Array(48).fill(1))).y[0] }};
+        """,
+    )
+    assert result["bad"].get("isTulleError"), result
+    assert re.match(message, result["bad"]["error"]), result["bad"]["error"]
+    assert result["next"] == 2, "later runs are unaffected"
