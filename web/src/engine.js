@@ -48,6 +48,12 @@ const calls = {
     library.free(model);
     return { result: undefined };
   },
+
+  /** Lets the pool workers return. The last call. */
+  destroy() {
+    library.destroy();
+    return { result: undefined };
+  },
 };
 
 self.onmessage = async (/** @type {MessageEvent<Request>} */ { data: { id, call, args } }) => {

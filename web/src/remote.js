@@ -52,7 +52,7 @@ export class RemoteEngine {
 
   /**
    * Sends a call to the engine worker, which answers calls in the order they were made.
-   * @param {'start' | 'load' | 'run' | 'close'} call
+   * @param {'start' | 'load' | 'run' | 'close' | 'destroy'} call
    * @param {object} args
    * @param {Transferable[]} [transfer]
    * @returns {Promise<any>}
@@ -64,7 +64,7 @@ export class RemoteEngine {
   /** Gives up one use; the last one ends the engine, its threads and its memory. */
   release() {
     this.users -= 1;
-    if (this.users === 0) this.#stop();
+    if (this.users === 0) this.#end();
   }
 
   /**
@@ -126,11 +126,27 @@ export class RemoteEngine {
     this.#failure = reason;
     for (const { reject } of this.#pending.values()) reject(this.#crashed(reason));
     this.#pending.clear();
-    this.#stop();
+    this.#forget();
+    this.#terminate();
   }
 
-  #stop() {
+  /** Lets the pool workers return before they are terminated: Chromium grants a waiting one 2 s, and keeps the memory. */
+  async #end() {
+    this.#forget();
+    try {
+      await this.started;
+      await this.call('destroy', {});
+    } catch {
+      // It failed meanwhile, which ended it too.
+    }
+    this.#terminate();
+  }
+
+  #forget() {
     if (engines.get(this.#key) === this) engines.delete(this.#key);
+  }
+
+  #terminate() {
     for (const worker of this.#workers) worker.terminate();
   }
 

@@ -26,6 +26,7 @@ const BUILDS = {
  * @property {(engine: number, index: number) => number} tulle_engine_worker_stack
  * @property {(engine: number, index: number) => void} tulle_engine_worker
  * @property {(engine: number) => number} tulle_engine_error
+ * @property {(engine: number) => void} tulle_engine_destroy
  * @property {(engine: number, bytes: number, size: number) => number} tulle_model_load
  * @property {(model: number) => void} tulle_model_free
  * @property {(model: number) => number} tulle_model_info
@@ -118,6 +119,11 @@ export class Library {
   /** @param {number} index from 1 up */
   workerStack(index) {
     return this.#exports.tulle_engine_worker_stack(this.pointer, index) >>> 0;
+  }
+
+  /** Lets the pool workers return; no model may be left, and nothing may be called after. */
+  destroy() {
+    this.#exports.tulle_engine_destroy(this.pointer);
   }
 
   /**
