@@ -34,7 +34,7 @@ def get(tmp_path: Path) -> Iterator[Get]:
     (root / "web" / "link.txt").symlink_to(tmp_path / "outside.txt")
 
     server = serve.make_server(root)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
 
     def get(path: str) -> http.client.HTTPResponse:
