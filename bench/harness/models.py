@@ -132,9 +132,9 @@ class _Files:
         if file_format == "tflite":
             contents = {"tflite": self.tflite}
         elif file_format == "tulle":
-            contents = {"tulle": convert(self.tflite)}
+            contents = {"tulle": convert(self.tflite).data}
         elif file_format == "tulle-dense":
-            contents = {"dense.tulle": convert(self.tflite, sparse="never")}
+            contents = {"dense.tulle": convert(self.tflite, sparse="never").data}
         else:
             graph = _with_dense_constants(read_tflite(self.tflite))
             if file_format == "onnx":

@@ -93,7 +93,7 @@ class Server:
         body = path.read_bytes()
         if path.suffix in RUNTIME_TYPES and not parts[3].startswith(("bench/page/", "data/")):
             self._downloads.setdefault(parts[2], set()).add(path)
-        # A worker's script starts with the memory hook; imports of a module are hoisted over it, which is harmless.
+        # A worker's script and what it imports start with the memory hook.
         if request.headers.get("Sec-Fetch-Dest") in ("worker", "sharedworker"):
             body = self._worker_prologue + b"\n" + body
         request.send_response(200)

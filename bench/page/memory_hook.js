@@ -1,7 +1,9 @@
 // Runs before any other script of a contender's page, and (put there by the server) at the head of its workers'
-// scripts. It remembers every WebAssembly memory the realm makes, so that the page can state how much they hold.
-// A wasm memory never shrinks: its size at the end of a run is the peak.
+// scripts; browsers ask for a module worker's imports as they ask for the worker, hence the check for a second time.
+// It remembers every WebAssembly memory the realm makes, so that the page can state how much they hold. A wasm memory
+// never shrinks: its size at the end of a run is the peak.
 (() => {
+  if (self.benchMemoryBytes) return;
   const channelName = "tulle-bench-memory:" + ((/^\/c\/[^/]+/.exec(self.location.pathname) || [""])[0]);
   const own = new Set();
   const NativeMemory = WebAssembly.Memory;
@@ -40,6 +42,7 @@
   const ownBytes = () => [...own].reduce((sum, memory) => sum + memory.buffer.byteLength, 0);
   const channel = new BroadcastChannel(channelName);
   if (typeof document === "undefined") {
+    self.benchMemoryBytes = ownBytes;
     channel.onmessage = ({ data }) => {
       if (data === "ask") channel.postMessage({ bytes: ownBytes() });
     };

@@ -10,7 +10,7 @@ export async function start({ threads, variant }) {
           return Object.entries(outputs).map(([name, data]) => ({ name, data }));
         },
         close: () => model.close(),
-        describe: () => ({ variant: model.variant, threads: model.threads }),
+        describe: () => ({ variant: model.variant, threads: model.threads, memoryBytes: model.info.memoryBytes }),
         profile: () => model.profile(),
       };
     },
