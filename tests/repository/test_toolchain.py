@@ -75,3 +75,45 @@ def test_wrappers_pass_arguments_on(tmp_path: Path) -> None:
     toolchain.use_installed(emscripten(tmp_path / "with space", "3.1.69"))
     result = subprocess.run([tmp_path / "bin" / "em++", "-c", "a b.cc"], capture_output=True, text=True, check=True)
     assert result.stdout == "em++ -c a b.cc\n"
+
+
+# Stands in for the SDK's own program: a download that breaks off at the first try, then an Emscripten.
+EMSDK_PY = """
+import pathlib, sys
+here = pathlib.Path(__file__).parent
+command, version = sys.argv[1:]
+if command == "install" and not (here / "tried").exists():
+    (here / "tried").touch()
+    sys.exit("download broke off")
+if command == "install":
+    folder = here / "upstream" / "emscripten"
+    folder.mkdir(parents=True)
+    for name in ("emcc", "em++"):
+        (folder / name).write_text(f"#!/bin/sh\\necho {name} {version}\\n")
+        (folder / name).chmod(0o755)
+if command == "activate":
+    (here / ".emscripten").touch()
+"""
+
+
+def test_an_interrupted_sdk_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "emsdk.py").write_text(EMSDK_PY)
+    git = ["git", "-C", str(repository), "-c", "user.name=t", "-c", "user.email=t@t"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "sdk"], ["tag", toolchain.EMSDK_VERSION]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr(toolchain, "EMSDK_REPOSITORY", repository.as_uri())
+    monkeypatch.setattr(toolchain, "EMSDK", tmp_path / "emsdk")
+    monkeypatch.setattr(toolchain, "LOG", tmp_path / "log")
+    (tmp_path / "emsdk").mkdir()  # a clone that was cut short
+    (tmp_path / "emsdk" / "half").touch()
+
+    with pytest.raises(SetupError, match="download broke off"):
+        toolchain.make_emsdk()
+    toolchain.make_emsdk()
+    assert toolchain.emcc_version(tmp_path / "bin" / "emcc") == (3, 1, 69)
+    assert (tmp_path / "emsdk" / ".emscripten").exists()
+
+    (tmp_path / "emsdk" / "emsdk.py").unlink()
+    toolchain.make_emsdk()  # finished: not run again
