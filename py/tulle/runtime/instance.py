@@ -1,0 +1,71 @@
+"""One running copy of the C library: calls by name, and reading and writing its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import Any
+
+import numpy as np
+import wasmtime
+
+from tulle.errors import TulleError
+
+
+class Instance:
+    """An instance with memory of its own. Pointers are offsets into it, as unsigned 32-bit numbers.
+
+    The memory may move whenever wasm code runs, so nothing here keeps a view of it.
+    """
+
+    def __init__(self, engine: wasmtime.Engine, module: wasmtime.Module) -> None:
+        self._failed = False
+        self._store = wasmtime.Store(engine)
+        linker = wasmtime.Linker(engine)
+        now = wasmtime.FuncType([], [wasmtime.ValType.f64()])
+        linker.define_func("tulle", "now", now, lambda: time.perf_counter() * 1e3)
+        try:
+            self._exports = linker.instantiate(self._store, module).exports(self._store)
+        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
+            raise TulleError(f"the wasm module cannot be started: {error}") from None
+        memory = self._exports["memory"]
+        assert isinstance(memory, wasmtime.Memory)
+        self._memory = memory
+        if self._exports.get("_initialize") is not None:
+            self.call("_initialize")
+
+    def call(self, name: str, *arguments: int) -> int:
+        """Calls an exported function; its result (0 if it has none) as an unsigned number.
+
+        Raises TulleError if the wasm code traps; the instance is of no use then, and says so.
+        """
+        if self._failed:
+            raise TulleError("the wasm module failed before: load the model again")
+        function: Any = self._exports[name]
+        try:
+            result = function(self._store, *arguments)
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+            self._failed = True
+            reason = str(error).strip().splitlines()[-1]
+            raise TulleError(f"{name} failed inside the wasm module, which is a bug in tulle: {reason}") from error
+        return 0 if result is None else int(result) & 0xFFFFFFFF
+
+    def read(self, pointer: int, dtype: Any, count: int) -> np.ndarray:
+        """A copy of `count` numbers."""
+        return self._view(pointer, np.dtype(dtype).itemsize * count).view(dtype).copy()
+
+    def read_string(self, pointer: int) -> str:
+        """A copy of a zero-terminated UTF-8 string."""
+        address = self._view(pointer, 1).ctypes.data
+        return ctypes.string_at(address).decode("utf-8", "replace")
+
+    def write(self, pointer: int, data: bytes | np.ndarray) -> None:
+        """Copies bytes, or an array's elements in row-major order, to the pointer."""
+        flat = np.frombuffer(data if isinstance(data, bytes) else np.ascontiguousarray(data).data.cast("B"), np.uint8)
+        self._view(pointer, flat.size)[:] = flat
+
+    def _view(self, pointer: int, size: int) -> np.ndarray:
+        """A stretch of the module's memory as bytes, good until wasm code runs again."""
+        if not 0 < pointer <= pointer + size <= self._memory.data_len(self._store):
+            raise TulleError(f"{size} bytes at {pointer} are outside the wasm memory, which is a bug in tulle")
+        return np.ctypeslib.as_array(self._memory.get_buffer_ptr(self._store, size, pointer))

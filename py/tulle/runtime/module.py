@@ -1,0 +1,66 @@
+"""The wasm builds of the C library: where they lie, and compiling each once."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import wasmtime
+
+from tulle.errors import TulleError
+
+Variant = Literal["auto", "simd", "relaxed"]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# In an installed package; in a checkout.
+_FOLDERS = (_PACKAGE / "_wasm", _PACKAGE.parent.parent / "web" / "dist")
+
+
+def choose_variant(variant: Variant) -> Literal["simd", "relaxed"]:
+    """ "auto" is "relaxed": wasmtime runs it on every processor, with fused multiply-adds where there are any."""
+    if variant not in get_args(Variant):
+        raise TulleError(f"variant={variant!r} is not one of {', '.join(get_args(Variant))}")
+    return "relaxed" if variant == "auto" else variant
+
+
+@cache
+def compiled(variant: Literal["simd", "relaxed"]) -> wasmtime.Module:
+    """The build for `variant` as machine code for `engine()`.
+
+    Compiling takes about a second, so wasmtime keeps the result in the user's cache folder, under a key of its own
+    version and the module's bytes. Raises TulleError if the file is missing or does not compile.
+    """
+    path = _find(f"tulle-{variant}.wasm")
+    try:
+        return wasmtime.Module(engine(), path.read_bytes())
+    except (OSError, wasmtime.WasmtimeError) as error:
+        raise TulleError(f"{path} cannot be loaded: {error}") from None
+
+
+def _find(name: str) -> Path:
+    for folder in _FOLDERS:
+        if (folder / name).is_file():
+            return folder / name
+    raise TulleError(
+        f"{name} is neither in {_FOLDERS[0]} nor in {_FOLDERS[1]}: run `make build` in a checkout of tulle"
+    )
+
+
+@cache
+def engine() -> wasmtime.Engine:
+    """The one engine of this process."""
+    try:
+        return wasmtime.Engine(_config(cached=True))
+    except wasmtime.WasmtimeError:  # no home folder, or one that cannot be written to
+        return wasmtime.Engine(_config(cached=False))
+
+
+def _config(*, cached: bool) -> wasmtime.Config:
+    config = wasmtime.Config()
+    config.wasm_simd = True
+    config.wasm_relaxed_simd = True
+    config.wasm_relaxed_simd_deterministic = False  # or multiply-adds would not be fused
+    if cached:
+        config.cache = True
+    return config

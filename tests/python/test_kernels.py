@@ -1,0 +1,576 @@
+"""Every op of the C library against the NumPy reference in float64: random small shapes, every tail, both builds.
+
+Each case is a graph of one op, with the layout changes that it needs, run through the whole path: packed, loaded by
+wasmtime, run three times. An output may differ from the reference by TOLERANCE of what its sum would be if nothing in
+it cancelled out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tulle import load
+from tulle.graph import Graph, Node, Tensor, reference
+from tulle.pack import pack
+
+TOLERANCE = 1e-5
+VARIANTS = ("simd", "relaxed")
+ACTIVATIONS = (
+    "none", "relu", "relu6", "relu_n1_to_1", "hard_swish", "sigmoid", "tanh", "leaky_relu", "elu", "prelu",
+)  # fmt: skip
+BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
+# Inputs of an op before prelu's alpha.
+ALPHA_INPUT = {"conv2d": 4, "depthwise_conv2d": 3, "transpose_conv2d": 3, "fully_connected": 3, "activation": 1}
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 19, 23, 28, 32, 33)
+
+pytestmark = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def each(count: int) -> Any:
+    """`count` seeds; every one is a case of its own."""
+    return pytest.mark.parametrize("seed", range(count))
+
+
+class Case:
+    """A graph of one op that grows, and the random numbers of its test."""
+
+    def __init__(self, *seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.graph = Graph("case")
+
+    def size(self, most: int = 33) -> int:
+        return int(self.rng.choice([size for size in SIZES if size <= most]))
+
+    def pick(self, *choices: Any) -> Any:
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def values(self, shape: Iterable[int], zeros: float = 0.0) -> np.ndarray:
+        shape = tuple(shape)
+        return np.where(self.rng.random(shape) < zeros, 0, self.rng.standard_normal(shape)).astype(np.float32)
+
+    def input(self, *shape: int, chw: bool = False, **extra: Any) -> str:
+        """A model input; with `chw`, what becomes of it in that layout."""
+        name = self.graph.add_tensor(Tensor(f"input{len(self.graph.inputs)}", shape, **extra))
+        self.graph.inputs.append(name)
+        return self.op("to_chw", [name], shape, chw=True) if chw else name
+
+    def constant(self, values: np.ndarray) -> str:
+        return self.graph.add_constant("constant", values)
+
+    def op(self, kind: str, inputs: list[str | None], shape: Iterable[int], *, chw: bool = False, **attrs: Any) -> str:
+        output = self.graph.add_tensor(Tensor(kind, tuple(shape), layout="chw" if chw else "plain"))
+        self.graph.nodes.append(Node(kind, output, inputs, [output], attrs))
+        return output
+
+    def fused(self, kind: str, inputs: list[str | None], activation: str, channels: int) -> dict[str, Any]:
+        """Attributes of a fused activation; prelu's alpha goes behind the op's own inputs."""
+        attrs: dict[str, Any] = {"activation": activation}
+        if activation in ("leaky_relu", "elu"):
+            attrs["alpha"] = float(self.rng.uniform(0.05, 1))
+        if activation == "prelu":
+            inputs.extend([None] * (ALPHA_INPUT.get(kind, 2) - len(inputs)))
+            inputs.append(self.constant(self.rng.uniform(-0.5, 1, self.pick((channels,), (1,))).astype(np.float32)))
+        return attrs
+
+    def run(self, output: str, variant: str, feed: dict[str, np.ndarray] | None = None) -> None:
+        """Compares the model, up to `output`, with the reference. `feed`: inputs that must not be just any numbers."""
+        graph = self.graph
+        if graph.tensors[output].layout == "chw":
+            output = self.op("to_plain", [output], graph.tensors[output].shape)
+        graph.outputs = [output]
+        given = {name: self.values(graph.tensors[name].shape) for name in graph.inputs}
+        given.update(feed or {})
+        floats = {name: as_floats(graph.tensors[name], array) for name, array in given.items()}
+        expected = reference.run(graph, floats)[output]
+        bound = TOLERANCE * np.maximum(magnitude(graph, floats, output), np.abs(expected)) + 1e-6
+        with load(pack(graph), variant=variant) as model:  # type: ignore[arg-type]
+            first = model(given)[output]
+            model({name: np.zeros_like(array) for name, array in given.items()})
+            again = model(given)[output]
+        np.testing.assert_array_equal(first, again, err_msg=f"a second run differs\n{graph}")
+        worst = np.unravel_index(np.argmax(np.abs(first - expected) / bound), expected.shape)
+        assert np.all(np.abs(first - expected) <= bound), (
+            f"at {tuple(map(int, worst))}: {first[worst]} instead of {expected[worst]} (bound {bound[worst]:.2g}), "
+            f"{np.mean(~(np.abs(first - expected) <= bound)):.0%} of the elements are wrong\n{graph}"
+        )
+
+
+def as_floats(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    """What the model makes of an input: images of bytes are normalised."""
+    if array.dtype != np.uint8:
+        return array
+    return ((array[..., :3].astype(np.float64) - tensor.mean) / tensor.std).reshape(tensor.shape)
+
+
+def magnitude(graph: Graph, inputs: dict[str, np.ndarray], output: str) -> np.ndarray:
+    """What the output would be if all terms had one sign: the size of number that rounding happens at."""
+    graph = graph.copy()
+    for tensor in graph.tensors.values():
+        if tensor.data is not None:
+            tensor.data = np.abs(tensor.data)
+    for node in graph.nodes:
+        if node.op == "sub":
+            node.op = "add"
+        if "activation" in node.attrs and node.op != "activation":
+            node.attrs["activation"] = "none"
+            node.inputs = node.inputs[: ALPHA_INPUT.get(node.op, 2)]
+        if node.op == "activation":
+            node.attrs["activation"] = "none"
+        if node.op == "pad":
+            node.attrs["pad_value"] = abs(node.attrs["pad_value"])
+    return reference.run(graph, {name: np.abs(array) for name, array in inputs.items()})[output]
+
+
+# ---- convolutions ---------------------------------------------------------------------------------------------------
+
+
+def conv2d(
+    case: Case, x: str, weight: np.ndarray, *, strides: tuple[int, int] = (1, 1), dilations: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0), activation: str = "none", bias: bool = True,
+    residual: bool = False, sparsity: str = "dense", kind: str = "conv2d",
+) -> str:  # fmt: skip
+    """Adds a convolution, or a depthwise one, whose output has the size that follows."""
+    _, height, width, _ = case.graph.tensors[x].shape
+    channels = weight.shape[3] if kind == "depthwise_conv2d" else weight.shape[0]
+    rows = (height + sum(padding[:2]) - (weight.shape[1] - 1) * dilations[0] - 1) // strides[0] + 1
+    columns = (width + sum(padding[2:]) - (weight.shape[2] - 1) * dilations[1] - 1) // strides[1] + 1
+    inputs: list[str | None] = [x, case.constant(weight)]
+    inputs.append(case.constant(case.values((channels,))) if bias else None)
+    attrs: dict[str, Any] = {"strides": strides, "dilations": dilations, "padding": padding}
+    if kind == "conv2d":
+        attrs["sparsity"] = sparsity
+        if residual:
+            inputs.append(case.input(1, rows, columns, channels, chw=True))
+    attrs.update(case.fused(kind, inputs, activation, channels))
+    return case.op(kind, inputs, (1, rows, columns, channels), chw=True, **attrs)
+
+
+def window(case: Case, size: int) -> dict[str, Any]:
+    """A random kernel, with strides, dilations and uneven paddings, that fits an image of size x size or larger."""
+    kernel = case.pick(1, 2, 3, 3, 5, 7), case.pick(1, 2, 3, 3, 5, 7)
+    strides = case.pick((1, 1), (1, 1), (2, 2), (2, 2), (3, 3), (1, 2), (3, 1))
+    dilations = case.pick((1, 1), (1, 1), (1, 1), (2, 2), (1, 3))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    pads = [int(case.rng.integers(0, reach[i // 2])) for i in range(4)]
+    for axis in (0, 1):  # at least one position of the window
+        pads[2 * axis + 1] += max(0, reach[axis] - size - pads[2 * axis] - pads[2 * axis + 1])
+    return {"kernel": kernel, "strides": strides, "dilations": dilations, "padding": tuple(pads)}
+
+
+@pytest.mark.parametrize("zeros", [0, 0.5, 0.8, 0.95, 1])
+@pytest.mark.parametrize("sparsity", ["sparse", "dense"])
+def test_pointwise_over_every_number_of_pixels(variant: str, sparsity: str, zeros: float) -> None:
+    """Every tail of the pixel tiles, alone and behind full tiles."""
+    for pixels in [*range(1, 36), 47, 48, 49, 63, 64, 65, 95, 97, 127, 130, 196, 257]:
+        case = Case(pixels, int(100 * zeros))
+        height = 7 if pixels % 7 == 0 else 1
+        x = case.input(1, height, pixels // height, 11, chw=True)
+        y = conv2d(case, x, case.values((9, 1, 1, 11), zeros), sparsity=sparsity)
+        case.run(y, variant)
+
+
+@pytest.mark.parametrize("zeros", [0, 0.5, 0.8, 0.95, 1])
+@pytest.mark.parametrize("sparsity", ["sparse", "dense"])
+def test_pointwise_over_every_number_of_channels(variant: str, sparsity: str, zeros: float) -> None:
+    for channels_in, channels_out in [(i, 18 - i) for i in range(1, 18)] + [(1, 1), (33, 65), (64, 32), (130, 3)]:
+        case = Case(channels_in, channels_out, int(100 * zeros))
+        x = case.input(1, 5, 8, channels_in, chw=True)
+        weight = case.values((channels_out, 1, 1, channels_in), zeros)
+        case.run(conv2d(case, x, weight, sparsity=sparsity), variant)
+
+
+@each(60)
+def test_pointwise(variant: str, seed: int) -> None:
+    case = Case(seed)
+    x = case.input(1, case.size(), case.size(), case.size(), chw=True)
+    weight = case.values((case.size(), 1, 1, case.graph.tensors[x].shape[3]), case.pick(0, 0.5, 0.8, 0.95, 1))
+    y = conv2d(
+        case, x, weight, sparsity=case.pick("sparse", "sparse", "dense"), bias=case.pick(True, False),
+        residual=case.pick(True, False), activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
+    )  # fmt: skip
+    case.run(y, variant)
+
+
+@each(120)
+def test_conv2d(variant: str, seed: int) -> None:
+    case = Case(seed)
+    shape = case.size(), case.size(), case.size(17)
+    options = window(case, min(shape[:2]))
+    x = case.input(1, *shape, chw=True)
+    weight = case.values((case.size(24), *options.pop("kernel"), shape[2]), case.pick(0, 0, 0.8))
+    y = conv2d(
+        case, x, weight, **options, bias=case.pick(True, False), residual=case.pick(True, False),
+        activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
+    )  # fmt: skip
+    case.run(y, variant)
+
+
+@each(80)
+def test_entry_convolution(variant: str, seed: int) -> None:
+    """The first convolution reads the model's input as it is: rows of HWC floats."""
+    case = Case(seed)
+    shape = case.size(), case.size(), case.pick(1, 2, 3, 3, 3, 4)
+    options = window(case, min(shape[:2]))
+    x = case.input(1, *shape)
+    weight = case.values((case.size(33), *options.pop("kernel"), shape[2]))
+    case.run(conv2d(case, x, weight, **options, activation=ACTIVATIONS[seed % len(ACTIVATIONS)]), variant)
+
+
+@each(40)
+def test_entry_convolution_of_bytes(variant: str, seed: int) -> None:
+    case = Case(seed)
+    shape = case.size(), case.size()
+    options = window(case, min(shape))
+    mean, std = case.pick((0.0, 1.0), (127.5, 127.5), (128.0, 64.0), (0.0, 255.0))
+    x = case.input(1, *shape, 3, mean=mean, std=std)
+    weight = case.values((case.size(33), *options.pop("kernel"), 3))
+    y = conv2d(case, x, weight, **options, activation=case.pick("none", "relu6", "hard_swish"))
+    pixels = case.rng.integers(0, 256, (*shape, case.pick(3, 4)), np.uint8)
+    case.run(y, variant, {x: pixels})
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 31), (64, 48), (17, 70)])
+@pytest.mark.parametrize("padding", [(0, 1, 0, 1), (1, 1, 1, 1), (0, 0, 0, 0)])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_entry_convolution_as_models_have_it(
+    variant: str, kernel: int, padding: tuple[int, int, int, int], size: tuple[int, int]
+) -> None:
+    """Stride 2 over RGB, larger than any tile, both as floats and as bytes."""
+    for pixels in (False, True):
+        case = Case(*size, kernel)
+        x = case.input(1, *size, 3, mean=127.5, std=127.5)
+        weight = case.values((24, kernel, kernel, 3))
+        y = conv2d(case, x, weight, strides=(2, 2), padding=padding, activation="relu6")
+        case.run(y, variant, {x: case.rng.integers(0, 256, (*size, 4), np.uint8)} if pixels else None)
+
+
+@each(120)
+def test_depthwise_conv2d(variant: str, seed: int) -> None:
+    case = Case(seed)
+    shape = case.size(), case.size(), case.size(17)
+    options = window(case, min(shape[:2]))
+    x = case.input(1, *shape, chw=True)
+    weight = case.values((1, *options.pop("kernel"), shape[2] * case.pick(1, 1, 1, 2, 3)))
+    y = conv2d(
+        case, x, weight, **options, kind="depthwise_conv2d", bias=case.pick(True, False),
+        activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
+    )  # fmt: skip
+    case.run(y, variant)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_over_every_width(variant: str, kernel: int, stride: int) -> None:
+    """The kernels for 3x3 and 5x5 with the padding that "same" gives, whose borders are a business of their own."""
+    for width, height in [*zip(range(1, 42), itertools.cycle((6, 7, 1, 4))), (64, 9), (65, 3), (112, 5)]:
+        case = Case(width, height)
+        pads = []
+        for size in (height, width):
+            total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+            pads += [total // 2, total - total // 2]
+        x = case.input(1, height, width, 3, chw=True)
+        weight = case.values((1, kernel, kernel, 3))
+        y = conv2d(
+            case, x, weight, kind="depthwise_conv2d", strides=(stride, stride), padding=tuple(pads), activation="relu6"
+        )
+        case.run(y, variant)
+
+
+@each(80)
+def test_transpose_conv2d(variant: str, seed: int) -> None:
+    case = Case(seed)
+    height, width, channels_in, channels_out = case.size(17), case.size(17), case.size(17), case.size(17)
+    kernel = case.pick((1, 1), (2, 2), (2, 2), (3, 3), (3, 2), (4, 4), (5, 5))
+    strides = case.pick((1, 1), (2, 2), (2, 2), (3, 3), (1, 2))
+    pads, output = [], []
+    for size, k, stride in zip((height, width), kernel, strides, strict=True):
+        full = (size - 1) * stride + k
+        before = int(case.rng.integers(0, min(k, full)))
+        after = int(case.rng.integers(0, min(k, full - before)))
+        pads += [before, after]
+        output.append(full - before - after)
+    x = case.input(1, height, width, channels_in, chw=True)
+    inputs: list[str | None] = [x, case.constant(case.values((channels_out, *kernel, channels_in)))]
+    inputs.append(case.constant(case.values((channels_out,))) if case.pick(True, False) else None)
+    attrs = case.fused("transpose_conv2d", inputs, ACTIVATIONS[seed % len(ACTIVATIONS)], channels_out)
+    y = case.op(
+        "transpose_conv2d", inputs, (1, *output, channels_out), chw=True, strides=strides, padding=tuple(pads), **attrs
+    )
+    case.run(y, variant)
+
+
+@each(80)
+def test_fully_connected(variant: str, seed: int) -> None:
+    case = Case(seed)
+    rows = case.pick((1,), (1,), (3,), (2, 5), (1, 1, 4))
+    channels_in, channels_out = case.pick(1, 3, 4, 17, 64, 130), case.pick(1, 2, 5, 8, 33, 63)
+    zeros = case.pick(0, 0.5, 0.8, 0.95, 1)
+    x = case.input(*rows, channels_in)
+    inputs: list[str | None] = [x, case.constant(case.values((channels_out, channels_in), zeros))]
+    inputs.append(case.constant(case.values((channels_out,))) if case.pick(True, False) else None)
+    attrs = case.fused("fully_connected", inputs, ACTIVATIONS[seed % len(ACTIVATIONS)], channels_out)
+    keep = case.pick(True, False)
+    shape = (*rows, channels_out) if keep else (int(np.prod(rows)), channels_out)
+    sparsity = case.pick("sparse", "dense")
+    y = case.op("fully_connected", inputs, shape, sparsity=sparsity, keep_num_dims=keep, **attrs)
+    case.run(y, variant)
+
+
+# ---- elementwise ----------------------------------------------------------------------------------------------------
+
+
+@each(12)
+@pytest.mark.parametrize("kind", BINARY)
+def test_binary_over_images(variant: str, kind: str, seed: int) -> None:
+    case = Case(seed, BINARY.index(kind))
+    shape = 1, case.size(), case.size(), case.size()
+    a = case.input(*shape, chw=True)
+    positive = case.rng.uniform(0.5, 2, (1, 1, 1, shape[3])).astype(np.float32)  # no division by next to nothing
+    other = ("image", "channels", "constant", "constant channels", "number")[seed % 5]
+    feed = {}
+    if other in ("image", "channels"):
+        b = case.input(*(shape if other == "image" else (1, 1, 1, shape[3])), chw=True)
+        source = case.graph.inputs[1]
+        feed[source] = case.rng.uniform(0.5, 2, case.graph.tensors[source].shape).astype(np.float32)
+    else:
+        values = {"constant": positive, "constant channels": positive.reshape(-1), "number": positive[0, 0, 0, :1]}
+        b = case.constant(values[other])
+    inputs: list[str | None] = [a, b]
+    if seed >= 6:
+        inputs.reverse()
+        feed[case.graph.inputs[0]] = case.rng.uniform(0.5, 2, shape).astype(np.float32)
+    attrs = case.fused(kind, inputs, case.pick(*ACTIVATIONS), shape[3])
+    case.run(case.op(kind, inputs, shape, chw=True, **attrs), variant, feed)
+
+
+@each(12)
+@pytest.mark.parametrize("kind", BINARY)
+def test_binary_with_broadcasting(variant: str, kind: str, seed: int) -> None:
+    """In plain layout any NumPy broadcasting."""
+    case = Case(seed, BINARY.index(kind))
+    shape = tuple(case.size(9) for _ in range(case.pick(1, 2, 3, 4, 5)))
+    masked = [tuple(1 if case.rng.random() < 0.4 else size for size in shape) for _ in range(2)]
+    shapes = [masked[0], masked[1][case.pick(0, 0, len(shape) // 2) :]]
+    result = np.broadcast_shapes(*shapes)
+    b_values = case.rng.uniform(0.5, 2, shapes[1]).astype(np.float32)
+    inputs: list[str | None] = [case.input(*shapes[0])]
+    feed = {}
+    if case.pick(True, False):
+        inputs.append(case.input(*shapes[1]))
+        feed["input1"] = b_values
+    else:
+        inputs.append(case.constant(b_values))
+    if case.pick(True, False):
+        inputs.reverse()
+        feed["input0"] = case.rng.uniform(0.5, 2, shapes[0]).astype(np.float32)
+    attrs = case.fused(kind, inputs, case.pick(*ACTIVATIONS), result[-1])
+    case.run(case.op(kind, inputs, result, **attrs), variant, feed)
+
+
+@pytest.mark.parametrize("chw", [True, False])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activation(variant: str, activation: str, chw: bool) -> None:
+    for seed in range(6):
+        case = Case(seed, chw)
+        shape = (1, case.size(), case.size(), case.size()) if chw or seed % 2 else (case.size(), case.size())
+        inputs: list[str | None] = [case.input(*shape, chw=chw)]
+        attrs = case.fused("activation", inputs, activation, shape[-1])
+        wide = (8 * case.values(shape)).astype(np.float32)
+        wide.reshape(-1)[: 8 : 1 + seed] = 0
+        case.run(case.op("activation", inputs, shape, chw=chw, **attrs), variant, {"input0": wide})
+
+
+@pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a not in ("none", "prelu")])
+def test_activation_far_out(variant: str, activation: str) -> None:
+    """Saturation is exact and infinity passes; nothing becomes NaN that is none in the reference."""
+    case = Case(1)
+    far = np.array([-np.inf, -3e38, -1e6, -200, -88.8, -87.3, -20, -9, -3, -1e-20, -0.0], np.float32)
+    values = np.concatenate([far, -far[::-1]])
+    x = case.input(len(values))
+    y = case.op("activation", [x], values.shape, activation=activation, alpha=0.3)
+    case.graph.outputs = [y]
+    with np.errstate(all="ignore"):
+        expected = reference.run(case.graph, {x: values})[y]
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        result = model(values)[y]
+    finite = np.isfinite(expected) & (np.abs(expected) < 3e38)
+    np.testing.assert_allclose(result[finite], expected[finite], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(expected))
+    infinite = np.isinf(expected)
+    np.testing.assert_array_equal(result[infinite], expected[infinite])
+
+
+@each(20)
+def test_softmax(variant: str, seed: int) -> None:
+    case = Case(seed)
+    shape = tuple(case.size(17) for _ in range(case.pick(1, 2, 3, 4)))
+    x = case.input(*shape)
+    wide = (case.pick(1, 20, 200) * case.values(shape)).astype(np.float32)
+    case.run(case.op("softmax", [x], shape, beta=case.pick(1.0, 0.5, 2.0)), variant, {x: wide})
+
+
+# ---- pools, reductions, resizes -------------------------------------------------------------------------------------
+
+
+@each(40)
+@pytest.mark.parametrize("kind", ["average_pool2d", "max_pool2d"])
+def test_pool(variant: str, kind: str, seed: int) -> None:
+    case = Case(seed)
+    height, width, channels = case.size(), case.size(), case.size()
+    options = window(case, min(height, width))
+    kernel, strides = options["kernel"], options["strides"]
+    if seed % 5 == 0:
+        kernel, strides = (height, width), (1, 1)  # the whole image
+    # Never a window that lies in the padding alone: it would have no mean.
+    pads = [int(case.rng.integers(0, k)) if k > 1 and k <= size else 0 for k, size in
+            zip(np.repeat(kernel, 2).tolist(), np.repeat((height, width), 2).tolist(), strict=True)]  # fmt: skip
+    kernel = (min(kernel[0], height), min(kernel[1], width))
+    rows = (height + pads[0] + pads[1] - kernel[0]) // strides[0] + 1
+    columns = (width + pads[2] + pads[3] - kernel[1]) // strides[1] + 1
+    x = case.input(1, height, width, channels, chw=True)
+    inputs: list[str | None] = [x]
+    y = case.op(
+        kind, inputs, (1, rows, columns, channels), chw=True, kernel=kernel, strides=strides, padding=tuple(pads),
+        activation=case.pick("none", "relu", "relu6"),
+    )  # fmt: skip
+    case.run(y, variant)
+
+
+@each(12)
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_reduction_over_images(variant: str, kind: str, seed: int) -> None:
+    case = Case(seed)
+    channels = case.size()
+    x = case.input(1, case.size(), case.size(), channels, chw=True)
+    keep = seed % 2 == 0
+    shape = (1, 1, 1, channels) if keep else (1, channels)
+    case.run(case.op(kind, [x], shape, chw=keep, axes=(1, 2), keep_dims=keep), variant)
+
+
+@each(30)
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_reduction(variant: str, kind: str, seed: int) -> None:
+    case = Case(seed)
+    shape = tuple(case.size(9) for _ in range(case.pick(1, 2, 3, 4, 5)))
+    axes = tuple(axis for axis in range(len(shape)) if case.rng.random() < 0.5) or (len(shape) - 1,)
+    if len(shape) == 4 and axes == (1, 2):
+        axes = (1, 2, 3)
+    keep = case.pick(True, False)
+    result = [1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes]
+    case.run(case.op(kind, [case.input(*shape)], result, axes=axes, keep_dims=keep), variant)
+
+
+@pytest.mark.parametrize("options", [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("kind", ["resize_bilinear", "resize_nearest"])
+@each(12)
+def test_resize(variant: str, seed: int, kind: str, options: tuple[bool, bool]) -> None:
+    case = Case(seed)
+    height, width, channels = case.size(), case.size(), case.size(9)
+    factor = case.pick(None, 1, 2, 3)
+    rows, columns = (factor * height, factor * width) if factor else (case.size(), case.size())
+    x = case.input(1, height, width, channels, chw=True)
+    attrs = {"align_corners": options[0], "half_pixel_centers": options[1]}
+    case.run(case.op(kind, [x], (1, rows, columns, channels), chw=True, **attrs), variant)
+
+
+# ---- movement -------------------------------------------------------------------------------------------------------
+
+
+@each(40)
+def test_concat(variant: str, seed: int) -> None:
+    case = Case(seed)
+    chw = seed % 2 == 0
+    shape = [1, case.size(), case.size(), case.size()] if chw else [case.size(9) for _ in range(case.pick(1, 2, 3, 4))]
+    axis = case.pick(1, 2, 3, 3) if chw else int(case.rng.integers(len(shape)))
+    inputs: list[str | None] = []
+    total = 0
+    for _ in range(case.pick(1, 2, 3, 5)):
+        shape[axis] = case.size(9)
+        total += shape[axis]
+        constant = not chw and len(inputs) != 1 and case.rng.random() < 0.3
+        inputs.append(case.constant(case.values(shape)) if constant else case.input(*shape, chw=chw))
+    if not case.graph.inputs:  # a concat of constants alone would have been folded
+        shape[axis] = 2
+        total += 2
+        inputs.append(case.input(*shape))
+    shape[axis] = total
+    case.run(case.op("concat", inputs, shape, chw=chw, axis=axis), variant)
+
+
+@each(60)
+def test_pad(variant: str, seed: int) -> None:
+    case = Case(seed)
+    chw = seed % 2 == 0
+    mode = ("constant", "constant", "reflect", "symmetric")[seed // 2 % 4]
+    shape = (
+        (1, case.size(), case.size(), case.size()) if chw else tuple(case.size(9) for _ in range(case.pick(1, 3, 4)))
+    )
+    pads = []
+    for axis, size in enumerate(shape):
+        most = 4 if mode == "constant" else min(4, size - (mode == "reflect"))
+        pads.append((0, 0) if chw and axis == 0 else tuple(map(int, case.rng.integers(0, most + 1, 2))))
+    if seed % 3 == 0:
+        pads[-1] = (0, 0)
+    result = [size + before + after for size, (before, after) in zip(shape, pads, strict=True)]
+    value = case.pick(0.0, -1.5) if mode == "constant" else 0.0
+    x = case.input(*shape, chw=chw)
+    y = case.op("pad", [x], result, chw=chw, pads=tuple(pads), pad_mode=mode, pad_value=value)
+    case.run(y, variant)
+
+
+@each(20)
+def test_layout_changes(variant: str, seed: int) -> None:
+    case = Case(seed)
+    shape = 1, case.size(), case.size(), case.size()
+    case.run(case.input(*shape, chw=True), variant)
+
+
+@each(20)
+def test_reshape(variant: str, seed: int) -> None:
+    case = Case(seed)
+    shape = tuple(case.size(9) for _ in range(case.pick(1, 2, 3, 4, 5, 6)))
+    size = int(np.prod(shape))
+    result = case.pick((size,), (1, size), (1, 1, size, 1), shape[::-1])
+    case.run(case.op("reshape", [case.input(*shape)], result), variant)
+
+
+@each(40)
+def test_transpose(variant: str, seed: int) -> None:
+    case = Case(seed)
+    shape = tuple(case.size(7) for _ in range(case.pick(1, 2, 3, 4, 5, 6)))
+    perm = tuple(map(int, case.rng.permutation(len(shape))))
+    case.run(case.op("transpose", [case.input(*shape)], [shape[axis] for axis in perm], perm=perm), variant)
+
+
+@each(40)
+def test_slice(variant: str, seed: int) -> None:
+    case = Case(seed)
+    shape = tuple(case.size() if rank < 2 else case.size(5) for rank in range(case.pick(1, 2, 3, 4, 5)))
+    begin = tuple(int(case.rng.integers(0, size)) for size in shape)
+    strides = tuple(case.pick(1, 1, 2, 3) for _ in shape)
+    counts = [int(case.rng.integers(1, 1 + -(-(size - first) // step))) for size, first, step in
+              zip(shape, begin, strides, strict=True)]  # fmt: skip
+    case.run(case.op("slice", [case.input(*shape)], counts, begin=begin, strides=strides), variant)
+
+
+@each(16)
+def test_depth_to_space_and_back(variant: str, seed: int) -> None:
+    case = Case(seed)
+    height, width, channels, block = case.size(9), case.size(9), case.size(9), case.pick(1, 2, 3, 4)
+    wide, deep = (1, height * block, width * block, channels), (1, height, width, channels * block * block)
+    kind, before, after = [("depth_to_space", deep, wide), ("space_to_depth", wide, deep)][seed % 2]
+    case.run(case.op(kind, [case.input(*before)], after, block=block), variant)
+
+
+@each(4)
+def test_bytes_for_an_op_that_reads_floats(variant: str, seed: int) -> None:
+    case = Case(seed)
+    height, width = case.size(), case.size()
+    x = case.input(1, height, width, 3, mean=100.0, std=50.0)
+    y = case.op("activation", [x], (1, height, width, 3), activation="relu")
+    case.run(y, variant, {x: case.rng.integers(0, 256, (height, width, 3), np.uint8)})
