@@ -17,6 +17,15 @@ from tulle.graph.graph import Graph, Node
 
 Array = np.ndarray
 
+BINARY_FUNCTIONS: dict[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+}
+
 
 def run(
     graph: Graph,
@@ -161,8 +170,8 @@ def _fully_connected(node: Node, inputs: list[Array | None], shape: tuple[int, .
     return y if bias is None else y + bias.reshape(-1)
 
 
-def _binary(function: Callable[[Array, Array], Array]) -> Callable[..., Array]:
-    return lambda node, inputs, shape: function(inputs[0], inputs[1])
+def _binary(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    return BINARY_FUNCTIONS[node.op](inputs[0], inputs[1])
 
 
 def _average_pool2d(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
@@ -262,12 +271,7 @@ _OPS: dict[str, Callable[..., Array]] = {
     "depthwise_conv2d": _depthwise_conv2d,
     "transpose_conv2d": _transpose_conv2d,
     "fully_connected": _fully_connected,
-    "add": _binary(np.add),
-    "sub": _binary(np.subtract),
-    "mul": _binary(np.multiply),
-    "div": _binary(np.divide),
-    "maximum": _binary(np.maximum),
-    "minimum": _binary(np.minimum),
+    **dict.fromkeys(BINARY_FUNCTIONS, _binary),
     "average_pool2d": _average_pool2d,
     "max_pool2d": _max_pool2d,
     "mean": _mean,

@@ -2,5 +2,6 @@
 
 from tulle.passes.lower import lower
 from tulle.passes.lowered import check_lowered
+from tulle.passes.report import Report
 
-__all__ = ["check_lowered", "lower"]
+__all__ = ["Report", "check_lowered", "lower"]

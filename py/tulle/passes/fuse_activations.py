@@ -1,16 +1,18 @@
-"""Moves an activation into the op that computes its input, so that it costs no pass over memory of its own."""
+"""Moves an activation into the op that computes its input, so that it costs no pass over memory of its own.
+
+`split_activations` does the reverse for ops that TensorFlow Lite lets have one, but the C library does not.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tulle.graph import Graph
+from tulle.graph import Graph, Node, Tensor
+from tulle.graph.shapes import BINARY, CONVOLUTIONS, POOLS
 from tulle.passes.remove_dead_code import remove_dead_code
 from tulle.passes.rewrite import per_channel, set_activation, sole_consumer
 
-HOSTS = frozenset((
-    "conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected", "add", "sub", "mul", "average_pool2d", "max_pool2d",
-))  # fmt: skip
+HOSTS = frozenset((*CONVOLUTIONS, *BINARY, *POOLS, "fully_connected"))
 
 
 def fuse_activations(graph: Graph) -> Graph:
@@ -41,3 +43,20 @@ def fuse_activations(graph: Graph) -> Graph:
         producer[node.output] = host
         graph.nodes.remove(node)
     return remove_dead_code(graph)
+
+
+def split_activations(graph: Graph) -> Graph:
+    """Gives the activation of a concat a node of its own."""
+    graph = graph.copy()
+    nodes = []
+    for node in graph.nodes:
+        nodes.append(node)
+        activation = node.attrs.get("activation", "none")
+        if node.op != "concat" or activation == "none":
+            continue
+        result = graph.tensors[node.output]
+        joined = graph.add_tensor(Tensor(f"{node.output}_concat", result.shape))
+        nodes.append(Node("activation", node.output, [joined], [node.output], {"activation": activation}))
+        node.outputs, node.attrs["activation"] = [joined], "none"
+    graph.nodes = nodes
+    return graph

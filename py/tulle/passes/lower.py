@@ -7,40 +7,52 @@ from dataclasses import replace
 
 from tulle.errors import TulleError
 from tulle.graph import Graph
+from tulle.passes.dead_channels import remove_dead_channels
 from tulle.passes.explicit_padding import explicit_padding
 from tulle.passes.fold_affine import fold_affine
 from tulle.passes.fold_constants import fold_constants
-from tulle.passes.fuse_activations import fuse_activations
+from tulle.passes.fuse_activations import fuse_activations, split_activations
 from tulle.passes.fuse_residuals import fuse_residuals
 from tulle.passes.layout import assign_layouts
 from tulle.passes.lowered import check_lowered, require_constant_weights
 from tulle.passes.merge_pads import merge_pads
 from tulle.passes.remove_identities import remove_identities
+from tulle.passes.report import Report
 from tulle.passes.sparsity import choose_sparsity
 
 
 def lower(
-    graph: Graph, *, sparse: str = "auto", input_mean: float | None = None, input_std: float | None = None
+    graph: Graph,
+    *,
+    sparse: str = "auto",
+    input_mean: float | None = None,
+    input_std: float | None = None,
+    report: Report | None = None,
 ) -> Graph:
     """Folds, fuses and lays out a graph; outputs stay equal within rounding.
 
     Args:
         sparse: "auto" runs a layer sparse where enough of its weights are zero, "always" and "never" say it for all.
         input_mean, input_std: uint8 images are fed as (pixel - mean) / std; set on every image input ([1, H, W, 3]).
+        report: filled in with what was done.
 
     Raises TulleError if the graph holds something that the C library cannot run.
     """
     if sparse not in ("auto", "always", "never"):
         raise TulleError(f"sparse must be 'auto', 'always' or 'never', not {sparse!r}")
+    report = report or Report()
     graph = set_normalisation(graph, input_mean, input_std)
     graph = require_constant_weights(fold_constants(graph))
     graph = remove_identities(graph)
     graph = fold_affine(graph)
-    graph = fuse_activations(graph)
-    graph = merge_pads(explicit_padding(graph))
+    graph = fuse_activations(split_activations(graph))
+    whole = merge_pads(explicit_padding(graph))
+    graph = remove_dead_channels(whole)
+    report.count_channels(whole, graph)
     graph = fuse_residuals(graph)
-    graph = choose_sparsity(graph, sparse)
-    return check_lowered(assign_layouts(graph))
+    graph = assign_layouts(choose_sparsity(graph, sparse))
+    report.count_choices(graph)
+    return check_lowered(graph)
 
 
 def set_normalisation(graph: Graph, mean: float | None, std: float | None) -> Graph:

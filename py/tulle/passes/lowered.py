@@ -16,7 +16,7 @@ def require_constant_weights(graph: Graph) -> Graph:
         if node.op in (*CONVOLUTIONS, "fully_connected"):
             names = node.inputs[1:3]
         if node.attrs.get("activation") == "prelu":
-            names = [*names, node.inputs[1] if node.op == "activation" else alpha_of(node)]
+            names = [*names, alpha_of(node)]
         for name in names:
             if name is not None and not graph.tensors[name].is_constant:
                 raise TulleError(f"{node.op} {node.name!r}: {name!r} is computed while running; weights must be constant")
@@ -48,7 +48,7 @@ def _problem(graph: Graph, node: Node) -> str | None:
     if any(name is not None and graph.tensors[name].dtype != "float32" for name in (*node.inputs, node.output)):
         return "works on something else than float32"
     if node.attrs.get("activation") == "prelu":
-        alpha = graph.tensors[(node.inputs[1] if node.op == "activation" else alpha_of(node)) or ""]
+        alpha = graph.tensors[alpha_of(node) or ""]
         if alpha.size not in (1, graph.tensors[node.output].shape[-1]):
             return f"prelu's alpha {list(alpha.shape)} varies over the image; only one number a channel is supported"
     if node.op in BINARY and all(graph.tensors[name or ""].is_constant for name in node.inputs[:2]):

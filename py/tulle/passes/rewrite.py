@@ -24,7 +24,7 @@ def inputs_of(node: Node) -> list[str | None]:
 
 
 def alpha_of(node: Node) -> str | None:
-    """The tensor of prelu's alpha, None if the node's activation is another."""
+    """The tensor of prelu's alpha, which is the last input; None if the node's activation is another."""
     return node.inputs[INPUT_COUNTS[node.op]] if node.attrs.get("activation") == "prelu" else None
 
 

@@ -1,0 +1,109 @@
+"""Numbers about a model: multiply-adds, parameters, zeros, dead channels. `tulle inspect` and reports use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tulle.graph.graph import Graph, Node
+from tulle.graph.shapes import CONVOLUTIONS
+
+LAYERS = (*CONVOLUTIONS, "fully_connected")
+
+
+@dataclass(frozen=True)
+class LayerStats:
+    """One layer with weights.
+
+    Attributes:
+        name, op: of the node.
+        output_shape: the model's own order.
+        macs: multiply-adds of the dense layer.
+        nonzero_macs: those whose weight is not zero.
+        parameters: elements of weights and bias.
+        zeros: share of the weights that are zero, 0 to 1.
+        dead_channels: output channels whose weights are all zero, so that they are constant whatever the input.
+        output_channels: how many there are.
+    """
+
+    name: str
+    op: str
+    output_shape: tuple[int, ...]
+    macs: int
+    nonzero_macs: int
+    parameters: int
+    zeros: float
+    dead_channels: int
+    output_channels: int
+
+
+def layer_stats(graph: Graph) -> list[LayerStats]:
+    """A row for every layer with constant weights, in execution order. Fold DEQUANTIZE and DENSIFY first."""
+    rows = []
+    for node in graph:
+        weight = _weight(graph, node)
+        if weight is None:
+            continue
+        nonzero = np.count_nonzero(weight) / weight.size
+        channels = weight.shape[_output_dimension(node)]
+        macs = node_macs(graph, node)
+        rows.append(
+            LayerStats(
+                name=node.name,
+                op=node.op,
+                output_shape=graph.tensors[node.output].shape,
+                macs=macs,
+                nonzero_macs=round(macs * nonzero),
+                parameters=node_parameters(graph, node),
+                zeros=1 - nonzero,
+                dead_channels=int(dead_output_channels(graph, node).sum()),
+                output_channels=channels,
+            )
+        )
+    return rows
+
+
+def node_macs(graph: Graph, node: Node) -> int:
+    """Multiply-adds of a layer as if dense; those that meet padding count too. 0 for ops without weights."""
+    if node.op not in LAYERS:
+        return 0
+    weight = graph.tensors[node.inputs[1] or ""]
+    if node.op == "transpose_conv2d":  # every input pixel meets every weight
+        _, height, width, _ = graph.tensors[node.inputs[0] or ""].shape
+        return height * width * weight.size
+    return graph.tensors[node.output].size // weight.shape[_output_dimension(node)] * weight.size
+
+
+def node_parameters(graph: Graph, node: Node) -> int:
+    """Elements of the node's constants."""
+    names = {name for name in node.inputs if name is not None and graph.tensors[name].is_constant}
+    return sum(graph.tensors[name].size for name in names)
+
+
+def total_macs(graph: Graph) -> int:
+    return sum(node_macs(graph, node) for node in graph)
+
+
+def total_parameters(graph: Graph) -> int:
+    """Elements of all constants that a node reads."""
+    names = {name for node in graph for name in node.inputs if name is not None}
+    return sum(graph.tensors[name].size for name in names if graph.tensors[name].is_constant)
+
+
+def dead_output_channels(graph: Graph, node: Node) -> np.ndarray:
+    """bool [output channels]: those whose weights are all zero."""
+    weight = _weight(graph, node)
+    if weight is None:
+        return np.zeros(0, bool)
+    others = tuple(axis for axis in range(weight.ndim) if axis != _output_dimension(node))
+    return ~weight.any(axis=others)
+
+
+def _weight(graph: Graph, node: Node) -> np.ndarray | None:
+    return graph.constant(node.inputs[1]) if node.op in LAYERS else None
+
+
+def _output_dimension(node: Node) -> int:
+    """Which dimension of the weights counts output channels."""
+    return 3 if node.op == "depthwise_conv2d" else 0

@@ -1,0 +1,134 @@
+"""Removes channels that nobody needs: constant ones, whose value goes into their readers' biases, and unread ones.
+
+Forwards, `known_channels` finds the constant ones. Backwards, this pass finds what is needed: a channel that a later
+layer has weights for, unless its known value acts on that layer like a bias; and every channel of the model's inputs
+and outputs. Ops that work channel by channel (depthwise, add, pools) keep a channel of their output exactly if they
+keep it of their input, so these decisions are joined. Then weights, biases and other constants are sliced.
+
+Comes after folding, explicit paddings and fused activations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tulle.graph import Graph, Node
+from tulle.graph.shapes import BINARY
+from tulle.passes.channels import MIXING, channel_count, channel_map, operands, read_channels
+from tulle.passes.known_channels import contribution, foldable, known_channels
+from tulle.passes.remove_dead_code import remove_dead_code
+from tulle.passes.rewrite import alpha_of
+
+Masks = dict[str, np.ndarray]  # bool [channels] of every activation
+
+
+def remove_dead_channels(graph: Graph) -> Graph:
+    """The graph without channels that no output depends on; outputs stay equal within rounding."""
+    known = known_channels(graph)
+    kept = needed_channels(graph, known)
+    graph = graph.copy()
+    for node in graph.nodes:
+        if node.op in MIXING:
+            _slice_mixing(graph, node, known, kept)
+        else:
+            _slice_channelwise(graph, node, kept)
+    for name, mask in kept.items():
+        tensor = graph.tensors[name]
+        if tensor.shape:
+            tensor.shape = (*tensor.shape[:-1], int(mask.sum()))
+    return remove_dead_code(graph)
+
+
+def needed_channels(graph: Graph, known: dict[str, np.ndarray]) -> Masks:
+    """Which channels have to stay, for every activation; at least one of each."""
+    activations = [*graph.inputs, *(node.output for node in graph)]
+    whole = {*graph.inputs, *graph.outputs}
+    kept = {name: np.full(channel_count(graph, name), name in whole) for name in activations}
+    _spread(graph, known, kept)
+    for mask in kept.values():
+        mask[0] |= not mask.any()  # a tensor without elements would need special cases everywhere
+    _spread(graph, known, kept)
+    return kept
+
+
+def _spread(graph: Graph, known: dict[str, np.ndarray], kept: Masks) -> None:
+    """Adds to `kept` whatever the channels in it need, until nothing is missing."""
+    reads = {node.output: read_channels(graph, node) for node in graph if node.op in MIXING}
+    count = -1
+    while count != (count := sum(int(mask.sum()) for mask in kept.values())):
+        for node in reversed(graph.nodes):
+            if node.op in MIXING:
+                x = node.inputs[0] or ""
+                kept[x] |= reads[node.output][kept[node.output]].any(axis=0) & ~foldable(node, known[x])
+            for position in operands(node):
+                if (node.inputs[position] or "") in kept:
+                    _join(graph, node, position, kept)
+
+
+def _join(graph: Graph, node: Node, position: int, kept: Masks) -> None:
+    """Makes an input and the output of a channel-by-channel op keep the same channels."""
+    mask, result = kept[node.inputs[position] or ""], kept[node.output]
+    source = channel_map(graph, node, position)
+    if source is None:
+        mask[:], result[:] = True, True
+        return
+    made = source >= 0
+    np.logical_or.at(mask, source[made], result[made])
+    if not (node.op in BINARY and len(mask) == 1):  # one channel that is broadcast to all asks for none of them
+        result[made] |= mask[source[made]]
+
+
+def _replace(graph: Graph, node: Node, position: int, values: np.ndarray, label: str | None = None) -> None:
+    """Gives the node a constant of its own, unless it has these values already (layers may share a bias)."""
+    name, values = node.inputs[position], values.astype(np.float32)
+    before = graph.constant(name)
+    if before is None or before.size != values.size or (before.reshape(values.shape) != values).any():
+        node.inputs[position] = graph.add_constant(name or label or "constant", values)
+
+
+def _slice_mixing(graph: Graph, node: Node, known: dict[str, np.ndarray], kept: Masks) -> None:
+    inputs, outputs = kept[node.inputs[0] or ""], kept[node.output]
+    weight = graph.constant(node.inputs[1])
+    assert weight is not None
+    added = contribution(weight, known[node.inputs[0] or ""], ~inputs)[outputs]
+    bias = graph.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if bias is not None or added.any():
+        node.inputs += [None] * (3 - len(node.inputs))
+        start = np.zeros(len(added)) if bias is None else bias.reshape(-1)[outputs]
+        _replace(graph, node, 2, start + added, f"{node.name}_bias")
+    _replace(graph, node, 1, weight[outputs][..., inputs])
+    _slice_alpha(graph, node, outputs)
+
+
+def _slice_channelwise(graph: Graph, node: Node, kept: Masks) -> None:
+    outputs = kept[node.output]
+    if node.op == "depthwise_conv2d":
+        weight, bias = (graph.constant(name) for name in [*node.inputs, None][1:3])
+        assert weight is not None
+        _replace(graph, node, 1, weight[..., outputs])
+        if bias is not None:
+            _replace(graph, node, 2, bias.reshape(-1)[outputs])
+    elif node.op == "pad":
+        source = channel_map(graph, node, 0)
+        assert source is not None or outputs.all()
+        if source is not None:
+            place = np.flatnonzero(source >= 0)
+            pair = (int(outputs[: place[0]].sum()), int(outputs[place[-1] + 1 :].sum()))
+            node.attrs["pads"] = (*node.attrs["pads"][:-1], pair)
+    elif node.op in (*BINARY, "concat"):
+        sources = {position: channel_map(graph, node, position) for position in operands(node)}
+        for position, source in sources.items():
+            data = graph.constant(node.inputs[position])
+            if data is not None and source is not None and data.ndim and data.shape[-1] > 1:
+                _replace(graph, node, position, data[..., outputs[source >= 0]])
+        if node.op == "concat":  # a constant operand may have lost all it had
+            node.inputs = [name for name in node.inputs if graph.tensors[name or ""].size]
+    _slice_alpha(graph, node, outputs)
+
+
+def _slice_alpha(graph: Graph, node: Node, outputs: np.ndarray) -> None:
+    if node.attrs.get("activation") != "prelu":
+        return
+    alpha = graph.constant(alpha_of(node))
+    if alpha is not None and alpha.ndim and alpha.shape[-1] == len(outputs):
+        _replace(graph, node, -1, alpha[..., outputs])
