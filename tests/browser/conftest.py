@@ -36,7 +36,7 @@ PAGE = b"""<!doctype html>
 <script type="module" src="/tests/page.js"></script>
 """
 
-# Opens a page of a site with the package loaded: open_page(site) or open_page(site, html).
+# open_page(site, path, ready) opens a page, the one with the package unless told otherwise, and waits for `ready`.
 OpenPage = Callable[..., Page]
 
 
@@ -81,13 +81,13 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
     contexts = []
     errors: list[str] = []
 
-    def open_page(site: Site, path: str = "/page.html") -> Page:
+    def open_page(site: Site, path: str = "/page.html", ready: str = "window.ready") -> Page:
         context = chromium.new_context()
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(site.url + path)
-        page.wait_for_function("window.ready")
+        page.wait_for_function(ready)
         return page
 
     yield open_page

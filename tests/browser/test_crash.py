@@ -1,4 +1,4 @@
-"""An engine that dies, by a trap, an error in a worker or a missing file: callers hear of it, and load() starts afresh."""
+"""An engine that dies (a trap, an error in a worker, a missing file): callers hear of it, and load() starts afresh."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
+
 from browser import wasm_patch
 from browser.conftest import OpenPage, evaluate, expect_workers, package_site
 from browser.server import Site
-from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
@@ -29,14 +30,17 @@ def patched(built: Path) -> Iterator[Patch]:
         yield patch
 
 
-def test_a_trap_rejects_what_is_pending_and_load_starts_afresh(patched: Patch, open_page: OpenPage, built: Path) -> None:
+def test_a_trap_rejects_what_is_pending_and_load_starts_afresh(
+    patched: Patch, open_page: OpenPage, built: Path
+) -> None:
     site = patched("simd", tulle_model_run=wasm_patch.UNREACHABLE)
     page = open_page(site)
     result = evaluate(
         page,
         """
         window.options = { variant: 'simd', threads: 1 };
-        const [one, other] = await Promise.all([tulle.load('/tiny.tulle', options), tulle.load('/tiny.tulle', options)]);
+        const load = () => tulle.load('/tiny.tulle', options);
+        const [one, other] = await Promise.all([load(), load()]);
         const input = new Float32Array(48);
         const runs = await Promise.all([one.run(input), other.run(input), one.run(input)].map(outcome));
         const late = await outcome(other.run(input));

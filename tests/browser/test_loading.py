@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from browser.conftest import OpenPage, evaluate, expect_workers, package_site, tiny_graph
-from browser.server import Site
 from playwright.sync_api import Page
 
+from browser.conftest import OpenPage, evaluate, expect_workers, package_site, tiny_graph
+from browser.server import Site
 from tulle.pack import pack
 
 pytestmark = pytest.mark.browser
@@ -40,7 +40,8 @@ def test_abort_while_the_file_arrives(page: Page, site: Site) -> None:
         page,
         """
         const controller = new AbortController();
-        const loading = tulle.load(url, { threads: 2, signal: controller.signal, onProgress: () => controller.abort() });
+        const onProgress = () => controller.abort();
+        const loading = tulle.load(url, { threads: 2, signal: controller.signal, onProgress });
         const plain = await outcome(loading);
         const timed = await outcome(tulle.load(url, { signal: AbortSignal.timeout(300) }));
         const reason = new Error('the user left');
@@ -63,7 +64,6 @@ def test_abort_while_the_engine_loads_frees_the_model(page: Page) -> None:
         page,
         """
         const kept = await tulle.load('/tiny.tulle', { threads: 1 });
-        const controller = new AbortController();
         const file = await bytes('/tiny.tulle');
         const memory = async () => { await kept.run(new Float32Array(48)); return kept.info.memoryBytes; };
         const before = await memory();

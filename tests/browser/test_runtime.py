@@ -7,10 +7,10 @@ from itertools import product
 
 import numpy as np
 import pytest
-from browser.conftest import OpenPage, decode, evaluate, expect_workers, package_site, tiny_graph
-from browser.server import Site
 from playwright.sync_api import Page
 
+from browser.conftest import OpenPage, decode, evaluate, expect_workers, package_site, tiny_graph
+from browser.server import Site
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack import pack
 
@@ -71,7 +71,8 @@ def test_support_and_defaults(page: Page) -> None:
         page,
         """
         const model = await tulle.load('/tiny.tulle');
-        return { able: tulle.support(), variant: model.variant, threads: model.threads, cores: navigator.hardwareConcurrency,
+        const { variant, threads } = model;
+        return { able: tulle.support(), variant, threads, cores: navigator.hardwareConcurrency,
                  variants: tulle.VARIANTS, most: tulle.MAX_THREADS };
         """,
     )
@@ -178,7 +179,8 @@ def test_models_share_an_engine_and_runs_queue(page: Page, site: Site) -> None:
         page,
         """
         const options = { threads: 2, variant: 'simd' };
-        const [twice, triple] = await Promise.all([tulle.load('/tiny.tulle', options), tulle.load('/triple.tulle', options)]);
+        const [twice, triple] = await Promise.all(
+          ['/tiny.tulle', '/triple.tulle'].map((url) => tulle.load(url, options)));
         Object.assign(window, { twice, triple });
         const checks = [];
         for (let i = 0; i < 40; i += 1) {

@@ -157,7 +157,9 @@ export class RemoteEngine {
 }
 
 // Browsers refuse a worker script of another origin, though not a script that imports one: then a Blob does. Bundlers
-// find the worker files only behind the exact expressions below.
+// find the worker files only behind the exact expressions below, and must not look behind foreignWorker's.
+
+const HERE = import.meta.url;
 
 /** @param {string} name shown in developer tools */
 function engineWorker(name) {
@@ -171,14 +173,17 @@ function threadWorker(name) {
   return new Worker(new URL('./thread.js', import.meta.url), { type: 'module', name });
 }
 
-const isForeign = () => new URL(import.meta.url).origin !== self.origin;
+function isForeign() {
+  const { protocol, origin } = new URL(HERE);
+  return protocol.startsWith('http') && origin !== self.origin; // webpack puts a file: URL here
+}
 
 /**
  * @param {string} file
  * @param {string} name
  */
 function foreignWorker(file, name) {
-  const script = `import ${JSON.stringify(new URL(file, import.meta.url))};`;
+  const script = `import ${JSON.stringify(new URL(file, HERE))};`;
   const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
   const worker = new Worker(url, { type: 'module', name });
   worker.addEventListener('message', () => URL.revokeObjectURL(url), { once: true });

@@ -1,0 +1,88 @@
+"""The npm package: what `npm pack` makes is type-checked, bundled by Vite and run from the bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from browser.conftest import HERE, OpenPage, tiny_graph
+from browser.server import Site
+from conftest import missing
+from paths import ROOT
+from tulle.pack import pack
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+WEB = ROOT / "web"
+OFFLINE = re.compile(r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH")
+
+
+def npm(folder: Path, *arguments: str) -> str:
+    """Standard output of an npm command; skips the test where npm or its registry is out of reach."""
+    program = shutil.which("npm") or missing("no npm: run `make node`")
+    command = [program, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    if done.returncode and OFFLINE.search(done.stderr):
+        missing(f"npm {' '.join(arguments)} needs the registry: {done.stderr.strip()}")
+    assert done.returncode == 0, f"npm {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def tarball(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as `npm pack` makes it."""
+    if not (WEB / "node_modules" / "typescript").is_dir():
+        npm(WEB, "ci", "--no-audit", "--no-fund")
+    target = tmp_path_factory.mktemp("tarball")
+    npm(WEB, "pack", "--pack-destination", str(target))
+    return next(target.glob("tulle-*.tgz"))
+
+
+@pytest.fixture(scope="session")
+def app(tarball: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Vite app with the tarball installed."""
+    app = tmp_path_factory.mktemp("vite") / "app"
+    shutil.copytree(HERE / "vite_app", app)
+    npm(app, "install", "--no-audit", "--no-fund", str(tarball))
+    return app
+
+
+def test_tarball_holds_sources_builds_and_types(tarball: Path) -> None:
+    with tarfile.open(tarball) as archive:
+        names = {member.name.removeprefix("package/") for member in archive.getmembers()}
+    expected = {"package.json", "LICENSE", "README.md"}
+    for source in (WEB / "src").glob("*.js"):
+        expected |= {f"src/{source.name}", f"types/{source.stem}.d.ts"}
+    for build in ("simd", "relaxed", "simd-threads", "relaxed-threads"):
+        expected.add(f"dist/tulle-{build}.wasm")
+    assert names == expected
+
+
+def test_types_serve_a_typescript_app(app: Path) -> None:
+    compiler = WEB / "node_modules" / "typescript" / "bin" / "tsc"
+    done = subprocess.run(
+        ["node", str(compiler), "--project", "."], cwd=app, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_vite_app_runs_from_its_bundle(app: Path, open_page: OpenPage) -> None:
+    npm(app, "run", "build")
+    with Site() as site:
+        site.mount("/", app / "dist")
+        site.put("/tiny.tulle", pack(tiny_graph()))
+        page = open_page(site, "/index.html", ready="window.results")
+        results = page.evaluate("results")
+        loaded = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
+    assert results == [
+        *({"variant": v, "threads": t, "y": [2.5] * 48} for v in ("simd", "relaxed") for t in (1, 2)),
+        True,
+    ]
+    assert all("/src/" not in name for name in loaded), "the page took unbundled files"
+    assert json.loads((app / "package.json").read_text())["dependencies"].keys() == {"tulle"}

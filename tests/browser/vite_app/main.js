@@ -1,0 +1,18 @@
+// What an app would write. The test reads `window.results`.
+
+import { TulleError, load } from 'tulle';
+
+window.results = (async () => {
+  const results = [];
+  for (const variant of ['simd', 'relaxed']) {
+    for (const threads of [1, 2]) {
+      const model = await load('/tiny.tulle', { variant, threads });
+      const { y } = await model.run(new Float32Array(48).fill(1.25));
+      results.push({ variant: model.variant, threads: model.threads, y: [...y] });
+      await model.close();
+    }
+  }
+  const error = await load('/absent.tulle').catch((thrown) => thrown);
+  results.push(error instanceof TulleError);
+  return results;
+})();

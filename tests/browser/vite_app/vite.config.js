@@ -1,0 +1,9 @@
+import { defineConfig } from 'vite';
+
+// Threads need a cross-origin isolated page.
+const headers = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+};
+
+export default defineConfig({ server: { headers }, preview: { headers } });
