@@ -51,9 +51,10 @@ def main() -> None:
             make_emsdk()
         version = emcc_version(BIN / "emcc")
         if version is None or version < MINIMUM:
+            output = subprocess.run([BIN / "emcc", "--version"], capture_output=True, text=True)
             raise SetupError(
-                f"{BIN / 'emcc'} does not run, or is too old (found {_dotted(version)}, need {_dotted(MINIMUM)}). "
-                f"Remove {HOME} and run this again; the log is {LOG}"
+                f"{BIN / 'emcc'} does not run, or is too old: need {_dotted(MINIMUM)}, found {_dotted(version)}\n"
+                f"{output.stdout}{output.stderr}Remove {HOME} and run this again; the log is {LOG}"
             )
         say(f"Emscripten {_dotted(version)}: {BIN / 'emcc'}")
 
@@ -197,7 +198,7 @@ mkdir -p "$root$checkout"
 mount --bind "$checkout" "$root$checkout"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
-unset NODE_EXTRA_CA_CERTS NODE_OPTIONS NODE_PATH PYTHONPATH PYTHONHOME EMSDK EM_CONFIG EM_CACHE TMPDIR
+unset TMPDIR $(env | sed -En "s/^((NODE_|PYTHON|EMSDK|EM_)[A-Z0-9_]*)=.*/\1/p")
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec chroot "$root" sh -c "
 cd \"\$0\" 2>/dev/null || { echo \"toolchain: work in the checkout: the Debian root does not have \$0\" >&2; exit 1; }
