@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-Padding = str | tuple[int, int, int, int]
+from collections.abc import Sequence
+from typing import TypeAlias
+
+# "same", "valid", or (top, bottom, left, right).
+Padding: TypeAlias = "str | tuple[int, int, int, int]"
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, pad: int) -> int:
@@ -19,10 +23,10 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int) -> tuple[in
 
 def explicit_padding(
     padding: Padding,
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    strides: tuple[int, int],
-    dilations: tuple[int, int] = (1, 1),
+    size: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int] = (1, 1),
 ) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) of "same", "valid" or a padding that is explicit already; all arguments (h, w)."""
     if padding == "valid":
@@ -35,7 +39,7 @@ def explicit_padding(
 
 
 def transpose_padding(
-    padding: Padding, output: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int]
+    padding: Padding, output: Sequence[int], kernel: Sequence[int], strides: Sequence[int]
 ) -> tuple[int, int, int, int]:
     """What a transposed convolution crops off each side: the padding of the forward convolution over its output.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,7 +69,7 @@ class Graph:
     outputs: list[str] = field(default_factory=list)
 
     def copy(self) -> Graph:
-        """A copy whose nodes and tensors can be changed freely; constant arrays are shared, never edit them in place."""
+        """A copy whose nodes and tensors can be changed; constant arrays are shared, so never edit them in place."""
         return Graph(
             self.name,
             [Node(n.op, n.name, list(n.inputs), list(n.outputs), dict(n.attrs)) for n in self.nodes],
@@ -121,12 +121,13 @@ class Graph:
         for key, tensor in self.tensors.items():
             if key != tensor.name:
                 raise TulleError(f"graph {self.name!r}: tensor {tensor.name!r} is filed under {key!r}")
-            if tensor.data is not None and (tensor.data.shape != tuple(tensor.shape) or tensor.data.dtype != tensor.dtype):
-                raise TulleError(f"tensor {key!r}: constant does not match shape {tensor.shape} and dtype {tensor.dtype}")
+            data = tensor.data
+            if data is not None and (data.shape != tuple(tensor.shape) or data.dtype != tensor.dtype):
+                raise TulleError(f"constant {key!r} does not match its shape {tensor.shape} and dtype {tensor.dtype}")
         for node in self.nodes:
-            for name in node.inputs:
-                if name is not None and name not in known:
-                    raise TulleError(f"{node.op} {node.name!r}: input {name!r} is not computed before it is used")
+            for source in node.inputs:
+                if source is not None and source not in known:
+                    raise TulleError(f"{node.op} {node.name!r}: input {source!r} is not computed before it is used")
             for name in node.outputs:
                 if name not in self.tensors or name in known:
                     raise TulleError(f"{node.op} {node.name!r}: output {name!r} is missing or computed twice")
@@ -143,8 +144,11 @@ class Graph:
             tensor = self.tensors[name]
             return f"{'#' if tensor.is_constant else ''}{name}{list(tensor.shape)}"
 
-        lines = [f"graph {self.name}: {', '.join(map(describe, self.inputs))} -> {', '.join(map(describe, self.outputs))}"]
+        def listed(names: Iterable[str | None]) -> str:
+            return ", ".join(map(describe, names))
+
+        lines = [f"graph {self.name}: {listed(self.inputs)} -> {listed(self.outputs)}"]
         for node in self.nodes:
             attrs = "".join(f" {k}={v}" for k, v in sorted(node.attrs.items()))
-            lines.append(f"  {', '.join(map(describe, node.outputs))} = {node.op}({', '.join(map(describe, node.inputs))}){attrs}")
+            lines.append(f"  {listed(node.outputs)} = {node.op}({listed(node.inputs)}){attrs}")
         return "\n".join(lines)

@@ -6,7 +6,7 @@ Arrays are in the model's own order, whatever layout a lowered graph assigns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,9 @@ def run(
     last_use = {name: index for index, node in enumerate(graph.nodes) for name in node.inputs}
     for index, node in enumerate(graph.nodes):
         values[node.output] = execute(graph, node, [None if name is None else values[name] for name in node.inputs])
-        for name in set(node.inputs):  # what nobody will read again goes, so that large models fit
-            if name is not None and last_use[name] == index and name not in graph.outputs and not wanted(name):
-                del values[name]
+        for used in set(node.inputs):  # what nobody will read again goes, so that large models fit
+            if used is not None and last_use[used] == index and used not in graph.outputs and not wanted(used):
+                del values[used]
     kept = [node.output for node in graph.nodes if wanted(node.output) and node.output not in graph.outputs]
     return {name: values[name] for name in (*graph.outputs, *kept)}
 
@@ -109,7 +109,7 @@ def _pad_image(x: Array, pads: tuple[int, int, int, int], value: float = 0.0) ->
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
 
-def _windows(node: Node, x: Array, kernel: tuple[int, int], shape: tuple[int, ...], fill: float = 0.0) -> list[Array]:
+def _windows(node: Node, x: Array, kernel: Sequence[int], shape: tuple[int, ...], fill: float = 0.0) -> list[Array]:
     """For every place in the kernel, row by row, the [1, out_h, out_w, C] inputs that it meets."""
     strides, dilations = node.attrs["strides"], node.attrs.get("dilations", (1, 1))
     size = (x.shape[1], x.shape[2])
@@ -128,7 +128,7 @@ def _conv2d(node: Node, inputs: list[Array | None], shape: tuple[int, ...]) -> A
     assert x is not None and weight is not None
     taps = weight.transpose(1, 2, 3, 0).reshape(-1, weight.shape[3], weight.shape[0])
     windows = _windows(node, x, weight.shape[1:3], shape)
-    y = sum(window @ tap for window, tap in zip(windows, taps, strict=True))
+    y: Any = sum(window @ tap for window, tap in zip(windows, taps, strict=True))
     y = y if bias is None else y + bias.reshape(-1)
     return y if residual is None else y + residual
 
@@ -139,7 +139,7 @@ def _depthwise_conv2d(node: Node, inputs: list[Array | None], shape: tuple[int, 
     multiplier = weight.shape[3] // x.shape[3]
     taps = weight.reshape(-1, weight.shape[3])
     windows = _windows(node, np.repeat(x, multiplier, axis=3), weight.shape[1:3], shape)
-    y = sum(window * tap for window, tap in zip(windows, taps, strict=True))
+    y: Any = sum(window * tap for window, tap in zip(windows, taps, strict=True))
     return y if bias is None else y + bias.reshape(-1)
 
 
@@ -176,7 +176,7 @@ def _binary(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
 
 def _average_pool2d(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
     x, kernel = inputs[0], node.attrs["kernel"]
-    total = sum(_windows(node, x, kernel, shape))
+    total: Any = sum(_windows(node, x, kernel, shape))
     counted = sum(_windows(node, np.ones_like(x[..., :1]), kernel, shape))  # the padding is not
     return total / counted
 

@@ -44,7 +44,7 @@ def check_shapes(graph: Graph) -> Graph:
         computed, stated = output_shape(graph, node), graph.tensors[node.output].shape
         if computed != stated:
             raise TulleError(
-                f"{node.op} {node.name!r}: its output is said to be {list(stated)}, but the op computes {list(computed)}"
+                f"{node.op} {node.name!r}: its output should be {list(computed)}, but is said to be {list(stated)}"
             )
     return graph
 
@@ -77,7 +77,7 @@ def _check_bias(shapes: list[Shape | None], channels: int) -> None:
         _require(int(np.prod(shapes[2])) == channels, f"the bias needs {channels} values")
 
 
-def _window(node: Node, size: tuple[int, int], kernel: tuple[int, int]) -> tuple[int, int]:
+def _window(node: Node, size: tuple[int, int], kernel: Shape) -> tuple[int, int]:
     """Output height and width of a convolution or pool."""
     strides, dilations = node.attrs["strides"], node.attrs.get("dilations", (1, 1))
     _require(min(*strides, *dilations, *kernel) >= 1, "kernel, strides and dilations must be at least 1")
@@ -116,14 +116,15 @@ def _transpose_conv2d(node: Node, shapes: list[Shape | None], stated: Shape) -> 
     _require(len(stated) == 4 and stated[0] == 1 and stated[3] == weight[0], f"cannot make the output {list(stated)}")
     if isinstance(node.attrs["padding"], str):  # the forward convolution over the output must give the input back
         forward = _window(node, (stated[1], stated[2]), weight[1:3])
-        _require(forward == (height, width), f"an output of {list(stated)} would need a {forward[0]}x{forward[1]} input")
+        _require(forward == (height, width), f"an output of {list(stated)} needs a {forward[0]}x{forward[1]} input")
     return stated
 
 
 def _fully_connected(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
     x, weight = shapes[0], _operand(shapes, 1, "weights")
     assert x is not None
-    _require(len(weight) == 2 and len(x) >= 1 and x[-1] == weight[1], "weights must be [out, last dimension of the input]")
+    fits = len(weight) == 2 and len(x) >= 1 and x[-1] == weight[1]
+    _require(fits, "weights must be [out, last dimension of the input]")
     _check_bias(shapes, weight[0])
     if node.attrs.get("keep_num_dims"):
         return *x[:-1], weight[0]
@@ -164,7 +165,8 @@ def _concat(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
     for shape in shapes:
         _require(shape is not None and len(shape) == len(first), "inputs must have one rank")
         assert shape is not None
-        _require(shape[:axis] + shape[axis + 1 :] == first[:axis] + first[axis + 1 :], f"inputs differ beyond axis {axis}")
+        alike = shape[:axis] + shape[axis + 1 :] == first[:axis] + first[axis + 1 :]
+        _require(alike, f"inputs differ beyond axis {axis}")
         total += shape[axis]
     return *first[:axis], total, *first[axis + 1 :]
 
@@ -194,7 +196,8 @@ def _transpose(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
 
 def _slice(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
     x, begin, strides = _operand(shapes, 0, "input"), node.attrs["begin"], node.attrs["strides"]
-    _require(len(begin) == len(strides) == len(stated) == len(x), "begin, strides and output must have the input's rank")
+    fits = len(begin) == len(strides) == len(stated) == len(x)
+    _require(fits, "begin, strides and output must have the input's rank")
     for size, first, step, count in zip(x, begin, strides, stated, strict=True):
         fits = first >= 0 and step >= 1 and count >= 1 and first + (count - 1) * step < size
         _require(fits, f"begin {list(begin)} and strides {list(strides)} leave the input")
@@ -225,7 +228,8 @@ def _depth_to_space(node: Node, shapes: list[Shape | None], stated: Shape) -> Sh
 
 def _space_to_depth(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
     (_, height, width, channels), block = _image(shapes[0]), node.attrs["block"]
-    _require(block >= 1 and height % block == width % block == 0, f"height and width are not multiples of block {block}")
+    fits = block >= 1 and height % block == width % block == 0
+    _require(fits, f"height and width are not multiples of block {block}")
     return 1, height // block, width // block, channels * block * block
 
 

@@ -45,7 +45,7 @@ def layer_stats(graph: Graph) -> list[LayerStats]:
         weight = _weight(graph, node)
         if weight is None:
             continue
-        nonzero = np.count_nonzero(weight) / weight.size
+        nonzero = int(np.count_nonzero(weight)) / weight.size
         channels = weight.shape[_output_dimension(node)]
         macs = node_macs(graph, node)
         rows.append(

@@ -20,5 +20,6 @@ def explicit_padding(graph: Graph) -> Graph:
             output = graph.tensors[node.output].shape
             attrs["padding"] = transpose_padding(attrs["padding"], output[1:3], kernel, attrs["strides"])
         else:
-            attrs["padding"] = padding_of(attrs["padding"], x[1:3], kernel, attrs["strides"], attrs.get("dilations", (1, 1)))
+            dilations = attrs.get("dilations", (1, 1))
+            attrs["padding"] = padding_of(attrs["padding"], x[1:3], kernel, attrs["strides"], dilations)
     return graph

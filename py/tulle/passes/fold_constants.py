@@ -20,20 +20,21 @@ def fold_constants(graph: Graph) -> Graph:
     graph = graph.copy()
     kept, folded_bytes = [], 0
     for node in graph.nodes:
-        inputs = [None if name is None else graph.tensors[name] for name in node.inputs]
-        if node.output in graph.outputs or not all(tensor is None or tensor.is_constant for tensor in inputs):
+        inputs = [graph.constant(name) for name in node.inputs]
+        computed = any(data is None and name is not None for name, data in zip(node.inputs, inputs, strict=True))
+        if computed or inputs[0] is None or node.output in graph.outputs:
             kept.append(node)
             continue
         result = graph.tensors[node.output]
         if node.op == "densify":
-            result.data = inputs[0].data  # type: ignore[union-attr]  # the reader has decoded it
+            result.data = inputs[0]  # the reader has decoded it
         elif node.op == "dequantize":
-            result.data = inputs[0].data.astype(np.float32)  # type: ignore[union-attr]
+            result.data = inputs[0].astype(np.float32)
         else:
             folded_bytes += 8 * result.size
             if folded_bytes > MAX_FOLDED_BYTES:
-                raise TulleError(f"{node.op} {node.name!r}: its constant result would be too large ({list(result.shape)})")
-            arrays = [None if tensor is None else tensor.data.astype(np.float64) for tensor in inputs]  # type: ignore[union-attr]
+                raise TulleError(f"{node.op} {node.name!r}: its result {list(result.shape)} is too large a constant")
+            arrays = [None if data is None else data.astype(np.float64) for data in inputs]
             result.data = np.ascontiguousarray(reference.execute(graph, node, arrays), np.float32)
     graph.nodes = kept
     return remove_dead_code(graph)

@@ -84,8 +84,9 @@ def _fits_chw(operand: Tensor, shape: tuple[int, ...]) -> bool:
 
 def _is_entry(graph: Graph, node: Node, name: str) -> bool:
     """Whether the node reads tensor `name` in any layout: an entry convolution, whose input is the model's own."""
-    few = graph.tensors[name].shape[-1] <= MAX_ENTRY_CHANNELS
-    return node.op == "conv2d" and name in graph.inputs and few and node.inputs[0] == name and node.inputs.count(name) == 1
+    if node.op != "conv2d" or name not in graph.inputs or graph.tensors[name].shape[-1] > MAX_ENTRY_CHANNELS:
+        return False
+    return node.inputs[0] == name and node.inputs.count(name) == 1
 
 
 def _is_free(tensor: Tensor) -> bool:

@@ -19,7 +19,7 @@ def require_constant_weights(graph: Graph) -> Graph:
             names = [*names, alpha_of(node)]
         for name in names:
             if name is not None and not graph.tensors[name].is_constant:
-                raise TulleError(f"{node.op} {node.name!r}: {name!r} is computed while running; weights must be constant")
+                raise TulleError(f"{node.op} {node.name!r}: weights must be constant, but {name!r} is computed")
     return graph
 
 

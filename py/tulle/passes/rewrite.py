@@ -50,7 +50,7 @@ def redirect(graph: Graph, old: str, new: str) -> None:
 
 
 def per_channel(data: np.ndarray | None, channels: int) -> np.ndarray | None:
-    """A constant that is one number, or one a channel (last dimension), as float64 [channels]; None if it is neither."""
+    """A constant of one number, or one a channel (last dimension), as float64 [channels]; None if it is neither."""
     if data is None or not (data.size == 1 or data.shape[-1] == data.size == channels):
         return None
     return np.broadcast_to(data.reshape(-1).astype(np.float64), (channels,))

@@ -178,7 +178,9 @@ def _activation(graph: Graph, node: Node) -> Operator:
         return Operator(Operators.PRELU, [x, node.inputs[1]], node.output)
     if activation == "elu" and node.attrs.get("alpha", 1.0) != 1.0:
         raise TulleError(f"activation {node.name!r}: TensorFlow Lite's ELU has no alpha but 1")
-    return Operator(_ACTIVATIONS[activation], [x], node.output, "HardSwishOptions" if activation == "hard_swish" else "")
+    return Operator(
+        _ACTIVATIONS[activation], [x], node.output, "HardSwishOptions" if activation == "hard_swish" else ""
+    )
 
 
 def _block(code: int, options_type: str) -> Callable[[Graph, Node], Operator]:

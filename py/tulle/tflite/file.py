@@ -24,7 +24,7 @@ MAX_TENSOR_ELEMENTS = 2**31 - 1
 # Room for constants beyond what the file itself holds, for sparse ones decoded and buffers that tensors share.
 MAX_CONSTANT_BYTES = 512 * 2**20
 
-DTYPES = {
+DTYPES: dict[int, np.dtype] = {
     tflite.TensorType.FLOAT32: np.dtype(np.float32),
     tflite.TensorType.FLOAT16: np.dtype(np.float16),
     tflite.TensorType.INT32: np.dtype(np.int32),
@@ -108,7 +108,7 @@ class File:
         offset, size = buffer.Offset(), buffer.Size()
         if offset > 1:  # 0 and 1 mean: not outside
             if offset + size > len(self.data):
-                raise TulleError(f"buffer {index} (bytes {offset} to {offset + size}) ends beyond the file ({len(self.data)})")
+                raise TulleError(f"buffer {index} (bytes {offset} to {offset + size}) ends beyond the file's end")
             return np.frombuffer(self.data, np.uint8, size, offset)
         values = buffer.DataAsNumpy()
         return values if isinstance(values, np.ndarray) else np.empty(0, np.uint8)

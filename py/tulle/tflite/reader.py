@@ -61,8 +61,9 @@ class _Reader:
         self.graph.outputs = [self.tensor(index) for index in file.vector(file.graph.OutputsAsNumpy(), "outputs")]
         if not self.graph.inputs or not self.graph.outputs:
             raise TulleError("the model has no inputs or no outputs")
-        if len(set(self.graph.inputs)) < len(self.graph.inputs) or len(set(self.graph.outputs)) < len(self.graph.outputs):
-            raise TulleError("a tensor is listed twice among the inputs or the outputs")
+        for names in (self.graph.inputs, self.graph.outputs):
+            if len(set(names)) < len(names):
+                raise TulleError(f"a tensor is listed twice among the inputs or the outputs: {', '.join(names)}")
         self._check_float()
         check_shapes(self.graph.check())
 
@@ -79,14 +80,16 @@ class _Reader:
         # A signature of -1 in front is a batch left open, for which runtimes take the 1 of the shape itself.
         signature = file.vector(record.ShapeSignatureAsNumpy(), "shapes")
         if any(size < 0 for size in (*shape, *signature[1:])):
-            raise TulleError(f"tensor {name!r} has the dynamic shape {list(signature or shape)}: only static shapes are supported")
+            raise TulleError(f"tensor {name!r} has the dynamic shape {list(signature or shape)}: export a static one")
         if len(shape) > MAX_RANK or math.prod(shape) > MAX_TENSOR_ELEMENTS:
-            raise TulleError(f"tensor {name!r} has shape {list(shape)}: too large (at most {MAX_RANK} dimensions, 2^31 elements)")
+            limits = f"at most {MAX_RANK} dimensions, {MAX_TENSOR_ELEMENTS} elements"
+            raise TulleError(f"tensor {name!r} has shape {list(shape)}, which is too large ({limits})")
         if record.IsVariable():
             raise TulleError(f"tensor {name!r} is a variable: models with state are not supported")
         dtype = DTYPES.get(record.Type())
         if dtype is None:
-            raise TulleError(f"tensor {name!r} has type {TYPE_NAMES.get(record.Type(), record.Type())}, which is not supported")
+            kind = TYPE_NAMES.get(record.Type(), record.Type())
+            raise TulleError(f"tensor {name!r} has type {kind}, which is not supported")
         data = None
         if constant is not False:
             values = file.buffer(record.Buffer())
@@ -118,7 +121,7 @@ class _Reader:
             except TulleError as error:
                 raise TulleError(f"sparse constant {name!r}: {error}") from error
         if len(values) != math.prod(shape):
-            raise TulleError(f"constant {name!r}: shape {list(shape)} needs {math.prod(shape)} elements, its buffer has {len(values)}")
+            raise TulleError(f"constant {name!r}: its buffer has {len(values)} elements for shape {list(shape)}")
         return values.reshape(shape)
 
     def _read_ops(self) -> None:

@@ -46,14 +46,16 @@ def decode(file: File, sparsity: Any, shape: tuple[int, ...], values: np.ndarray
         if metadata.Format() == tflite.DimensionType.DENSE:
             # Every position needs a value or a segment bound further down, so there are fewer than bytes.
             if len(offsets) * sizes[dim] > len(file.data):
-                raise TulleError(f"level {level}: {len(offsets) * sizes[dim]} positions are more than the file can fill")
+                raise TulleError(f"level {level}: {len(offsets) * sizes[dim]} positions are more than the file fills")
             offsets = np.add.outer(offsets, np.arange(sizes[dim], dtype=np.int64) * steps[dim]).reshape(-1)
         elif metadata.Format() == tflite.DimensionType.SPARSE_CSR:
             segments = _indices(file, metadata.ArraySegmentsType(), metadata.ArraySegments(), level)
             indices = _indices(file, metadata.ArrayIndicesType(), metadata.ArrayIndices(), level)
             bounds_fit = len(segments) == len(offsets) + 1 and segments[0] == 0 and segments[-1] == len(indices)
             if not bounds_fit or np.any(segments[1:] < segments[:-1]):
-                raise TulleError(f"level {level}: segments do not divide {len(indices)} indices among {len(offsets)} rows")
+                raise TulleError(
+                    f"level {level}: segments do not share {len(indices)} indices among {len(offsets)} rows"
+                )
             if np.any((indices < 0) | (indices >= sizes[dim])):
                 raise TulleError(f"level {level}: an index is outside its dimension of {sizes[dim]}")
             offsets = np.repeat(offsets, np.diff(segments)) + indices * steps[dim]
