@@ -1,8 +1,9 @@
 // Depthwise convolution of one channel, read from a zero-padded plane.
 //
-// A block is up to 4 rows x 8 columns of outputs in registers. Each vector of the plane is loaded once a block and
-// used by every output row it belongs to, so a 5x5 kernel costs well under one load a multiply-add. Stride 2 runs through the same
-// code: the plane holds even and odd columns apart, so neighbouring outputs read neighbouring floats.
+// A block is up to 4 rows x 8 columns of outputs in registers. The loop over the kernel's rows is a real loop: unrolled, LLVM
+// moves every load of a block to its beginning and V8 then spills most of them (measured at half the speed). In it, a row's
+// k weights stay in registers for all outputs. Stride 2 runs through the same code: the plane holds even and odd
+// columns apart, so neighbouring outputs read neighbouring floats.
 //
 // Blocks go from right to left: a row whose width is not a multiple of 4 stores over the beginning of the next row,
 // which is computed later.
@@ -29,24 +30,27 @@ TULLE_INLINE void block(const block_args* a, uint32_t x, const uint32_t k, const
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) sum[o][i] = v4_splat(a->bias);
   }
-  TULLE_UNROLL
-  for (uint32_t r = 0; r < (rows - 1) * stride + k; r++) {
-    const float* row = a->plane + r * a->row_floats + x;
+  const float *plane = a->plane + x, *weights = a->weights, *end = weights + k * k;
+  const uint32_t row_floats = a->row_floats, phase_width = a->phase_width;
+  do {
+    v4 w[5];
     TULLE_UNROLL
-    for (uint32_t kx = 0; kx < k; kx++) {
-      const float* p = row + kx % stride * a->phase_width + kx / stride;
-      v4 in[MAX_VECTORS];
+    for (uint32_t kx = 0; kx < k; kx++) w[kx] = v4_load_splat(weights + kx);
+    TULLE_UNROLL
+    for (uint32_t o = 0; o < rows; o++) {
+      const float* row = plane + o * stride * row_floats;
       TULLE_UNROLL
-      for (uint32_t i = 0; i < vectors; i++) in[i] = v4_load(p + 4 * i);
-      TULLE_UNROLL
-      for (uint32_t o = 0; o < rows; o++) {
-        if (o * stride > r || r - o * stride >= k) continue;
-        const v4 w = v4_load_splat(a->weights + (r - o * stride) * k + kx);
+      for (uint32_t kx = 0; kx < k; kx++) {
         TULLE_UNROLL
-        for (uint32_t i = 0; i < vectors; i++) sum[o][i] = v4_madd(w, in[i], sum[o][i]);
+        for (uint32_t i = 0; i < vectors; i++)
+          sum[o][i] = v4_madd(w[kx], v4_load(row + kx % stride * phase_width + kx / stride + 4 * i), sum[o][i]);
       }
     }
-  }
+    weights += k;
+    plane += row_floats;
+    // Without this the compiler knows that the loop runs k times, and unrolls it.
+    __asm__("" : "+r"(weights));
+  } while (weights != end);
   const v4 low = v4_splat(a->low), high = v4_splat(a->high);
   TULLE_UNROLL
   for (uint32_t o = 0; o < rows; o++) {
@@ -65,22 +69,27 @@ TULLE_INLINE void block_row(const block_args* a, const uint32_t k, const uint32_
   }
 }
 
-// k x k with equal strides and no dilation.
-TULLE_INLINE void square(block_args a, uint32_t out_height, const uint32_t k, const uint32_t stride) {
-  uint32_t left = out_height;
-  while (left >= 4) {
-    block_row(&a, k, stride, 4);
-    a.plane += 4 * stride * a.row_floats;
-    a.output += 4 * a.out_width;
-    left -= 4;
+// k x k with equal strides and no dilation. A function for each number of rows, or V8 makes poor code of one huge one.
+#define SQUARE(k, stride)                                                                                    \
+  static __attribute__((noinline)) void rows4_##k##_##stride(const block_args* a) { block_row(a, k, stride, 4); } \
+  static __attribute__((noinline)) void rows3_##k##_##stride(const block_args* a) { block_row(a, k, stride, 3); } \
+  static __attribute__((noinline)) void rows2_##k##_##stride(const block_args* a) { block_row(a, k, stride, 2); } \
+  static __attribute__((noinline)) void rows1_##k##_##stride(const block_args* a) { block_row(a, k, stride, 1); } \
+  static void square_##k##_##stride(block_args a, uint32_t left) {                                           \
+    for (; left >= 4; left -= 4) {                                                                           \
+      rows4_##k##_##stride(&a);                                                                              \
+      a.plane += 4 * stride * a.row_floats;                                                                  \
+      a.output += 4 * a.out_width;                                                                           \
+    }                                                                                                        \
+    if (left == 3) rows3_##k##_##stride(&a);                                                                 \
+    if (left == 2) rows2_##k##_##stride(&a);                                                                 \
+    if (left == 1) rows1_##k##_##stride(&a);                                                                 \
   }
-  if (left & 2) {
-    block_row(&a, k, stride, 2);
-    a.plane += 2 * stride * a.row_floats;
-    a.output += 2 * a.out_width;
-  }
-  if (left & 1) block_row(&a, k, stride, 1);
-}
+SQUARE(3, 1)
+SQUARE(3, 2)
+SQUARE(5, 1)
+SQUARE(5, 2)
+#undef SQUARE
 
 // Any kernel, stride and dilation, a vector at a time.
 static void any(const tulle_depthwise* d, const block_args* a) {
@@ -115,13 +124,13 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* plane, const flo
                         .high = epilogue->high};
   const bool square_kernel = d->kernel_h == d->kernel_w && d->stride_h == d->stride_w && d->dilation_h == 1 && d->dilation_w == 1;
   if (square_kernel && d->kernel_h == 3 && d->stride_h == 1) {
-    square(a, d->out_height, 3, 1);
+    square_3_1(a, d->out_height);
   } else if (square_kernel && d->kernel_h == 3 && d->stride_h == 2) {
-    square(a, d->out_height, 3, 2);
+    square_3_2(a, d->out_height);
   } else if (square_kernel && d->kernel_h == 5 && d->stride_h == 1) {
-    square(a, d->out_height, 5, 1);
+    square_5_1(a, d->out_height);
   } else if (square_kernel && d->kernel_h == 5 && d->stride_h == 2) {
-    square(a, d->out_height, 5, 2);
+    square_5_2(a, d->out_height);
   } else {
     any(d, &a);
   }

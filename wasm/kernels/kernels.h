@@ -100,13 +100,15 @@ void tulle_f32_gemm_4(const tulle_gemm* args, const float* input, float* output,
 // Where k x k kernels read from: a copy of some rows of one channel with the zeros of its padding around it, split by
 // column modulo the stride, so that neighbouring outputs read neighbouring floats whatever the stride.
 // Row r of the copy holds input row `row + r`; column x of phase p holds input column x * stride + p - pad_left.
-// Up to 3 floats behind the last row are overwritten.
+// The zeros left and right must be there before (tulle_f32_zero); rows above and below the input are zeroed each time.
 typedef struct {
   uint32_t height, width;        // of the input
   uint32_t stride;               // horizontal
   uint32_t pad_left;
   uint32_t phase_width;          // floats a phase
 } tulle_plane;
+
+void tulle_f32_zero(float* x, size_t n);
 
 // Rows [row, row + rows) of a CHW channel (row may be negative or beyond the end: zeros).
 void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output);

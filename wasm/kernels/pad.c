@@ -1,56 +1,79 @@
 // Zero-padded copies of input rows, the form that k x k and depthwise kernels read (see tulle_plane).
 //
-// The copy costs a load and a store for every k * k multiply-adds and buys kernels without a single border case.
+// The copy costs a load and a store for every k * k multiply-adds and buys kernels without a single border case. Zeros left
+// and right stay in place from one channel to the next, so only the input's own columns are written: with whole
+// vectors, the last of them overlapping the one before.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
-// Zeros at [begin, end), rounded up to whole vectors.
-TULLE_INLINE void zero(float* p, uint32_t begin, uint32_t end) {
-  for (uint32_t x = begin; x < end; x += 4) v4_store(p + x, v4_splat(0.0f));
+void tulle_f32_zero(float* x, size_t n) {
+  for (size_t i = 0; i < n; i += 4) v4_store_first(x + i, v4_splat(0.0f), n - i < 4 ? (uint32_t)(n - i) : 4);
 }
 
-// Every `stride`th float from `input` on, `count` of them, to `output` with whole-vector stores.
-TULLE_INLINE void gather(const float* input, uint32_t stride, float* output, uint32_t count) {
-  if (stride == 1) {
-    for (uint32_t x = 0; x < count; x += 4) v4_store(output + x, v4_load(input + x));
-  } else if (stride == 2) {
-    for (uint32_t x = 0; x < count; x += 4)
-      v4_store(output + x, wasm_i32x4_shuffle(v4_load(input + 2 * x), v4_load(input + 2 * x + 4), 0, 2, 4, 6));
-  } else {
+TULLE_INLINE v4 even_lanes(const float* p) { return wasm_i32x4_shuffle(v4_load(p), v4_load(p + 4), 0, 2, 4, 6); }
+
+// Every `stride`th float from `input` on, exactly `count` of them.
+TULLE_INLINE void gather(const float* input, const uint32_t stride, float* output, uint32_t count) {
+  if (stride > 2 || count < 4) {
     for (uint32_t x = 0; x < count; x++) output[x] = input[x * stride];
+    return;
   }
+  uint32_t x = 0;
+  for (; x + 4 <= count; x += 4) v4_store(output + x, stride == 1 ? v4_load(input + x) : even_lanes(input + 2 * x));
+  if (x == count) return;
+  x = count - 4;
+  v4_store(output + x, stride == 1 ? v4_load(input + x) : even_lanes(input + 2 * x));
 }
 
-// One row of `width` floats, split into its phases, between its zeros.
+// Where the columns of one phase begin in the padded row and in the input, and how many there are.
+typedef struct {
+  uint32_t start, column, count;
+} phase_span;
+
+TULLE_INLINE phase_span span_of(const tulle_plane* plane, uint32_t phase) {
+  const uint32_t stride = plane->stride, pad = plane->pad_left, width = plane->phase_width;
+  phase_span s;
+  s.start = pad > phase ? (pad - phase + stride - 1) / stride : 0;
+  s.column = s.start * stride + phase - pad;
+  s.count = s.column < plane->width && s.start < width ? (plane->width - s.column + stride - 1) / stride : 0;
+  if (s.count > width - s.start) s.count = width - s.start;
+  return s;
+}
+
+// One row of `width` floats, split into its phases.
 TULLE_INLINE void pad_row(const tulle_plane* plane, const float* input, float* output) {
-  const uint32_t stride = plane->stride, width = plane->width, pad = plane->pad_left;
-  for (uint32_t phase = 0; phase < stride; phase++, output += plane->phase_width) {
-    // The first column of this phase at or right of the input's first one, and the input column it holds.
-    const uint32_t start = pad > phase ? (pad - phase + stride - 1) / stride : 0;
-    const uint32_t column = start * stride + phase - pad;
-    uint32_t count = column < width ? (width - column + stride - 1) / stride : 0;
-    if (start >= plane->phase_width) {
-      count = 0;
-    } else if (count > plane->phase_width - start) {
-      count = plane->phase_width - start;
-    }
-    zero(output, 0, start < plane->phase_width ? start : plane->phase_width);
-    gather(input + column, stride, output + start, count);
-    zero(output, start + count, plane->phase_width);
+  for (uint32_t phase = 0; phase < plane->stride; phase++, output += plane->phase_width) {
+    const phase_span s = span_of(plane, phase);
+    gather(input + s.column, plane->stride, output + s.start, s.count);
   }
 }
 
 TULLE_INLINE bool inside(const tulle_plane* plane, int32_t row) { return row >= 0 && row < (int32_t)plane->height; }
 
-void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output) {
+// Rows [row, row + rows) of a channel, one phase of columns after the other.
+TULLE_INLINE void pad_phase(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output,
+                            uint32_t phase, const uint32_t stride) {
+  const phase_span s = span_of(plane, phase);
   const uint32_t row_floats = plane->stride * plane->phase_width;
+  output += phase * plane->phase_width;
   for (uint32_t r = 0; r < rows; r++, row++, output += row_floats) {
     if (inside(plane, row)) {
-      pad_row(plane, channel + (size_t)row * plane->width, output);
+      gather(channel + (size_t)row * plane->width + s.column, stride, output + s.start, s.count);
     } else {
-      zero(output, 0, row_floats);
+      tulle_f32_zero(output, plane->phase_width);
     }
+  }
+}
+
+void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output) {
+  if (plane->stride == 1) {
+    pad_phase(plane, channel, row, rows, output, 0, 1);
+  } else if (plane->stride == 2) {
+    pad_phase(plane, channel, row, rows, output, 0, 2);
+    pad_phase(plane, channel, row, rows, output, 1, 2);
+  } else {
+    for (uint32_t phase = 0; phase < plane->stride; phase++) pad_phase(plane, channel, row, rows, output, phase, plane->stride);
   }
 }
 
@@ -108,7 +131,7 @@ TULLE_INLINE void pad_interleaved(const tulle_plane* plane, const float* image, 
       if (inside(plane, row)) {
         pad_row(plane, line + c * (plane->width + 8), out);
       } else {
-        zero(out, 0, row_floats);
+        tulle_f32_zero(out, row_floats);
       }
     }
   }

@@ -314,6 +314,7 @@ static void run_conv(const tulle_step* step, uint32_t task, char* scratch) {
   const dense_args* dense = &args->dense;
   float *planes = (float*)scratch, *line = planes + args->channels * args->plane_stride;
   const uint32_t row_floats = args->plane.stride * args->plane.phase_width;
+  tulle_f32_zero(planes, args->channels * args->plane_stride);
   uint32_t strip, strip_end, first_block, block_end;
   tulle_piece(args->strips, args->strip_tasks, task % args->strip_tasks, &strip, &strip_end);
   tulle_piece(dense->blocks, dense->block_tasks, task / args->strip_tasks, &first_block, &block_end);
@@ -566,6 +567,7 @@ static void run_depthwise(const tulle_step* step, uint32_t task, char* scratch) 
   const uint32_t taps = args->depthwise.kernel_h * args->depthwise.kernel_w, out_width = args->depthwise.out_width;
   uint32_t c, end;
   tulle_piece(args->channels, args->tasks, task, &c, &end);
+  tulle_f32_zero(plane, ((args->strip_rows - 1) * args->depthwise.stride_h + args->kernel_rows) * (size_t)args->depthwise.row_floats);
   for (; c < end; c++) {
     for (uint32_t top = 0; top < args->out_height; top += args->strip_rows) {
       tulle_depthwise d = args->depthwise;
