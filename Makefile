@@ -73,7 +73,7 @@ clean:  ## remove what was built
 
 .PHONY: distclean
 distclean: clean  ## remove what was fetched too: .venv, .cache (toolchain, models), node_modules
-	rm -rf --one-file-system .venv .cache
+	rm -rf .venv .cache
 	rm -rf web/node_modules bench/node_modules .pytest_cache .ruff_cache .mypy_cache
 
 # ---- set-up ---------------------------------------------------------------------------------------------------------
