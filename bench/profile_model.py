@@ -52,7 +52,7 @@ def place(data: bytes, folder: Path) -> Model:
     (folder / "model.tulle").write_bytes(data)
     inputs: list[Json] = [{"name": name, "shape": list(graph.tensors[name].shape)} for name in graph.inputs]
     generator = np.random.default_rng(0)
-    values = [generator.random(i["shape"], dtype=np.float32) for i in inputs]
+    values = [np.asarray(generator.random(i["shape"], dtype=np.float32)) for i in inputs]
     for number, value in enumerate(values):
         (folder / f"model.0.{number}.nhwc").write_bytes(value.tobytes())
     return Model("model", {"tulle": ["model.tulle"]}, {}, inputs, [values], [])

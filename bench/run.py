@@ -19,7 +19,7 @@ from rich.table import Table
 
 from harness import machine
 from harness.browser import chromium
-from harness.contenders import DENSE_TWIN, PEERS, Contender, NativeRunner, PageRunner, Runner, contenders
+from harness.contenders import PEERS, Contender, NativeRunner, PageRunner, Runner, contenders
 from harness.errors import BenchError
 from harness.install import install, versions
 from harness.measure import Result, Settings, measure
@@ -53,13 +53,12 @@ class Plan:
 
 def prepare_models(plan: Plan, folder: Path) -> tuple[dict[str, Model], list[dict[str, str]]]:
     """The models that can be had, dense twins included, and what was left out and why."""
-    formats = {PEERS[peer] for peer in plan.peers} | ({"tulle", "tulle-dense"} if plan.with_tulle else set())
-    twins = [DENSE_TWIN[name] for name in plan.models if name in DENSE_TWIN]
+    everyone = [c for name in plan.models for c in contenders(name, 1, plan.peers, plan.with_tulle)]
     models: dict[str, Model] = {}
     left_out = []
-    for name in dict.fromkeys([*plan.models, *twins]):
+    for name in dict.fromkeys(contender.model for contender in everyone):
         try:
-            models[name] = prepare(name, folder, formats)
+            models[name] = prepare(name, folder, {c.file_format for c in everyone if c.model == name})
         except BenchError as error:
             left_out.append({"what": name, "reason": str(error)})
             console.print(f"[yellow]left out[/] {name}: {error}")
@@ -177,7 +176,7 @@ def print_summary(report: dict[str, Any]) -> None:
         table.add_column(name, no_wrap=True, overflow="fold")
     for row in summary_rows(report["groups"]):
         table.add_row(*row)
-    Console(width=max(console.width, 110)).print(table)
+    Console(width=max(console.width, 130)).print(table)
 
 
 def _names(known: list[str]) -> Any:

@@ -32,6 +32,9 @@ PEERS = {
 DENSE_TWIN = {"hand_landmark_sparse": "hand_landmark_full"}
 """Models that answer the same question densely; their peers are measured in the sparse model's group too."""
 
+CUSTOM_OPS = {"selfie_segmentation", "selfie_segmentation_landscape"}
+"""Models with an op that not every TFLite runtime has; TFLite runtimes get a copy without it too."""
+
 TIMEOUT = 120.0
 """Seconds after which a call into a page is given up."""
 
@@ -44,7 +47,7 @@ class Contender:
         name: unique in its group.
         runtime: "tulle", or a key of PEERS.
         model: the model it runs; not the group's own for a dense twin.
-        file_format: key of Model.files.
+        file_format: key of Model.files (see there).
         variant: of tulle's build.
     """
 
@@ -65,9 +68,11 @@ def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> 
             result.append(Contender("tulle --sparse never", "tulle", model, "tulle-dense", "relaxed"))
     present = [peer for peer in peers if peer != "native" or threads == 1]
     result += [Contender(peer, peer, model, PEERS[peer]) for peer in present]
+    tflite_peers = [peer for peer in present if PEERS[peer] == "tflite"]
+    if model in CUSTOM_OPS:
+        result += [Contender(f"{peer}, built-in ops", peer, model, "tflite-builtin") for peer in tflite_peers]
     if model in DENSE_TWIN:
         twin = DENSE_TWIN[model]
-        tflite_peers = [peer for peer in present if PEERS[peer] == "tflite"]
         result += [Contender(f"{peer} on {twin}", peer, twin, "tflite") for peer in tflite_peers]
     return result
 

@@ -18,7 +18,9 @@ from harness.export_onnx import export_onnx
 from harness.export_tfjs import export_tfjs
 from harness.native import NativeLiteRT
 from tulle import TulleError, convert, read_tflite
-from tulle.graph import Graph
+from tulle.passes.fold_constants import fold_constants
+from tulle.tflite import write
+from tulle.zoo import mobilenet_v2
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INPUT_SETS = 3
@@ -52,8 +54,9 @@ class Model:
     """A model ready to be measured.
 
     Attributes:
-        files: paths below the working folder by format: "tflite", "tulle", "tulle-dense", "onnx", "tfjs"; a format
-            that could not be made has its reason in `missing` instead. A format may take several files.
+        files: paths below the working folder by format: "tflite", "tflite-builtin" (custom ops replaced by TFLite's
+            own), "tulle", "tulle-dense", "onnx", "tfjs"; a format that could not be made has its reason in `missing`
+            instead. A format may take several files.
         inputs: name and shape of each, as the TFLite file has them.
         values: [set][input] float32 arrays.
         expected: [set] LiteRT's outputs by name.
@@ -94,29 +97,10 @@ def tflite_bytes(spec: Spec) -> bytes:
 
 
 def _mobilenet_v2() -> bytes:
-    """Built from its published weights, which lie in ../shared, and written as TFLite."""
+    """MobileNetV2 as TFLite, with its published weights where ../shared has them and random ones otherwise: how long it
+    takes is the same."""
     weights = _shared() / "models/weights/mobilenet_v2_1.0_224.npz"
-    if not weights.is_file():
-        raise BenchError(f"{weights} is not there, and MobileNetV2 is built from it")
-    from tulle.tflite import write
-    from tulle.zoo import mobilenet_v2
-
-    return write(mobilenet_v2(weights))
-
-
-def _with_dense_constants(graph: Graph) -> Graph:
-    """The graph with its `dequantize` and `densify` nodes folded into constants and nothing else changed: exports leave
-    every optimisation to the runtimes they are for."""
-    result = graph.copy()
-    for node in graph:
-        if node.op in ("dequantize", "densify"):
-            values = result.constant(node.inputs[0])
-            if values is None:
-                raise BenchError(f"{graph.name}: {node.op} {node.name!r} has no constant input")
-            tensor = result.tensors[node.output]
-            tensor.data = values.astype(tensor.dtype)
-    result.nodes = [node for node in result.nodes if node.op not in ("dequantize", "densify")]
-    return result
+    return write(mobilenet_v2(weights if weights.is_file() else None))
 
 
 class _Files:
@@ -136,8 +120,11 @@ class _Files:
         elif file_format == "tulle-dense":
             contents = {"dense.tulle": convert(self.tflite, sparse="never").data}
         else:
-            graph = _with_dense_constants(read_tflite(self.tflite))
-            if file_format == "onnx":
+            # Only constants are folded: every other optimisation is left to the runtime that the file is for.
+            graph = fold_constants(read_tflite(self.tflite))
+            if file_format == "tflite-builtin":
+                contents = {"builtin.tflite": write(graph, weights="fp16")}
+            elif file_format == "onnx":
                 contents = {"onnx": export_onnx(graph)}
             else:
                 contents = dict(zip(("tfjs.json", "tfjs.bin"), export_tfjs(graph), strict=True))
