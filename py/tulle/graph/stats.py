@@ -97,7 +97,7 @@ def dead_output_channels(graph: Graph, node: Node) -> np.ndarray:
     if weight is None:
         return np.zeros(0, bool)
     others = tuple(axis for axis in range(weight.ndim) if axis != _output_dimension(node))
-    return ~weight.any(axis=others)
+    return np.logical_not(weight.any(axis=others))
 
 
 def _weight(graph: Graph, node: Node) -> np.ndarray | None:

@@ -41,13 +41,12 @@ def magnitude(
     shared: dict[str, str] = {}  # weights that layers share are pruned once
     for name in chosen:
         shared.setdefault(possible[name].inputs[1] or "", name)
-    weights = {name: graph.tensors[weight].data for weight, name in shared.items()}
-    sparsities = _allocate(
-        {name: data.shape for name, data in weights.items() if data is not None}, sparsity, allocation
-    )
+    shapes = {name: graph.tensors[weight].shape for weight, name in shared.items()}
+    sparsities = _allocate(shapes, sparsity, allocation)
     for weight, name in shared.items():
-        data = graph.tensors[weight].data
-        assert data is not None
+        data = graph.constant(weight)
+        if data is None:
+            raise TulleError(f"conv2d {name!r}: its weights are computed while running")
         graph.tensors[weight].data = _prune(data, sparsities[name])
     return graph
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ class Operator:
     """
 
     code: int
-    inputs: list[str | np.ndarray | None]
+    inputs: Sequence[str | np.ndarray | None]
     output: str
     options_type: str = ""
     options: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def _convolution(code: int, options_type: str) -> Callable[[Graph, Node], Operat
     return convert
 
 
-def _with_bias(node: Node) -> list[str | np.ndarray | None]:
+def _with_bias(node: Node) -> list[str | None]:
     return [*node.inputs, None][:3]
 
 
@@ -178,9 +178,7 @@ def _activation(graph: Graph, node: Node) -> Operator:
         return Operator(Operators.PRELU, [x, node.inputs[1]], node.output)
     if activation == "elu" and node.attrs.get("alpha", 1.0) != 1.0:
         raise TulleError(f"activation {node.name!r}: TensorFlow Lite's ELU has no alpha but 1")
-    return Operator(
-        _ACTIVATIONS[activation], [x], node.output, "HardSwishOptions" if activation == "hard_swish" else ""
-    )
+    return Operator(_ACTIVATIONS[activation], [x], node.output)
 
 
 def _block(code: int, options_type: str) -> Callable[[Graph, Node], Operator]:

@@ -53,9 +53,7 @@ def decode(file: File, sparsity: Any, shape: tuple[int, ...], values: np.ndarray
             indices = _indices(file, metadata.ArrayIndicesType(), metadata.ArrayIndices(), level)
             bounds_fit = len(segments) == len(offsets) + 1 and segments[0] == 0 and segments[-1] == len(indices)
             if not bounds_fit or np.any(segments[1:] < segments[:-1]):
-                raise TulleError(
-                    f"level {level}: segments do not share {len(indices)} indices among {len(offsets)} rows"
-                )
+                raise TulleError(f"level {level}: segments do not cut {len(indices)} indices into {len(offsets)} rows")
             if np.any((indices < 0) | (indices >= sizes[dim])):
                 raise TulleError(f"level {level}: an index is outside its dimension of {sizes[dim]}")
             offsets = np.repeat(offsets, np.diff(segments)) + indices * steps[dim]

@@ -41,7 +41,7 @@ def write(graph: Graph, *, weights: str = "fp32", sparse: bool = False) -> bytes
 
 
 class _Writer:
-    """Collects tables while walking the graph. FlatBuffers are built from the leaves up, so all is written at the end."""
+    """Collects the offsets of tables while walking the graph: FlatBuffers are built from the leaves up."""
 
     def __init__(self, graph: Graph, half: bool, sparse: bool) -> None:
         self.graph, self.half, self.sparse = graph, half, sparse
@@ -178,7 +178,7 @@ class _Writer:
 
     def _weights(self, name: str, data: np.ndarray, sparse: bool) -> int:
         """The float32 tensor of a constant, with the DENSIFY and DEQUANTIZE that lead to it."""
-        stored = data.astype(np.float32)
+        stored: np.ndarray = data.astype(np.float32)
         if self.half:
             with np.errstate(over="ignore"):
                 halved = data.astype(np.float16)
@@ -244,6 +244,6 @@ class _Writer:
 def _can_be_sparse(node: Node, name: str, data: np.ndarray) -> bool:
     pointwise = node.op == "conv2d" and data.ndim == 4 and data.shape[1:3] == (1, 1)
     is_weight = len(node.inputs) > 1 and node.inputs[1] == name
-    zeros = np.count_nonzero(data == 0) / max(1, data.size)
+    zeros = int(np.count_nonzero(data == 0)) / max(1, data.size)
     # A tensor without a single value would have an empty buffer, which means not constant.
     return is_weight and (pointwise or node.op == "fully_connected") and SPARSE_FROM <= zeros < 1
