@@ -6,7 +6,7 @@
 
 #include "runtime/plan.h"
 
-// Taps of a dense 1x1 convolution that one pass sums: keeps the packed pixels (48 bytes a tap) in half of a 32 KB L1.
+// Taps of a dense 1x1 convolution that one pass sums: keeps the packed pixels (32 bytes a tap) in half of a 32 KB L1.
 #define GEMM_TAPS 512
 // Below this many output channels, copying pixels into a packed panel costs more than it saves.
 #define GEMM_PACK_CHANNELS 24
@@ -194,7 +194,7 @@ static void activate_block(const tulle_gemm* gemm, float* output, uint32_t count
 static void pack_panel(const dense_args* args, size_t pixel, uint32_t vectors, float* panel) {
   const float* input = args->input + pixel;
   for (uint32_t c = 0; c < args->taps; c++, input += args->input_stride, panel += 4 * TULLE_GEMM_MAX_VECTORS)
-    for (uint32_t i = 0; i < 4 * vectors; i++) panel[i] = input[i];
+    memcpy(panel, input, (vectors == 2 ? 8 : 4) * sizeof *panel);
 }
 
 static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
@@ -221,14 +221,14 @@ static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
         float* output = args->output + block * TULLE_GEMM_ROWS * args->output_stride + pixel;
         const float* residual =
             args->residual ? args->residual + block * TULLE_GEMM_ROWS * args->residual_stride + pixel : NULL;
-        tulle_f32_gemm_4(&gemm, input, output, residual, count, false);
+        tulle_f32_gemm_6x8(&gemm, input, output, residual, count, false);
         activate_block(&gemm, output, count);
       }
     }
   }
 }
 
-// Weights [rows][taps] as [rows / 4][taps][4], missing rows zero. tap_order[t] is the column of tap t, NULL for t itself.
+// Weights [rows][taps] as [rows / 6][taps][6], missing rows zero. tap_order[t] is the column of tap t, NULL for t itself.
 static float* pack_blocks(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t taps, const uint32_t* tap_order) {
   const uint32_t blocks = (rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
   const uint64_t bytes = (uint64_t)blocks * taps * TULLE_GEMM_ROWS * sizeof(float);
@@ -290,7 +290,7 @@ static bool plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_t
   const uint32_t wanted = planner->threads == 1 ? 1 : 4 * planner->threads;
   args->block_tasks = (wanted + args->tile_tasks - 1) / args->tile_tasks;
   if (args->block_tasks > args->blocks) args->block_tasks = args->blocks;
-  tulle_step* step = tulle_plan_step(planner, run_dense, args, args->tile_tasks * args->block_tasks, "f32_gemm_12x4");
+  tulle_step* step = tulle_plan_step(planner, run_dense, args, args->tile_tasks * args->block_tasks, "f32_gemm_6x8");
   if (!step) return false;
   step->weights = w->elements;
   step->nonzeros = nonzeros;
@@ -343,7 +343,7 @@ static void run_conv(const tulle_step* step, uint32_t task, char* scratch) {
           if (count > 4 * TULLE_GEMM_MAX_VECTORS) count = 4 * TULLE_GEMM_MAX_VECTORS;
           float* output = dense->output + row * dense->output_stride + pixel + x;
           const float* residual = dense->residual ? dense->residual + row * dense->residual_stride + pixel + x : NULL;
-          tulle_f32_gemm_4(&gemm, input + x, output, residual, count, true);
+          tulle_f32_gemm_6x8(&gemm, input + x, output, residual, count, true);
           activate_block(&gemm, output, count);
         }
       }
@@ -436,7 +436,7 @@ static bool plan_general(tulle_planner* planner, const tulle_op* op, const tulle
   dense->block_tasks = (wanted + args->strip_tasks - 1) / args->strip_tasks;
   if (dense->block_tasks > dense->blocks) dense->block_tasks = dense->blocks;
   tulle_step* step = tulle_plan_step(planner, run_conv, args, args->strip_tasks * dense->block_tasks,
-                                     args->image ? "f32_conv_hwc_12x4" : "f32_conv_12x4");
+                                     args->image ? "f32_conv_hwc_6x8" : "f32_conv_6x8");
   if (!step) return false;
   step->weights = w->elements;
   step->nonzeros = nonzeros;
