@@ -55,7 +55,7 @@ def group_record(model: str, threads: int, results: list[Result], file_bytes: di
     """Everything about one model and thread count. The fastest peer is one in the browser, on the group's own model and
     with right answers. `file_bytes` gives a contender's model file size by its name."""
     records = [_statistics(result) for result in results]
-    tulle = next((r for r in records if r["name"] == "tulle" and r["status"] == "ok" and "median_ms" in r), None)
+    tulle = _measured({"contenders": records}).get("tulle")
     for record in records:
         record["file_bytes"] = file_bytes.get(record["name"])
         if tulle and "median_ms" in record:
@@ -108,6 +108,37 @@ def summary_rows(groups: list[Json]) -> list[list[str]]:
     return rows
 
 
+def key_rows(groups: list[Json]) -> list[list[str]]:
+    """What the summary does not show at a glance: tulle's own variants, sparse against dense, threads."""
+    rows = []
+    one_thread = {g["model"]: _measured(g).get("tulle") for g in groups if g["threads"] == 1}
+    for group in groups:
+        records = _measured(group)
+        tulle, simd, dense = (records.get(name) for name in ("tulle", "tulle simd", "tulle --sparse never"))
+        peer = records.get(group["fastest_peer"])
+        twins = [r for r in records.values() if r["model"] != group["model"]]
+        twin = min((r for r in twins if r["runtime"] != "native"), key=lambda r: float(r["median_ms"]), default=None)
+        native = next((r for r in twins if r["runtime"] == "native"), None)
+        pairs = [
+            ("fastest peer / tulle simd", peer, simd),
+            ("tulle --sparse never / tulle", dense, tulle),
+            ("fastest peer on the dense twin / tulle", twin, tulle),
+            ("native LiteRT on the dense twin / tulle", native, tulle),
+        ]
+        if group["threads"] > 1:
+            pairs.append(("tulle on 1 thread / tulle", one_thread.get(group["model"]), tulle))
+        for what, slower, faster in pairs:
+            if slower and faster:
+                rows.append([group["model"], str(group["threads"]), what, _span(_ratio(slower, faster))])
+    return rows
+
+
+def _measured(group: Json) -> dict[str, Json]:
+    """The contenders of a group that have times and right answers, by name."""
+    return {r["name"]: r for r in group["contenders"] if r["status"] == "ok" and "median_ms" in r}
+
+
+KEY_HEADER = ["model", "threads", "ratio of", "ratio"]
 SUMMARY_HEADER = ["model", "threads", "tulle ms", "fastest peer", "peer ms", "peer / tulle"]
 
 
@@ -180,6 +211,10 @@ def markdown(report: Json) -> str:
         "## Summary",
         "",
         _table(SUMMARY_HEADER, summary_rows(groups)),
+        "",
+        "## More ratios",
+        "",
+        _table(KEY_HEADER, key_rows(groups)),
         "",
         "![medians](results.svg)",
         "",

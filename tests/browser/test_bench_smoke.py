@@ -143,6 +143,18 @@ def test_answers_are_compared_by_name_and_relative_to_range(environment: dict[st
         compare([[("points", np.float32([0, 100]))]], expected)
 
 
+def test_busy_machine_is_refused(environment: dict[str, str], harness: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import machine
+    from harness.errors import BenchError
+
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 1.0, 1.0))
+    with pytest.raises(BenchError, match=r"load average is 1\.50.*--force"):
+        machine.wait_until_quiet(0, force=False)
+    assert machine.wait_until_quiet(0, force=True) == 1.5
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.25, 1.0, 1.0))
+    assert machine.wait_until_quiet(0, force=False) == 0.25
+
+
 def test_wrong_and_other_models_cannot_be_fastest(environment: dict[str, str], harness: None) -> None:
     from harness.contenders import Contender
     from harness.measure import Result
