@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from tulle.errors import TulleError
+from tulle.files import PathLike, read_bytes
 from tulle.graph import Graph
 from tulle.runtime.instance import Instance
 from tulle.runtime.module import Variant, choose_variant, compiled, engine
 
-Source = str | os.PathLike[str] | bytes | Graph
+Source = PathLike | bytes | Graph
 
 _TFLITE = b"TFL3"
 _FLOAT32 = np.dtype(np.float32)
@@ -55,7 +54,11 @@ def load(source: Source, *, variant: Variant = "auto", threads: int = 1) -> Mode
     """
     if threads != 1:
         raise TulleError(f"threads={threads!r}: in CPython a model runs on one thread; the browser has more")
-    return Model(_tulle_bytes(source), variant)
+    data = _tulle_bytes(source)
+    try:
+        return Model(data, variant)
+    except TulleError as error:
+        raise error if isinstance(source, bytes | Graph) else TulleError(f"{source}: {error}") from None
 
 
 class Model:
@@ -195,25 +198,13 @@ class Model:
 
 def _tulle_bytes(source: Source) -> bytes:
     """The `.tulle` file that the source is or becomes."""
-    if isinstance(source, Graph):
-        from tulle.conversion import convert
+    if not isinstance(source, Graph):
+        data = source if isinstance(source, bytes) else read_bytes(source)
+        if data[4:8] != _TFLITE:
+            return data
+    from tulle.conversion import convert
 
-        return convert(source).data
-    if isinstance(source, bytes | bytearray | memoryview):
-        data, origin = bytes(source), ""
-    else:
-        path = Path(source)
-        try:
-            data, origin = path.read_bytes(), f"{path}: "
-        except OSError as error:
-            raise TulleError(f"{path} cannot be read: {error.strerror}") from None
-    if data[4:8] == _TFLITE:
-        from tulle.conversion import convert
-
-        return convert(data).data
-    if not data:
-        raise TulleError(f"{origin}the file is empty")
-    return data
+    return convert(source).data
 
 
 def _prepare(info: TensorInfo, value: Any) -> np.ndarray:

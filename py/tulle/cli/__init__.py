@@ -1,0 +1,47 @@
+"""The `tulle` command: one module a subcommand, imported when it is needed.
+
+The modules import what is slow (NumPy, wasmtime, rich) inside their functions, so that `tulle --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from tulle import TulleError, __version__
+
+_COMMANDS = ("convert", "inspect", "prune", "run", "verify")
+
+
+class _Group(click.Group):
+    """Finds its commands by name, and says what went wrong in one message instead of a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"tulle.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TulleError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tulle")
+def main() -> None:
+    """Sparse convolutional networks, fast, in the browser.
+
+    \b
+    Convert a TFLite model, check it and run it:
+        tulle convert model.tflite -o model.tulle --input-mean 0 --input-std 255
+        tulle verify model.tflite model.tulle
+        tulle run model.tulle picture.jpg
+    """

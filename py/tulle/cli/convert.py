@@ -1,0 +1,68 @@
+"""`tulle convert`: a .tflite file -> a .tulle file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tulle.cli import options
+
+if TYPE_CHECKING:
+    from tulle.conversion import ConversionReport
+
+
+@click.command("convert")
+@click.argument("source", type=options.FILE, metavar="IN.tflite")
+@click.option("-o", "--output", "target", type=options.FILE, required=True, metavar="OUT.tulle", help="File to write.")
+@click.option(
+    "--weights", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True,
+    help="auto: fp16 where that loses nothing, else fp32. fp16: round weights.",
+)  # fmt: skip
+@click.option(
+    "--sparse", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+    help="Which layers run sparse. auto: those with enough zeros.",
+)  # fmt: skip
+@click.option("--input-mean", type=float, metavar="M", help="Images are fed as (pixel - M) / S.")
+@click.option("--input-std", type=float, metavar="S", help="See --input-mean.")
+@click.option("--report", "with_report", is_flag=True, help="Show what became of every layer.")
+def command(source: str, target: str, *, with_report: bool, **settings: Any) -> None:
+    """Convert a TFLite model to a .tulle file.
+
+    \b
+    Examples:
+        tulle convert hand.tflite -o hand.tulle --input-mean 0 --input-std 255
+        tulle convert mobilenet.tflite -o mobilenet.tulle --weights fp16 --report
+    """
+    from tulle.cli import output
+    from tulle.conversion import convert
+
+    with output.busy(f"Converting {source}"):
+        conversion = convert(source, **settings)
+        conversion.save(target)
+    report = conversion.report
+    output.show(
+        f"{target}: {output.size(report.file_bytes)} ({source}: {output.size(report.source_bytes or 0)}), "
+        f"{output.count(report.executed_macs)} MACs to do of {output.count(report.macs_before)}"
+    )
+    if with_report:
+        _print(report)
+
+
+def _print(report: ConversionReport) -> None:
+    from tulle.cli import output
+
+    output.show(
+        f"dead channels removed: {report.removed_channels}, which leaves "
+        f"{output.count(report.macs_after)} of {output.count(report.macs_before)} MACs and "
+        f"{output.count(report.parameters_after)} of {output.count(report.parameters_before)} parameters\n"
+        f"layout changes: {report.permutes}, and {report.free_permutes} that move nothing\n"
+    )
+    table = output.table("Layers", "name", "op", "output", ">zeros", "runs", ">MACs", ">to do", ">channels removed")
+    for layer in report.layers:
+        table.add_row(
+            output.short(layer.name), layer.op, output.shape(layer.output_shape), output.share(layer.zeros),
+            layer.sparsity or "", output.count(layer.macs), output.count(layer.executed_macs),
+            str(layer.removed_channels or ""),
+        )  # fmt: skip
+    output.show(table)

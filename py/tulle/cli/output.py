@@ -1,0 +1,90 @@
+"""What the commands print with: results on stdout, progress and notes on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+_stderr = Console(stderr=True, highlight=False)
+
+
+def show(item: Any) -> None:
+    """Prints a table, or text as it is, on stdout."""
+    if isinstance(item, str):
+        click.echo(item)
+    else:
+        console = Console(highlight=False)
+        if not console.is_terminal:  # a pipe has no width, and would get tables cut to 80 columns
+            console = Console(highlight=False, width=200)
+        console.print(item)
+
+
+def show_json(value: Any) -> None:
+    """NaN and infinity, which JSON lacks, become null."""
+    click.echo(json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """A remark that is not the result."""
+    click.echo(f"note: {text}", err=True)
+
+
+def busy(text: str) -> AbstractContextManager[Any]:
+    """A spinner while something takes its time; nothing where stderr is no terminal."""
+    return _stderr.status(text)
+
+
+def progress(items: Iterable[int], text: str) -> Iterable[int]:
+    """A bar over a loop; nothing where stderr is no terminal."""
+    return track(items, text, console=_stderr, transient=True, disable=not _stderr.is_terminal)
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; columns whose name begins with ">" hold numbers."""
+    result = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        result.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    return result
+
+
+def count(number: float) -> str:
+    """1234567 -> 1.23 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def size(number: int) -> str:
+    """Bytes: 1234567 -> 1.23 MB."""
+    return f"{count(number)}B" if number >= 1000 else f"{number} B"
+
+
+def share(part: float) -> str:
+    return f"{part:.1%}"
+
+
+def shape(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes)) or "scalar"
+
+
+def short(name: str, most: int = 40) -> str:
+    """The end of a long name, where layers differ."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value

@@ -1,0 +1,150 @@
+"""`convert`: a TFLite model -> a `.tulle` file, and what became of it on the way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tulle.files import PathLike, write_bytes
+from tulle.graph import Graph
+from tulle.graph.stats import layer_stats
+from tulle.pack import pack
+from tulle.pack.encoding import Weights
+from tulle.passes import lower
+from tulle.passes.report import Report
+from tulle.tflite import read
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of the converted model.
+
+    Attributes:
+        zeros: share of its weights that are zero, 0 to 1.
+        sparsity: "sparse" or "dense", as it will run; None for ops that have no choice.
+        macs: multiply-adds as if dense.
+        executed_macs: multiply-adds that will be done: those with nonzero weights where the layer runs sparse.
+        removed_channels: dead output channels that were removed.
+    """
+
+    name: str
+    op: str
+    output_shape: tuple[int, ...]
+    zeros: float
+    sparsity: str | None
+    macs: int
+    executed_macs: int
+    removed_channels: int
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion did.
+
+    Attributes:
+        source_bytes: size of the TFLite file; None if a Graph was converted.
+        file_bytes: size of the `.tulle` file.
+        macs_before, macs_after: multiply-adds as if all layers were dense, without and with dead channels removed.
+        executed_macs: multiply-adds that will be done: zeros are skipped where a layer runs sparse.
+        parameters_before, parameters_after: elements of all constants, without and with dead channels removed.
+        removed_channels: dead output channels of layers that were removed.
+        permutes, free_permutes: layout changes that were inserted, those that move memory and those that do not.
+        layers: a row for each layer with weights.
+    """
+
+    source_bytes: int | None
+    file_bytes: int
+    macs_before: int
+    macs_after: int
+    executed_macs: int
+    parameters_before: int
+    parameters_after: int
+    removed_channels: int
+    permutes: int
+    free_permutes: int
+    layers: list[LayerReport]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model: `data` is the `.tulle` file, `graph` the lowered graph in it."""
+
+    data: bytes
+    graph: Graph
+    report: ConversionReport
+
+    def save(self, path: PathLike) -> None:
+        """Writes the file, all of it or nothing. Raises TulleError if that cannot be done."""
+        write_bytes(path, self.data)
+
+
+def convert(
+    source: PathLike | bytes | Graph,
+    *,
+    weights: Weights = "auto",
+    sparse: str = "auto",
+    input_mean: float | None = None,
+    input_std: float | None = None,
+    name: str | None = None,
+) -> Conversion:
+    """Converts a TFLite model.
+
+    Args:
+        source: path or bytes of a `.tflite` file, or a Graph.
+        weights: "auto" stores a constant as float16 where that loses nothing, as float32 otherwise; "fp16" rounds
+            weights; "fp32" keeps all wide.
+        sparse: "auto" decides layer by layer whether it runs sparse; "always" and "never" say it for all.
+        input_mean, input_std: image inputs given as bytes are fed as (pixel - mean) / std.
+        name: of the model; by default the source's own.
+
+    Raises TulleError if the source cannot be read, is no TFLite file, or holds what tulle cannot run; then it lists
+    all such ops.
+    """
+    graph = source if isinstance(source, Graph) else read(source)
+    steps = Report()
+    lowered = lower(graph, sparse=sparse, input_mean=input_mean, input_std=input_std, report=steps)
+    if name is not None:
+        lowered.name = name
+    data = pack(lowered, weights)
+    return Conversion(data, lowered, _report(lowered, steps, _size(source), len(data)))
+
+
+def _size(source: PathLike | bytes | Graph) -> int | None:
+    if isinstance(source, Graph):
+        return None
+    return len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+
+
+def _report(lowered: Graph, steps: Report, source_bytes: int | None, file_bytes: int) -> ConversionReport:
+    choices = {node.name: node.attrs.get("sparsity") for node in lowered}
+    layers = [
+        LayerReport(
+            name=row.name,
+            op=row.op,
+            output_shape=row.output_shape,
+            zeros=row.zeros,
+            sparsity=choices[row.name],
+            macs=row.macs,
+            executed_macs=row.nonzero_macs if choices[row.name] == "sparse" else row.macs,
+            removed_channels=steps.removed_channels.get(row.name, 0),
+        )
+        for row in layer_stats(lowered)
+    ]
+    return ConversionReport(
+        source_bytes=source_bytes,
+        file_bytes=file_bytes,
+        macs_before=steps.macs_before,
+        macs_after=steps.macs_after,
+        executed_macs=sum(layer.executed_macs for layer in layers),
+        parameters_before=steps.parameters_before,
+        parameters_after=steps.parameters_after,
+        removed_channels=sum(steps.removed_channels.values()),
+        permutes=steps.permutes,
+        free_permutes=steps.free_permutes,
+        layers=layers,
+    )
