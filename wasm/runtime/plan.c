@@ -310,7 +310,9 @@ static bool plan_inputs_outputs(tulle_planner* planner) {
 static bool plan_op(tulle_planner* planner, const tulle_op* op) {
   const tulle_net* net = planner->net;
   const tulle_tensor* x = &net->tensors[op->inputs[0]];
-  if (x->is_constant) return tulle_plan_fail(planner, "its input '%s' is constant; convert folds such ops away", x->name);
+  const bool may_be_constant = op->kind == TULLE_OP_CONCAT || (op->kind >= TULLE_OP_ADD && op->kind <= TULLE_OP_MINIMUM);
+  if (x->is_constant && !may_be_constant)
+    return tulle_plan_fail(planner, "its input '%s' is constant; convert folds such ops away", x->name);
   if (tulle_plan_is_free(net, op)) {
     if (x->elements != net->tensors[op->output].elements)
       return tulle_plan_fail(planner, "%u elements cannot become %u", x->elements, net->tensors[op->output].elements);
