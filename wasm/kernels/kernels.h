@@ -62,10 +62,13 @@ typedef struct {
   const tulle_nonzero* nonzeros;  // row after row
   const uint32_t* row_start;   // output channel -> first nonzero; one more at the end
   const float* bias;           // one an output channel
+  bool accumulate;             // start from what the output holds, not from bias and residual
+  bool finish;                 // apply the epilogue: no further input channels follow
   tulle_epilogue epilogue;
 } tulle_spmm;
 
-#define TULLE_SPMM_MAX_VECTORS 12
+// 13 sums, a weight and a pixel vector fill the 15 registers V8 has to give on x86, and 52 pixels hold a 7x7 map.
+#define TULLE_SPMM_MAX_VECTORS 13
 
 // Output channels [row, row_end) at pixels [pixel, pixel + 4 * vectors), 1 <= vectors <= TULLE_SPMM_MAX_VECTORS.
 void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors);

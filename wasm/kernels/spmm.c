@@ -1,6 +1,6 @@
 // Sparse 1x1 convolution over CHW: sparse matrix (weights) times dense matrix (channels x pixels).
 //
-// A tile of up to 48 pixels stays in registers while the nonzeros of one output channel stream past: each brings its
+// A tile of up to 52 pixels stays in registers while the nonzeros of one output channel stream past: each brings its
 // weight and the place of its input channel side by side in eight bytes, so one nonzero costs two scalar loads, a
 // splat and one load and multiply-add a vector. All output channels run over the tile before the next one, which keeps the
 // tile's inputs in L1.
@@ -18,7 +18,11 @@ TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_e
     const v4 bias = v4_load_splat(args->bias + row);
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) sum[i] = bias;
-    if (args->residual) {
+    float* output = args->output + row * args->output_stride + pixel;
+    if (args->accumulate) {
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_load(output + 4 * i);
+    } else if (args->residual) {
       const float* residual = args->residual + row * args->residual_stride + pixel;
       TULLE_UNROLL
       for (uint32_t i = 0; i < vectors; i++) sum[i] = wasm_f32x4_add(sum[i], v4_load(residual + 4 * i));
@@ -29,7 +33,11 @@ TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_e
       TULLE_UNROLL
       for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_madd(weight, v4_load(channel + 4 * i), sum[i]);
     }
-    float* output = args->output + row * args->output_stride + pixel;
+    if (!args->finish) {
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, sum[i]);
+      continue;
+    }
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, v4_clamp(sum[i], low, high));
     if (args->epilogue.kind != TULLE_ACT_NONE) tulle_f32_activate(output, 4 * vectors, &args->epilogue, row);
@@ -41,7 +49,7 @@ void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size
 #define CASE(n) \
   case n:       \
     spmm_tile(args, row, row_end, pixel, n); break;
-    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13)
 #undef CASE
   }
 }
