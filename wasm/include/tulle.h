@@ -90,8 +90,8 @@ TULLE_API const float* tulle_model_output(const tulle_model* model, uint32_t ind
 // Feeds an image instead of floats: height * width RGBA pixels of 4 bytes (alpha ignored), as the browser's
 // ImageData has them, normalised as (value - mean) / std with the file's mean and std. The pixels are
 // copied. Fails unless the input is [1, height, width, 3].
-TULLE_API tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels,
-                                             uint32_t height, uint32_t width);
+TULLE_API tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels, uint32_t height,
+                                             uint32_t width);
 
 // Runs the model on what its inputs hold. NaN and infinity pass through like any other number.
 TULLE_API tulle_status tulle_model_run(tulle_model* model);

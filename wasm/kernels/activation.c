@@ -5,11 +5,11 @@
 #include "kernels/kernels.h"
 
 // The last vector is stored lane by lane: what follows may be another thread's row.
-#define EACH_VECTOR(expression)                                          \
-  for (size_t i = 0; i < n; i += 4) {                                    \
-    const v4 v = v4_load(x + i);                                         \
+#define EACH_VECTOR(expression)                                           \
+  for (size_t i = 0; i < n; i += 4) {                                     \
+    const v4 v = v4_load(x + i);                                          \
     v4_store_first(x + i, expression, n - i < 4 ? (uint32_t)(n - i) : 4); \
-  }                                                                      \
+  }                                                                       \
   break
 
 void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel) {
@@ -39,6 +39,7 @@ void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint
 
 void tulle_f32_finish(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel) {
   const v4 low = v4_splat(epilogue->low), high = v4_splat(epilogue->high);
-  for (size_t i = 0; i < n; i += 4) v4_store_first(x + i, v4_clamp(v4_load(x + i), low, high), n - i < 4 ? (uint32_t)(n - i) : 4);
+  for (size_t i = 0; i < n; i += 4)
+    v4_store_first(x + i, v4_clamp(v4_load(x + i), low, high), n - i < 4 ? (uint32_t)(n - i) : 4);
   if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(x, n, epilogue, channel);
 }

@@ -1,9 +1,9 @@
 // Depthwise convolution of one channel, read from a zero-padded plane.
 //
-// A block is up to 4 rows x 8 columns of outputs in registers. The loop over the kernel's rows is a real loop: unrolled, LLVM
-// moves every load of a block to its beginning and V8 then spills most of them (measured at half the speed). In it, a row's
-// k weights stay in registers for all outputs. Stride 2 runs through the same code: the plane holds even and odd
-// columns apart, so neighbouring outputs read neighbouring floats.
+// A block is up to 4 rows x 8 columns of outputs in registers. The loop over the kernel's rows is a real loop:
+// unrolled, LLVM moves every load of a block to its beginning and V8 then spills most of them (measured at half the
+// speed). In it, a row's k weights stay in registers for all outputs. Stride 2 runs through the same code: the plane
+// holds even and odd columns apart, so neighbouring outputs read neighbouring floats.
 //
 // Blocks go from right to left: a row whose width is not a multiple of 4 stores over the beginning of the next row,
 // which is computed later.
@@ -70,20 +70,20 @@ TULLE_INLINE void block_row(const block_args* a, const uint32_t k, const uint32_
 }
 
 // k x k with equal strides and no dilation. A function for each number of rows, or V8 makes poor code of one huge one.
-#define SQUARE(k, stride)                                                                                    \
+#define SQUARE(k, stride)                                                                                         \
   static __attribute__((noinline)) void rows4_##k##_##stride(const block_args* a) { block_row(a, k, stride, 4); } \
   static __attribute__((noinline)) void rows3_##k##_##stride(const block_args* a) { block_row(a, k, stride, 3); } \
   static __attribute__((noinline)) void rows2_##k##_##stride(const block_args* a) { block_row(a, k, stride, 2); } \
   static __attribute__((noinline)) void rows1_##k##_##stride(const block_args* a) { block_row(a, k, stride, 1); } \
-  static void square_##k##_##stride(block_args a, uint32_t left) {                                           \
-    for (; left >= 4; left -= 4) {                                                                           \
-      rows4_##k##_##stride(&a);                                                                              \
-      a.plane += 4 * stride * a.row_floats;                                                                  \
-      a.output += 4 * a.out_width;                                                                           \
-    }                                                                                                        \
-    if (left == 3) rows3_##k##_##stride(&a);                                                                 \
-    if (left == 2) rows2_##k##_##stride(&a);                                                                 \
-    if (left == 1) rows1_##k##_##stride(&a);                                                                 \
+  static void square_##k##_##stride(block_args a, uint32_t left) {                                                \
+    for (; left >= 4; left -= 4) {                                                                                \
+      rows4_##k##_##stride(&a);                                                                                   \
+      a.plane += 4 * stride * a.row_floats;                                                                       \
+      a.output += 4 * a.out_width;                                                                                \
+    }                                                                                                             \
+    if (left == 3) rows3_##k##_##stride(&a);                                                                      \
+    if (left == 2) rows2_##k##_##stride(&a);                                                                      \
+    if (left == 1) rows1_##k##_##stride(&a);                                                                      \
   }
 SQUARE(3, 1)
 SQUARE(3, 2)
@@ -122,7 +122,8 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* plane, const flo
                         .bias = bias,
                         .low = epilogue->low,
                         .high = epilogue->high};
-  const bool square_kernel = d->kernel_h == d->kernel_w && d->stride_h == d->stride_w && d->dilation_h == 1 && d->dilation_w == 1;
+  const bool square_kernel =
+      d->kernel_h == d->kernel_w && d->stride_h == d->stride_w && d->dilation_h == 1 && d->dilation_w == 1;
   if (square_kernel && d->kernel_h == 3 && d->stride_h == 1) {
     square_3_1(a, d->out_height);
   } else if (square_kernel && d->kernel_h == 3 && d->stride_h == 2) {
@@ -134,5 +135,6 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* plane, const flo
   } else {
     any(d, &a);
   }
-  if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(output, (size_t)d->out_height * d->out_width, epilogue, channel);
+  if (epilogue->kind != TULLE_ACT_NONE)
+    tulle_f32_activate(output, (size_t)d->out_height * d->out_width, epilogue, channel);
 }

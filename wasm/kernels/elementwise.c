@@ -4,15 +4,15 @@
 #include "kernels/kernels.h"
 
 // Whole vectors, then the tail; a constant operand is a vector loaded once.
-#define EACH(expression)                                                                 \
-  for (size_t i = 0; i < n; i += 4) {                                                    \
-    const v4 p = a_step ? v4_load(a + i) : a0, q = b_step ? v4_load(b + i) : b0;         \
+#define EACH(expression)                                                                                \
+  for (size_t i = 0; i < n; i += 4) {                                                                   \
+    const v4 p = a_step ? v4_load(a + i) : a0, q = b_step ? v4_load(b + i) : b0;                        \
     v4_store_first(y + i, v4_clamp(expression, low, high), exact && n - i < 4 ? (uint32_t)(n - i) : 4); \
-  }                                                                                      \
+  }                                                                                                     \
   break
 
-void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y, size_t n,
-                      const tulle_epilogue* epilogue, uint32_t channel, bool exact) {
+void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y,
+                      size_t n, const tulle_epilogue* epilogue, uint32_t channel, bool exact) {
   const v4 low = v4_splat(epilogue->low), high = v4_splat(epilogue->high);
   const v4 a0 = v4_load_splat(a), b0 = v4_load_splat(b);
   switch (op) {

@@ -1,15 +1,15 @@
 // Dense convolution: 6 output channels x up to 8 pixels in registers, one pass over the taps.
 //
-// A tap costs two loads of pixels and six splats of weights for twelve multiply-adds. With the twelve sums that makes the
-// 15 registers V8 has to give on x86; 4 x 12 would need 16, and spills. Offsets make the same kernel serve 1x1
+// A tap costs two loads of pixels and six splats of weights for twelve multiply-adds. With the twelve sums that makes
+// the 15 registers V8 has to give on x86; 4 x 12 would need 16, and spills. Offsets make the same kernel serve 1x1
 // convolutions (a tap is an input channel) and k x k ones (a tap is a channel, row and column of padded planes).
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
 // `rows` are computed, args->rows of them exist.
-TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
-                            bool exact, const uint32_t rows, const uint32_t vectors) {
+TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* output, const float* residual,
+                            uint32_t count, bool exact, const uint32_t rows, const uint32_t vectors) {
   v4 sum[TULLE_GEMM_ROWS][TULLE_GEMM_MAX_VECTORS];
   TULLE_UNROLL
   for (uint32_t r = 0; r < rows; r++) {
@@ -57,10 +57,10 @@ TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* o
   }
 }
 
-#define TILE(rows, vectors)                                                                                             \
-  static __attribute__((noinline)) void gemm_##rows##x##vectors(const tulle_gemm* args, const float* input, float* output,     \
-                                                                const float* residual, uint32_t count, bool exact) {         \
-    gemm_tile(args, input, output, residual, count, exact, rows, vectors);                                               \
+#define TILE(rows, vectors)                                                                                           \
+  static __attribute__((noinline)) void gemm_##rows##x##vectors(                                                      \
+      const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count, bool exact) { \
+    gemm_tile(args, input, output, residual, count, exact, rows, vectors);                                            \
   }
 TILE(6, 2)
 TILE(4, 2)
@@ -70,8 +70,8 @@ TILE(4, 1)
 TILE(2, 1)
 #undef TILE
 
-void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
-                        bool exact) {
+void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* output, const float* residual,
+                        uint32_t count, bool exact) {
   static void (*const tiles[3][2])(const tulle_gemm*, const float*, float*, const float*, uint32_t, bool) = {
       {gemm_2x1, gemm_2x2}, {gemm_4x1, gemm_4x2}, {gemm_6x1, gemm_6x2}};
   tiles[(args->rows - 1) / 2][count > 4](args, input, output, residual, count, exact);

@@ -2,8 +2,8 @@
 //
 // Names follow tulle_<dtype>_<op>_<tile>. Conventions for all of them:
 //   - CHW tensors: channel c starts at data + c * stride (floats); its H*W values are contiguous. A stride is at
-//     least H*W rounded up to 4, with 3 more where W is not a multiple of 4, so that a whole vector may be stored over the
-//     end of a row or channel. The buffers end in at least 64 readable bytes of slack.
+//     least H*W rounded up to 4, with 3 more where W is not a multiple of 4, so that a whole vector may be stored over
+//     the end of a row or channel. The buffers end in at least 64 readable bytes of slack.
 //   - What lies in the padding is arbitrary: it never reaches a result.
 //   - `tulle_epilogue` says what happens to a sum before it is stored.
 
@@ -36,8 +36,8 @@ typedef enum {
 typedef struct {
   float low, high;
   tulle_activation kind;
-  float alpha;           // leaky_relu, elu
-  const float* prelu;    // alpha per channel
+  float alpha;         // leaky_relu, elu
+  const float* prelu;  // alpha per channel
 } tulle_epilogue;
 
 // In place over n floats of one channel; nothing beyond them is written.
@@ -57,13 +57,13 @@ typedef struct {
 typedef struct {
   const float* input;
   float* output;
-  const float* residual;       // added before the activation, or NULL
+  const float* residual;  // added before the activation, or NULL
   size_t output_stride, residual_stride;
   const tulle_nonzero* nonzeros;  // row after row
-  const uint32_t* row_start;   // output channel -> first nonzero; one more at the end
-  const float* bias;           // one an output channel
-  bool accumulate;             // start from what the output holds, not from bias and residual
-  bool finish;                 // apply the epilogue: no further input channels follow
+  const uint32_t* row_start;      // output channel -> first nonzero; one more at the end
+  const float* bias;              // one an output channel
+  bool accumulate;                // start from what the output holds, not from bias and residual
+  bool finish;                    // apply the epilogue: no further input channels follow
   tulle_epilogue epilogue;
 } tulle_spmm;
 
@@ -75,28 +75,28 @@ void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size
 
 // ---- dense convolution as an indirect matrix product --------------------------------------------------
 
-// out[o][px] = bias[o] + sum over taps t of weight[o][t] * input[offset[t] + px]. A 1x1 convolution's taps are its input
-// channels; a kxk convolution's are (channel, ky, kx) into zero-padded planes.
+// out[o][px] = bias[o] + sum over taps t of weight[o][t] * input[offset[t] + px]. A 1x1 convolution's taps are its
+// input channels; a kxk convolution's are (channel, ky, kx) into zero-padded planes.
 #define TULLE_GEMM_ROWS 6
 #define TULLE_GEMM_MAX_VECTORS 2
 
 typedef struct {
-  const float* weights;     // this block of 6 output channels: [taps][6]
-  const float* bias;        // 6
-  const int32_t* offsets;   // bytes, one a tap
+  const float* weights;    // this block of 6 output channels: [taps][6]
+  const float* bias;       // 6
+  const int32_t* offsets;  // bytes, one a tap
   uint32_t taps;
-  uint32_t rows;            // output channels that exist, 1..6; the others are computed and dropped
-  uint32_t channel;         // of the first row, for the epilogue
-  bool accumulate;          // start from what the output holds, not from the bias (and residual)
-  bool finish;              // apply the epilogue: this is the last block of taps
+  uint32_t rows;     // output channels that exist, 1..6; the others are computed and dropped
+  uint32_t channel;  // of the first row, for the epilogue
+  bool accumulate;   // start from what the output holds, not from the bias (and residual)
+  bool finish;       // apply the epilogue: this is the last block of taps
   size_t output_stride, residual_stride;
   const tulle_epilogue* epilogue;
 } tulle_gemm;
 
-// `count` pixels (4 * (vectors - 1) < count <= 4 * vectors, 1 <= vectors <= 2) at `input`, `output` and `residual` (or NULL).
-// With `exact`, not a float beyond count is stored.
-void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
-                        bool exact);
+// `count` pixels (4 * (vectors - 1) < count <= 4 * vectors, 1 <= vectors <= 2) at `input`, `output` and `residual` (or
+// NULL). With `exact`, not a float beyond count is stored.
+void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* output, const float* residual,
+                        uint32_t count, bool exact);
 
 // ---- zero-padded planes -------------------------------------------------------------------------------
 
@@ -105,10 +105,10 @@ void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* outpu
 // Row r of the copy holds input row `row + r`; column x of phase p holds input column x * stride + p - pad_left.
 // The zeros left and right must be there before (tulle_f32_zero); rows above and below the input are zeroed each time.
 typedef struct {
-  uint32_t height, width;        // of the input
-  uint32_t stride;               // horizontal
+  uint32_t height, width;  // of the input
+  uint32_t stride;         // horizontal
   uint32_t pad_left;
-  uint32_t phase_width;          // floats a phase
+  uint32_t phase_width;  // floats a phase
 } tulle_plane;
 
 void tulle_f32_zero(float* x, size_t n);
@@ -132,21 +132,21 @@ typedef struct {
   uint32_t stride_h, stride_w;
   uint32_t dilation_h, dilation_w;
   uint32_t out_height, out_width;
-  uint32_t row_floats;              // of the padded plane: phases * phase_width
+  uint32_t row_floats;  // of the padded plane: phases * phase_width
   uint32_t phase_width;
 } tulle_depthwise;
 
 // One output channel from its padded plane (row 0 is input row -pad_top). weights: kernel_h * kernel_w.
-void tulle_f32_depthwise(const tulle_depthwise* args, const float* plane, const float* weights, float bias, float* output,
-                         const tulle_epilogue* epilogue, uint32_t channel);
+void tulle_f32_depthwise(const tulle_depthwise* args, const float* plane, const float* weights, float bias,
+                         float* output, const tulle_epilogue* epilogue, uint32_t channel);
 
 // ---- the rest of a convolutional network ------------------------------------------------------------------
 
 typedef enum { TULLE_ADD, TULLE_SUB, TULLE_MUL, TULLE_DIV, TULLE_MAXIMUM, TULLE_MINIMUM } tulle_binary_op;
 
 // y[i] = a[i * a_step] op b[i * b_step], steps 0 or 1; whole vectors: may write up to 3 floats beyond n unless `exact`.
-void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y, size_t n,
-                      const tulle_epilogue* epilogue, uint32_t channel, bool exact);
+void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y,
+                      size_t n, const tulle_epilogue* epilogue, uint32_t channel, bool exact);
 
 // sum of w[i] * x[i]
 float tulle_f32_dot(const float* w, const float* x, size_t n);
@@ -181,8 +181,8 @@ typedef struct {
 
 // Output row `y` of one output channel. weights: [kernel_h][kernel_w][in_channels]; `phases`: scratch for stride_w rows
 // of out_width / stride_w + 8 floats. Stores exactly out_width floats.
-void tulle_f32_transpose_conv_row(const tulle_transpose_conv* args, const float* input, const float* weights, float bias,
-                                  uint32_t y, float* output, float* phases);
+void tulle_f32_transpose_conv_row(const tulle_transpose_conv* args, const float* input, const float* weights,
+                                  float bias, uint32_t y, float* output, float* phases);
 
 void tulle_f32_softmax(const float* x, float* y, size_t n, float beta);
 

@@ -1,7 +1,7 @@
 // Zero-padded copies of input rows, the form that k x k and depthwise kernels read (see tulle_plane).
 //
-// The copy costs a load and a store for every k * k multiply-adds and buys kernels without a single border case. Zeros left
-// and right stay in place from one channel to the next, so only the input's own columns are written: with whole
+// The copy costs a load and a store for every k * k multiply-adds and buys kernels without a single border case. Zeros
+// left and right stay in place from one channel to the next, so only the input's own columns are written: with whole
 // vectors, the last of them overlapping the one before.
 
 #include "kernels/kernels.h"
@@ -73,7 +73,8 @@ void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t r
     pad_phase(plane, channel, row, rows, output, 0, 2);
     pad_phase(plane, channel, row, rows, output, 1, 2);
   } else {
-    for (uint32_t phase = 0; phase < plane->stride; phase++) pad_phase(plane, channel, row, rows, output, phase, plane->stride);
+    for (uint32_t phase = 0; phase < plane->stride; phase++)
+      pad_phase(plane, channel, row, rows, output, phase, plane->stride);
   }
 }
 

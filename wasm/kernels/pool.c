@@ -3,7 +3,8 @@
 #include "kernels/kernels.h"
 
 // The part of a window that lies inside the input: [*begin, *end) from the output's index.
-static void window(uint32_t out, uint32_t stride, uint32_t kernel, uint32_t pad, uint32_t size, uint32_t* begin, uint32_t* end) {
+static void window(uint32_t out, uint32_t stride, uint32_t kernel, uint32_t pad, uint32_t size, uint32_t* begin,
+                   uint32_t* end) {
   const int64_t first = (int64_t)out * stride - pad, last = first + kernel;
   *begin = first < 0 ? 0 : (uint32_t)first;
   *end = last > (int64_t)size ? size : (uint32_t)(last < 0 ? 0 : last);
@@ -11,8 +12,8 @@ static void window(uint32_t out, uint32_t stride, uint32_t kernel, uint32_t pad,
 
 // Windows of 2x2 at stride 2 that need no padding, the usual case, have loops of their own.
 static bool is_2x2(const tulle_pool* p) {
-  return p->kernel_h == 2 && p->kernel_w == 2 && p->stride_h == 2 && p->stride_w == 2 && p->pad_top == 0 && p->pad_left == 0 &&
-         2 * p->out_height <= p->height && 2 * p->out_width <= p->width;
+  return p->kernel_h == 2 && p->kernel_w == 2 && p->stride_h == 2 && p->stride_w == 2 && p->pad_top == 0 &&
+         p->pad_left == 0 && 2 * p->out_height <= p->height && 2 * p->out_width <= p->width;
 }
 
 static float larger(float a, float b) { return a > b ? a : b; }

@@ -2,13 +2,14 @@
 //
 // A tile of up to 52 pixels stays in registers while the nonzeros of one output channel stream past: each brings its
 // weight and the place of its input channel side by side in eight bytes, so one nonzero costs two scalar loads, a
-// splat and one load and multiply-add a vector. All output channels run over the tile before the next one, which keeps the
-// tile's inputs in L1.
+// splat and one load and multiply-add a vector. All output channels run over the tile before the next one, which keeps
+// the tile's inputs in L1.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
-TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, const uint32_t vectors) {
+TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel,
+                            const uint32_t vectors) {
   const char* input = (const char*)(args->input + pixel);
   const v4 low = v4_splat(args->epilogue.low), high = v4_splat(args->epilogue.high);
   const tulle_nonzero* next = args->nonzeros + args->row_start[row];
@@ -46,9 +47,10 @@ TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_e
 
 void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors) {
   switch (vectors) {
-#define CASE(n) \
-  case n:       \
-    spmm_tile(args, row, row_end, pixel, n); break;
+#define CASE(n)                              \
+  case n:                                    \
+    spmm_tile(args, row, row_end, pixel, n); \
+    break;
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13)
 #undef CASE
   }

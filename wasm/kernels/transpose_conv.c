@@ -1,7 +1,7 @@
 // Transposed convolution, one output row at a time.
 //
-// Outputs whose column is the same modulo the stride read the same weights from neighbouring inputs, so each such phase is
-// summed as a row of its own; the phases are interleaved at the end.
+// Outputs whose column is the same modulo the stride read the same weights from neighbouring inputs, so each such phase
+// is summed as a row of its own; the phases are interleaved at the end.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
@@ -19,7 +19,8 @@ TULLE_INLINE void accumulate(float* sum, const float* input, float weight, uint3
 
 void tulle_f32_transpose_conv_row(const tulle_transpose_conv* t, const float* input, const float* weights, float bias,
                                   uint32_t y, float* output, float* phases) {
-  const uint32_t stride = t->stride_w, columns = (t->out_width + stride - 1) / stride, phase_floats = t->out_width / stride + 8;
+  const uint32_t stride = t->stride_w, columns = (t->out_width + stride - 1) / stride,
+                 phase_floats = t->out_width / stride + 8;
   for (uint32_t p = 0; p < stride; p++)
     for (uint32_t x = 0; x < columns; x += 4) v4_store(phases + p * phase_floats + x, v4_splat(bias));
   for (uint32_t ky = 0; ky < t->kernel_h; ky++) {

@@ -15,8 +15,9 @@
 #define WAIT_NANOSECONDS 50000
 
 void* tulle_alloc(size_t size) {
-  return size > SIZE_MAX - TULLE_ALIGNMENT ? NULL
-                                           : aligned_alloc(TULLE_ALIGNMENT, (size + TULLE_ALIGNMENT) / TULLE_ALIGNMENT * TULLE_ALIGNMENT);
+  return size > SIZE_MAX - TULLE_ALIGNMENT
+             ? NULL
+             : aligned_alloc(TULLE_ALIGNMENT, (size + TULLE_ALIGNMENT) / TULLE_ALIGNMENT * TULLE_ALIGNMENT);
 }
 
 void tulle_free(void* pointer) { free(pointer); }
@@ -80,8 +81,8 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
   }
 }
 
-void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t step_count, tulle_progress* progress, char* scratch,
-                      size_t scratch_bytes, double* profile) {
+void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t step_count, tulle_progress* progress,
+                      char* scratch, size_t scratch_bytes, double* profile) {
   engine->steps = steps;
   engine->step_count = step_count;
   engine->progress = progress;

@@ -1,8 +1,8 @@
 // The engine: a pool of threads that run a model's steps together.
 //
 // All threads walk the same list of steps. Within a step they take tasks off a shared counter until none is left, then
-// wait until every task is done, since the next step may read any of its results. Which thread computes a task never changes
-// what it computes, so the results are the same for every number of threads.
+// wait until every task is done, since the next step may read any of its results. Which thread computes a task never
+// changes what it computes, so the results are the same for every number of threads.
 
 #ifndef TULLE_RUNTIME_ENGINE_H_
 #define TULLE_RUNTIME_ENGINE_H_
@@ -26,9 +26,9 @@ struct tulle_step {
   tulle_task run;
   const void* args;
   uint32_t tasks;
-  uint32_t op;          // index into the model's ops, for the profile
+  uint32_t op;  // index into the model's ops, for the profile
   const char* kernel;
-  uint64_t macs;        // multiply-adds executed
+  uint64_t macs;  // multiply-adds executed
   uint32_t weights, nonzeros;
 };
 
@@ -57,8 +57,8 @@ struct tulle_engine {
 #define TULLE_GATE_CLOSED (-1)
 
 // Runs the steps on all threads; milliseconds each took go to `profile`.
-void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t step_count, tulle_progress* progress, char* scratch,
-                      size_t scratch_bytes, double* profile);
+void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t step_count, tulle_progress* progress,
+                      char* scratch, size_t scratch_bytes, double* profile);
 
 // Sets the message of tulle_engine_error.
 __attribute__((format(printf, 2, 3))) void tulle_engine_fail(tulle_engine* engine, const char* format, ...);

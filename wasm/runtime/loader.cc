@@ -1,7 +1,7 @@
 // Reads a .tulle file: FlatBuffers' verifier first, then every number that anything will be indexed with.
 //
-// What passes here is well formed: indices lie in range, sizes agree, lists have the length their op needs. Whether shapes
-// fit together is the planner's business, op by op.
+// What passes here is well formed: indices lie in range, sizes agree, lists have the length their op needs. Whether
+// shapes fit together is the planner's business, op by op.
 
 #include <cmath>
 #include <cstdarg>
@@ -14,7 +14,8 @@
 
 namespace fb = tulle::format;
 
-#define SAME(c_name, name) static_assert(int(TULLE_OP_##c_name) == int(fb::OpKind_##name), "net.h and tulle.fbs disagree")
+#define SAME(c_name, name) \
+  static_assert(int(TULLE_OP_##c_name) == int(fb::OpKind_##name), "net.h and tulle.fbs disagree")
 SAME(CONV2D, conv2d);
 SAME(MINIMUM, minimum);
 SAME(CONCAT, concat);
@@ -117,7 +118,8 @@ bool Reader::tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to) {
   if (!from || !from->name() || !from->shape()) return fail("tensor %u has no name or no shape", index);
   to->name = from->name()->c_str();
   to->rank = from->shape()->size();
-  if (to->rank > TULLE_MAX_RANK) return fail("tensor '%s' has %u dimensions; at most %u", to->name, to->rank, TULLE_MAX_RANK);
+  if (to->rank > TULLE_MAX_RANK)
+    return fail("tensor '%s' has %u dimensions; at most %u", to->name, to->rank, TULLE_MAX_RANK);
   uint64_t elements = 1;
   for (uint32_t d = 0; d < to->rank; d++) {
     const int32_t size = from->shape()->Get(d);
@@ -125,7 +127,8 @@ bool Reader::tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to) {
       return fail("tensor '%s': dimension %u is %d", to->name, d, size);
     to->shape[d] = uint32_t(size);
     elements *= uint32_t(size);
-    if (elements > TULLE_MAX_ELEMENTS) return fail("tensor '%s' has more than %u elements", to->name, TULLE_MAX_ELEMENTS);
+    if (elements > TULLE_MAX_ELEMENTS)
+      return fail("tensor '%s' has more than %u elements", to->name, TULLE_MAX_ELEMENTS);
   }
   to->elements = uint32_t(elements);
   if (from->layout() > fb::Layout_MAX) return fail("tensor '%s': unknown layout %d", to->name, from->layout());
@@ -135,7 +138,8 @@ bool Reader::tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to) {
   to->mean = from->input_mean();
   to->std = from->input_std();
   if (!std::isfinite(to->mean) || !std::isfinite(to->std) || to->std == 0)
-    return fail("tensor '%s': mean %g and std %g cannot normalise an image", to->name, double(to->mean), double(to->std));
+    return fail("tensor '%s': mean %g and std %g cannot normalise an image", to->name, double(to->mean),
+                double(to->std));
   if (from->constant()) {
     if (to->chw) return fail("tensor '%s' is constant and chw; constants are plain", to->name);
     to->is_constant = true;
@@ -156,27 +160,33 @@ bool copy_list(const flatbuffers::Vector<int32_t>* from, uint32_t most, int32_t*
 bool Reader::op(uint32_t index, const fb::Op* from, tulle_op* to) {
   if (!from || !from->inputs() || !from->outputs()) return fail("op %u has no inputs or no outputs", index);
   if (from->kind() > fb::OpKind_MAX)
-    return fail("op %u is of kind %d, which this version of tulle does not know: convert the model again or update tulle", index,
-                from->kind());
+    return fail(
+        "op %u is of kind %d, which this version of tulle does not know: convert the model again or update tulle",
+        index, from->kind());
   to->kind = tulle_op_kind(from->kind());
   to->kind_name = fb::EnumNameOpKind(from->kind());
   to->name = from->name() ? from->name()->c_str() : "";
   to->input_count = from->inputs()->size();
   if (to->input_count < 1 || to->input_count > TULLE_MAX_OP_INPUTS)
-    return fail("%s '%s' has %u inputs; 1 to %d are possible", to->kind_name, to->name, to->input_count, TULLE_MAX_OP_INPUTS);
+    return fail("%s '%s' has %u inputs; 1 to %d are possible", to->kind_name, to->name, to->input_count,
+                TULLE_MAX_OP_INPUTS);
   for (uint32_t i = 0; i < to->input_count; i++) {
     to->inputs[i] = from->inputs()->Get(i);
     if (to->inputs[i] < (i ? -1 : 0) || to->inputs[i] >= int32_t(net->tensor_count))
-      return fail("%s '%s': input %u names tensor %d of %u", to->kind_name, to->name, i, to->inputs[i], net->tensor_count);
+      return fail("%s '%s': input %u names tensor %d of %u", to->kind_name, to->name, i, to->inputs[i],
+                  net->tensor_count);
   }
-  if (from->outputs()->size() != 1) return fail("%s '%s' has %u outputs, not 1", to->kind_name, to->name, from->outputs()->size());
+  if (from->outputs()->size() != 1)
+    return fail("%s '%s' has %u outputs, not 1", to->kind_name, to->name, from->outputs()->size());
   to->output = from->outputs()->Get(0);
   if (to->output < 0 || to->output >= int32_t(net->tensor_count))
     return fail("%s '%s': its output names tensor %d of %u", to->kind_name, to->name, to->output, net->tensor_count);
   if (from->activation() > fb::Activation_MAX)
     return fail("%s '%s': unknown activation %d", to->kind_name, to->name, from->activation());
-  if (from->pad_mode() > fb::PadMode_MAX) return fail("%s '%s': unknown pad mode %d", to->kind_name, to->name, from->pad_mode());
-  if (from->sparsity() > fb::Sparsity_MAX) return fail("%s '%s': unknown sparsity %d", to->kind_name, to->name, from->sparsity());
+  if (from->pad_mode() > fb::PadMode_MAX)
+    return fail("%s '%s': unknown pad mode %d", to->kind_name, to->name, from->pad_mode());
+  if (from->sparsity() > fb::Sparsity_MAX)
+    return fail("%s '%s': unknown sparsity %d", to->kind_name, to->name, from->sparsity());
   to->activation = from->activation();
   to->alpha = from->alpha();
   to->sparse = from->sparsity() == fb::Sparsity_sparse;
@@ -215,7 +225,8 @@ bool Reader::model(const fb::Model* from) {
   if (from->features()) {
     for (uint32_t i = 0; i < from->features()->size(); i++) {
       const auto* feature = from->features()->Get(i);
-      return fail("the file needs the feature '%s', which this tulle does not have: update tulle", feature ? feature->c_str() : "");
+      return fail("the file needs the feature '%s', which this tulle does not have: update tulle",
+                  feature ? feature->c_str() : "");
     }
   }
   net->name = from->name() ? from->name()->c_str() : "";
@@ -223,8 +234,8 @@ bool Reader::model(const fb::Model* from) {
   net->op_count = from->ops()->size();
   net->input_count = from->inputs()->size();
   net->output_count = from->outputs()->size();
-  if (net->tensor_count > TULLE_MAX_RECORDS || net->op_count > TULLE_MAX_RECORDS || net->input_count > TULLE_MAX_RECORDS ||
-      net->output_count > TULLE_MAX_RECORDS)
+  if (net->tensor_count > TULLE_MAX_RECORDS || net->op_count > TULLE_MAX_RECORDS ||
+      net->input_count > TULLE_MAX_RECORDS || net->output_count > TULLE_MAX_RECORDS)
     return fail("the model has more than %u tensors or ops", TULLE_MAX_RECORDS);
   if (!net->output_count) return fail("the model has no outputs");
   net->tensors = array<tulle_tensor>(net->tensor_count);
@@ -255,10 +266,12 @@ bool Reader::model(const fb::Model* from) {
     ok = op(i, from->ops()->Get(i), o);
     for (uint32_t j = 0; ok && j < o->input_count; j++) {
       if (o->inputs[j] >= 0 && !known[o->inputs[j]])
-        ok = fail("%s '%s' reads tensor '%s' before it is computed", o->kind_name, o->name, net->tensors[o->inputs[j]].name);
+        ok = fail("%s '%s' reads tensor '%s' before it is computed", o->kind_name, o->name,
+                  net->tensors[o->inputs[j]].name);
     }
     if (ok && known[o->output])
-      ok = fail("%s '%s' writes tensor '%s', which has a value already", o->kind_name, o->name, net->tensors[o->output].name);
+      ok = fail("%s '%s' writes tensor '%s', which has a value already", o->kind_name, o->name,
+                net->tensors[o->output].name);
     if (ok) known[o->output] = true;
   }
   for (uint32_t i = 0; ok && i < net->output_count; i++) {
@@ -282,7 +295,8 @@ bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* messag
                                                    : "this is a .tflite file: convert it with `tulle convert` first");
   if (size >= FLATBUFFERS_MAX_BUFFER_SIZE) return reader.fail("the file is larger than 2 GB");
   flatbuffers::Verifier verifier(data, size, 16, 1 << 20);
-  if (!fb::VerifyModelBuffer(verifier)) return reader.fail("the .tulle file is damaged or cut short (%u bytes)", unsigned(size));
+  if (!fb::VerifyModelBuffer(verifier))
+    return reader.fail("the .tulle file is damaged or cut short (%u bytes)", unsigned(size));
   if (reader.model(fb::GetModel(data))) return true;
   tulle_net_free(net);
   return false;

@@ -101,8 +101,8 @@ static char* describe(const tulle_model* model, const tulle_net* net, size_t fil
     const tulle_step* step = &model->steps[i];
     print(&j, "%s{\"name\":", i ? "," : "");
     print_string(&j, net->ops[step->op].name);
-    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s\",\"macs\":%.0f,\"weights\":%u,\"nnz\":%u}", net->ops[step->op].kind_name, step->kernel,
-          (double)step->macs, step->weights, step->nonzeros);
+    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s\",\"macs\":%.0f,\"weights\":%u,\"nnz\":%u}", net->ops[step->op].kind_name,
+          step->kernel, (double)step->macs, step->weights, step->nonzeros);
   }
   print(&j, "]}");
   if (!j.failed) return j.text;
@@ -150,15 +150,16 @@ const float* tulle_model_output(const tulle_model* model, uint32_t index) {
   return index < model->output_count ? model->outputs[index] : NULL;
 }
 
-tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels, uint32_t height, uint32_t width) {
+tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels, uint32_t height,
+                                   uint32_t width) {
   if (index >= model->input_count || !model->inputs[index].pixels) {
     tulle_engine_fail(model->engine, "input %u does not take an image: its shape is not [1, height, width, 3]", index);
     return TULLE_ERROR;
   }
   struct tulle_input* input = &model->inputs[index];
   if (height != input->height || width != input->width) {
-    tulle_engine_fail(model->engine, "the image is %ux%u (height x width), input %u takes %ux%u: resize it first", height, width,
-                      index, input->height, input->width);
+    tulle_engine_fail(model->engine, "the image is %ux%u (height x width), input %u takes %ux%u: resize it first",
+                      height, width, index, input->height, input->width);
     return TULLE_ERROR;
   }
   const size_t count = (size_t)height * width;
@@ -173,8 +174,8 @@ tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uin
 }
 
 tulle_status tulle_model_run(tulle_model* model) {
-  tulle_engine_run(model->engine, model->steps, model->step_count, model->progress, model->scratch, model->scratch_bytes,
-                   model->profile);
+  tulle_engine_run(model->engine, model->steps, model->step_count, model->progress, model->scratch,
+                   model->scratch_bytes, model->profile);
   return TULLE_OK;
 }
 

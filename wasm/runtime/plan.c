@@ -60,7 +60,8 @@ float* tulle_plan_constant(tulle_planner* planner, int32_t index, size_t extra) 
   return values;
 }
 
-tulle_step* tulle_plan_step(tulle_planner* planner, tulle_task run, const void* args, uint32_t tasks, const char* kernel) {
+tulle_step* tulle_plan_step(tulle_planner* planner, tulle_task run, const void* args, uint32_t tasks,
+                            const char* kernel) {
   tulle_model* model = planner->model;
   if (model->step_count == model->step_capacity) {
     const uint32_t capacity = 2 * model->step_capacity + 64;
@@ -106,7 +107,8 @@ bool tulle_plan_epilogue(tulle_planner* planner, const tulle_op* op, uint32_t al
       const tulle_tensor* alpha = tulle_plan_input(planner, op, alpha_input);
       if (!alpha) return tulle_plan_fail(planner, "prelu without its alpha as input %u", alpha_input);
       if (alpha->elements != channels && alpha->elements != 1)
-        return tulle_plan_fail(planner, "prelu's alpha '%s' has %u values for %u channels", alpha->name, alpha->elements, channels);
+        return tulle_plan_fail(planner, "prelu's alpha '%s' has %u values for %u channels", alpha->name,
+                               alpha->elements, channels);
       float* values = tulle_plan_constant(planner, op->inputs[alpha_input], alpha->elements == 1 ? channels : 0);
       if (!values) return false;
       if (alpha->elements == 1)
@@ -156,7 +158,7 @@ static uint64_t tensor_bytes(const tulle_tensor* tensor, tulle_place* place) {
 typedef struct {
   uint32_t first, last;  // ops: written, last read
   uint64_t bytes, offset;
-  bool persistent;       // inputs, outputs and constants have memory of their own
+  bool persistent;  // inputs, outputs and constants have memory of their own
 } storage;
 
 static int by_size(const void* a, const void* b) {
@@ -310,7 +312,8 @@ static bool plan_inputs_outputs(tulle_planner* planner) {
 static bool plan_op(tulle_planner* planner, const tulle_op* op) {
   const tulle_net* net = planner->net;
   const tulle_tensor* x = &net->tensors[op->inputs[0]];
-  const bool may_be_constant = op->kind == TULLE_OP_CONCAT || (op->kind >= TULLE_OP_ADD && op->kind <= TULLE_OP_MINIMUM);
+  const bool may_be_constant =
+      op->kind == TULLE_OP_CONCAT || (op->kind >= TULLE_OP_ADD && op->kind <= TULLE_OP_MINIMUM);
   if (x->is_constant && !may_be_constant)
     return tulle_plan_fail(planner, "its input '%s' is constant; convert folds such ops away", x->name);
   if (tulle_plan_is_free(net, op)) {
@@ -382,7 +385,8 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
     model->scratch_bytes += TULLE_ALIGNMENT;
     const uint64_t scratch = (uint64_t)model->scratch_bytes * planner.threads;
     if (scratch > MAX_TENSOR_BYTES) {
-      tulle_engine_fail(model->engine, "the model's kernels would need %.0f MB of scratch memory", (double)scratch / 1e6);
+      tulle_engine_fail(model->engine, "the model's kernels would need %.0f MB of scratch memory",
+                        (double)scratch / 1e6);
       ok = false;
     } else {
       model->scratch = tulle_plan_alloc(&planner, (size_t)scratch);

@@ -28,11 +28,11 @@ struct tulle_model {
   uint32_t input_count, output_count;
   struct tulle_input {
     float* data;
-    uint8_t* pixels;      // for RGBA bytes; NULL unless the input is an image
+    uint8_t* pixels;  // for RGBA bytes; NULL unless the input is an image
     uint32_t height, width;
-    float scale, shift;   // value * scale + shift
-    bool direct;          // every reader takes bytes itself (entry convolutions)
-    bool is_rgba8;        // what the input holds at the moment
+    float scale, shift;  // value * scale + shift
+    bool direct;         // every reader takes bytes itself (entry convolutions)
+    bool is_rgba8;       // what the input holds at the moment
   }* inputs;
   const float** outputs;
   void** allocations;
@@ -43,8 +43,8 @@ struct tulle_model {
 typedef struct {
   const tulle_net* net;
   tulle_model* model;
-  tulle_place* places;   // one a tensor
-  uint32_t op;           // the one being planned
+  tulle_place* places;  // one a tensor
+  uint32_t op;          // the one being planned
   uint32_t threads;
 } tulle_planner;
 
@@ -63,7 +63,8 @@ void* tulle_plan_alloc(tulle_planner* planner, size_t size);
 float* tulle_plan_constant(tulle_planner* planner, int32_t tensor, size_t extra);
 
 // Appends a step; NULL (error set) when out of memory. Returned for its counters to be filled in.
-tulle_step* tulle_plan_step(tulle_planner* planner, tulle_task run, const void* args, uint32_t tasks, const char* kernel);
+tulle_step* tulle_plan_step(tulle_planner* planner, tulle_task run, const void* args, uint32_t tasks,
+                            const char* kernel);
 
 // Sees to it that every task of this model gets that much scratch.
 void tulle_plan_scratch(tulle_planner* planner, uint64_t bytes);
@@ -84,7 +85,9 @@ static inline void tulle_piece(uint32_t units, uint32_t tasks, uint32_t task, ui
   *end = (uint32_t)((uint64_t)units * (task + 1) / tasks);
 }
 
-static inline uint32_t tulle_round_up(uint32_t n, uint32_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+static inline uint32_t tulle_round_up(uint32_t n, uint32_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 
 bool tulle_plan_conv2d(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op);

@@ -8,8 +8,8 @@
 
 // Taps of a dense 1x1 convolution that one pass sums: keeps the packed pixels (32 bytes a tap) in half of a 32 KB L1.
 #define GEMM_TAPS 512
-// Input channels of a sparse 1x1 convolution that one pass over the output channels reads: their part of a tile, up to 4
-// cache lines each, stays in a 48 KB L1. Measured: 672 -> 112 channels at 14x14 run at 22 instead of 18 GMAC/s.
+// Input channels of a sparse 1x1 convolution that one pass over the output channels reads: their part of a tile, up to
+// 4 cache lines each, stays in a 48 KB L1. Measured: 672 -> 112 channels at 14x14 run at 22 instead of 18 GMAC/s.
 #define SPMM_CHANNELS 192
 // Below this many output channels, copying pixels into a packed panel costs more than it saves.
 #define GEMM_PACK_CHANNELS 24
@@ -19,8 +19,8 @@
 // ---- checks -------------------------------------------------------------------------------------------
 
 // Whether `out` is what a window of the op's stride, dilation and padding makes of `in`.
-static bool fits(uint32_t in, uint32_t pad_before, uint32_t pad_after, uint32_t kernel, uint32_t stride, uint32_t dilation,
-                 uint32_t out) {
+static bool fits(uint32_t in, uint32_t pad_before, uint32_t pad_after, uint32_t kernel, uint32_t stride,
+                 uint32_t dilation, uint32_t out) {
   const uint64_t padded = (uint64_t)in + pad_before + pad_after, extent = (uint64_t)(kernel - 1) * dilation + 1;
   return padded >= extent && (padded - extent) / stride + 1 == out;
 }
@@ -33,7 +33,8 @@ static bool check_conv(tulle_planner* planner, const tulle_op* op, const tulle_t
   if (w->shape[1] > 1024 || w->shape[2] > 1024) return tulle_plan_fail(planner, "kernel sizes up to 1024 are possible");
   if (!fits(x->shape[1], op->pad_top, op->pad_bottom, w->shape[1], op->stride_h, op->dilation_h, y->shape[1]) ||
       !fits(x->shape[2], op->pad_left, op->pad_right, w->shape[2], op->stride_w, op->dilation_w, y->shape[2]))
-    return tulle_plan_fail(planner, "a %ux%u input, %ux%u kernel and the op's stride and padding do not make a %ux%u output",
+    return tulle_plan_fail(planner,
+                           "a %ux%u input, %ux%u kernel and the op's stride and padding do not make a %ux%u output",
                            x->shape[1], x->shape[2], w->shape[1], w->shape[2], y->shape[1], y->shape[2]);
   return true;
 }
@@ -74,10 +75,10 @@ static uint32_t count_nonzeros(const float* weights, uint32_t elements) {
 
 typedef struct {
   tulle_spmm spmm;
-  uint32_t vectors, tiles;           // of the whole map; vectors are shared out evenly among the tiles
+  uint32_t vectors, tiles;  // of the whole map; vectors are shared out evenly among the tiles
   uint32_t tile_tasks, row_tasks;
-  const uint32_t* rows;              // where each task's output channels begin
-  const uint32_t* row_start;         // [pass][output channel], one more a pass
+  const uint32_t* rows;       // where each task's output channels begin
+  const uint32_t* row_start;  // [pass][output channel], one more a pass
   uint32_t passes, outputs;
 } sparse_args;
 
@@ -102,8 +103,9 @@ static void run_sparse(const tulle_step* step, uint32_t task, char* scratch) {
 
 // The nonzeros of a [rows][columns] matrix, `passes` pieces of the columns one after the other; a column's offset is
 // column * column_bytes. row_start: [passes][rows + 1].
-static bool pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t columns, uint32_t passes,
-                          size_t column_bytes, const tulle_nonzero** nonzeros, const uint32_t** row_start) {
+static bool pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t columns,
+                          uint32_t passes, size_t column_bytes, const tulle_nonzero** nonzeros,
+                          const uint32_t** row_start) {
   const uint32_t count = count_nonzeros(weights, rows * columns);
   const size_t starts = (size_t)passes * (rows + 1);
   tulle_nonzero* next = tulle_plan_alloc(planner, ((size_t)count + 1) * sizeof *next);
@@ -176,7 +178,8 @@ static bool plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_
 
   args->vectors = (pixels + 3) / 4;
   args->tiles = (args->vectors + TULLE_SPMM_MAX_VECTORS - 1) / TULLE_SPMM_MAX_VECTORS;
-  // Pixels first: a task that has all output channels of a tile reads its inputs once. Channels where a map is too small.
+  // Pixels first: a task that has all output channels of a tile reads its inputs once. Channels where a map is too
+  // small.
   args->tile_tasks = tulle_plan_tasks(planner, args->tiles);
   const uint32_t wanted = planner->threads == 1 ? 1 : 4 * planner->threads;
   args->row_tasks = (wanted + args->tile_tasks - 1) / args->tile_tasks;
@@ -197,7 +200,7 @@ typedef struct {
   float* output;
   size_t input_stride, output_stride, residual_stride;
   const int32_t* offsets;
-  uint32_t rows, taps, blocks;    // output channels, input channels, blocks of TULLE_GEMM_ROWS output channels
+  uint32_t rows, taps, blocks;  // output channels, input channels, blocks of TULLE_GEMM_ROWS output channels
   uint32_t pixels, vectors, tiles;
   uint32_t tile_tasks, block_tasks;
   bool pack;
@@ -264,8 +267,10 @@ static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
   }
 }
 
-// Weights [rows][taps] as [rows / 6][taps][6], missing rows zero. tap_order[t] is the column of tap t, NULL for t itself.
-static float* pack_blocks(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t taps, const uint32_t* tap_order) {
+// Weights [rows][taps] as [rows / 6][taps][6], missing rows zero. tap_order[t] is the column of tap t, NULL for t
+// itself.
+static float* pack_blocks(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t taps,
+                          const uint32_t* tap_order) {
   const uint32_t blocks = (rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
   const uint64_t bytes = (uint64_t)blocks * taps * TULLE_GEMM_ROWS * sizeof(float);
   if (bytes > INT32_MAX) {
@@ -277,7 +282,8 @@ static float* pack_blocks(tulle_planner* planner, const float* weights, uint32_t
   planner->model->weight_bytes += bytes;
   for (uint32_t row = 0; row < rows; row++) {
     float* out = packed + (size_t)(row / TULLE_GEMM_ROWS) * taps * TULLE_GEMM_ROWS + row % TULLE_GEMM_ROWS;
-    for (uint32_t t = 0; t < taps; t++) out[(size_t)t * TULLE_GEMM_ROWS] = weights[(size_t)row * taps + (tap_order ? tap_order[t] : t)];
+    for (uint32_t t = 0; t < taps; t++)
+      out[(size_t)t * TULLE_GEMM_ROWS] = weights[(size_t)row * taps + (tap_order ? tap_order[t] : t)];
   }
   return packed;
 }
@@ -331,12 +337,12 @@ static bool plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_t
 // ---- k x k ------------------------------------------------------------------------------------------------------
 
 typedef struct {
-  dense_args dense;                  // weights, bias, epilogue, output; offsets into the padded planes
+  dense_args dense;  // weights, bias, epilogue, output; offsets into the padded planes
   tulle_plane plane;
-  const struct tulle_input* image;   // the model input it reads, or NULL for a CHW tensor
+  const struct tulle_input* image;  // the model input it reads, or NULL for a CHW tensor
   uint32_t channels, out_height, out_width, stride_h, kernel_rows, pad_top;
   uint32_t strip_rows, strips, strip_tasks;
-  size_t plane_stride;               // floats
+  size_t plane_stride;  // floats
 } conv_args;
 
 static void run_conv(const tulle_step* step, uint32_t task, char* scratch) {
@@ -355,10 +361,11 @@ static void run_conv(const tulle_step* step, uint32_t task, char* scratch) {
     const uint32_t in_rows = (rows - 1) * args->stride_h + args->kernel_rows;
     if (!args->image) {
       for (uint32_t c = 0; c < args->channels; c++)
-        tulle_f32_pad_chw(&args->plane, dense->input + c * dense->input_stride, in_row, in_rows, planes + c * args->plane_stride);
+        tulle_f32_pad_chw(&args->plane, dense->input + c * dense->input_stride, in_row, in_rows,
+                          planes + c * args->plane_stride);
     } else if (args->image->is_rgba8) {
-      tulle_f32_pad_rgba8(&args->plane, args->image->pixels, args->image->scale, args->image->shift, in_row, in_rows, planes,
-                          args->plane_stride, line);
+      tulle_f32_pad_rgba8(&args->plane, args->image->pixels, args->image->scale, args->image->shift, in_row, in_rows,
+                          planes, args->plane_stride, line);
     } else {
       tulle_f32_pad_hwc(&args->plane, dense->input, args->channels, in_row, in_rows, planes, args->plane_stride, line);
     }
@@ -398,7 +405,8 @@ static bool plan_general(tulle_planner* planner, const tulle_op* op, const tulle
     for (uint32_t i = 0; i < planner->model->input_count; i++)
       if (planner->model->inputs[i].data == in->data) args->image = &planner->model->inputs[i];
     if (!args->image || x->shape[3] > 4)
-      return tulle_plan_fail(planner, "reads '%s', which is neither chw nor a model input of at most 4 channels", x->name);
+      return tulle_plan_fail(planner, "reads '%s', which is neither chw nor a model input of at most 4 channels",
+                             x->name);
   }
   args->channels = x->shape[3];
   args->out_height = y->shape[1];
@@ -479,7 +487,7 @@ static bool plan_general(tulle_planner* planner, const tulle_op* op, const tulle
 typedef struct {
   const float *input, *weights, *bias, *residual;
   float* output;
-  const tulle_nonzero* nonzeros;     // NULL: dense
+  const tulle_nonzero* nonzeros;  // NULL: dense
   const uint32_t* row_start;
   uint32_t batch, inputs, outputs, tasks;
   tulle_epilogue epilogue;
@@ -504,8 +512,9 @@ static void run_vector(const tulle_step* step, uint32_t task, char* scratch) {
     const float* x = args->input + (size_t)n * args->inputs;
     float* y = args->output + (size_t)n * args->outputs;
     for (uint32_t o = begin; o < end; o++) {
-      float sum = args->nonzeros ? sparse_dot(args->nonzeros + args->row_start[o], args->nonzeros + args->row_start[o + 1], x)
-                                 : tulle_f32_dot(args->weights + (size_t)o * args->inputs, x, args->inputs);
+      float sum = args->nonzeros
+                      ? sparse_dot(args->nonzeros + args->row_start[o], args->nonzeros + args->row_start[o + 1], x)
+                      : tulle_f32_dot(args->weights + (size_t)o * args->inputs, x, args->inputs);
       sum += args->bias[o];
       if (args->residual) sum += args->residual[(size_t)n * args->outputs + o];
       y[o] = sum;
@@ -514,8 +523,8 @@ static void run_vector(const tulle_step* step, uint32_t task, char* scratch) {
   }
 }
 
-static bool plan_vector(tulle_planner* planner, const tulle_op* op, const tulle_tensor* w, uint32_t batch, uint32_t inputs,
-                        uint32_t alpha_input, int32_t residual) {
+static bool plan_vector(tulle_planner* planner, const tulle_op* op, const tulle_tensor* w, uint32_t batch,
+                        uint32_t inputs, uint32_t alpha_input, int32_t residual) {
   vector_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->input = planner->places[op->inputs[0]].data;
@@ -529,8 +538,8 @@ static bool plan_vector(tulle_planner* planner, const tulle_op* op, const tulle_
   uint32_t nonzeros;
   if (op->sparse) {
     float* weights = unpack(planner, w);
-    const bool packed =
-        weights && pack_nonzeros(planner, weights, args->outputs, inputs, 1, sizeof(float), &args->nonzeros, &args->row_start);
+    const bool packed = weights && pack_nonzeros(planner, weights, args->outputs, inputs, 1, sizeof(float),
+                                                 &args->nonzeros, &args->row_start);
     free(weights);
     if (!packed) return false;
     nonzeros = args->row_start[args->outputs];
@@ -554,7 +563,8 @@ bool tulle_plan_fully_connected(tulle_planner* planner, const tulle_op* op) {
   if (!w || w->rank != 2) return tulle_plan_fail(planner, "its weight must have 2 dimensions");
   const uint32_t inputs = w->shape[1], batch = x->elements / inputs;
   if ((uint64_t)batch * inputs != x->elements || (uint64_t)batch * w->shape[0] != y->elements)
-    return tulle_plan_fail(planner, "%u inputs, %u outputs and a %ux%u weight do not fit", x->elements, y->elements, w->shape[0], inputs);
+    return tulle_plan_fail(planner, "%u inputs, %u outputs and a %ux%u weight do not fit", x->elements, y->elements,
+                           w->shape[0], inputs);
   if ((x->chw && x->shape[1] * x->shape[2] > 1) || (y->chw && y->shape[1] * y->shape[2] > 1))
     return tulle_plan_fail(planner, "needs plain tensors");
   return plan_vector(planner, op, w, batch, inputs, 3, -1);
@@ -565,24 +575,26 @@ bool tulle_plan_conv2d(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *y = &planner->net->tensors[op->output], *residual = tulle_plan_input(planner, op, 3);
   if (!check_conv(planner, op, x, w, y)) return false;
   if (w->shape[0] != y->shape[3] || w->shape[3] != x->shape[3])
-    return tulle_plan_fail(planner, "a weight for %u input and %u output channels, tensors with %u and %u", w->shape[3], w->shape[0],
-                           x->shape[3], y->shape[3]);
+    return tulle_plan_fail(planner, "a weight for %u input and %u output channels, tensors with %u and %u", w->shape[3],
+                           w->shape[0], x->shape[3], y->shape[3]);
   const uint32_t pixels = y->shape[1] * y->shape[2];
   if (!y->chw && pixels > 1 && y->shape[3] > 1) return tulle_plan_fail(planner, "its output must be chw");
-  if (residual && (residual->elements != y->elements || residual->rank != 4 || residual->shape[3] != y->shape[3] ||
-                   residual->shape[1] != y->shape[1] || residual->is_constant || (!residual->chw && pixels > 1 && y->shape[3] > 1)))
+  if (residual &&
+      (residual->elements != y->elements || residual->rank != 4 || residual->shape[3] != y->shape[3] ||
+       residual->shape[1] != y->shape[1] || residual->is_constant || (!residual->chw && pixels > 1 && y->shape[3] > 1)))
     return tulle_plan_fail(planner, "its residual '%s' must be chw and of the output's shape", residual->name);
-  const bool pointwise = w->shape[1] == 1 && w->shape[2] == 1 && op->stride_h == 1 && op->stride_w == 1 && !op->pad_top &&
-                         !op->pad_left && !op->pad_bottom && !op->pad_right;
+  const bool pointwise = w->shape[1] == 1 && w->shape[2] == 1 && op->stride_h == 1 && op->stride_w == 1 &&
+                         !op->pad_top && !op->pad_left && !op->pad_bottom && !op->pad_right;
   if (pointwise && pixels == 1) return plan_vector(planner, op, w, 1, x->shape[3], 4, residual ? op->inputs[3] : -1);
-  if (pointwise && x->chw && y->chw) return op->sparse ? plan_sparse(planner, op, w, pixels) : plan_dense(planner, op, w, pixels);
+  if (pointwise && x->chw && y->chw)
+    return op->sparse ? plan_sparse(planner, op, w, pixels) : plan_dense(planner, op, w, pixels);
   return plan_general(planner, op, x, w, y);
 }
 
 // ---- depthwise ------------------------------------------------------------------------------------------------------
 
 typedef struct {
-  tulle_depthwise depthwise;         // out_height: of one strip
+  tulle_depthwise depthwise;  // out_height: of one strip
   tulle_plane plane;
   const float *input, *weights, *bias;
   float* output;
@@ -597,16 +609,19 @@ static void run_depthwise(const tulle_step* step, uint32_t task, char* scratch) 
   const uint32_t taps = args->depthwise.kernel_h * args->depthwise.kernel_w, out_width = args->depthwise.out_width;
   uint32_t c, end;
   tulle_piece(args->channels, args->tasks, task, &c, &end);
-  tulle_f32_zero(plane, ((args->strip_rows - 1) * args->depthwise.stride_h + args->kernel_rows) * (size_t)args->depthwise.row_floats);
+  tulle_f32_zero(plane, ((args->strip_rows - 1) * args->depthwise.stride_h + args->kernel_rows) *
+                            (size_t)args->depthwise.row_floats);
   for (; c < end; c++) {
     for (uint32_t top = 0; top < args->out_height; top += args->strip_rows) {
       tulle_depthwise d = args->depthwise;
       d.out_height = args->out_height - top < args->strip_rows ? args->out_height - top : args->strip_rows;
-      tulle_f32_pad_chw(&args->plane, args->input + c * args->input_stride, (int32_t)(top * d.stride_h) - (int32_t)args->pad_top,
+      tulle_f32_pad_chw(&args->plane, args->input + c * args->input_stride,
+                        (int32_t)(top * d.stride_h) - (int32_t)args->pad_top,
                         (d.out_height - 1) * d.stride_h + args->kernel_rows, plane);
       for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++) {
         float single[4];  // a 1x1 map has no room for a whole vector
-        float* output = args->output_stride == 1 ? single : args->output + o * args->output_stride + (size_t)top * out_width;
+        float* output =
+            args->output_stride == 1 ? single : args->output + o * args->output_stride + (size_t)top * out_width;
         tulle_f32_depthwise(&d, plane, args->weights + (size_t)o * taps, args->bias[o], output, &args->epilogue, o);
         if (output == single) args->output[o] = single[0];
       }
@@ -620,8 +635,10 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   if (!check_conv(planner, op, x, w, y)) return false;
   const uint32_t outputs = y->shape[3], taps = w->shape[1] * w->shape[2];
   if (w->shape[0] != 1 || w->shape[3] != outputs || outputs % x->shape[3])
-    return tulle_plan_fail(planner, "a weight for %u channels, tensors with %u and %u", w->shape[3], x->shape[3], outputs);
-  if ((!x->chw && x->shape[1] * x->shape[2] > 1 && x->shape[3] > 1) || (!y->chw && y->shape[1] * y->shape[2] > 1 && outputs > 1))
+    return tulle_plan_fail(planner, "a weight for %u channels, tensors with %u and %u", w->shape[3], x->shape[3],
+                           outputs);
+  if ((!x->chw && x->shape[1] * x->shape[2] > 1 && x->shape[3] > 1) ||
+      (!y->chw && y->shape[1] * y->shape[2] > 1 && outputs > 1))
     return tulle_plan_fail(planner, "needs chw tensors");
   depthwise_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
@@ -634,11 +651,13 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   args->multiplier = outputs / x->shape[3];
   args->out_height = y->shape[1];
   args->pad_top = op->pad_top;
-  const uint64_t phase = phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w), row_floats = phase * op->stride_w;
+  const uint64_t phase = phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w),
+                 row_floats = phase * op->stride_w;
   const uint64_t kernel_rows = (uint64_t)(w->shape[1] - 1) * op->dilation_h + 1;
   // Strips of 4 output rows, the height of a block, as many as fit.
   uint64_t strip = 4;
-  while (strip < y->shape[1] && ((strip + 3) * op->stride_h + kernel_rows) * row_floats * sizeof(float) <= STRIP_BYTES) strip += 4;
+  while (strip < y->shape[1] && ((strip + 3) * op->stride_h + kernel_rows) * row_floats * sizeof(float) <= STRIP_BYTES)
+    strip += 4;
   if (strip > y->shape[1]) strip = y->shape[1];
   const uint64_t bytes = (((strip - 1) * op->stride_h + kernel_rows) * row_floats + 16) * sizeof(float);
   if (bytes > INT32_MAX) return tulle_plan_fail(planner, "its padded input would take %.0f MB", (double)bytes / 1e6);
@@ -671,7 +690,8 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   planner->model->weight_bytes += (uint64_t)w->elements * sizeof *packed;
 
   args->tasks = tulle_plan_tasks(planner, args->channels);
-  const bool square = w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 && op->dilation_w == 1;
+  const bool square =
+      w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 && op->dilation_w == 1;
   const char* kernel = square && w->shape[1] == 3 && op->stride_h == 1   ? "f32_dwconv3x3_8x4"
                        : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_8x4"
                        : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_8x4"
@@ -685,14 +705,15 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   return true;
 }
 
-// ---- transposed convolution -------------------------------------------------------------------------------------------
+// ---- transposed convolution
+// -------------------------------------------------------------------------------------------
 
 typedef struct {
   tulle_transpose_conv conv;
   const float *input, *weights, *bias;
   float* output;
   size_t output_stride;
-  uint32_t channels, rows, tasks;    // rows: of all output channels together
+  uint32_t channels, rows, tasks;  // rows: of all output channels together
   tulle_epilogue epilogue;
 } transpose_args;
 
@@ -717,9 +738,10 @@ bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op) {
   if (!check_conv(planner, op, y, w, x)) return false;
   if (op->dilation_h != 1 || op->dilation_w != 1) return tulle_plan_fail(planner, "dilation is not possible");
   if (w->shape[0] != y->shape[3] || w->shape[3] != x->shape[3])
-    return tulle_plan_fail(planner, "a weight for %u input and %u output channels, tensors with %u and %u", w->shape[3], w->shape[0],
-                           x->shape[3], y->shape[3]);
-  if ((!x->chw && x->shape[1] * x->shape[2] > 1 && x->shape[3] > 1) || (!y->chw && y->shape[1] * y->shape[2] > 1 && y->shape[3] > 1))
+    return tulle_plan_fail(planner, "a weight for %u input and %u output channels, tensors with %u and %u", w->shape[3],
+                           w->shape[0], x->shape[3], y->shape[3]);
+  if ((!x->chw && x->shape[1] * x->shape[2] > 1 && x->shape[3] > 1) ||
+      (!y->chw && y->shape[1] * y->shape[2] > 1 && y->shape[3] > 1))
     return tulle_plan_fail(planner, "needs chw tensors");
   transpose_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;

@@ -96,16 +96,19 @@ bool tulle_plan_concat(tulle_planner* planner, const tulle_op* op) {
     const tulle_tensor* x = tulle_plan_input(planner, op, i);
     if (!x || x->rank != y->rank) return tulle_plan_fail(planner, "input %u does not have the output's rank", i);
     for (uint32_t d = 0; d < y->rank; d++)
-      if (d != axis && x->shape[d] != y->shape[d]) return tulle_plan_fail(planner, "'%s' differs in dimension %u", x->name, d);
+      if (d != axis && x->shape[d] != y->shape[d])
+        return tulle_plan_fail(planner, "'%s' differs in dimension %u", x->name, d);
     const float* data = planner->places[op->inputs[i]].data;
     if (x->is_constant && !(data = tulle_plan_constant(planner, op->inputs[i], 0))) return false;
     steps_of(planner, op->inputs[i], in_steps);
     copies[i].input = data;
     copies[i].output = planner->places[op->output].data + at * (uint64_t)out_steps[axis];
-    for (uint32_t d = 0; d < y->rank; d++) add_loop(&copies[i], x->shape[order[d]], in_steps[order[d]], out_steps[order[d]]);
+    for (uint32_t d = 0; d < y->rank; d++)
+      add_loop(&copies[i], x->shape[order[d]], in_steps[order[d]], out_steps[order[d]]);
     at += x->shape[axis];
   }
-  if (at != y->shape[axis]) return tulle_plan_fail(planner, "its inputs make %u along axis %u, not %u", (unsigned)at, axis, y->shape[axis]);
+  if (at != y->shape[axis])
+    return tulle_plan_fail(planner, "its inputs make %u along axis %u, not %u", (unsigned)at, axis, y->shape[axis]);
   if (op->activation) return tulle_plan_fail(planner, "an activation on concat is not possible");
   return plan_copies(planner, copies, op->input_count, y->elements);
 }
@@ -124,13 +127,15 @@ bool tulle_plan_copy(tulle_planner* planner, const tulle_op* op) {
   if (op->kind == TULLE_OP_TO_PLAIN || op->kind == TULLE_OP_TO_CHW) {
     if (x->rank != y->rank || memcmp(x->shape, y->shape, x->rank * sizeof x->shape[0]))
       return tulle_plan_fail(planner, "input and output differ in shape");
-    if (x->chw != (op->kind == TULLE_OP_TO_PLAIN) || y->chw == x->chw) return tulle_plan_fail(planner, "the layouts do not change");
+    if (x->chw != (op->kind == TULLE_OP_TO_PLAIN) || y->chw == x->chw)
+      return tulle_plan_fail(planner, "the layouts do not change");
     for (uint32_t d = 0; d < y->rank; d++) add_loop(c, y->shape[order[d]], in_steps[order[d]], out_steps[order[d]]);
     return plan_copies(planner, c, 1, y->elements);
   }
   if (x->chw || y->chw) return tulle_plan_fail(planner, "needs plain tensors");
   if (op->kind == TULLE_OP_TRANSPOSE) {
-    if (op->list_count != x->rank || y->rank != x->rank) return tulle_plan_fail(planner, "its permutation does not have %u axes", x->rank);
+    if (op->list_count != x->rank || y->rank != x->rank)
+      return tulle_plan_fail(planner, "its permutation does not have %u axes", x->rank);
     bool seen[TULLE_MAX_RANK] = {false};
     for (uint32_t d = 0; d < y->rank; d++) {
       const int32_t from = op->list[d];
@@ -145,7 +150,8 @@ bool tulle_plan_copy(tulle_planner* planner, const tulle_op* op) {
     for (uint32_t d = 0; d < y->rank; d++) {
       const int64_t first = op->list[d], last = first + (int64_t)(y->shape[d] - 1) * op->strides[d];
       if (first < 0 || first >= x->shape[d] || last < 0 || last >= x->shape[d])
-        return tulle_plan_fail(planner, "reads [%d..%d] of dimension %u, which has %u", (int)first, (int)last, d, x->shape[d]);
+        return tulle_plan_fail(planner, "reads [%d..%d] of dimension %u, which has %u", (int)first, (int)last, d,
+                               x->shape[d]);
       c->input += first * in_steps[d];
       add_loop(c, y->shape[d], in_steps[d] * op->strides[d], out_steps[d]);
     }
@@ -160,8 +166,10 @@ bool tulle_plan_copy(tulle_planner* planner, const tulle_op* op) {
       return tulle_plan_fail(planner, "a block of %u does not lead to the output's shape", b);
     const int64_t *d = to_space ? in_steps : out_steps, *w = to_space ? out_steps : in_steps, channels = wide->shape[3];
     const uint32_t sizes[] = {deep->shape[0], deep->shape[1], b, deep->shape[2], b, wide->shape[3]};
-    const int64_t deep_steps[] = {d[0], d[1], b * channels, d[2], channels, 1}, wide_steps[] = {w[0], b * w[1], w[1], b * w[2], w[2], 1};
-    for (uint32_t i = 0; i < 6; i++) add_loop(c, sizes[i], to_space ? deep_steps[i] : wide_steps[i], to_space ? wide_steps[i] : deep_steps[i]);
+    const int64_t deep_steps[] = {d[0], d[1], b * channels, d[2], channels, 1},
+                  wide_steps[] = {w[0], b * w[1], w[1], b * w[2], w[2], 1};
+    for (uint32_t i = 0; i < 6; i++)
+      add_loop(c, sizes[i], to_space ? deep_steps[i] : wide_steps[i], to_space ? wide_steps[i] : deep_steps[i]);
   }
   if (c->loops == 0) add_loop(c, 1, 1, 1);
   return plan_copies(planner, c, 1, y->elements);
@@ -210,7 +218,8 @@ static int64_t pad_source(const tulle_op* op, int64_t i, int64_t size) {
 
 bool tulle_plan_pad(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
-  if (x->rank != y->rank || x->rank == 0 || op->list_count != 2 * x->rank) return tulle_plan_fail(planner, "needs two pads a dimension");
+  if (x->rank != y->rank || x->rank == 0 || op->list_count != 2 * x->rank)
+    return tulle_plan_fail(planner, "needs two pads a dimension");
   pad_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->input = planner->places[op->inputs[0]].data;
@@ -225,12 +234,14 @@ bool tulle_plan_pad(tulle_planner* planner, const tulle_op* op) {
     const uint32_t d = order[i];
     const int64_t before = op->list[2 * d], after = op->list[2 * d + 1], size = x->shape[d];
     if (before < 0 || after < 0 || before + size + after != y->shape[d])
-      return tulle_plan_fail(planner, "pads %d and %d of dimension %u do not lead from %u to %u", (int)before, (int)after, d, x->shape[d], y->shape[d]);
+      return tulle_plan_fail(planner, "pads %d and %d of dimension %u do not lead from %u to %u", (int)before,
+                             (int)after, d, x->shape[d], y->shape[d]);
     int32_t* from = tulle_plan_alloc(planner, y->shape[d] * sizeof *from);
     if (!from) return false;
     for (int64_t o = 0; o < y->shape[d]; o++) {
       const int64_t source = pad_source(op, o - before, size);
-      if (source >= size || (source < 0 && op->pad_mode)) return tulle_plan_fail(planner, "mirrors more than dimension %u has", d);
+      if (source >= size || (source < 0 && op->pad_mode))
+        return tulle_plan_fail(planner, "mirrors more than dimension %u has", d);
       from[o] = source < 0 ? -1 : (int32_t)(source * in_steps[d]);
     }
     args->sizes[i] = y->shape[d];

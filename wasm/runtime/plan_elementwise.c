@@ -6,9 +6,7 @@
 #include "runtime/plan.h"
 
 // Whether a tensor's bytes are in the model's own order (see "One layout" in docs/architecture.md).
-static bool is_plain(const tulle_tensor* t) {
-  return !t->chw || t->shape[3] == 1 || t->shape[1] * t->shape[2] == 1;
-}
+static bool is_plain(const tulle_tensor* t) { return !t->chw || t->shape[3] == 1 || t->shape[1] * t->shape[2] == 1; }
 
 // ... and in CHW order.
 static bool is_chw(const tulle_tensor* t) {
@@ -21,7 +19,8 @@ static bool same_shape(const tulle_tensor* a, const tulle_tensor* b) {
 
 // ---- binary ops and activations -------------------------------------------------------------------------
 
-// An operand: value i of row r is data[r * row_step + i * step], rows being channels (CHW) or rows of the last dimension.
+// An operand: value i of row r is data[r * row_step + i * step], rows being channels (CHW) or rows of the last
+// dimension.
 typedef struct {
   const float* data;
   size_t row_step;
@@ -33,11 +32,11 @@ typedef struct {
   tulle_binary_op op;
   operand a, b;
   float* output;
-  size_t row_step;                // of the output
+  size_t row_step;  // of the output
   uint32_t rows, row_floats, tasks;
-  uint32_t rank;                  // of a plain broadcast, else 0
+  uint32_t rank;  // of a plain broadcast, else 0
   uint32_t shape[TULLE_MAX_RANK];
-  bool exact;                     // rows touch each other
+  bool exact;  // rows touch each other
   tulle_epilogue epilogue;
 } binary_args;
 
@@ -87,7 +86,8 @@ static bool chw_operand(tulle_planner* planner, int32_t index, const tulle_tenso
     return true;
   }
   if (!same_shape(t, y) || !(t->is_constant || is_chw(t)))
-    return tulle_plan_fail(planner, "'%s' is neither of the output's shape, nor one value, nor one value a channel", t->name);
+    return tulle_plan_fail(planner, "'%s' is neither of the output's shape, nor one value, nor one value a channel",
+                           t->name);
   o->step = 1;
   o->row_step = planner->places[index].stride;
   if (t->is_constant) {  // files hold constants in the model's order
@@ -105,7 +105,8 @@ static bool chw_operand(tulle_planner* planner, int32_t index, const tulle_tenso
 // An operand of a plain result, aligned at the last dimension as NumPy does.
 static bool plain_operand(tulle_planner* planner, int32_t index, const tulle_tensor* y, operand* o) {
   const tulle_tensor* t = &planner->net->tensors[index];
-  if (!is_plain(t) || t->rank > y->rank) return tulle_plan_fail(planner, "'%s' does not broadcast to its output", t->name);
+  if (!is_plain(t) || t->rank > y->rank)
+    return tulle_plan_fail(planner, "'%s' does not broadcast to its output", t->name);
   if (!t->is_constant) o->data = planner->places[index].data;
   if (t->is_constant && !(o->data = tulle_plan_constant(planner, index, 0))) return false;
   uint32_t stride = 1;
@@ -142,7 +143,8 @@ static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary
     if (!plain_operand(planner, a, y, &args->a) || (b >= 0 && !plain_operand(planner, b, y, &args->b))) return false;
     args->exact = true;
     const tulle_tensor *ta = &planner->net->tensors[a], *tb = b < 0 ? ta : &planner->net->tensors[b];
-    const bool flat = (ta->elements == y->elements || ta->elements == 1) && (b < 0 || tb->elements == y->elements || tb->elements == 1);
+    const bool flat = (ta->elements == y->elements || ta->elements == 1) &&
+                      (b < 0 || tb->elements == y->elements || tb->elements == 1);
     if (flat) {
       args->rows = 1;
       args->row_floats = y->elements;
@@ -162,7 +164,8 @@ static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary
   if (chw || epilogue.kind != TULLE_ACT_PRELU) return true;
   binary_args* prelu = tulle_plan_alloc(planner, sizeof *prelu);
   if (!prelu) return false;
-  *prelu = (binary_args){.output = args->output, .rows = y->elements / last, .row_floats = last, .tasks = 1, .epilogue = epilogue};
+  *prelu = (binary_args){
+      .output = args->output, .rows = y->elements / last, .row_floats = last, .tasks = 1, .epilogue = epilogue};
   return tulle_plan_step(planner, run_plain_prelu, prelu, 1, "f32_prelu") != NULL;
 }
 
@@ -206,13 +209,16 @@ bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
   if (x->rank != 4 || y->rank != 4 || !is_chw(x) || !is_chw(y) || x->shape[3] != y->shape[3])
     return tulle_plan_fail(planner, "needs chw tensors with the same number of channels");
-  const uint64_t height = (uint64_t)x->shape[1] + op->pad_top + op->pad_bottom, width = (uint64_t)x->shape[2] + op->pad_left + op->pad_right;
+  const uint64_t height = (uint64_t)x->shape[1] + op->pad_top + op->pad_bottom,
+                 width = (uint64_t)x->shape[2] + op->pad_left + op->pad_right;
   if (op->dilation_h != 1 || op->dilation_w != 1 || height < op->kernel_h || width < op->kernel_w ||
-      (height - op->kernel_h) / op->stride_h + 1 != y->shape[1] || (width - op->kernel_w) / op->stride_w + 1 != y->shape[2])
-    return tulle_plan_fail(planner, "its window, stride and padding do not make a %ux%u output", y->shape[1], y->shape[2]);
+      (height - op->kernel_h) / op->stride_h + 1 != y->shape[1] ||
+      (width - op->kernel_w) / op->stride_w + 1 != y->shape[2])
+    return tulle_plan_fail(planner, "its window, stride and padding do not make a %ux%u output", y->shape[1],
+                           y->shape[2]);
   pool_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  args->pool = (tulle_pool){x->shape[1], x->shape[2],  y->shape[1],  y->shape[2], op->kernel_h,
+  args->pool = (tulle_pool){x->shape[1],  x->shape[2],  y->shape[1],  y->shape[2], op->kernel_h,
                             op->kernel_w, op->stride_h, op->stride_w, op->pad_top, op->pad_left};
   args->kernel = op->kind == TULLE_OP_MAX_POOL2D ? tulle_f32_max_pool : tulle_f32_average_pool;
   args->input = planner->places[op->inputs[0]].data;
@@ -241,7 +247,8 @@ static void run_spatial_mean(const tulle_step* step, uint32_t task, char* scratc
   const reduce_args* args = step->args;
   uint32_t c, end;
   tulle_piece(args->channels, args->tasks, task, &c, &end);
-  for (; c < end; c++) args->output[c] = tulle_f32_sum(args->input + c * args->input_stride, args->pixels) * args->scale;
+  for (; c < end; c++)
+    args->output[c] = tulle_f32_sum(args->input + c * args->input_stride, args->pixels) * args->scale;
 }
 
 // Any axes of a plain tensor: every input element is added to the output element it belongs to.
@@ -272,7 +279,8 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
   bool reduced[TULLE_MAX_RANK] = {false};
   for (uint32_t i = 0; i < op->list_count; i++) {
-    if (op->list[i] < 0 || op->list[i] >= (int32_t)x->rank) return tulle_plan_fail(planner, "axis %d of %u", op->list[i], x->rank);
+    if (op->list[i] < 0 || op->list[i] >= (int32_t)x->rank)
+      return tulle_plan_fail(planner, "axis %d of %u", op->list[i], x->rank);
     reduced[op->list[i]] = true;
   }
   reduce_args* args = tulle_plan_alloc(planner, sizeof *args);
@@ -288,7 +296,8 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op) {
     *(reduced[d] ? &count : &args->out_elements) *= x->shape[d];
   }
   args->scale = op->kind == TULLE_OP_MEAN ? 1.0f / (float)count : 1.0f;
-  if (args->out_elements != y->elements) return tulle_plan_fail(planner, "makes %u values, its output has %u", args->out_elements, y->elements);
+  if (args->out_elements != y->elements)
+    return tulle_plan_fail(planner, "makes %u values, its output has %u", args->out_elements, y->elements);
   if (!is_plain(y)) return tulle_plan_fail(planner, "its output must be plain");
   if (is_chw(x) && reduced[1] && reduced[2] && !reduced[3]) {
     args->input_stride = planner->places[op->inputs[0]].stride;
@@ -317,7 +326,8 @@ static void run_resize_bilinear(const tulle_step* step, uint32_t task, char* scr
   tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++)
     tulle_f32_resize_bilinear(args->rows, args->columns, args->width, args->out_height, args->out_width,
-                              args->input + c * args->input_stride, args->output + c * args->output_stride, (float*)scratch);
+                              args->input + c * args->input_stride, args->output + c * args->output_stride,
+                              (float*)scratch);
 }
 
 static void run_resize_nearest(const tulle_step* step, uint32_t task, char* scratch) {
@@ -375,7 +385,8 @@ bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op) {
                         .channels = x->shape[3]};
   if (!args->rows || !args->columns) return false;
   args->tasks = tulle_plan_tasks(planner, args->channels);
-  if (op->kind == TULLE_OP_RESIZE_NEAREST) return tulle_plan_step(planner, run_resize_nearest, args, args->tasks, "f32_resize_nearest") != NULL;
+  if (op->kind == TULLE_OP_RESIZE_NEAREST)
+    return tulle_plan_step(planner, run_resize_nearest, args, args->tasks, "f32_resize_nearest") != NULL;
   tulle_plan_scratch(planner, ((uint64_t)x->shape[2] + 8) * sizeof(float));
   return tulle_plan_step(planner, run_resize_bilinear, args, args->tasks, "f32_resize_bilinear") != NULL;
 }
@@ -393,15 +404,18 @@ static void run_softmax(const tulle_step* step, uint32_t task, char* scratch) {
   (void)task, (void)scratch;
   const softmax_args* args = step->args;
   for (uint32_t r = 0; r < args->rows; r++)
-    tulle_f32_softmax(args->input + (size_t)r * args->row_floats, args->output + (size_t)r * args->row_floats, args->row_floats, args->beta);
+    tulle_f32_softmax(args->input + (size_t)r * args->row_floats, args->output + (size_t)r * args->row_floats,
+                      args->row_floats, args->beta);
 }
 
 bool tulle_plan_softmax(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
-  if (!is_plain(x) || !is_plain(y) || x->elements != y->elements) return tulle_plan_fail(planner, "needs plain tensors of one size");
+  if (!is_plain(x) || !is_plain(y) || x->elements != y->elements)
+    return tulle_plan_fail(planner, "needs plain tensors of one size");
   softmax_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   const uint32_t last = x->rank ? x->shape[x->rank - 1] : 1;
-  *args = (softmax_args){planner->places[op->inputs[0]].data, planner->places[op->output].data, x->elements / last, last, op->beta};
+  *args = (softmax_args){planner->places[op->inputs[0]].data, planner->places[op->output].data, x->elements / last,
+                         last, op->beta};
   return tulle_plan_step(planner, run_softmax, args, 1, "f32_softmax") != NULL;
 }
