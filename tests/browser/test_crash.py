@@ -83,7 +83,7 @@ def test_a_pool_worker_that_dies_while_the_engine_waits(patched: Patch, open_pag
 def test_an_error_in_the_engine_worker(page: Page) -> None:
     evaluate(page, "window.model = await tulle.load('/tiny.tulle', { threads: 1 })")
     page.workers[0].evaluate("setTimeout(() => { throw new Error('boom') })")
-    page.wait_for_timeout(200)
+    expect_workers(page, 0)
     result = evaluate(page, "return outcome(model.run(new Float32Array(48)))")
     assert result["isTulleError"]
     assert result["error"] == "the engine (relaxed, 1 thread) stopped: Uncaught Error: boom; load the model again"

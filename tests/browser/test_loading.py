@@ -103,5 +103,43 @@ def test_imported_from_another_origin(built: object, open_page: OpenPage) -> Non
             """,
         )
         assert result == {"outputs": [[1, 6], [2, 6]], "isolated": True}
-        assert len(page.workers) == 3
+        expect_workers(page, 3)
         assert all(worker.url.startswith(f"blob:{app.url}/") for worker in page.workers)
+
+
+def test_under_a_strict_content_security_policy(built: object, open_page: OpenPage) -> None:
+    with package_site() as strict:
+        policy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
+        strict.headers["Content-Security-Policy"] = policy
+        page = open_page(strict)
+        result = evaluate(
+            page,
+            """
+            const model = await tulle.load('/tiny.tulle', { threads: 2 });
+            return (await model.run(new Float32Array(48).fill(1))).y[0];
+            """,
+        )
+    assert result == 2
+
+
+def test_in_a_worker_of_the_app(page: Page, site: Site) -> None:
+    site.put(
+        "/app-worker.js",
+        b"""
+        import { load } from '/web/src/index.js';
+        const model = await load('/tiny.tulle', { threads: 2 });
+        const { y } = await model.run(new ImageData(4, 4));
+        postMessage({ threads: model.threads, y: y[5] });
+        """,
+    )
+    result = evaluate(
+        page,
+        """
+        const worker = new Worker('/app-worker.js', { type: 'module' });
+        return new Promise((resolve, reject) => {
+          worker.onmessage = ({ data }) => resolve(data);
+          worker.onerror = ({ message }) => reject(new Error(message));
+        });
+        """,
+    )
+    assert result == {"threads": 2, "y": -1}

@@ -137,6 +137,29 @@ def test_two_inputs_and_outputs_by_name(page: Page, site: Site) -> None:
     assert 'input "a" of shape [1, 5] takes no image' in result["image"]["error"]
 
 
+def test_any_name_will_do(page: Page, site: Site) -> None:
+    name = 'a "b" \\ c\n\t\x01 é 手 __proto__'
+    graph = tiny_graph()
+    graph.name = name
+    for old in ("x", "y"):
+        tensor = graph.tensors.pop(old)
+        tensor.name = "__proto__" if old == "x" else name
+        graph.tensors[tensor.name] = tensor
+    graph.inputs, graph.outputs = ["__proto__"], [name]
+    graph.nodes[0].inputs[0], graph.nodes[0].outputs[0] = "__proto__", name
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load(url, { threads: 1 });
+        const inputs = Object.fromEntries([['__proto__', new Float32Array(48).fill(1)]]);
+        const outputs = await model.run(inputs);
+        return [model.info.name, model.inputs[0].name, Object.keys(outputs)[0], outputs[model.outputs[0].name][0]];
+        """,
+        url=site.put("/names.tulle", pack(graph)),
+    )
+    assert result == [name, "__proto__", name, 2]
+
+
 def test_inputs_are_copied_when_run_is_called(page: Page) -> None:
     result = evaluate(
         page,
@@ -192,9 +215,9 @@ def test_models_share_an_engine_and_runs_queue(page: Page, site: Site) -> None:
         """,
     )
     assert correct == [True] * 80
-    assert len(page.workers) == 2, "one engine worker and one pool worker for both models"
+    expect_workers(page, 2)  # one engine worker and one pool worker for both models
     evaluate(page, "await twice.close()")
-    assert len(page.workers) == 2, "the other model still needs the engine"
+    expect_workers(page, 2)  # the other model still needs the engine
     assert evaluate(page, "return (await triple.run(new Float32Array(48).fill(1))).y[0]") == 3
     evaluate(page, "await triple.close()")
     expect_workers(page, 0)
@@ -209,7 +232,7 @@ def test_configurations_have_engines_of_their_own(page: Page) -> None:
         }
         """,
     )
-    assert len(page.workers) == 8
+    expect_workers(page, 8)
 
 
 def test_close_lets_runs_finish_and_refuses_later_ones(page: Page) -> None:

@@ -18,8 +18,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 
 /**
  * @typedef {object} LoadOptions
- * @property {number} [threads] how many threads to run on, the engine worker included: 1 to MAX_THREADS. Left out: one a
- *   processor, four at most. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
+ * @property {number} [threads] how many threads to run on, the engine worker included: 1 to MAX_THREADS. Left out: one
+ *   for each processor, four at most. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
  * @property {Variant | 'auto'} [variant] which wasm build; "auto" (the default) takes the fastest the browser can run
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
  *   `total` is 0 where the server does not tell
@@ -31,8 +31,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @param {string | URL | Blob | ArrayBuffer | ArrayBufferView} source where to fetch the file, or its bytes (copied)
  * @param {LoadOptions} [options]
  * @returns {Promise<Model>}
- * @throws {TulleError} (rejects) when the file cannot be had or is not a valid model, for options out of range, when the
- *   engine cannot be started, and when `signal` is aborted (`cause` is its reason)
+ * @throws {TulleError} (rejects) when the file cannot be had or is not a valid model, for options out of range, when
+ *   the engine cannot be started, and when `signal` is aborted (`cause` is its reason)
  */
 export async function load(source, { threads, variant = 'auto', onProgress, signal } = {}) {
   const what = describe(source);
@@ -77,7 +77,9 @@ function describe(source) {
  */
 async function read(source, what, onProgress, signal) {
   if (source instanceof ArrayBuffer) return new Uint8Array(source).slice();
-  if (ArrayBuffer.isView(source)) return Uint8Array.from(new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
+  if (ArrayBuffer.isView(source)) {
+    return Uint8Array.from(new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
+  }
   try {
     if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
     const response = await fetch(source, { signal });

@@ -70,11 +70,10 @@ export class Model {
     this.#milliseconds = new Float64Array(info.steps.length);
 
     /** @type {readonly Readonly<InputInfo>[]} */
-    this.inputs = Object.freeze(info.inputs.map(({ name, shape, rgba8, mean, std }) =>
-      Object.freeze({ name, shape: Object.freeze(shape), dtype: /** @type {const} */ ('float32'), image: rgba8, mean, std })));
+    this.inputs = Object.freeze(info.inputs.map(({ rgba8: image, mean, std, ...tensor }) =>
+      Object.freeze({ ...describe(tensor), image, mean, std })));
     /** @type {readonly Readonly<TensorInfo>[]} */
-    this.outputs = Object.freeze(info.outputs.map(({ name, shape }) =>
-      Object.freeze({ name, shape: Object.freeze(shape), dtype: /** @type {const} */ ('float32') })));
+    this.outputs = Object.freeze(info.outputs.map((tensor) => Object.freeze(describe(tensor))));
     /** The wasm build in use. */
     this.variant = variant;
     /** Threads in use, the engine worker's own included. */
@@ -150,6 +149,14 @@ export class Model {
 }
 
 /**
+ * @param {{ name: string, shape: number[] }} tensor
+ * @returns {TensorInfo}
+ */
+function describe({ name, shape }) {
+  return { name, shape: Object.freeze(shape), dtype: 'float32' };
+}
+
+/**
  * A checked copy of one input, to be handed over to the engine.
  * @param {Readonly<InputInfo>} input
  * @param {unknown} value
@@ -158,18 +165,22 @@ export class Model {
 function prepare({ name, shape, image }, value) {
   const it = `input ${JSON.stringify(name)} of shape [${shape.join(', ')}]`;
   if (isImage(value)) {
-    if (!image) throw new TulleError(`${it} takes no image, which needs shape [1, height, width, 3]: give a Float32Array`);
+    if (!image) {
+      throw new TulleError(`${it} takes no image, which needs shape [1, height, width, 3]: give a Float32Array`);
+    }
     const [, height, width] = shape;
     if (value.height !== height || value.width !== width) {
-      throw new TulleError(`${it} takes an image ${width} wide and ${height} high, not ${value.width} by ${value.height}: `
-        + 'resize it first, as CanvasRenderingContext2D.drawImage does');
+      throw new TulleError(`${it} takes an image ${width} wide and ${height} high, `
+        + `not ${value.width} by ${value.height}: resize it first, as CanvasRenderingContext2D.drawImage does`);
     }
     if (!(value.data instanceof Uint8ClampedArray)) {
       throw new TulleError(`${it} takes images of 8 bits a channel, not ${typeName(value.data)}`);
     }
     return { pixels: value.data.slice(), height, width };
   }
-  if (!isFloat32Array(value)) throw new TulleError(`${it} takes a Float32Array${image ? ' or ImageData' : ''}, not ${typeName(value)}`);
+  if (!isFloat32Array(value)) {
+    throw new TulleError(`${it} takes a Float32Array${image ? ' or ImageData' : ''}, not ${typeName(value)}`);
+  }
   const size = shape.reduce((product, length) => product * length, 1);
   if (value.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${value.length}`);
   return new Float32Array(value);

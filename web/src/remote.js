@@ -118,7 +118,7 @@ export class RemoteEngine {
   }
 
   /**
-   * Ends the engine because it cannot be trusted any more: everything waiting is told, and the next load() starts afresh.
+   * Ends the engine because it cannot be trusted any more: whoever waits is told, and the next load() starts afresh.
    * @param {string} reason
    */
   #fail(reason) {
@@ -130,7 +130,7 @@ export class RemoteEngine {
     this.#terminate();
   }
 
-  /** Lets the pool workers return before they are terminated: Chromium grants a waiting one 2 s, and keeps the memory. */
+  /** Lets the pool workers return before terminating them: Chromium gives one that waits 2 s, and keeps the memory. */
   async #end() {
     this.#forget();
     try {

@@ -1,4 +1,4 @@
-// A pool worker: one more instance over the engine's shared memory, which waits inside C for work until it is terminated.
+// A pool worker: one more instance over the engine's shared memory, which waits inside C for work to share.
 
 import { instantiate } from './wasm.js';
 

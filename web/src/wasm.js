@@ -82,8 +82,8 @@ export const createSharedMemory = () => new WebAssembly.Memory({ ...SHARED_MEMOR
  * @returns {Promise<Exports>}
  */
 export async function instantiate(module, memory) {
-  const now = () => performance.now();
-  const instance = await WebAssembly.instantiate(module, memory ? { tulle: { now }, env: { memory } } : { tulle: { now } });
+  const tulle = { now: () => performance.now() };
+  const instance = await WebAssembly.instantiate(module, memory ? { tulle, env: { memory } } : { tulle });
   return /** @type {Exports} */ (/** @type {unknown} */ (instance.exports));
 }
 
@@ -131,7 +131,8 @@ export class Library {
    * @returns {{ model: number, info: CInfo }}
    */
   load(bytes) {
-    const model = this.#withBytes(bytes, (address) => this.#exports.tulle_model_load(this.pointer, address, bytes.length)) >>> 0;
+    const { tulle_model_load } = this.#exports;
+    const model = this.#withBytes(bytes, (address) => tulle_model_load(this.pointer, address, bytes.length)) >>> 0;
     if (!model) throw this.#error();
     const info = /** @type {CInfo} */ (JSON.parse(this.#string(this.#exports.tulle_model_info(model))));
     this.#models.set(model, info);
