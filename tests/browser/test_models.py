@@ -24,8 +24,8 @@ MODELS: dict[str, tuple[str, ...]] = {
     "hand_landmark_full": ("Identity_1", "Identity_2"),
     "hand_landmark_lite": ("Identity_1", "Identity_2"),
     "hand_landmark_sparse": ("Identity_1", "Identity_2"),
-    "palm_full": (),
-    "palm_lite": (),
+    "palm_detection_full": (),
+    "palm_detection_lite": (),
     "selfie_segmentation": ("activation_10",),
     "selfie_segmentation_landscape": ("segment_back",),
 }
