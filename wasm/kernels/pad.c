@@ -13,17 +13,18 @@ void tulle_f32_zero(float* x, size_t n) {
 
 TULLE_INLINE v4 even_lanes(const float* p) { return wasm_i32x4_shuffle(v4_load(p), v4_load(p + 4), 0, 2, 4, 6); }
 
-// Every `stride`th float from `input` on, exactly `count` of them.
-TULLE_INLINE void gather(const float* input, const uint32_t stride, float* output, uint32_t count) {
+// Of every `stride`th float from `input` on, numbers x to count - 1. Those before x are there: the last vector may
+// write some of them again.
+TULLE_INLINE void gather_rest(const float* input, uint32_t stride, float* output, uint32_t x, uint32_t count) {
   if (stride > 2 || count < 4) {
-    for (uint32_t x = 0; x < count; x++) output[x] = input[x * stride];
-    return;
+    for (; x < count; x++) output[x] = input[x * stride];
+  } else if (stride == 2) {
+    for (; x + 4 <= count; x += 4) v4_store(output + x, even_lanes(input + 2 * x));
+    if (x < count) v4_store(output + count - 4, even_lanes(input + 2 * (count - 4)));
+  } else {
+    for (; x + 4 <= count; x += 4) v4_store(output + x, v4_load(input + x));
+    if (x < count) v4_store(output + count - 4, v4_load(input + count - 4));
   }
-  uint32_t x = 0;
-  for (; x + 4 <= count; x += 4) v4_store(output + x, stride == 1 ? v4_load(input + x) : even_lanes(input + 2 * x));
-  if (x == count) return;
-  x = count - 4;
-  v4_store(output + x, stride == 1 ? v4_load(input + x) : even_lanes(input + 2 * x));
 }
 
 // Where the columns of one phase begin in the padded row and in the input, and how many there are.
@@ -41,40 +42,64 @@ TULLE_INLINE phase_span span_of(const tulle_plane* plane, uint32_t phase) {
   return s;
 }
 
-// One row of `width` floats, split into its phases.
-TULLE_INLINE void pad_row(const tulle_plane* plane, const float* input, float* output) {
-  for (uint32_t phase = 0; phase < plane->stride; phase++, output += plane->phase_width) {
-    const phase_span s = span_of(plane, phase);
-    gather(input + s.column, plane->stride, output + s.start, s.count);
+// A row into its even and odd columns.
+TULLE_INLINE void split_pairs(const float* input, float* even, uint32_t even_count, float* odd, uint32_t odd_count) {
+  uint32_t x = 0;
+  for (const uint32_t both = odd_count < even_count ? odd_count : even_count; x + 4 <= both; x += 4) {
+    const v4 a = v4_load(input + 2 * x), b = v4_load(input + 2 * x + 4);
+    v4_store(even + x, wasm_i32x4_shuffle(a, b, 0, 2, 4, 6));
+    v4_store(odd + x, wasm_i32x4_shuffle(a, b, 1, 3, 5, 7));
+  }
+  gather_rest(input, 2, even, x, even_count);
+  gather_rest(input + 1, 2, odd, x, odd_count);
+}
+
+// What pad_row needs of a plane, found once a call: it takes divisions.
+typedef struct {
+  const tulle_plane* plane;
+  phase_span first, second;  // phases 0 and 1
+  bool pairs;                // stride 2, and each phase begins with column 0 or 1
+} row_spans;
+
+TULLE_INLINE row_spans spans_of(const tulle_plane* plane) {
+  row_spans s = {.plane = plane, .first = span_of(plane, 0)};
+  if (plane->stride != 2) return s;
+  s.second = span_of(plane, 1);
+  s.pairs = s.first.column + s.second.column == 1;
+  return s;
+}
+
+// A row of the input into the phases of a row of the plane.
+TULLE_INLINE void pad_row(const row_spans* s, const float* input, float* output) {
+  const tulle_plane* plane = s->plane;
+  if (plane->stride == 1) {
+    gather_rest(input + s->first.column, 1, output + s->first.start, 0, s->first.count);
+  } else if (s->pairs) {
+    float *first = output + s->first.start, *second = output + plane->phase_width + s->second.start;
+    if (s->first.column == 0) {
+      split_pairs(input, first, s->first.count, second, s->second.count);
+    } else {
+      split_pairs(input, second, s->second.count, first, s->first.count);
+    }
+  } else {
+    for (uint32_t phase = 0; phase < plane->stride; phase++, output += plane->phase_width) {
+      const phase_span span = span_of(plane, phase);
+      gather_rest(input + span.column, plane->stride, output + span.start, 0, span.count);
+    }
   }
 }
 
 TULLE_INLINE bool inside(const tulle_plane* plane, int32_t row) { return row >= 0 && row < (int32_t)plane->height; }
 
-// Rows [row, row + rows) of a channel, one phase of columns after the other.
-TULLE_INLINE void pad_phase(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output,
-                            uint32_t phase, const uint32_t stride) {
-  const phase_span s = span_of(plane, phase);
+void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output) {
+  const row_spans spans = spans_of(plane);
   const uint32_t row_floats = plane->stride * plane->phase_width;
-  output += phase * plane->phase_width;
   for (uint32_t r = 0; r < rows; r++, row++, output += row_floats) {
     if (inside(plane, row)) {
-      gather(channel + (size_t)row * plane->width + s.column, stride, output + s.start, s.count);
+      pad_row(&spans, channel + (size_t)row * plane->width, output);
     } else {
-      tulle_f32_zero(output, plane->phase_width);
+      tulle_f32_zero(output, row_floats);
     }
-  }
-}
-
-void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output) {
-  if (plane->stride == 1) {
-    pad_phase(plane, channel, row, rows, output, 0, 1);
-  } else if (plane->stride == 2) {
-    pad_phase(plane, channel, row, rows, output, 0, 2);
-    pad_phase(plane, channel, row, rows, output, 1, 2);
-  } else {
-    for (uint32_t phase = 0; phase < plane->stride; phase++)
-      pad_phase(plane, channel, row, rows, output, phase, plane->stride);
   }
 }
 
@@ -117,6 +142,7 @@ TULLE_INLINE void split_rgba8(const uint8_t* image, uint32_t width, float scale,
 TULLE_INLINE void pad_interleaved(const tulle_plane* plane, const float* image, const uint8_t* bytes, float scale,
                                   float shift, uint32_t channels, int32_t row, uint32_t rows, float* output,
                                   size_t plane_stride, float* line) {
+  const row_spans spans = spans_of(plane);
   const uint32_t row_floats = plane->stride * plane->phase_width;
   for (uint32_t r = 0; r < rows; r++, row++) {
     if (inside(plane, row)) {
@@ -130,7 +156,7 @@ TULLE_INLINE void pad_interleaved(const tulle_plane* plane, const float* image, 
     for (uint32_t c = 0; c < channels; c++) {
       float* out = output + c * plane_stride + (size_t)r * row_floats;
       if (inside(plane, row)) {
-        pad_row(plane, line + c * (plane->width + 8), out);
+        pad_row(&spans, line + c * (plane->width + 8), out);
       } else {
         tulle_f32_zero(out, row_floats);
       }
