@@ -19,7 +19,9 @@ def fold_affine(graph: Graph) -> Graph:
     """
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
-    for node in list(graph.nodes):
+    kept = []
+    for node in graph.nodes:
+        kept.append(node)
         for position in (0, 1):
             conv = _foldable(graph, node, position, producer, consumers)
             if conv is None:
@@ -33,8 +35,9 @@ def fold_affine(graph: Graph) -> Graph:
             set_activation(conv, node.attrs["activation"], node.attrs.get("alpha"), alpha_of(node))
             conv.outputs = [node.output]
             producer[node.output] = conv
-            graph.nodes.remove(node)
+            kept.pop()
             break
+    graph.nodes = kept
     return remove_dead_code(graph)
 
 

@@ -22,7 +22,9 @@ def fuse_activations(graph: Graph) -> Graph:
     """
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
-    for node in list(graph.nodes):
+    kept = []
+    for node in graph.nodes:
+        kept.append(node)
         if node.op != "activation":
             continue
         x = node.inputs[0]
@@ -41,7 +43,8 @@ def fuse_activations(graph: Graph) -> Graph:
         set_activation(host, node.attrs["activation"], node.attrs.get("alpha"), alpha)
         host.outputs = list(node.outputs)
         producer[node.output] = host
-        graph.nodes.remove(node)
+        kept.pop()
+    graph.nodes = kept
     return remove_dead_code(graph)
 
 

@@ -5,42 +5,56 @@ from __future__ import annotations
 from tulle.graph import Graph, Node
 from tulle.graph.shapes import BINARY, POOLS, REDUCTIONS, RESIZES
 from tulle.passes.remove_dead_code import remove_dead_code
-from tulle.passes.rewrite import per_channel, redirect
+from tulle.passes.rewrite import per_channel
 
 
 def remove_identities(graph: Graph) -> Graph:
     graph = graph.copy()
     producer = graph.producer()
-    for node in list(graph.nodes):
-        if node.op == "reshape":  # only the shape at the end of a chain of them matters
-            source = producer.get(node.inputs[0] or "")
-            while source is not None and source.op == "reshape":
-                node.inputs = list(source.inputs)
-                source = producer.get(source.inputs[0] or "")
-        kept = _unchanged(graph, node)
-        if kept is None:
-            continue
-        if node.output not in graph.outputs:
-            redirect(graph, node.output, kept)
-        elif kept in producer and kept not in graph.outputs:
-            redirect(graph, kept, node.output)  # the output keeps its name: its producer takes it over
-            source = producer[kept]
-            source.outputs = [node.output]
-            producer[node.output] = source
-        else:
-            continue  # an input or another output handed on: something has to copy it
-        graph.nodes.remove(node)
+    renamed: dict[str, str] = {}  # a tensor that is gone to the one that it equals
+
+    def current(name: str | None) -> str | None:
+        while name in renamed:
+            name = renamed[name]
+        return name
+
+    kept = []
+    for node in graph.nodes:
+        node.inputs = [current(name) for name in node.inputs]
+        source = producer.get(node.inputs[0] or "")
+        if node.op == "reshape" and source is not None and source.op == "reshape":
+            node.inputs = list(source.inputs)  # only the shape at the end of a chain matters
+        same = _unchanged(graph, node)
+        if same is None or (node.output in graph.outputs and not _take_over(graph, node, same, producer, renamed)):
+            kept.append(node)
+        elif node.output not in graph.outputs:
+            renamed[node.output] = same
+    graph.nodes = kept
+    for node in graph.nodes:  # readers between a producer and the identity whose name it took over
+        node.inputs = [current(name) for name in node.inputs]
     return remove_dead_code(graph)
+
+
+def _take_over(graph: Graph, node: Node, same: str, producer: dict[str, Node], renamed: dict[str, str]) -> bool:
+    """Makes the producer of `same` compute the model output that equals it, so that the output keeps its name."""
+    if same not in producer or same in graph.outputs:
+        return False  # a model input or another output handed on: something has to copy it
+    source = producer[same]
+    source.outputs = [node.output]
+    producer[node.output] = source
+    renamed[same] = node.output
+    return True
 
 
 def _unchanged(graph: Graph, node: Node) -> str | None:
     """The input that the node's output always equals, None if there is none."""
+    attrs = node.attrs
+    if node.op in BINARY:
+        return _neutral_operand(graph, node) if attrs["activation"] == "none" else None
     x = node.inputs[0]
     if x is None or graph.tensors[x].is_constant:
         return None
-    shape, result, attrs = graph.tensors[x].shape, graph.tensors[node.output].shape, node.attrs
-    if node.op in BINARY and attrs["activation"] == "none":
-        return _neutral_operand(graph, node)
+    shape, result = graph.tensors[x].shape, graph.tensors[node.output].shape
     same = shape == result and {
         "reshape": True,
         "pad": True,

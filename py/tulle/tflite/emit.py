@@ -68,30 +68,30 @@ def _convolution(code: int, options_type: str) -> Callable[[Graph, Node], Operat
             x, weight = (graph.tensors[name or ""].shape for name in node.inputs[:2])
             options["DepthMultiplier"] = weight[3] // x[3]
             version = 2 if (dilation_h, dilation_w) != (1, 1) else 1
-        return Operator(code, _with_bias(node), node.output, options_type, options, version)
+        return Operator(code, _with_bias(graph, node), node.output, options_type, options, version)
 
     return convert
 
 
-def _with_bias(node: Node) -> list[str | None]:
-    return [*node.inputs, None][:3]
+def _with_bias(graph: Graph, node: Node) -> list[str | np.ndarray | None]:
+    """Input, weights and bias: LiteRT wants one, so zeros stand for a bias left out."""
+    x, weight, bias = [*node.inputs, None][:3]
+    channels = graph.tensors[node.output].shape[-1]
+    return [x, weight, np.zeros(channels, np.float32) if bias is None else bias]
 
 
 def _transpose_conv(graph: Graph, node: Node) -> Operator:
-    x, weight, bias = _with_bias(node)
-    shape = _integers(graph.tensors[node.output].shape)
-    inputs = [shape, weight, x] if bias is None else [shape, weight, x, bias]
-    return Operator(
-        Operators.TRANSPOSE_CONV, inputs, node.output, "TransposeConvOptions", _window(node),
-        version=1 if bias is None else 3,
-    )  # fmt: skip
+    x, weight, bias = _with_bias(graph, node)
+    inputs = [_integers(graph.tensors[node.output].shape), weight, x, bias]
+    # Version 3 has a bias.
+    return Operator(Operators.TRANSPOSE_CONV, inputs, node.output, "TransposeConvOptions", _window(node), version=3)
 
 
 def _fully_connected(graph: Graph, node: Node) -> Operator:
     keep = bool(node.attrs.get("keep_num_dims"))
     options = {**_fused(node), "KeepNumDims": keep}
-    version = 5 if keep else 1
-    return Operator(Operators.FULLY_CONNECTED, _with_bias(node), node.output, "FullyConnectedOptions", options, version)
+    inputs, version = _with_bias(graph, node), 5 if keep else 1
+    return Operator(Operators.FULLY_CONNECTED, inputs, node.output, "FullyConnectedOptions", options, version)
 
 
 def _binary(code: int, options_type: str, fused: bool = True) -> Callable[[Graph, Node], Operator]:

@@ -20,6 +20,8 @@ BROKEN = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeEr
           AssertionError, UnicodeError)  # fmt: skip
 
 MAX_RANK = 8
+# Tensors, operators, buffers: a few kilobytes can list millions of them by pointing at one table again and again.
+MAX_RECORDS = 2**14
 MAX_TENSOR_ELEMENTS = 2**31 - 1
 # Room for constants beyond what the file itself holds, for sparse ones decoded and buffers that tensors share.
 MAX_CONSTANT_BYTES = 512 * 2**20
@@ -59,6 +61,8 @@ class File:
         self.buffer_count = self._count(self.model.BuffersLength(), "buffers")
 
     def _count(self, count: int, what: str) -> int:
+        if count > MAX_RECORDS:
+            raise TulleError(f"it has {count} {what}, more than the {MAX_RECORDS} that are supported")
         self.spend(4 * count, what)
         return count
 

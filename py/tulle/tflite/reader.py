@@ -126,7 +126,7 @@ class _Reader:
 
     def _read_ops(self) -> None:
         file = self.file
-        unsupported = []
+        unsupported, computed = [], set(self.graph.inputs)
         for index in range(file.operator_count):
             operator = file.graph.Operators(index)
             code = file.opcode(operator.OpcodeIndex())
@@ -145,6 +145,9 @@ class _Reader:
             try:
                 arguments = [None if i == -1 else self.tensor(i) for i in inputs]
                 results = [self.tensor(output, constant=False) for output in outputs]
+                if twice := computed.intersection(results):
+                    raise TulleError(f"{twice.pop()!r} is computed twice")
+                computed.update(results)
                 converter(Call(self.graph, kind, operator, arguments, results))
             except Unsupported as error:
                 unsupported.append(f"{kind} -> {labels}: {error}")
