@@ -14,7 +14,7 @@ export const SIDES = ['dense', 'sparse'];
 /** Names of the networks' outputs, the same in both. */
 export const OUTPUT = { landmarks: 'Identity', presence: 'Identity_1', handedness: 'Identity_2' };
 
-const WARM_UP = 5; // runs before timing, until the browser has compiled the kernels with its optimising compiler
+const WARM_UP = 10; // runs before timing, in which the browser compiles the kernels anew, optimised
 
 export class Comparison {
   timeline = new Timeline();
@@ -22,7 +22,7 @@ export class Comparison {
   loadTime = { dense: NaN, sparse: NaN };
   /** @type {Record<Side, Model | undefined>} */
   #models = { dense: undefined, sparse: undefined };
-  /** Mean milliseconds by kind of operation. @type {Record<Side, Map<string, MovingAverage>>} */
+  /** Milliseconds by kind of operation. @type {Record<Side, Map<string, MovingAverage>>} */
   #operations = { dense: new Map(), sparse: new Map() };
   #frames = 0;
 
@@ -30,16 +30,14 @@ export class Comparison {
    * Loads both networks, after closing those loaded before.
    * @param {Record<Side, string>} urls of the two .tulle files
    * @param {{ threads?: number, variant?: 'simd' | 'relaxed' }} options left out: what suits this device
-   * @param {(side: Side, loaded: number) => void} onProgress hears how many bytes have arrived
+   * @param {(side: Side) => void} onStart called before each
    */
-  async load(urls, options, onProgress) {
+  async load(urls, options, onStart) {
     await this.close();
     for (const side of SIDES) {
+      onStart(side);
       const start = performance.now();
-      this.#models[side] = await load(urls[side], {
-        ...options,
-        onProgress: ({ loaded }) => onProgress(side, loaded),
-      });
+      this.#models[side] = await load(urls[side], options);
       this.loadTime[side] = performance.now() - start;
     }
     const { threads, variant } = this.settings;
@@ -79,24 +77,20 @@ export class Comparison {
       const start = performance.now();
       outputs[side] = await this.#run(side, input);
       took[side] = performance.now() - start;
+      this.#addOperations(side);
     }
     this.timeline.push(took.dense, took.sparse);
     return outputs;
   }
 
   /**
-   * Adds the last frame's times by kind of operation to their averages and returns these.
-   * @returns {Record<Side, Map<string, number>>} milliseconds
+   * Mean milliseconds by kind of operation over the timeline's latest frames.
+   * @returns {Record<Side, Map<string, number>>}
    */
-  operations() {
+  get operations() {
     const means = { dense: new Map(), sparse: new Map() };
     for (const side of SIDES) {
-      for (const [kind, time] of groupTimes(this.#model(side).profile())) {
-        const average = this.#operations[side].get(kind) ?? new MovingAverage(20);
-        this.#operations[side].set(kind, average);
-        average.push(time);
-        means[side].set(kind, average.mean);
-      }
+      for (const [kind, average] of this.#operations[side]) means[side].set(kind, average.mean);
     }
     return means;
   }
@@ -106,6 +100,16 @@ export class Comparison {
       await this.#models[side]?.close();
       this.#models[side] = undefined;
       this.#operations[side].clear();
+    }
+  }
+
+  /** @param {Side} side that has just run */
+  #addOperations(side) {
+    const averages = this.#operations[side];
+    for (const [kind, time] of groupTimes(this.#model(side).profile())) {
+      const average = averages.get(kind) ?? new MovingAverage();
+      averages.set(kind, average);
+      average.push(time);
     }
   }
 

@@ -22,6 +22,9 @@ import { MAX_THREADS, support } from '../../web/src/index.js';
  * @property {number} tulle_bytes
  * @property {number} weights in all convolutions and fully connected layers
  * @property {number} nonzero of these
+ * @property {number} folded_weights left once channels that are always the same are folded away
+ * @property {number} macs multiply-adds of a frame as published, all weights counted
+ * @property {number} executed_macs multiply-adds that tulle carries out
  */
 
 const MODELS = new URL('../models/', import.meta.url);
@@ -91,7 +94,7 @@ async function runFrames(thisRun) {
     if (now - shown >= (calm.matches ? SHOW_EVERY_CALM : SHOW_EVERY)) {
       shown = now;
       showTimes();
-      showOperationTimes(comparison.operations());
+      showOperationTimes(comparison.operations);
     }
     if (!calm.matches && now - pictureSince > PICTURE_TIME && isBundled()) {
       pictureSince = now;
@@ -202,7 +205,7 @@ function showOperationTimes(times) {
 
 function showFacts() {
   const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(2);
-  const million = (/** @type {number} */ count) => `${(count / 1e6).toFixed(2)} million`;
+  const million = (/** @type {number} */ count, digits = 2) => `${(count / 1e6).toFixed(digits)} million`;
   for (const side of SIDES) {
     const facts = models[side];
     const kept = (100 * facts.nonzero) / facts.weights;
@@ -212,6 +215,8 @@ function showFacts() {
     setValue(`${side}-source`, facts.source);
     setValue(`${side}-licence`, facts.licence);
     setValue(`${side}-weight-count`, `${million(facts.weights)}, ${million(facts.nonzero)} of them not zero`);
+    setValue(`${side}-folded`, million(facts.folded_weights));
+    setValue(`${side}-macs`, `${million(facts.executed_macs, 0)} of ${million(facts.macs, 0)}`);
     setValue(`${side}-tflite`, `${megabytes(facts.tflite_bytes)} MB`);
     setValue(`${side}-tulle`, `${megabytes(facts.tulle_bytes)} MB`);
     showKept(element(`${side}-weights`), Math.round(kept));
@@ -285,9 +290,10 @@ async function loadManifest() {
 async function loadModels(/** @type {{ threads?: number, variant?: 'simd' | 'relaxed' }} */ options) {
   element('notice').hidden = true;
   const urls = { dense: new URL(models.dense.file, MODELS).href, sparse: new URL(models.sparse.file, MODELS).href };
-  await comparison.load(urls, options, (side, loaded) => {
-    say(`Loading the ${side} network: ${(loaded / 1e6).toFixed(1)} of ${(models[side].tulle_bytes / 1e6).toFixed(1)} MB`);
+  await comparison.load(urls, options, (side) => {
+    say(`Loading the ${side} network, ${(models[side].tulle_bytes / 1e6).toFixed(1)} MB`);
   });
+  await showFrame(false); // the first landmarks are there while the warm-up goes on
   await comparison.warmUp(picture.input);
   const { threads, variant } = comparison.settings;
   selectOf('threads').value = String(threads);
@@ -309,13 +315,11 @@ function listen() {
   element('play').addEventListener('click', () => (playing ? pause() : play()));
   element('next').addEventListener('click', () => nextPicture().catch(fail));
   bundled.forEach(({ radio }, index) => radio.addEventListener('change', () => showBundled(index).catch(fail)));
-  const changeSettings = () =>
-    inTurn(() =>
-      loadModels({
-        threads: Number(selectOf('threads').value),
-        variant: selectOf('variant').value === 'simd' ? 'simd' : 'relaxed',
-      }),
-    ).catch(fail);
+  const changeSettings = () => {
+    const threads = Number(selectOf('threads').value);
+    const variant = selectOf('variant').value === 'simd' ? 'simd' : 'relaxed';
+    inTurn(() => loadModels({ threads, variant })).catch(fail);
+  };
   selectOf('threads').addEventListener('change', changeSettings);
   selectOf('variant').addEventListener('change', changeSettings);
 
@@ -377,8 +381,8 @@ const ready = start();
 ready.catch(fail);
 
 /**
- * For tests (tests/browser/test_demo.py): resolves `ready` once both networks run; `evaluate(index)` runs both on a
- * bundled picture and hands out the very pixels they saw (RGBA) with all that they answered.
+ * For tests (tests/browser/test_demo.py): `ready` resolves once both networks run; `evaluate(index)` runs both on a
+ * bundled picture and hands out the very pixels they saw with all that they answered.
  */
 Object.assign(globalThis, {
   tulleDemo: {
@@ -387,10 +391,7 @@ Object.assign(globalThis, {
     evaluate: (/** @type {number} */ index) =>
       inTurn(async () => {
         const { input } = await bundledPicture(index);
-        const { dense, sparse } = await comparison.runBoth(input);
-        const plain = (/** @type {import('./comparison.js').Outputs} */ result) =>
-          Object.fromEntries(Object.entries(result).map(([name, values]) => [name, [...values]]));
-        return { size: input.width, pixels: [...input.data], dense: plain(dense), sparse: plain(sparse) };
+        return { input, ...(await comparison.runBoth(input)) };
       }),
   },
 });

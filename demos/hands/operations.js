@@ -1,6 +1,6 @@
 // Time by kind of operation: grouping a profile's rows, and showing the groups as a bar and a table.
 
-/** @typedef {{ op: string, kernel: string, ms: number }} Row one step of `model.profile()` */
+/** @typedef {import('../../web/src/index.js').ProfileRow} Row */
 
 const POINTWISE = '1×1 convolution';
 const DEPTHWISE = 'depthwise convolution';
@@ -14,7 +14,7 @@ const KINDS = [POINTWISE, DEPTHWISE, ENTRY, REST];
 function kindOf(row) {
   if (row.op === 'depthwise_conv2d') return DEPTHWISE;
   if (row.op !== 'conv2d') return REST;
-  return /entry|conv3x3|rgb/.test(row.kernel) ? ENTRY : POINTWISE;
+  return row.kernel.includes('_conv') ? ENTRY : POINTWISE; // 1×1 runs as a matrix product: f32_spmm_*, f32_gemm_*
 }
 
 /**
@@ -44,7 +44,7 @@ export function showOperations(bars, body, times) {
         const part = document.createElement('div');
         part.className = `tone-${i + 1}`;
         part.style.width = `${100 * share}%`;
-        if (share > 0.2) part.textContent = kind;
+        if (share > 0.15) part.textContent = kind.replace(' convolution', ''); // where the words fit
         return part;
       }),
     );

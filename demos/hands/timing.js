@@ -3,19 +3,15 @@
 /** Frames a moving average covers, as in the article that tulle reproduces. */
 export const WINDOW = 100;
 
-/** Mean of the last `size` numbers pushed. */
+/** Mean of the last WINDOW numbers pushed. */
 export class MovingAverage {
   #values = /** @type {number[]} */ ([]);
   #next = 0;
 
-  constructor(size = WINDOW) {
-    this.size = size;
-  }
-
   /** @param {number} value */
   push(value) {
     this.#values[this.#next] = value;
-    this.#next = (this.#next + 1) % this.size;
+    this.#next = (this.#next + 1) % WINDOW;
   }
 
   get count() {
