@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tulle.errors import TulleError
 
 if TYPE_CHECKING:
+    from tulle import graph, pack, passes, sparsify, tflite, zoo
     from tulle.conversion import Conversion, convert
     from tulle.graph import Graph
     from tulle.runtime import Model, load
@@ -25,7 +26,22 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Conversion", "Graph", "Model", "TulleError", "convert", "load", "read_tflite", "verify"]
+__all__ = [
+    "Conversion",
+    "Graph",
+    "Model",
+    "TulleError",
+    "convert",
+    "graph",
+    "load",
+    "pack",
+    "passes",
+    "read_tflite",
+    "sparsify",
+    "tflite",
+    "verify",
+    "zoo",
+]
 
 # Imported on first use: NumPy and wasmtime take a while, and `tulle --help` needs neither.
 _LAZY = {
@@ -37,9 +53,12 @@ _LAZY = {
     "read_tflite": ("tulle.tflite", "read"),
     "verify": ("tulle.verification", "verify"),
 }
+_SUBMODULES = ("graph", "pack", "passes", "sparsify", "tflite", "zoo")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"tulle.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'tulle' has no attribute {name!r}")
     module, attribute = _LAZY[name]

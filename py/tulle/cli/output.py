@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
@@ -38,12 +38,12 @@ def note(text: str) -> None:
 
 def busy(text: str) -> AbstractContextManager[Any]:
     """A spinner while something takes its time; nothing where stderr is no terminal."""
-    return _stderr.status(text)
+    return _stderr.status(text) if _stderr.is_terminal else nullcontext()
 
 
 def progress(items: Iterable[int], text: str) -> Iterable[int]:
     """A bar over a loop; nothing where stderr is no terminal."""
-    return track(items, text, console=_stderr, transient=True, disable=not _stderr.is_terminal)
+    return track(items, text, console=_stderr, transient=True) if _stderr.is_terminal else items
 
 
 def table(title: str, *columns: str) -> Table:
