@@ -64,7 +64,7 @@ def _convert(model: Path, source: dict[str, str]) -> dict[str, Any]:
     conversion.save(target)
     report = conversion.report
     weights = _weights(fold_constants(tulle.read_tflite(model)))
-    say(f"{target.relative_to(ROOT)}: {report.file_bytes / 1e6:.2f} MB, from {model.stat().st_size / 1e6:.2f} MB")
+    say(f"{target.name}: {report.file_bytes / 1e6:.2f} MB, from {model.stat().st_size / 1e6:.2f} MB")
     return {
         "file": target.name,
         "name": model.stem,

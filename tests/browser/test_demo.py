@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 import build_demo
 import serve
 from browser.conftest import decode
+from common import SetupError
 from conftest import LiteRT
 from paths import ROOT
 
@@ -373,3 +374,45 @@ def test_a_browser_without_simd_is_told_so(open_demo: OpenDemo) -> None:
     """No browser of today can be had without SIMD: WebAssembly.validate is made to answer as an old one does."""
     page = open_demo(lambda page: page.add_init_script("WebAssembly.validate = () => false")).page
     expect(page.get_by_role("alert")).to_contain_text("no WebAssembly SIMD")
+
+
+# ---- the conversion behind it ----
+
+
+def test_own_pruned_model_is_labelled_and_nothing_is_converted_twice(
+    open_demo: OpenDemo, model_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, target = tmp_path / "models", tmp_path / "demo"
+    models.mkdir()
+    record = {"source": "made by tulle: magnitude-pruned copy", "licence": "Apache-2.0", "sha256": ""}
+    sources = {f"{name}.tflite": record for name in SIDES.values()}
+    sources[f"{SIDES['dense']}.tflite"] = {**record, "source": "npm"}
+    (models / "SOURCES.json").write_text(json.dumps(sources))
+    for name in SIDES.values():
+        (models / f"{name}.tflite").symlink_to(model_path(name).resolve())
+    monkeypatch.setattr(build_demo, "MODELS", models)
+    monkeypatch.setattr(build_demo, "TARGET", target)
+
+    build_demo.build()
+    manifest = (target / "models.json").read_text()
+    labels = {side: facts["label"] for side, facts in json.loads(manifest).items()}
+    assert labels == {"dense": None, "sparse": build_demo.OWN_LABEL}
+    visit = open_demo(answer_instead("models.json", body=manifest)).started()
+    assert visit.value("sparse-model") == f"hand_landmark_sparse ({build_demo.OWN_LABEL})"
+    assert visit.value("dense-model") == "hand_landmark_full"
+
+    files = {name: target / f"{name}.tulle" for name in SIDES.values()}
+    written = {name: file.stat().st_mtime_ns for name, file in files.items()}
+    build_demo.build()
+    assert {name: file.stat().st_mtime_ns for name, file in files.items()} == written
+    files[SIDES["sparse"]].unlink()
+    build_demo.build()
+    assert files[SIDES["sparse"]].is_file()
+    assert files[SIDES["dense"]].stat().st_mtime_ns == written[SIDES["dense"]]
+
+
+def test_a_missing_model_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_demo, "MODELS", tmp_path)
+    monkeypatch.setattr(build_demo, "TARGET", tmp_path / "demo")
+    with pytest.raises(SetupError, match="run `make models`"):
+        build_demo.build()
