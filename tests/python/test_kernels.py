@@ -177,11 +177,27 @@ def test_pointwise_over_every_number_of_pixels(variant: str, sparsity: str, zero
 @pytest.mark.parametrize("zeros", [0, 0.5, 0.8, 0.95, 1])
 @pytest.mark.parametrize("sparsity", ["sparse", "dense"])
 def test_pointwise_over_every_number_of_channels(variant: str, sparsity: str, zeros: float) -> None:
-    for channels_in, channels_out in [(i, 18 - i) for i in range(1, 18)] + [(1, 1), (33, 65), (64, 32), (130, 3)]:
+    wide = [(1, 1), (33, 65), (64, 32), (130, 3), (191, 5), (192, 8), (193, 7), (385, 6), (577, 9)]
+    for channels_in, channels_out in [(i, 18 - i) for i in range(1, 18)] + wide:
         case = Case(channels_in, channels_out, int(100 * zeros))
         x = case.input(1, 5, 8, channels_in, chw=True)
         weight = case.values((channels_out, 1, 1, channels_in), zeros)
         case.run(conv2d(case, x, weight, sparsity=sparsity), variant)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu6", "hard_swish", "prelu"])
+@pytest.mark.parametrize("sparsity", ["sparse", "dense"])
+@pytest.mark.parametrize("shape", [(56, 56, 24, 72), (28, 28, 240, 40), (7, 7, 672, 112), (1, 1, 576, 1024)])
+def test_pointwise_as_models_have_it(
+    variant: str, shape: tuple[int, int, int, int], sparsity: str, activation: str
+) -> None:
+    """Maps of several tiles, more channels than one block of them, with and without a residual."""
+    height, width, channels_in, channels_out = shape
+    for residual in (False, True):
+        case = Case(*shape)
+        x = case.input(1, height, width, channels_in, chw=True)
+        weight = case.values((channels_out, 1, 1, channels_in), 0.8)
+        case.run(conv2d(case, x, weight, sparsity=sparsity, activation=activation, residual=residual), variant)
 
 
 @each(60)
@@ -278,6 +294,20 @@ def test_depthwise_over_every_width(variant: str, kernel: int, stride: int) -> N
         y = conv2d(
             case, x, weight, kind="depthwise_conv2d", strides=(stride, stride), padding=tuple(pads), activation="relu6"
         )
+        case.run(y, variant)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_depthwise_as_models_have_it(variant: str, kernel: int, stride: int) -> None:
+    for size in (112, 57):
+        case = Case(size, kernel)
+        x = case.input(1, size, size, 5, chw=True)
+        pad = kernel // 2
+        y = conv2d(
+            case, x, case.values((1, kernel, kernel, 5)), kind="depthwise_conv2d", strides=(stride, stride),
+            padding=(pad, pad, pad, pad), activation="hard_swish",
+        )  # fmt: skip
         case.run(y, variant)
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
 import wasmtime
@@ -16,6 +17,7 @@ import tulle
 from paths import ROOT
 from tulle import TulleError
 from tulle.graph import Graph, Node, Tensor, reference
+from tulle.pack.schema import tulle_generated as schema
 from tulle.runtime import module
 from tulle.runtime.instance import Instance
 
@@ -249,6 +251,35 @@ def test_runs_without_a_home_folder_to_keep_compiled_code_in() -> None:
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT / "py", ROOT / "tests", Path(__file__).parent)))
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert result.stdout == "total\n", result.stderr
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.6, 0.97])
+@pytest.mark.parametrize("scale_count", [1, 16, 40])
+def test_int8_weights_are_scaled_as_specified(scale_count: int, zeros: float) -> None:
+    """tulle writes none yet, but docs/format.md has them: one scale, one an output channel, or one an input channel."""
+    rng = np.random.default_rng(scale_count)
+    numbers = np.where(rng.random((16, 1, 1, 40)) < zeros, 0, rng.integers(-128, 128, (16, 1, 1, 40))).astype(np.int8)
+    scales = rng.uniform(0.01, 0.1, scale_count).astype(np.float32)
+    graph = Graph("int8")
+    graph.inputs = [graph.add_tensor(Tensor("image", (1, 6, 7, 40)))]
+    graph.add_constant("weight", numbers.astype(np.float32))
+    graph.outputs = [graph.add_tensor(Tensor("result", (1, 6, 7, 16)))]
+    conv = {"strides": (1, 1), "dilations": (1, 1), "padding": "valid", "activation": "none"}
+    graph.nodes = [Node("conv2d", "conv", ["image", "weight", None], ["result"], conv)]
+    record = schema.ModelT.InitFromPackedBuf(tulle.convert(graph, weights="fp32").data)
+    (constant,) = (t.constant for t in record.tensors if t.constant is not None)
+    constant.type = schema.ValueType.int8
+    constant.values = constant.values.view(np.float32).astype(np.int8).view(np.uint8)
+    constant.scales = scales
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(record.Pack(builder), file_identifier=b"TULL")
+
+    x = rng.standard_normal((1, 6, 7, 40)).astype(np.float32)
+    spread = scales.reshape((-1, 1, 1, 1) if scale_count == 16 else (1, 1, 1, -1))
+    graph.tensors["weight"].data = (numbers * spread).astype(np.float32)
+    expected = reference.run(graph, {"image": x})["result"]
+    with tulle.load(bytes(builder.Output())) as model:
+        np.testing.assert_allclose(model(x)["result"], expected, rtol=1e-4, atol=1e-4)
 
 
 WAT = """
