@@ -77,6 +77,7 @@ def test_sources_are_equal(tmp_path: Path) -> None:
         tmp_path / "model.tulle",
         str(tmp_path / "model.tulle"),
         tflite_data,
+        memoryview(data),
         tmp_path / "model.tflite",
     ]
     for source in sources:

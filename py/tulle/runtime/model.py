@@ -17,7 +17,7 @@ from tulle.graph import Graph
 from tulle.runtime.instance import Instance
 from tulle.runtime.module import Variant, choose_variant, compiled, engine
 
-Source = PathLike | bytes | Graph
+Source = PathLike | bytes | bytearray | memoryview | Graph
 
 _TFLITE = b"TFL3"
 _FLOAT32 = np.dtype(np.float32)
@@ -54,6 +54,8 @@ def load(source: Source, *, variant: Variant = "auto", threads: int = 1) -> Mode
     """
     if threads != 1:
         raise TulleError(f"threads={threads!r}: in CPython a model runs on one thread; the browser has more")
+    if isinstance(source, bytearray | memoryview):
+        source = bytes(source)
     data = _tulle_bytes(source)
     try:
         return Model(data, variant)
@@ -196,7 +198,7 @@ class Model:
         return instance.read_string(instance.call("tulle_engine_error", self._engine))
 
 
-def _tulle_bytes(source: Source) -> bytes:
+def _tulle_bytes(source: PathLike | bytes | Graph) -> bytes:
     """The `.tulle` file that the source is or becomes."""
     if not isinstance(source, Graph):
         data = source if isinstance(source, bytes) else read_bytes(source)
