@@ -4,74 +4,70 @@
 
 #include "runtime/net.h"
 
-// IEEE half to float by integer arithmetic: exact, subnormals and NaN included.
-static float half_to_float(uint16_t h) {
-  const uint32_t sign = (uint32_t)(h & 0x8000) << 16;
-  uint32_t exponent = (h >> 10) & 31, mantissa = h & 1023, bits;
-  if (exponent == 31) {
-    bits = sign | 0x7f800000 | mantissa << 13;
-  } else if (exponent) {
-    bits = sign | (exponent + 112) << 23 | mantissa << 13;
-  } else if (mantissa) {
-    const float value = (float)mantissa * 5.9604644775390625e-8f;  // 2^-24
-    memcpy(&bits, &value, 4);
-    bits |= sign;
-  } else {
-    bits = sign;
-  }
-  float result;
-  memcpy(&result, &bits, 4);
-  return result;
+// IEEE half to float, exact: the bits in place are the value times 2^-112, subnormals included; infinity and NaN then
+// miss the upper exponent bits.
+static inline float half_to_float(uint16_t h) {
+  uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
+  float value;
+  memcpy(&value, &bits, 4);
+  value *= 5.192296858534828e33f;
+  memcpy(&bits, &value, 4);
+  bits |= (uint32_t)(h & 0x8000) << 16 | ((h & 0x7c00) == 0x7c00 ? 0x7f800000 : 0);
+  memcpy(&value, &bits, 4);
+  return value;
 }
 
-// Stored value `i`, which belongs to element `element` of the tensor.
-static inline float value_at(const tulle_constant* c, uint32_t i, uint32_t element) {
-  switch (c->type) {
-    case 0: {
-      float value;
-      memcpy(&value, c->values + 4 * (size_t)i, 4);
-      return value;
-    }
-    case 1: {
+// The stored values in their order. int8 values still lack their scale, which depends on the element.
+static void widen(const tulle_constant* c, float* output) {
+  if (c->type == 0) {
+    memcpy(output, c->values, 4 * (size_t)c->count);
+  } else if (c->type == 1) {
+    for (uint32_t i = 0; i < c->count; i++) {
       uint16_t half;
       memcpy(&half, c->values + 2 * (size_t)i, 2);
-      return half_to_float(half);
+      output[i] = half_to_float(half);
     }
-    default:
-      return (float)(int8_t)c->values[i] * c->scales[element / c->scale_run % c->scale_count];
+  } else {
+    for (uint32_t i = 0; i < c->count; i++) output[i] = (int8_t)c->values[i];
   }
 }
 
 void tulle_constant_decode(const tulle_tensor* tensor, float* output) {
   const tulle_constant* c = &tensor->constant;
-  if (c->encoding == 0) {
-    for (uint32_t i = 0; i < tensor->elements; i++) output[i] = value_at(c, i, i);
-    return;
-  }
-  memset(output, 0, 4 * (size_t)tensor->elements);
-  uint32_t next = 0;
-  if (c->encoding == 1) {
-    for (size_t byte = 0; byte < c->index_size; byte++) {
-      for (uint32_t bits = c->index[byte]; bits; bits &= bits - 1) {
-        const uint32_t element = (uint32_t)(8 * byte) + (uint32_t)__builtin_ctz(bits);
-        output[element] = value_at(c, next++, element);
+  // Sparse values are widened to the end of the output, from where they move to their places: the k-th of n nonzeros
+  // belongs no further back than the k-th last element, so none is overwritten before it has moved.
+  float* values = output + tensor->elements - c->count;
+  widen(c, values);
+  if (c->encoding) {
+    const float* next = values;
+    uint32_t element = 0;
+    if (c->encoding == 1) {
+      for (size_t byte = 0; byte < c->index_size; byte++) {
+        const uint32_t end = 8 * (uint32_t)byte + 8 < tensor->elements ? 8 * (uint32_t)byte + 8 : tensor->elements;
+        for (uint32_t bits = c->index[byte]; element < end; bits >>= 1) output[element++] = bits & 1 ? *next++ : 0;
       }
+    } else {
+      for (size_t i = 0; i < c->index_size; i++) {
+        for (uint32_t skip = c->index[i]; skip; skip--) output[element++] = 0;
+        if (c->index[i] != 255) output[element++] = *next++;
+      }
+      while (element < tensor->elements) output[element++] = 0;
     }
-    return;
   }
-  uint32_t element = 0;
-  for (size_t i = 0; i < c->index_size; i++) {
-    element += c->index[i];
-    if (c->index[i] == 255) continue;
-    output[element] = value_at(c, next++, element);
-    element++;
+  if (c->type == 2) {
+    for (uint32_t i = 0; i < tensor->elements; i++) output[i] *= c->scales[i / c->scale_run % c->scale_count];
   }
 }
 
 uint32_t tulle_constant_nonzeros(const tulle_tensor* tensor) {
   const tulle_constant* c = &tensor->constant;
   if (c->encoding) return c->count;
+  const size_t width = c->type == 0 ? 4 : c->type == 1 ? 2 : 1;
   uint32_t count = 0;
-  for (uint32_t i = 0; i < tensor->elements; i++) count += value_at(c, i, i) != 0;
+  for (uint32_t i = 0; i < c->count; i++) {
+    uint32_t value = 0;
+    memcpy(&value, c->values + i * width, width);
+    count += value << (33 - 8 * width) != 0;  // without the sign: -0 is zero too
+  }
   return count;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/platform.h"
+#include "runtime/warm_up.h"
 
 #define WORKER_STACK_BYTES (256 * 1024)
 // How often a thread looks again at the end of a step before it lets the processor go for a moment.
@@ -30,6 +31,7 @@ tulle_engine* tulle_engine_create(uint32_t threads) {
   memset(engine, 0, sizeof *engine);
   engine->threads = threads;
   engine->gate = TULLE_GATE_CLOSED;
+  tulle_warm_up();
   if (threads > 1) {
     engine->stacks = tulle_alloc((size_t)(threads - 1) * WORKER_STACK_BYTES);
     if (!engine->stacks) {

@@ -65,12 +65,6 @@ static float* unpack(tulle_planner* planner, const tulle_tensor* tensor) {
   return values;
 }
 
-static uint32_t count_nonzeros(const float* weights, uint32_t elements) {
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < elements; i++) count += weights[i] != 0;
-  return count;
-}
-
 // ---- sparse 1x1 -------------------------------------------------------------------------------------------
 
 typedef struct {
@@ -102,11 +96,10 @@ static void run_sparse(const tulle_step* step, uint32_t task, char* scratch) {
 }
 
 // The nonzeros of a [rows][columns] matrix, `passes` pieces of the columns one after the other; a column's offset is
-// column * column_bytes. row_start: [passes][rows + 1].
-static bool pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t columns,
+// column * column_bytes. There are at most `count`. row_start: [passes][rows + 1].
+static bool pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t count, uint32_t rows, uint32_t columns,
                           uint32_t passes, size_t column_bytes, const tulle_nonzero** nonzeros,
                           const uint32_t** row_start) {
-  const uint32_t count = count_nonzeros(weights, rows * columns);
   const size_t starts = (size_t)passes * (rows + 1);
   tulle_nonzero* next = tulle_plan_alloc(planner, ((size_t)count + 1) * sizeof *next);
   uint32_t* start = tulle_plan_alloc(planner, starts * sizeof *start);
@@ -171,8 +164,8 @@ static bool plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_
   float* weights = unpack(planner, w);
   args->outputs = rows;
   args->passes = (columns + SPMM_CHANNELS - 1) / SPMM_CHANNELS;
-  const bool packed = weights && pack_nonzeros(planner, weights, rows, columns, args->passes, x->stride * sizeof(float),
-                                               &s->nonzeros, &args->row_start);
+  const bool packed = weights && pack_nonzeros(planner, weights, tulle_constant_nonzeros(w), rows, columns,
+                                               args->passes, x->stride * sizeof(float), &s->nonzeros, &args->row_start);
   free(weights);
   if (!packed) return false;
 
@@ -317,7 +310,7 @@ static bool plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_t
   args->offsets = offsets;
   float* weights = unpack(planner, w);
   if (!weights) return false;
-  const uint32_t nonzeros = count_nonzeros(weights, w->elements);
+  const uint32_t nonzeros = tulle_constant_nonzeros(w);
   args->weights = pack_blocks(planner, weights, args->rows, args->taps, NULL);
   free(weights);
   if (!args->weights) return false;
@@ -464,7 +457,7 @@ static bool plan_general(tulle_planner* planner, const tulle_op* op, const tulle
     dense->offsets = offsets;
     dense->weights = pack_blocks(planner, weights, dense->rows, dense->taps, order);
   }
-  const uint32_t nonzeros = ok ? count_nonzeros(weights, w->elements) : 0;
+  const uint32_t nonzeros = tulle_constant_nonzeros(w);
   free(order);
   free(weights);
   if (!ok || !dense->weights) return false;
@@ -538,14 +531,14 @@ static bool plan_vector(tulle_planner* planner, const tulle_op* op, const tulle_
   uint32_t nonzeros;
   if (op->sparse) {
     float* weights = unpack(planner, w);
-    const bool packed = weights && pack_nonzeros(planner, weights, args->outputs, inputs, 1, sizeof(float),
-                                                 &args->nonzeros, &args->row_start);
+    const bool packed = weights && pack_nonzeros(planner, weights, tulle_constant_nonzeros(w), args->outputs, inputs, 1,
+                                                 sizeof(float), &args->nonzeros, &args->row_start);
     free(weights);
     if (!packed) return false;
     nonzeros = args->row_start[args->outputs];
   } else {
     if (!(args->weights = tulle_plan_constant(planner, op->inputs[1], 0))) return false;
-    nonzeros = count_nonzeros(args->weights, w->elements);
+    nonzeros = tulle_constant_nonzeros(w);
   }
   // A few thousand multiply-adds are done before another thread has heard of them.
   args->tasks = (uint64_t)w->elements * batch < 32768 ? 1 : tulle_plan_tasks(planner, args->outputs);
@@ -683,7 +676,7 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
     for (uint32_t o = 0; o < outputs; o++)
       for (uint32_t t = 0; t < taps; t++) packed[(size_t)o * taps + t] = weights[(size_t)t * outputs + o];
   }
-  const uint32_t nonzeros = weights ? count_nonzeros(weights, w->elements) : 0;
+  const uint32_t nonzeros = tulle_constant_nonzeros(w);
   free(weights);
   if (!packed || !weights) return false;
   args->weights = packed;
@@ -771,7 +764,7 @@ bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op) {
   tulle_step* step = tulle_plan_step(planner, run_transpose_conv, args, args->tasks, "f32_transpose_conv");
   if (!step) return false;
   step->weights = w->elements;
-  step->nonzeros = count_nonzeros(args->weights, w->elements);
+  step->nonzeros = tulle_constant_nonzeros(w);
   step->macs = (uint64_t)w->elements * x->shape[1] * x->shape[2];
   return true;
 }

@@ -1,0 +1,8 @@
+// See warm_up.c.
+
+#ifndef TULLE_RUNTIME_WARM_UP_H_
+#define TULLE_RUNTIME_WARM_UP_H_
+
+void tulle_warm_up(void);
+
+#endif  // TULLE_RUNTIME_WARM_UP_H_
