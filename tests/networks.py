@@ -44,9 +44,7 @@ def noise(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: random.standard_normal(graph.tensors[name].shape).astype(np.float32) for name in graph.inputs}
 
 
-def error(
-    actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], graph: Graph | None = None
-) -> float:
+def error(actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], graph: Graph | None = None) -> float:
     """The largest difference between outputs, relative to the range of each.
 
     The range is the expected one (at least 1e-3, for constant outputs), or 1 for what `graph` computes by a sigmoid.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from tulle import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph, reference
@@ -24,7 +25,9 @@ def single(op: str, shape: tuple[int, ...], constants: tuple[tuple[int, ...], ..
     return build.finish(build.node(op, [*inputs], "y", shape=out, **options))  # type: ignore[arg-type]
 
 
-def conv(size: tuple[int, int], kernel: int, stride: int, dilation: int, padding: str, activation: str = "none") -> Graph:
+def conv(
+    size: tuple[int, int], kernel: int, stride: int, dilation: int, padding: str, activation: str = "none"
+) -> Graph:
     return single(
         "conv2d", (1, *size, 3), ((4, kernel, kernel, 3), (4,)),
         strides=(stride, stride), dilations=(dilation, dilation), padding=padding, activation=activation,
@@ -62,63 +65,62 @@ def pad(pads: tuple[tuple[int, int], ...], mode: str, value: float = 0.0) -> Gra
     return single("pad", (1, 5, 6, 3), pads=pads, pad_mode=mode, pad_value=value)
 
 
-GRAPHS: dict[str, Callable[[], Graph]] = {
-    **{
-        f"conv {size} k{kernel} s{stride} d{dilation} {padding}":
-            lambda a=(size, kernel, stride, dilation, padding): conv(*a)
-        for size in ((8, 8), (7, 10)) for kernel, stride, dilation in ((1, 1, 1), (3, 1, 1), (3, 2, 1), (2, 2, 1), (5, 3, 1), (3, 1, 2))
-        for padding in ("same", "valid")
-    },
-    **{
-        f"depthwise {size} k{kernel} s{stride} {padding} m{multiplier}":
-            lambda a=(size, kernel, stride, padding, multiplier): depthwise(*a)
-        for size in ((8, 8), (7, 10)) for kernel, stride in ((3, 1), (3, 2), (5, 2))
-        for padding in ("same", "valid") for multiplier in (1, 3)
-    },
-    **{
-        f"transpose {size} k{kernel} s{stride} {padding}": lambda a=(size, kernel, stride, padding): transpose_conv(*a)
-        for size in ((4, 4), (3, 5)) for kernel, stride in ((2, 2), (3, 2), (3, 1), (4, 2)) for padding in ("same", "valid")
-    },
-    **{
-        f"{op} {size} k{kernel} s{stride} {padding}": lambda a=(op, size, kernel, stride, padding): pool(*a)
-        for op in ("average_pool2d", "max_pool2d") for size in ((8, 8), (7, 10))
-        for kernel, stride in ((2, 2), (3, 2), (3, 1)) for padding in ("same", "valid")
-    },
-    **{
-        f"{op} {size}->{out} align={align} half={half}": lambda a=(op, size, out, align, half): resize(*a)
-        for op in ("resize_bilinear", "resize_nearest")
-        for size, out in (((4, 4), (8, 8)), ((5, 7), (11, 9)), ((9, 9), (4, 5)))
-        for align, half in ((False, False), (True, False), (False, True))
-    },
-    **{f"{op} {shape}": lambda a=op, b=shape: single(a, (1, 4, 5, 3), (b,), activation="none")
-       for op in ("add", "sub", "mul", "div", "maximum", "minimum") for shape in ((3,), (1, 4, 5, 3), (1, 1, 1, 3), (1, 4, 5, 1))},
-    **{f"activation {name}": lambda a=name: single("activation", (1, 4, 5, 3), activation=a)
-       for name in ("relu", "relu6", "relu_n1_to_1", "hard_swish", "sigmoid", "tanh")},
-    "activation leaky_relu": lambda: single("activation", (1, 4, 5, 3), activation="leaky_relu", alpha=0.2),
-    "activation elu": lambda: single("activation", (1, 4, 5, 3), activation="elu", alpha=1.0),
-    "activation prelu": lambda: single("activation", (1, 4, 5, 3), ((1, 1, 3),), activation="prelu"),
-    **{f"conv fused {name}": lambda a=name: conv((6, 6), 3, 1, 1, "same", a) for name in ("relu", "relu6", "relu_n1_to_1")},
-    **{f"{op} {axes} keep={keep}": lambda a=op, b=axes, c=keep: single(a, (1, 4, 5, 3), axes=b, keep_dims=c)
-       for op in ("mean", "sum") for axes in ((1, 2), (3,), (1,)) for keep in (True, False)},
-    "pad zeros": lambda: pad(((0, 0), (1, 2), (0, 3), (0, 0)), "constant"),
-    "pad value": lambda: pad(((0, 0), (1, 2), (0, 3), (2, 0)), "constant", 1.5),
-    "pad reflect": lambda: pad(((0, 0), (1, 2), (0, 3), (0, 0)), "reflect"),
-    "pad symmetric": lambda: pad(((0, 0), (1, 2), (0, 3), (1, 0)), "symmetric"),
-    "fully connected": lambda: single("fully_connected", (1, 6), ((4, 6), (4,)), activation="relu", keep_num_dims=False),
-    "fully connected rows": lambda: single("fully_connected", (1, 5, 6), ((4, 6),), activation="none", keep_num_dims=True),
-    "transpose": lambda: single("transpose", (1, 4, 5, 3), perm=(0, 3, 1, 2)),
-    "reshape": lambda: single("reshape", (1, 4, 5, 3), out=(1, 20, 3)),
-    "slice": lambda: single("slice", (1, 4, 5, 3), out=(1, 2, 3, 3), begin=(0, 1, 2, 0), strides=(1, 1, 1, 1)),
-    "strided slice": lambda: single("slice", (1, 4, 5, 3), out=(1, 2, 2, 2), begin=(0, 1, 0, 1), strides=(1, 2, 3, 1)),
-    "softmax": lambda: single("softmax", (1, 4, 7), beta=0.5),
-    "depth to space": lambda: single("depth_to_space", (1, 3, 2, 12), block=2),
-    "space to depth": lambda: single("space_to_depth", (1, 6, 4, 3), block=2),
-}  # fmt: skip
+def cases() -> dict[str, Graph]:
+    """Small graphs of one op each, by what is special about them."""
+    graphs: dict[str, Graph] = {}
+    image = (1, 4, 5, 3)
+    for padding, size in itertools.product(("same", "valid"), ((8, 8), (7, 10))):
+        where = f"{size} {padding}"
+        for kernel, stride, dilation in ((1, 1, 1), (3, 1, 1), (3, 2, 1), (2, 2, 1), (5, 3, 1), (3, 1, 2)):
+            graphs[f"conv {where} k{kernel} s{stride} d{dilation}"] = conv(size, kernel, stride, dilation, padding)
+        for kernel, stride, multiplier in itertools.product((3, 5), (1, 2), (1, 3)):
+            graphs[f"depthwise {where} k{kernel} s{stride} m{multiplier}"] = depthwise(
+                size, kernel, stride, padding, multiplier
+            )
+        for kernel, stride in ((2, 2), (3, 2), (3, 1), (4, 2)):
+            graphs[f"transpose {where} k{kernel} s{stride}"] = transpose_conv(size, kernel, stride, padding)
+        for op, (kernel, stride) in itertools.product(("average_pool2d", "max_pool2d"), ((2, 2), (3, 2), (3, 1))):
+            graphs[f"{op} {where} k{kernel} s{stride}"] = pool(op, size, kernel, stride, padding)
+    for op in ("resize_bilinear", "resize_nearest"):
+        for size, out in (((4, 4), (8, 8)), ((5, 7), (11, 9)), ((9, 9), (4, 5))):
+            for align, half in ((False, False), (True, False), (False, True)):
+                graphs[f"{op} {size}->{out} align={align} half={half}"] = resize(op, size, out, align, half)
+    for op in ("add", "sub", "mul", "div", "maximum", "minimum"):
+        for shape in ((3,), image, (1, 1, 1, 3), (1, 4, 5, 1)):
+            graphs[f"{op} {shape}"] = single(op, image, (shape,), activation="none")
+    for activation in ("relu", "relu6", "relu_n1_to_1"):
+        graphs[f"conv fused {activation}"] = conv((6, 6), 3, 1, 1, "same", activation)
+    for activation in ("relu", "relu6", "relu_n1_to_1", "hard_swish", "sigmoid", "tanh"):
+        graphs[f"activation {activation}"] = single("activation", image, activation=activation)
+    for op, axes, keep in itertools.product(("mean", "sum"), ((1, 2), (3,), (1,)), (True, False)):
+        graphs[f"{op} {axes} keep={keep}"] = single(op, image, axes=axes, keep_dims=keep)
+    dense = {"activation": "relu", "keep_num_dims": False}
+    return graphs | {
+        "leaky_relu": single("activation", image, activation="leaky_relu", alpha=0.2),
+        "elu": single("activation", image, activation="elu", alpha=1.0),
+        "prelu": single("activation", image, ((1, 1, 3),), activation="prelu"),
+        "pad zeros": pad(((0, 0), (1, 2), (0, 3), (0, 0)), "constant"),
+        "pad value": pad(((0, 0), (1, 2), (0, 3), (2, 0)), "constant", 1.5),
+        "pad reflect": pad(((0, 0), (1, 2), (0, 3), (0, 0)), "reflect"),
+        "pad symmetric": pad(((0, 0), (1, 2), (0, 3), (1, 0)), "symmetric"),
+        "fully connected": single("fully_connected", (1, 6), ((4, 6), (4,)), **dense),
+        "fully connected rows": single("fully_connected", (1, 5, 6), ((4, 6),), **{**dense, "keep_num_dims": True}),
+        "transpose": single("transpose", image, perm=(0, 3, 1, 2)),
+        "reshape": single("reshape", image, out=(1, 20, 3)),
+        "slice": single("slice", image, out=(1, 2, 3, 3), begin=(0, 1, 2, 0), strides=(1, 1, 1, 1)),
+        "strided slice": single("slice", image, out=(1, 2, 2, 2), begin=(0, 1, 0, 1), strides=(1, 2, 3, 1)),
+        "softmax": single("softmax", (1, 4, 7), beta=0.5),
+        "depth to space": single("depth_to_space", (1, 3, 2, 12), block=2),
+        "space to depth": single("space_to_depth", (1, 6, 4, 3), block=2),
+    }
+
+
+GRAPHS = cases()
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_op_equals_litert(name: str, litert: Callable[..., dict[str, np.ndarray]]) -> None:
-    graph = GRAPHS[name]()
+    graph = GRAPHS[name]
     inputs = networks.noise(graph)
     expected = litert(tflite.write(graph), inputs)
     assert networks.error(reference.run(graph, inputs), expected) < 1e-5

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from tulle.graph import Graph
 from tulle.passes.fold_affine import fold_affine
 from tulle.zoo.builder import Builder

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from tulle import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph
@@ -52,5 +52,5 @@ def test_an_output_that_is_constant_is_still_computed() -> None:
 
 def test_enormous_constants_are_refused() -> None:
     graph = constant_chain(((0, 40_000), (0, 40_000)))
-    with pytest.raises(TulleError, match="pad 'padded': its result .* is too large a constant"):
+    with pytest.raises(TulleError, match=r"pad 'padded': its result .* is too large a constant"):
         fold_constants(graph)

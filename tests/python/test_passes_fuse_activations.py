@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from tulle.graph import Graph
 from tulle.passes.fuse_activations import fuse_activations, split_activations
 
@@ -22,7 +22,9 @@ ACTIVATIONS = {
 POOL = {"kernel": (2, 2), "strides": (2, 2), "padding": "same", "activation": "none"}
 
 
-def host(op: str, *, before: str = "none", after: str = "relu", alpha: np.ndarray | None = None, **attrs: object) -> Graph:
+def host(
+    op: str, *, before: str = "none", after: str = "relu", alpha: np.ndarray | None = None, **attrs: object
+) -> Graph:
     build = networks.builder()
     x = build.input("x", (1, 4, 4, 4))
     if op == "conv2d":
@@ -31,7 +33,9 @@ def host(op: str, *, before: str = "none", after: str = "relu", alpha: np.ndarra
         y = build.depthwise_conv2d(x, "host", activation=before)
     elif op == "transpose_conv2d":
         weight = build.graph.add_constant("w", networks.noise_array((4, 2, 2, 4)))
-        y = build.node(op, [x, weight, None], "host", shape=(1, 8, 8, 4), strides=(2, 2), padding="same", activation=before)
+        y = build.node(
+            op, [x, weight, None], "host", shape=(1, 8, 8, 4), strides=(2, 2), padding="same", activation=before
+        )
     elif op == "fully_connected":
         weight = build.graph.add_constant("w", networks.noise_array((4, 4)))
         y = build.node(op, [x, weight], "host", activation=before, keep_num_dims=True)

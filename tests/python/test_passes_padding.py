@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import networks
 import pytest
 
+import networks
 from tulle import tflite
 from tulle.graph import Graph
 from tulle.passes.explicit_padding import explicit_padding
@@ -60,7 +60,9 @@ def test_transpose_conv_padding_crops_the_output(kernel: int, stride: int) -> No
     assert networks.same_outputs(graph, after)
 
 
-def padded(reader: str, pads: tuple[tuple[int, int], ...], *, value: float = 0.0, mode: str = "constant", relu: bool = False) -> Graph:
+def padded(
+    reader: str, pads: tuple[tuple[int, int], ...], *, value: float = 0.0, mode: str = "constant", relu: bool = False
+) -> Graph:
     build = networks.builder()
     x = build.input("x", (1, 6, 7, 3))
     if relu:

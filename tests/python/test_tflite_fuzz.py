@@ -6,10 +6,10 @@ import resource
 import time
 from collections.abc import Callable
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from tulle import tflite
 from tulle.errors import TulleError
 from tulle.passes import lower

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import flatbuffers
-import networks
 import numpy as np
 import pytest
 import tflite as schema
 
+import networks
 from tulle import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph, Node, reference
@@ -114,9 +114,7 @@ def test_transpose_conv_bias_is_read_from_its_custom_options(model_path: Callabl
 Emitted = Callable[[Graph, Node], Operator]
 
 
-def file_with(
-    monkeypatch: pytest.MonkeyPatch, emitted: Emitted, shape: tuple[int, ...], out: tuple[int, ...]
-) -> bytes:
+def file_with(monkeypatch: pytest.MonkeyPatch, emitted: Emitted, shape: tuple[int, ...], out: tuple[int, ...]) -> bytes:
     """A file of one operator from input "x" to output "y", whatever `emitted` makes it."""
     build = networks.builder()
     x = build.input("x", shape)
@@ -132,43 +130,44 @@ def strided_slice(begin: list[int], end: list[int], strides: list[int], **masks:
     return lambda graph, node: Operator(code, [node.inputs[0], *operands], node.output, "StridedSliceOptions", masks)
 
 
+def foreign(kind: str, operands: list[np.ndarray | None], options_type: str, **options: object) -> Emitted:
+    code = getattr(schema.BuiltinOperator, kind)
+    return lambda graph, node: Operator(code, [node.inputs[0], *operands], node.output, options_type, options)
+
+
+def integers(*values: int) -> np.ndarray:
+    return np.array(values, np.int32)
+
+
+IMAGE = (1, 4, 5, 3)
+# The operator, its input's shape and its output's.
 FOREIGN: dict[str, tuple[Emitted, tuple[int, ...], tuple[int, ...]]] = {
     "begin and end masks": (
-        strided_slice([2, 1, 1, 1], [1, 1, 3, 2], [1, 2, 1, 1], BeginMask=0b0011, EndMask=0b1011), (1, 4, 5, 3), (1, 2, 2, 2)
+        strided_slice([2, 1, 1, 1], [1, 1, 3, 2], [1, 2, 1, 1], BeginMask=0b0011, EndMask=0b1011),
+        IMAGE,
+        (1, 2, 2, 2),
     ),
-    "shrunk axis": (strided_slice([0, -2, 0, 0], [1, 0, 5, 3], [1, 1, 2, 1], ShrinkAxisMask=0b0010), (1, 4, 5, 3), (1, 3, 3)),
-    "negative begin and end": (strided_slice([0, -3, 0, -2], [1, -1, 9, 3], [1, 1, 1, 1]), (1, 4, 5, 3), (1, 2, 5, 2)),
-    "fewer axes than the input": (strided_slice([0, 1], [1, 3], [1, 1]), (1, 4, 5, 3), (1, 2, 5, 3)),
-    "squeeze": (
-        lambda graph, node: Operator(
-            schema.BuiltinOperator.SQUEEZE, [node.inputs[0]], node.output, "SqueezeOptions", {"SqueezeDims": (1, 2)}
-        ), (1, 1, 1, 6), (1, 6),
+    "shrunk axis": (
+        strided_slice([0, -2, 0, 0], [1, 0, 5, 3], [1, 1, 2, 1], ShrinkAxisMask=0b0010),
+        IMAGE,
+        (1, 3, 3),
     ),
-    "expand dims": (
-        lambda graph, node: Operator(
-            schema.BuiltinOperator.EXPAND_DIMS, [node.inputs[0], np.array([1], np.int32)], node.output, "ExpandDimsOptions"
-        ), (1, 5, 6), (1, 1, 5, 6),
-    ),
+    "negative begin and end": (strided_slice([0, -3, 0, -2], [1, -1, 9, 3], [1, 1, 1, 1]), IMAGE, (1, 2, 5, 2)),
+    "fewer axes than the input": (strided_slice([0, 1], [1, 3], [1, 1]), IMAGE, (1, 2, 5, 3)),
+    "squeeze": (foreign("SQUEEZE", [], "SqueezeOptions", SqueezeDims=(1, 2)), (1, 1, 1, 6), (1, 6)),
+    "expand dims": (foreign("EXPAND_DIMS", [integers(1)], "ExpandDimsOptions"), (1, 5, 6), (1, 1, 5, 6)),
     "size to the end": (
-        lambda graph, node: Operator(
-            schema.BuiltinOperator.SLICE,
-            [node.inputs[0], np.array([0, 1, 2, 0], np.int32), np.array([1, -1, 2, -1], np.int32)],
-            node.output, "SliceOptions",
-        ), (1, 4, 5, 3), (1, 3, 2, 3),
+        foreign("SLICE", [integers(0, 1, 2, 0), integers(1, -1, 2, -1)], "SliceOptions"),
+        IMAGE,
+        (1, 3, 2, 3),
     ),
-    "axes from the end": (
-        lambda graph, node: Operator(
-            schema.BuiltinOperator.MEAN, [node.inputs[0], np.array([-2, 1], np.int32)], node.output,
-            "ReducerOptions", {"KeepDims": False},
-        ), (1, 4, 5, 3), (1, 3),
-    ),
+    "axes from the end": (foreign("MEAN", [integers(-2, 1)], "ReducerOptions", KeepDims=False), IMAGE, (1, 3)),
     "an image into a fully connected layer": (
-        lambda graph, node: Operator(
-            schema.BuiltinOperator.FULLY_CONNECTED,
-            [node.inputs[0], networks.noise_array((4, 30)), None], node.output, "FullyConnectedOptions",
-        ), (1, 2, 5, 3), (1, 4),
+        foreign("FULLY_CONNECTED", [networks.noise_array((4, 30)), None], "FullyConnectedOptions"),
+        (1, 2, 5, 3),
+        (1, 4),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FOREIGN)
@@ -282,7 +281,9 @@ def test_a_constant_shorter_than_its_shape_is_refused(data: bytes) -> None:
     def change(data: bytearray, model: schema.Model) -> None:
         poke_vector(data, tensor(model, "entry/weight/float16"), 4, 0, 9)
 
-    with pytest.raises(TulleError, match=r"'entry/weight/float16': its buffer has 216 elements for shape \[9, 3, 3, 3\]"):
+    with pytest.raises(
+        TulleError, match=r"'entry/weight/float16': its buffer has 216 elements for shape \[9, 3, 3, 3\]"
+    ):
         tflite.read(patched(data, change))
 
 

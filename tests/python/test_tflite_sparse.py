@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import flatbuffers
-import networks
 import numpy as np
 import pytest
 import tflite as schema
 
+import networks
 from tulle.errors import TulleError
 from tulle.tflite import sparse
 from tulle.tflite.file import File
@@ -27,11 +27,15 @@ class Level:
 
 
 def encode(
-    dense: np.ndarray, order: Sequence[int], csr: Sequence[int], block_map: Sequence[int] = (), blocks: Sequence[int] = ()
+    dense: np.ndarray,
+    order: Sequence[int],
+    csr: Sequence[int],
+    block_map: Sequence[int] = (),
+    blocks: Sequence[int] = (),
 ) -> tuple[list[Level], np.ndarray]:
     """The levels and stored values of an array: the schema's definition taken literally, position by position.
 
-    `csr` names the expanded dimensions to compress. Under a compressed one, an index is left out if all below it is zero.
+    `csr` names the expanded dimensions to compress: there, an index is left out if all below it is zero.
     """
     shape = list(dense.shape)
     for dim, block in zip(block_map, blocks, strict=True):
@@ -63,7 +67,9 @@ def encode(
     return levels, np.array([walked[prefix] for prefix in prefixes], dense.dtype)
 
 
-def parameters(order: Sequence[int], block_map: Sequence[int], levels: Sequence[Level], kind: str = "Int32Vector") -> object:
+def parameters(
+    order: Sequence[int], block_map: Sequence[int], levels: Sequence[Level], kind: str = "Int32Vector"
+) -> object:
     """SparsityParameters of those levels, read back from a FlatBuffer."""
     builder = flatbuffers.Builder(0)
     dtype = {"Int32Vector": np.int32, "Uint16Vector": np.uint16, "Uint8Vector": np.uint8}[kind]
@@ -119,7 +125,9 @@ def test_every_order_of_levels(order: tuple[int, ...], kind: str, file: File) ->
     for seed, csr in enumerate(itertools.chain.from_iterable(itertools.combinations(range(3), n) for n in range(4))):
         dense = zeros_in((3, 4, 5), 0.8, seed)
         levels, values = encode(dense, order, csr)
-        np.testing.assert_array_equal(sparse.decode(file, parameters(order, (), levels, kind), dense.shape, values), dense)
+        np.testing.assert_array_equal(
+            sparse.decode(file, parameters(order, (), levels, kind), dense.shape, values), dense
+        )
 
 
 @pytest.mark.parametrize(

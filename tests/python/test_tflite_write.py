@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import networks
 import numpy as np
 import pytest
 import tflite as schema
 
+import networks
 from tulle import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph, reference
@@ -62,7 +62,9 @@ def test_sparse_round_trip_is_as_small_as_the_original(model_path: Callable, lit
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("model", ["hand_landmark_full", "hand_landmark_sparse", "palm_detection_full", "selfie_segmentation"])
+@pytest.mark.parametrize(
+    "model", ["hand_landmark_full", "hand_landmark_sparse", "palm_detection_full", "selfie_segmentation"]
+)
 def test_lowered_graphs_are_written_too(model: str, options: dict, model_path: Callable, litert: Callable) -> None:
     path = model_path(model)
     graph = tflite.read(path)
