@@ -77,6 +77,9 @@ class Handler(SimpleHTTPRequestHandler):
         if not isinstance(code, int) or code >= 400:
             super().log_request(code, size)
 
+    def log_error(self, format: str, *args: object) -> None:
+        """Nothing more: the request's own line says it."""
+
 
 def make_server(root: Path = ROOT, port: int = 0) -> ThreadingHTTPServer:
     """A server on 127.0.0.1, not yet serving; port 0 takes a free one (`server.server_port` tells)."""
