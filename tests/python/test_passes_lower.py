@@ -41,6 +41,8 @@ def test_models(model: str, model_path: Callable) -> None:
     assert {op: count for op, count in counts.items() if op not in CONVOLUTIONS} == rest
     assert report.permutes == permutes
     assert not any(node.op == "activation" for node in lowered), "every activation has a host"
+    again = lower(lowered)
+    assert sorted(networks.ops(again)) == sorted(networks.ops(lowered))
     inputs = networks.patchwork(graph)
     # In float64 only the rounding of biases that took up dead channels is left.
     assert networks.error(reference.run(lowered, inputs), reference.run(graph, inputs), graph) < 1e-6

@@ -29,7 +29,7 @@ def lower(
     input_std: float | None = None,
     report: Report | None = None,
 ) -> Graph:
-    """Folds, fuses and lays out a graph; outputs stay equal within rounding.
+    """Folds, fuses and lays out a graph, lowered before or not; outputs stay equal within rounding.
 
     Args:
         sparse: "auto" runs a layer sparse where enough of its weights are zero, "always" and "never" say it for all.

@@ -64,7 +64,7 @@ def _unchanged(graph: Graph, node: Node) -> str | None:
         "activation": attrs.get("activation") == "none",
         "depth_to_space": True,
         "space_to_depth": True,
-        **dict.fromkeys(RESIZES, True),
+        **dict.fromkeys((*RESIZES, "to_chw", "to_plain"), True),  # layouts of a graph lowered before are chosen anew
         **dict.fromkeys(REDUCTIONS, True),  # over dimensions of size 1
         **dict.fromkeys(POOLS, attrs.get("kernel") == (1, 1) and attrs.get("activation") == "none"),
     }.get(node.op, False)

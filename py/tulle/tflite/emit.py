@@ -217,7 +217,7 @@ _EMITTERS: dict[str, Callable[[Graph, Node], Operator]] = {
     "resize_nearest": _resize(Operators.RESIZE_NEAREST_NEIGHBOR, "ResizeNearestNeighborOptions"),
     "concat": _concat,
     "pad": _pad,
-    "reshape": _reshape,
+    **dict.fromkeys(("reshape", "to_chw", "to_plain"), _reshape),
     "transpose": _transpose,
     "slice": _slice,
     "softmax": _softmax,

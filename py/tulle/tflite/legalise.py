@@ -25,8 +25,6 @@ def legalise(graph: Graph) -> Graph:
     graph = fold_constants(graph)
     nodes: list[Node] = []
     for node in graph.nodes:
-        if node.op in ("to_chw", "to_plain"):
-            node.op = "reshape"  # to the same shape: removed below where it can be
         _named_padding(graph, node, nodes)
         nodes.append(node)
         if node.op == "conv2d" and inputs_of(node)[3] is not None:
