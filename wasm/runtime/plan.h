@@ -1,7 +1,7 @@
 // The planner: from a verified net to steps with their kernels, strides, work split and places in memory.
 //
-// plan.c places the tensors and walks the ops; plan_conv.c, plan_elementwise.c and plan_copy.c each turn one op into
-// steps. All memory of a plan hangs off its model and is given back with it.
+// plan.c places the tensors and walks the ops; the other plan_*.c each turn ops of one family into steps. All memory of
+// a plan hangs off its model and is given back with it.
 
 #ifndef TULLE_RUNTIME_PLAN_H_
 #define TULLE_RUNTIME_PLAN_H_

@@ -11,8 +11,14 @@
 #define TULLE_HAS_THREADS 0
 #endif
 
-// Milliseconds from some fixed point.
+// Milliseconds from some fixed point. The host of a plain module provides the function; in a side module of Pyodide
+// Emscripten's own clock is there.
+#ifdef TULLE_SIDE_MODULE
+#include <emscripten/emscripten.h>
+static inline double tulle_now(void) { return emscripten_get_now(); }
+#else
 __attribute__((import_module("tulle"), import_name("now"))) double tulle_now(void);
+#endif
 
 // Sleeps until notified, for at most `nanoseconds` (-1: for ever), unless *address is no longer `expected`.
 static inline void tulle_wait(_Atomic uint32_t* address, uint32_t expected, int64_t nanoseconds) {

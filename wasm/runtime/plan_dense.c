@@ -1,0 +1,135 @@
+// Dense 1x1 convolutions: weights in blocks of output channels, pixels in packed panels.
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/plan_conv.h"
+
+// Taps of a dense 1x1 convolution that one pass sums: keeps the packed pixels (32 bytes a tap) in half of a 32 KB L1.
+#define GEMM_TAPS 512
+// Below this many output channels, copying pixels into a packed panel costs more than it saves.
+#define GEMM_PACK_CHANNELS 24
+
+tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t tap, uint32_t tap_end) {
+  const uint32_t row = block * TULLE_GEMM_ROWS, left = args->rows - row;
+  return (tulle_gemm){.weights = args->weights + ((size_t)block * args->taps + tap) * TULLE_GEMM_ROWS,
+                      .bias = args->bias + row,
+                      .offsets = args->offsets + tap,
+                      .taps = tap_end - tap,
+                      .rows = left < TULLE_GEMM_ROWS ? left : TULLE_GEMM_ROWS,
+                      .channel = row,
+                      .accumulate = tap > 0,
+                      .finish = tap_end == args->taps,
+                      .output_stride = args->output_stride,
+                      .residual_stride = args->residual_stride,
+                      .epilogue = &args->epilogue};
+}
+
+void tulle_activate_block(const tulle_gemm* gemm, float* output, uint32_t count) {
+  if (!gemm->finish || gemm->epilogue->kind == TULLE_ACT_NONE) return;
+  for (uint32_t r = 0; r < gemm->rows; r++)
+    tulle_f32_activate(output + r * gemm->output_stride, count, gemm->epilogue, gemm->channel + r);
+}
+
+// Copies 4 * vectors pixels of every channel next to each other.
+static void pack_panel(const tulle_dense* args, size_t pixel, uint32_t vectors, float* panel) {
+  const float* input = args->input + pixel;
+  for (uint32_t c = 0; c < args->taps; c++, input += args->input_stride, panel += 4 * TULLE_GEMM_MAX_VECTORS)
+    memcpy(panel, input, (vectors == 2 ? 8 : 4) * sizeof *panel);
+}
+
+static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
+  const tulle_dense* args = step->args;
+  uint32_t tile, tile_end, first_block, block_end;
+  tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
+  tulle_piece(args->blocks, args->block_tasks, task / args->tile_tasks, &first_block, &block_end);
+  for (; tile < tile_end; tile++) {
+    uint32_t begin, end;
+    tulle_piece(args->vectors, args->tiles, tile, &begin, &end);
+    const size_t pixel = 4 * (size_t)begin;
+    const uint32_t count = 4 * (end - begin);
+    const float* input = args->input + pixel;
+    if (args->pack) {
+      pack_panel(args, pixel, end - begin, (float*)scratch);
+      input = (const float*)scratch;
+    }
+    const uint32_t passes = (args->taps + GEMM_TAPS - 1) / GEMM_TAPS;
+    for (uint32_t pass = 0; pass < passes; pass++) {
+      uint32_t tap, tap_end;
+      tulle_piece(args->taps, passes, pass, &tap, &tap_end);
+      for (uint32_t block = first_block; block < block_end; block++) {
+        const tulle_gemm gemm = tulle_gemm_block(args, block, tap, tap_end);
+        float* output = args->output + block * TULLE_GEMM_ROWS * args->output_stride + pixel;
+        const float* residual =
+            args->residual ? args->residual + block * TULLE_GEMM_ROWS * args->residual_stride + pixel : NULL;
+        tulle_f32_gemm_6x8(&gemm, input, output, residual, count, false);
+        tulle_activate_block(&gemm, output, count);
+      }
+    }
+  }
+}
+
+float* tulle_pack_blocks(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t taps,
+                         const uint32_t* tap_order) {
+  const uint32_t blocks = (rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
+  const uint64_t bytes = (uint64_t)blocks * taps * TULLE_GEMM_ROWS * sizeof(float);
+  if (bytes > INT32_MAX) {
+    tulle_plan_fail(planner, "its weights would take %.0f MB", (double)bytes / 1e6);
+    return NULL;
+  }
+  float* packed = tulle_plan_alloc(planner, (size_t)bytes);
+  if (!packed) return NULL;
+  planner->model->weight_bytes += bytes;
+  for (uint32_t row = 0; row < rows; row++) {
+    float* out = packed + (size_t)(row / TULLE_GEMM_ROWS) * taps * TULLE_GEMM_ROWS + row % TULLE_GEMM_ROWS;
+    for (uint32_t t = 0; t < taps; t++)
+      out[(size_t)t * TULLE_GEMM_ROWS] = weights[(size_t)row * taps + (tap_order ? tap_order[t] : t)];
+  }
+  return packed;
+}
+
+bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_tensor* w, uint32_t pixels) {
+  const tulle_place *x = &planner->places[op->inputs[0]], *y = &planner->places[op->output];
+  tulle_dense* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  args->input = x->data;
+  args->input_stride = x->stride;
+  args->output = y->data;
+  args->output_stride = y->stride;
+  if (tulle_plan_input(planner, op, 3)) {
+    args->residual = planner->places[op->inputs[3]].data;
+    args->residual_stride = planner->places[op->inputs[3]].stride;
+  }
+  args->rows = w->shape[0];
+  args->taps = w->shape[3];
+  args->blocks = (args->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
+  args->pixels = pixels;
+  args->vectors = (pixels + 3) / 4;
+  args->tiles = (args->vectors + TULLE_GEMM_MAX_VECTORS - 1) / TULLE_GEMM_MAX_VECTORS;
+  args->pack = args->rows >= GEMM_PACK_CHANNELS;
+  if (args->pack) tulle_plan_scratch(planner, (uint64_t)args->taps * 4 * TULLE_GEMM_MAX_VECTORS * sizeof(float));
+  if (!(args->bias = tulle_plan_bias(planner, op, 2, args->rows, TULLE_GEMM_ROWS))) return false;
+  if (!tulle_plan_epilogue(planner, op, 4, args->rows, &args->epilogue)) return false;
+  int32_t* offsets = tulle_plan_alloc(planner, args->taps * sizeof *offsets);
+  if (!offsets) return false;
+  for (uint32_t t = 0; t < args->taps; t++)
+    offsets[t] = (int32_t)(t * (args->pack ? 4 * TULLE_GEMM_MAX_VECTORS : x->stride) * sizeof(float));
+  args->offsets = offsets;
+  float* weights = tulle_plan_unpack(planner, w);
+  if (!weights) return false;
+  const uint32_t nonzeros = tulle_constant_nonzeros(w);
+  args->weights = tulle_pack_blocks(planner, weights, args->rows, args->taps, NULL);
+  free(weights);
+  if (!args->weights) return false;
+
+  args->tile_tasks = tulle_plan_tasks(planner, args->tiles);
+  const uint32_t wanted = planner->threads == 1 ? 1 : 4 * planner->threads;
+  args->block_tasks = (wanted + args->tile_tasks - 1) / args->tile_tasks;
+  if (args->block_tasks > args->blocks) args->block_tasks = args->blocks;
+  tulle_step* step = tulle_plan_step(planner, run_dense, args, args->tile_tasks * args->block_tasks, "f32_gemm_6x8");
+  if (!step) return false;
+  step->weights = w->elements;
+  step->nonzeros = nonzeros;
+  step->macs = (uint64_t)w->elements * pixels;
+  return true;
+}

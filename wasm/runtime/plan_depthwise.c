@@ -1,0 +1,119 @@
+// Depthwise convolutions.
+
+#include <stdlib.h>
+
+#include "runtime/plan_conv.h"
+
+typedef struct {
+  tulle_depthwise depthwise;  // out_height: of one strip
+  tulle_plane plane;
+  const float *input, *weights, *bias;
+  float* output;
+  size_t input_stride, output_stride;
+  uint32_t channels, multiplier, out_height, strip_rows, pad_top, kernel_rows, tasks;
+  tulle_epilogue epilogue;
+} depthwise_args;
+
+static void run_depthwise(const tulle_step* step, uint32_t task, char* scratch) {
+  const depthwise_args* args = step->args;
+  float* plane = (float*)scratch;
+  const uint32_t taps = args->depthwise.kernel_h * args->depthwise.kernel_w, out_width = args->depthwise.out_width;
+  uint32_t c, end;
+  tulle_piece(args->channels, args->tasks, task, &c, &end);
+  tulle_f32_zero(plane, ((args->strip_rows - 1) * args->depthwise.stride_h + args->kernel_rows) *
+                            (size_t)args->depthwise.row_floats);
+  for (; c < end; c++) {
+    for (uint32_t top = 0; top < args->out_height; top += args->strip_rows) {
+      tulle_depthwise d = args->depthwise;
+      d.out_height = args->out_height - top < args->strip_rows ? args->out_height - top : args->strip_rows;
+      tulle_f32_pad_chw(&args->plane, args->input + c * args->input_stride,
+                        (int32_t)(top * d.stride_h) - (int32_t)args->pad_top,
+                        (d.out_height - 1) * d.stride_h + args->kernel_rows, plane);
+      for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++) {
+        float single[4];  // a 1x1 map has no room for a whole vector
+        float* output =
+            args->output_stride == 1 ? single : args->output + o * args->output_stride + (size_t)top * out_width;
+        tulle_f32_depthwise(&d, plane, args->weights + (size_t)o * taps, args->bias[o], output, &args->epilogue, o);
+        if (output == single) args->output[o] = single[0];
+      }
+    }
+  }
+}
+
+bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
+  const tulle_tensor* y = &planner->net->tensors[op->output];
+  if (!tulle_check_conv(planner, op, x, w, y)) return false;
+  const uint32_t outputs = y->shape[3], taps = w->shape[1] * w->shape[2];
+  if (w->shape[0] != 1 || w->shape[3] != outputs || outputs % x->shape[3])
+    return tulle_plan_fail(planner, "a weight for %u channels, tensors with %u and %u", w->shape[3], x->shape[3],
+                           outputs);
+  if ((!x->chw && x->shape[1] * x->shape[2] > 1 && x->shape[3] > 1) ||
+      (!y->chw && y->shape[1] * y->shape[2] > 1 && outputs > 1))
+    return tulle_plan_fail(planner, "needs chw tensors");
+  depthwise_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  const tulle_place *in = &planner->places[op->inputs[0]], *out = &planner->places[op->output];
+  args->input = in->data;
+  args->input_stride = in->stride;
+  args->output = out->data;
+  args->output_stride = out->stride;
+  args->channels = x->shape[3];
+  args->multiplier = outputs / x->shape[3];
+  args->out_height = y->shape[1];
+  args->pad_top = op->pad_top;
+  const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w),
+                 row_floats = phase * op->stride_w;
+  const uint64_t kernel_rows = (uint64_t)(w->shape[1] - 1) * op->dilation_h + 1;
+  // Strips of 4 output rows, the height of a block, as many as fit.
+  uint64_t strip = 4;
+  while (strip < y->shape[1] &&
+         ((strip + 3) * op->stride_h + kernel_rows) * row_floats * sizeof(float) <= TULLE_STRIP_BYTES)
+    strip += 4;
+  if (strip > y->shape[1]) strip = y->shape[1];
+  const uint64_t bytes = (((strip - 1) * op->stride_h + kernel_rows) * row_floats + 16) * sizeof(float);
+  if (bytes > INT32_MAX) return tulle_plan_fail(planner, "its padded input would take %.0f MB", (double)bytes / 1e6);
+  tulle_plan_scratch(planner, bytes);
+  args->strip_rows = (uint32_t)strip;
+  args->kernel_rows = (uint32_t)kernel_rows;
+  args->plane = (tulle_plane){x->shape[1], x->shape[2], op->stride_w, op->pad_left, (uint32_t)phase};
+  args->depthwise = (tulle_depthwise){.kernel_h = w->shape[1],
+                                      .kernel_w = w->shape[2],
+                                      .stride_h = op->stride_h,
+                                      .stride_w = op->stride_w,
+                                      .dilation_h = op->dilation_h,
+                                      .dilation_w = op->dilation_w,
+                                      .out_width = y->shape[2],
+                                      .row_floats = (uint32_t)row_floats,
+                                      .phase_width = (uint32_t)phase};
+  if (!(args->bias = tulle_plan_bias(planner, op, 2, outputs, 0))) return false;
+  if (!tulle_plan_epilogue(planner, op, 3, outputs, &args->epilogue)) return false;
+
+  // From [ky][kx][channel] to [channel][ky][kx].
+  float *packed = tulle_plan_alloc(planner, (size_t)w->elements * sizeof *packed),
+        *weights = tulle_plan_unpack(planner, w);
+  if (packed && weights) {
+    for (uint32_t o = 0; o < outputs; o++)
+      for (uint32_t t = 0; t < taps; t++) packed[(size_t)o * taps + t] = weights[(size_t)t * outputs + o];
+  }
+  const uint32_t nonzeros = tulle_constant_nonzeros(w);
+  free(weights);
+  if (!packed || !weights) return false;
+  args->weights = packed;
+  planner->model->weight_bytes += (uint64_t)w->elements * sizeof *packed;
+
+  args->tasks = tulle_plan_tasks(planner, args->channels);
+  const bool square =
+      w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 && op->dilation_w == 1;
+  const char* kernel = square && w->shape[1] == 3 && op->stride_h == 1   ? "f32_dwconv3x3_8x4"
+                       : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_8x4"
+                       : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_8x4"
+                       : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_8x4"
+                                                                         : "f32_dwconv_4x1";
+  tulle_step* step = tulle_plan_step(planner, run_depthwise, args, args->tasks, kernel);
+  if (!step) return false;
+  step->weights = w->elements;
+  step->nonzeros = nonzeros;
+  step->macs = (uint64_t)w->elements * y->shape[1] * y->shape[2];
+  return true;
+}

@@ -1,0 +1,91 @@
+// Matrix-vector products: fully connected layers, and 1x1 convolutions over a single pixel.
+
+#include <stdlib.h>
+
+#include "runtime/plan_conv.h"
+
+typedef struct {
+  const float *input, *weights, *bias, *residual;
+  float* output;
+  const tulle_nonzero* nonzeros;  // NULL: dense
+  const uint32_t* row_start;
+  uint32_t batch, inputs, outputs, tasks;
+  tulle_epilogue epilogue;
+} vector_args;
+
+static float sparse_dot(const tulle_nonzero* next, const tulle_nonzero* end, const float* x) {
+  float even = 0, odd = 0;
+  for (; next + 2 <= end; next += 2) {
+    even += next[0].value * *(const float*)((const char*)x + next[0].offset);
+    odd += next[1].value * *(const float*)((const char*)x + next[1].offset);
+  }
+  if (next < end) even += next->value * *(const float*)((const char*)x + next->offset);
+  return even + odd;
+}
+
+static void run_vector(const tulle_step* step, uint32_t task, char* scratch) {
+  (void)scratch;
+  const vector_args* args = step->args;
+  uint32_t begin, end;
+  tulle_piece(args->outputs, args->tasks, task, &begin, &end);
+  for (uint32_t n = 0; n < args->batch; n++) {
+    const float* x = args->input + (size_t)n * args->inputs;
+    float* y = args->output + (size_t)n * args->outputs;
+    for (uint32_t o = begin; o < end; o++) {
+      float sum = args->nonzeros
+                      ? sparse_dot(args->nonzeros + args->row_start[o], args->nonzeros + args->row_start[o + 1], x)
+                      : tulle_f32_dot(args->weights + (size_t)o * args->inputs, x, args->inputs);
+      sum += args->bias[o];
+      if (args->residual) sum += args->residual[(size_t)n * args->outputs + o];
+      y[o] = sum;
+      tulle_f32_finish(y + o, 1, &args->epilogue, o);
+    }
+  }
+}
+
+bool tulle_plan_vector(tulle_planner* planner, const tulle_op* op, const tulle_tensor* w, uint32_t batch,
+                       uint32_t inputs, uint32_t alpha_input, int32_t residual) {
+  vector_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  args->input = planner->places[op->inputs[0]].data;
+  args->output = planner->places[op->output].data;
+  args->residual = residual < 0 ? NULL : planner->places[residual].data;
+  args->batch = batch;
+  args->inputs = inputs;
+  args->outputs = w->shape[0];
+  if (!(args->bias = tulle_plan_bias(planner, op, 2, args->outputs, 0))) return false;
+  if (!tulle_plan_epilogue(planner, op, alpha_input, args->outputs, &args->epilogue)) return false;
+  uint32_t nonzeros;
+  if (op->sparse) {
+    float* weights = tulle_plan_unpack(planner, w);
+    const bool packed = weights && tulle_pack_nonzeros(planner, weights, tulle_constant_nonzeros(w), args->outputs,
+                                                       inputs, 1, sizeof(float), &args->nonzeros, &args->row_start);
+    free(weights);
+    if (!packed) return false;
+    nonzeros = args->row_start[args->outputs];
+  } else {
+    if (!(args->weights = tulle_plan_constant(planner, op->inputs[1], 0))) return false;
+    nonzeros = tulle_constant_nonzeros(w);
+  }
+  // A few thousand multiply-adds are done before another thread has heard of them.
+  args->tasks = (uint64_t)w->elements * batch < 32768 ? 1 : tulle_plan_tasks(planner, args->outputs);
+  tulle_step* step = tulle_plan_step(planner, run_vector, args, args->tasks, op->sparse ? "f32_spmv" : "f32_dot");
+  if (!step) return false;
+  step->weights = w->elements;
+  step->nonzeros = nonzeros;
+  step->macs = (uint64_t)(op->sparse ? nonzeros : w->elements) * batch;
+  return true;
+}
+
+bool tulle_plan_fully_connected(tulle_planner* planner, const tulle_op* op) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
+  const tulle_tensor* y = &planner->net->tensors[op->output];
+  if (!w || w->rank != 2) return tulle_plan_fail(planner, "its weight must have 2 dimensions");
+  const uint32_t inputs = w->shape[1], batch = x->elements / inputs;
+  if ((uint64_t)batch * inputs != x->elements || (uint64_t)batch * w->shape[0] != y->elements)
+    return tulle_plan_fail(planner, "%u inputs, %u outputs and a %ux%u weight do not fit", x->elements, y->elements,
+                           w->shape[0], inputs);
+  if ((x->chw && x->shape[1] * x->shape[2] > 1) || (y->chw && y->shape[1] * y->shape[2] > 1))
+    return tulle_plan_fail(planner, "needs plain tensors");
+  return tulle_plan_vector(planner, op, w, batch, inputs, 3, -1);
+}
