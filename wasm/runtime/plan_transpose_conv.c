@@ -1,5 +1,8 @@
 // Transposed convolutions.
 
+#include <stdlib.h>
+
+#include "kernels/simd.h"
 #include "runtime/plan_conv.h"
 
 typedef struct {
@@ -25,6 +28,95 @@ static void run_transpose_conv(const tulle_step* step, uint32_t task, char* scra
   }
 }
 
+// Where kernel and stride are the same, no two inputs meet in an output: each position in the kernel is a 1x1
+// convolution of its own, and their results are only interleaved. Row (channel, ky, kx) of this product is one of them.
+typedef struct {
+  tulle_dense dense;
+  uint32_t height, width, kernel_h, kernel_w, channels, tasks;
+} upsample_args;
+
+// `count` pixels of kernel_w rows, 8 floats apart, to one row.
+static void interleave(const float* rows, uint32_t kernel_w, uint32_t count, float* output) {
+  if (kernel_w == 2 && count == 8) {
+    for (uint32_t i = 0; i < 8; i += 4) {
+      const v4 a = v4_load(rows + i), b = v4_load(rows + 8 + i);
+      v4_store(output + 2 * i, wasm_i32x4_shuffle(a, b, 0, 4, 1, 5));
+      v4_store(output + 2 * i + 4, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+    }
+    return;
+  }
+  for (uint32_t i = 0; i < count; i++)
+    for (uint32_t kx = 0; kx < kernel_w; kx++) *output++ = rows[8 * kx + i];
+}
+
+static void run_upsample(const tulle_step* step, uint32_t task, char* scratch) {
+  const upsample_args* args = step->args;
+  const tulle_dense* dense = &args->dense;
+  float* tile = (float*)scratch;
+  const uint32_t out_width = args->width * args->kernel_w;
+  uint32_t y, end;
+  tulle_piece(args->height, args->tasks, task, &y, &end);
+  for (; y < end; y++) {
+    for (uint32_t x = 0; x < args->width; x += 8) {
+      const uint32_t count = args->width - x < 8 ? args->width - x : 8;
+      const float* input = dense->input + (size_t)y * args->width + x;
+      for (uint32_t block = 0; block < dense->blocks; block++) {
+        tulle_gemm gemm = tulle_gemm_block(dense, block, 0, dense->taps);
+        gemm.output_stride = 8;
+        float* output = tile + 8 * TULLE_GEMM_ROWS * block;
+        tulle_f32_gemm_6x8(&gemm, input, output, NULL, 8, false);
+        tulle_activate_block(&gemm, output, 8);
+      }
+      for (uint32_t row = 0; row < args->channels * args->kernel_h; row++) {
+        const size_t out_row = (size_t)y * args->kernel_h + row % args->kernel_h;
+        interleave(
+            tile + (size_t)8 * row * args->kernel_w, args->kernel_w, count,
+            dense->output + row / args->kernel_h * dense->output_stride + out_row * out_width + x * args->kernel_w);
+      }
+    }
+  }
+}
+
+static bool plan_upsample(tulle_planner* planner, const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w) {
+  const tulle_place *in = &planner->places[op->inputs[0]], *out = &planner->places[op->output];
+  upsample_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  tulle_dense* dense = &args->dense;
+  const uint32_t kernel = w->shape[1] * w->shape[2];
+  args->height = x->shape[1];
+  args->width = x->shape[2];
+  args->kernel_h = w->shape[1];
+  args->kernel_w = w->shape[2];
+  args->channels = w->shape[0];
+  dense->input = in->data;
+  dense->output = out->data;
+  dense->output_stride = out->stride;
+  dense->rows = args->channels * kernel;
+  dense->taps = w->shape[3];
+  dense->blocks = (dense->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
+  if (!tulle_plan_epilogue(planner, op, 3, args->channels, &dense->epilogue)) return false;
+  const float* channel_bias = tulle_plan_bias(planner, op, 2, args->channels, 0);
+  float* bias = tulle_plan_alloc(planner, ((size_t)dense->rows + TULLE_GEMM_ROWS) * sizeof *bias);
+  int32_t* offsets = tulle_plan_alloc(planner, dense->taps * sizeof *offsets);
+  if (!channel_bias || !bias || !offsets) return false;
+  for (uint32_t r = 0; r < dense->rows; r++) bias[r] = channel_bias[r / kernel];
+  for (uint32_t t = 0; t < dense->taps; t++) offsets[t] = (int32_t)(t * in->stride * sizeof(float));
+  dense->bias = bias;
+  dense->offsets = offsets;
+  float* weights = tulle_plan_unpack(planner, w);
+  if (weights) dense->weights = tulle_pack_blocks(planner, weights, dense->rows, dense->taps, NULL);
+  free(weights);
+  if (!dense->weights) return false;
+  tulle_plan_scratch(planner, (uint64_t)dense->blocks * TULLE_GEMM_ROWS * 8 * sizeof(float));
+  args->tasks = tulle_plan_tasks(planner, args->height);
+  tulle_step* step = tulle_plan_step(planner, run_upsample, args, args->tasks, "f32_upsample_conv_6x8");
+  if (!step) return false;
+  step->weights = w->elements;
+  step->nonzeros = tulle_constant_nonzeros(w);
+  step->macs = (uint64_t)w->elements * x->shape[1] * x->shape[2];
+  return true;
+}
+
 bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor* y = &planner->net->tensors[op->output];
@@ -37,6 +129,10 @@ bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op) {
   if ((!x->chw && x->shape[1] * x->shape[2] > 1 && x->shape[3] > 1) ||
       (!y->chw && y->shape[1] * y->shape[2] > 1 && y->shape[3] > 1))
     return tulle_plan_fail(planner, "needs chw tensors");
+  const bool apart = w->shape[1] == op->stride_h && w->shape[2] == op->stride_w && !op->pad_top && !op->pad_left &&
+                     y->shape[1] == x->shape[1] * op->stride_h && y->shape[2] == x->shape[2] * op->stride_w;
+  // prelu's alpha is per channel, and such a product's rows are not channels.
+  if (apart && op->activation != TULLE_ACT_PRELU) return plan_upsample(planner, op, x, w);
   transpose_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->conv = (tulle_transpose_conv){.in_channels = x->shape[3],
