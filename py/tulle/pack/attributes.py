@@ -30,7 +30,7 @@ class Attribute:
 
 def names(enum: type) -> dict[str, int]:
     """Names and numbers of a generated enum class."""
-    return {name: number for name, number in vars(enum).items() if isinstance(number, int)}
+    return {name: number for name, number in vars(enum).items() if isinstance(number, int) and name[0] != "_"}
 
 
 def _uint16(value: Any, least: int) -> int:

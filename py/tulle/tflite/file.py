@@ -34,7 +34,9 @@ DTYPES: dict[int, np.dtype] = {
     tflite.TensorType.INT8: np.dtype(np.int8),
     tflite.TensorType.UINT8: np.dtype(np.uint8),
 }
-TYPE_NAMES = {value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int)}
+TYPE_NAMES = {
+    value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int) and name[0] != "_"
+}
 
 
 class File:

@@ -16,7 +16,9 @@ from tulle.tflite import sparse
 from tulle.tflite.file import BROKEN, DTYPES, MAX_RANK, MAX_TENSOR_ELEMENTS, TYPE_NAMES, File
 from tulle.tflite.ops import CONVERTERS, Call, Unsupported
 
-OPERATOR_NAMES = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+OPERATOR_NAMES = {
+    value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int) and name[0] != "_"
+}
 
 
 def read(source: str | os.PathLike[str] | bytes) -> Graph:
