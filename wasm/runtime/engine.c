@@ -12,7 +12,7 @@
 
 #define WORKER_STACK_BYTES (256 * 1024)
 // How often a thread looks again at the end of a step before it lets the processor go for a moment.
-#define SPINS_BEFORE_WAIT 4096
+#define SPINS_BEFORE_WAIT 100000
 #define WAIT_NANOSECONDS 50000
 
 void* tulle_alloc(size_t size) {
