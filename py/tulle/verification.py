@@ -13,7 +13,7 @@ from tulle.files import PathLike, read_bytes
 from tulle.graph import Graph, Node, reference
 from tulle.passes.fold_constants import fold_constants
 from tulle.runtime import Model, TensorInfo, load
-from tulle.runtime.module import Variant
+from tulle.runtime.host import Variant
 from tulle.tflite import read
 
 TOLERANCE = 1e-3

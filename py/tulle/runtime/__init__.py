@@ -1,11 +1,13 @@
-"""Runs models in CPython: the very wasm that a page runs, through wasmtime.
+"""Runs models in Python: the very C library that a page runs, through wasmtime in CPython, through ctypes in Pyodide.
 
     model = tulle.load("model.tulle")
     outputs = model(image)
 
-`module` finds and compiles the wasm, `instance` calls into it, `model` is the public face.
+`model` is the public face. It calls a `host.Library`: in CPython an `instance` of the wasm that `module` finds and
+compiles, in Pyodide a `side_module`. `tensors` are its inputs and outputs, `tables` what a notebook shows of it.
 """
 
-from tulle.runtime.model import Model, TensorInfo, load
+from tulle.runtime.model import Model, load
+from tulle.runtime.tensors import TensorInfo
 
 __all__ = ["Model", "TensorInfo", "load"]

@@ -1,4 +1,4 @@
-"""One running copy of the C library: calls by name, and reading and writing its memory."""
+"""CPython: one running copy of the C library in wasmtime, with calls by name and its memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import ctypes
 import time
 from typing import Any
 
-import numpy as np
 import wasmtime
 
 from tulle.errors import TulleError
+from tulle.runtime.host import Build, Variant
+from tulle.runtime.module import choose_build, compiled, engine
+
+
+def open_instance(variant: Variant) -> tuple[Instance, Build]:
+    """A new instance of the build for `variant`."""
+    build = choose_build(variant)
+    return Instance(engine(), compiled(build)), build
 
 
 class Instance:
@@ -50,22 +57,23 @@ class Instance:
             raise TulleError(f"{name} failed inside the wasm module, which is a bug in tulle: {reason}") from error
         return 0 if result is None else int(result) & 0xFFFFFFFF
 
-    def read(self, pointer: int, dtype: Any, count: int) -> np.ndarray:
-        """A copy of `count` numbers."""
-        return self._view(pointer, np.dtype(dtype).itemsize * count).view(dtype).copy()
+    def read(self, pointer: int, size: int) -> bytearray:
+        """A copy of `size` bytes."""
+        return bytearray(self._view(pointer, size))
 
     def read_string(self, pointer: int) -> str:
         """A copy of a zero-terminated UTF-8 string."""
-        address = self._view(pointer, 1).ctypes.data
+        self._view(pointer, 1)
+        address = ctypes.addressof(self._memory.get_buffer_ptr(self._store, 1, pointer))
         return ctypes.string_at(address).decode("utf-8", "replace")
 
-    def write(self, pointer: int, data: bytes | np.ndarray) -> None:
-        """Copies bytes, or an array's elements in row-major order, to the pointer."""
-        flat = np.frombuffer(data if isinstance(data, bytes) else np.ascontiguousarray(data).data.cast("B"), np.uint8)
-        self._view(pointer, flat.size)[:] = flat
+    def write(self, pointer: int, data: bytes | bytearray | memoryview) -> None:
+        """Copies the bytes of a C-contiguous buffer to the pointer."""
+        flat = memoryview(data).cast("B")
+        self._view(pointer, flat.nbytes)[:] = flat
 
-    def _view(self, pointer: int, size: int) -> np.ndarray:
+    def _view(self, pointer: int, size: int) -> memoryview:
         """A stretch of the module's memory as bytes, good until wasm code runs again."""
         if not 0 < pointer <= pointer + size <= self._memory.data_len(self._store):
             raise TulleError(f"{size} bytes at {pointer} are outside the wasm memory, which is a bug in tulle")
-        return np.ctypeslib.as_array(self._memory.get_buffer_ptr(self._store, size, pointer))
+        return memoryview(self._memory.get_buffer_ptr(self._store, size, pointer)).cast("B")

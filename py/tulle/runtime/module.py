@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
 
 import wasmtime
 
 from tulle.errors import TulleError
-
-Variant = Literal["auto", "simd", "relaxed"]
+from tulle.runtime.host import Build, Variant
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # In an installed package; in a checkout.
 _FOLDERS = (_PACKAGE / "_wasm", _PACKAGE.parent.parent / "web" / "dist")
 
 
-def choose_variant(variant: Variant) -> Literal["simd", "relaxed"]:
+def choose_build(variant: Variant) -> Build:
     """ "auto" is "relaxed": wasmtime runs it on every processor, with fused multiply-adds where there are any."""
-    if variant not in get_args(Variant):
-        raise TulleError(f"variant={variant!r} is not one of {', '.join(get_args(Variant))}")
     return "relaxed" if variant == "auto" else variant
 
 
 @cache
-def compiled(variant: Literal["simd", "relaxed"]) -> wasmtime.Module:
-    """The build for `variant` as machine code for `engine()`.
+def compiled(build: Build) -> wasmtime.Module:
+    """The build as machine code for `engine()`.
 
     Compiling takes about a second, so wasmtime keeps the result in the user's cache folder, under a key of its own
     version and the module's bytes. Raises TulleError if the file is missing or does not compile.
     """
-    path = _find(f"tulle-{variant}.wasm")
+    path = _find(f"tulle-{build}.wasm")
     try:
         return wasmtime.Module(engine(), path.read_bytes())
     except (OSError, wasmtime.WasmtimeError) as error:

@@ -1,0 +1,103 @@
+"""What goes into a model and comes out: NumPy arrays, or plain buffers where there is no NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from tulle.errors import TulleError
+
+# Of memoryview.format, for error messages in NumPy's words.
+_DTYPES = {"f": "float32", "d": "float64", "e": "float16", "B": "uint8", "b": "int8", "h": "int16", "H": "uint16"}
+_DTYPES |= {"i": "int32", "I": "uint32", "l": "int32", "L": "uint32", "q": "int64", "Q": "uint64", "?": "bool"}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model.
+
+    Attributes:
+        shape: in the model's own order; images are (1, H, W, C).
+        dtype: "float32", always.
+        mean, std: of an input: uint8 images are fed as (pixel - mean) / std.
+        takes_images: an input of shape (1, H, W, 3), which takes uint8 images too.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    mean: float = 0.0
+    std: float = 1.0
+    takes_images: bool = False
+
+
+def find_numpy() -> ModuleType | None:
+    """NumPy, where it is installed."""
+    try:
+        import numpy
+    except ImportError:
+        return None
+    return numpy
+
+
+def prepare(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[str, memoryview]:
+    """("float32", the input's elements in row-major order) or ("uint8", its pixels as H * W * 4 bytes, RGBA).
+
+    Raises TulleError if the value does not fit.
+    """
+    dtype, shape, data = _elements(info, value, numpy)
+    if dtype == "uint8" and info.takes_images:
+        return dtype, _rgba(info, shape, data())
+    if dtype != "float32":
+        images = ", or uint8 for an image" if info.takes_images else ""
+        raise TulleError(f"input {info.name!r} has dtype {dtype}; it must be float32{images}")
+    is_flat = not hasattr(value, "dtype") and shape == (prod(info.shape),)  # a plain buffer often has no shape
+    if shape != info.shape and not is_flat:
+        raise TulleError(f"input {info.name!r} has shape {shape}; it must be {info.shape}")
+    return dtype, data()
+
+
+def output(data: bytearray, shape: tuple[int, ...], numpy: ModuleType | None) -> Any:
+    """A float32 array over the bytes; without NumPy a memoryview of that shape, indexed like `values[0, 1]`."""
+    if numpy is not None:
+        return numpy.frombuffer(data, numpy.float32).reshape(shape)
+    return memoryview(data).cast("f", list(shape)) if shape else memoryview(data).cast("f")
+
+
+def _elements(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[str, tuple[int, ...], Any]:
+    """dtype, shape and a function that gives the elements as contiguous bytes."""
+    if hasattr(value, "to_memoryview"):  # a JavaScript typed array in Pyodide
+        value = value.to_memoryview()
+    if numpy is not None:
+        array = numpy.asarray(value)
+        return str(array.dtype), array.shape, lambda: memoryview(numpy.ascontiguousarray(array)).cast("B")
+    try:
+        view = memoryview(value)
+    except TypeError:
+        raise TulleError(
+            f"input {info.name!r} is of type {type(value).__name__}; without NumPy it must be a buffer of float32, "
+            "as array.array('f') is"
+        ) from None
+    dtype = _DTYPES.get(view.format, view.format)
+    return dtype, view.shape or (), lambda: view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+
+
+def _rgba(info: TensorInfo, shape: tuple[int, ...], data: memoryview) -> memoryview:
+    height, width = info.shape[1:3]
+    image = shape[1:] if len(shape) == 4 and shape[0] == 1 else shape
+    for channels in (3, 4):
+        if image in ((height, width, channels), (height * width * channels,)):
+            break
+    else:
+        raise TulleError(
+            f"input {info.name!r}: an image of shape {shape} does not fit; "
+            f"it must be ({height}, {width}, 3) or ({height}, {width}, 4)"
+        )
+    if channels == 4:
+        return data
+    rgba = bytearray(height * width * 4)
+    for channel in range(3):
+        rgba[channel::4] = data[channel::3]
+    return memoryview(rgba)
