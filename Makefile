@@ -44,6 +44,10 @@ test: dev build models npm chromium  ## run all tests (ARGS="tests/unit -k pad" 
 build: toolchain  ## build the four WebAssembly modules (web/dist, py/tulle/_wasm)
 	scripts/build_wasm.sh
 
+.PHONY: pyodide
+pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md
+	$(PY) scripts/pyodide_build.py
+
 .PHONY: bench
 bench: dev build models chromium  ## compare with other runtimes (ARGS="--quick"); see docs/benchmarks.md
 	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) bench/run.py $(ARGS)

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Builds the wheels for Pyodide, `dist/tulle-*-pyemscripten_*_wasm32.whl`, with pyodide-build.
+
+pyodide-build wants a Python of its own (3.12 or newer: this one, `$PYODIDE_PYTHON`, one on PATH or of pyenv) and a
+cross-build environment. Only names and versions in that environment reach our wheel, none of its headers or libraries,
+so a small one is made here from the npm package `pyodide` instead of fetching the whole.
+
+    scripts/pyodide_build.py            both wheels
+    scripts/pyodide_build.py --fetch    only the npm packages, in .cache/pyodide/VERSION, which the tests run
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+from common import CACHE, ROOT, SetupError, main_guard, run_logged, say, write_if_changed
+
+VERSIONS = ("314.0.7", "0.29.5")
+PYODIDE_BUILD = "pyodide-build==0.39.2"
+MINIMUM_PYTHON = (3, 12)
+
+HOME = CACHE / "pyodide"
+LOG = HOME / "setup.log"
+
+
+def main() -> None:
+    for version in VERSIONS:
+        fetch(version)
+    if "--fetch" in sys.argv[1:]:
+        return
+    tool = install_pyodide_build()
+    for version in VERSIONS:
+        build(tool, version)
+
+
+def fetch(version: str) -> Path:
+    """The folder of the npm package, unpacked."""
+    folder = HOME / version
+    if not (folder / "package.json").is_file():
+        HOME.mkdir(parents=True, exist_ok=True)
+        npm = shutil.which("npm")
+        if npm is None:
+            raise SetupError("no npm on PATH: run this through make")
+        run_logged(f"npm pack pyodide@{version}", [npm, "pack", "--pack-destination", HOME, f"pyodide@{version}"], LOG)
+        archive, partial = HOME / f"pyodide-{version}.tgz", HOME / f"{version}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        with tarfile.open(archive) as tar:
+            tar.extractall(partial, filter="data")
+        shutil.rmtree(folder, ignore_errors=True)
+        (partial / "package").rename(folder)
+        partial.rmdir()
+        archive.unlink()
+    return folder
+
+
+# ---- pyodide-build --------------------------------------------------------------------------------------------------
+
+
+def install_pyodide_build() -> Path:
+    """A virtual environment with pyodide-build; its `pyodide` command."""
+    venv = HOME / "venv"
+    tool, ready = venv / "bin" / "pyodide", venv / f".{PYODIDE_BUILD}"
+    if not ready.exists():
+        shutil.rmtree(venv, ignore_errors=True)
+        run_logged("a virtual environment for pyodide-build", [find_python(), "-m", "venv", venv], LOG)
+        packages = [PYODIDE_BUILD, "hatchling>=1.27"]
+        run_logged(f"pip install {PYODIDE_BUILD}", [venv / "bin" / "pip", "install", *packages], LOG)
+        ready.touch()
+    return tool
+
+
+def find_python() -> str:
+    asked = os.environ.get("PYODIDE_PYTHON")
+    names = [asked] if asked else [sys.executable, "python3.13", "python3.12", "python3.14", "python3"]
+    pyenv = sorted(Path.home().glob(".pyenv/versions/3.1[2-9].*/bin/python"), reverse=True)
+    for name in [*names, *([] if asked else map(str, pyenv))]:
+        path = shutil.which(name)
+        if path and python_version(path) >= MINIMUM_PYTHON:
+            return path
+    raise SetupError(
+        f"pyodide-build needs Python {'.'.join(map(str, MINIMUM_PYTHON))} or newer, and none was found"
+        + (f" (PYODIDE_PYTHON={asked})" if asked else "")
+        + ": install one, or name it in $PYODIDE_PYTHON"
+    )
+
+
+def python_version(python: str) -> tuple[int, ...]:
+    code = "import sys, ensurepip; print(*sys.version_info[:2])"
+    result = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    return tuple(map(int, result.stdout.split())) if result.returncode == 0 else (0,)
+
+
+def build(tool: Path, version: str) -> None:
+    names = describe(HOME / version)
+    environment = HOME / f"xbuildenv-{version}"
+    shutil.rmtree(environment, ignore_errors=True)
+    archive = make_cross_build_environment(version, names)
+    env = {"PYODIDE_XBUILDENV_PATH": str(environment), "PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"}
+    install = [tool, "xbuildenv", "install", "--path", environment, "--url", archive.as_uri()]
+    run_logged(f"cross-build environment for Pyodide {version}", install, LOG, env=env)
+    command = [tool, "build", ROOT, "--outdir", ROOT / "dist", "--no-isolation"]
+    command += ["--xbuildenv-path", environment]
+    run_logged(f"pyodide build for Pyodide {version}", command, LOG, env=env)
+    (wheel,) = (ROOT / "dist").glob(f"tulle-*-pyemscripten_{names['PYODIDE_ABI_VERSION']}_wasm32.whl")
+    say(f"{wheel.relative_to(ROOT)}: {wheel.stat().st_size / 1e3:.0f} kB")
+
+
+def describe(package: Path) -> dict[str, str]:
+    """What pyodide-build wants to know of a Pyodide, in the names of its Makefile.envs."""
+    info = json.loads((package / "pyodide-lock.json").read_text())["info"]
+    emscripten = re.fullmatch(r"emscripten_(\d+)_(\d+)_(\d+)", info["platform"])
+    if not emscripten:
+        raise SetupError(f"{package}: platform {info['platform']!r} in pyodide-lock.json is not as expected")
+    major, minor, micro = info["python"].split(".")
+    install = f"$(PYODIDE_ROOT)/../cpython/installs/python-{info['python']}"
+    return {
+        "PYVERSION": info["python"],
+        "PYMAJOR": major,
+        "PYMINOR": minor,
+        "PYMICRO": micro,
+        "PYODIDE_VERSION": json.loads((package / "package.json").read_text())["version"],
+        "PYODIDE_ABI_VERSION": info["abi_version"],
+        "PYODIDE_EMSCRIPTEN_VERSION": ".".join(emscripten.groups()),
+        "PLATFORM_TRIPLET": "wasm32-emscripten",
+        "SYSCONFIG_NAME": "_sysconfigdata__emscripten_wasm32-emscripten",
+        "CPYTHONINSTALL": install,
+        "TARGETINSTALLDIR": install,
+        "PYTHONINCLUDE": f"{install}/include",
+        "CFLAGS_BASE": "",
+        "LDFLAGS_BASE": "",
+    }
+
+
+def make_cross_build_environment(version: str, names: dict[str, str]) -> Path:
+    """An archive that `pyodide xbuildenv install` takes."""
+    root = HOME / f"xbuildenv-source-{version}" / "xbuildenv"
+    shutil.rmtree(root.parent, ignore_errors=True)
+    lines = [f"export {name}={value}" for name, value in names.items()]
+    makefile = "\n".join([*lines, "", ".output_vars:", "\t@env", ""])
+    write_if_changed(root / "pyodide-root" / "Makefile.envs", makefile)
+    write_if_changed(root / "requirements.txt", "")
+    write_if_changed(
+        root / "pyodide-root" / "dist" / "pyodide-lock.json", (HOME / version / "pyodide-lock.json").read_text()
+    )
+    module = f"{names['SYSCONFIG_NAME']}.py"
+    with zipfile.ZipFile(HOME / version / "python_stdlib.zip") as library:
+        data = library.read(module).decode()
+    write_if_changed(root / "cpython" / "installs" / f"python-{names['PYVERSION']}" / "sysconfigdata" / module, data)
+    archive = HOME / f"xbuildenv-{version}.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(root, "xbuildenv")
+    return archive
+
+
+if __name__ == "__main__":
+    with main_guard():
+        main()
