@@ -41,6 +41,8 @@ def command(source: str, target: str, *, with_report: bool, **settings: Any) -> 
         conversion = convert(source, **settings)
         conversion.save(target)
     report = conversion.report
+    for remark in conversion.graph.notes:
+        output.note(remark)
     output.show(
         f"{target}: {output.size(report.file_bytes)} ({source}: {output.size(report.source_bytes or 0)}), "
         f"{output.count(report.executed_macs)} MACs to do of {output.count(report.macs_before)}"

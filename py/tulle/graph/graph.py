@@ -67,6 +67,8 @@ class Graph:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What whoever made the graph has to say about it, for people."""
 
     def copy(self) -> Graph:
         """A copy whose nodes and tensors can be changed; constant arrays are shared, so never edit them in place."""
@@ -76,6 +78,7 @@ class Graph:
             {k: replace(t) for k, t in self.tensors.items()},
             list(self.inputs),
             list(self.outputs),
+            list(self.notes),
         )
 
     def add_tensor(self, tensor: Tensor) -> str:

@@ -237,7 +237,8 @@ def _pad(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
 
 def _slice(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
     spans = zip(node.attrs["begin"], node.attrs["strides"], shape, strict=True)
-    return inputs[0][tuple(slice(first, first + (count - 1) * step + 1, step) for first, step, count in spans)]
+    picked = (first + step * np.arange(count) for first, step, count in spans)
+    return inputs[0][np.ix_(*picked)]
 
 
 def _softmax(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:

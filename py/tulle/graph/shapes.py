@@ -199,7 +199,7 @@ def _slice(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
     fits = len(begin) == len(strides) == len(stated) == len(x)
     _require(fits, "begin, strides and output must have the input's rank")
     for size, first, step, count in zip(x, begin, strides, stated, strict=True):
-        fits = first >= 0 and step >= 1 and count >= 1 and first + (count - 1) * step < size
+        fits = step != 0 and count >= 1 and 0 <= first < size and 0 <= first + (count - 1) * step < size
         _require(fits, f"begin {list(begin)} and strides {list(strides)} leave the input")
     return stated
 

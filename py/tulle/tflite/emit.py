@@ -161,7 +161,9 @@ def _slice(graph: Graph, node: Node) -> Operator:
     size = _integers(graph.tensors[node.output].shape)
     if (strides == 1).all():
         return Operator(Operators.SLICE, [node.inputs[0], begin, size], node.output, "SliceOptions")
-    end = begin + (size - 1) * strides + 1
+    end = begin + (size - 1) * strides + np.sign(strides)
+    size = _integers(graph.tensors[node.inputs[0] or ""].shape)
+    end = np.where(end < 0, -size - 1, end)  # before the first: -1 would be the last
     return Operator(Operators.STRIDED_SLICE, [node.inputs[0], begin, end, strides], node.output, "StridedSliceOptions")
 
 

@@ -32,6 +32,7 @@ DTYPES: dict[int, np.dtype] = {
     tflite.TensorType.INT32: np.dtype(np.int32),
     tflite.TensorType.INT64: np.dtype(np.int64),
     tflite.TensorType.INT8: np.dtype(np.int8),
+    tflite.TensorType.INT16: np.dtype(np.int16),
     tflite.TensorType.UINT8: np.dtype(np.uint8),
 }
 TYPE_NAMES = {

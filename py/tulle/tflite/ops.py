@@ -268,10 +268,11 @@ def _strided_slice(call: Call) -> None:
         first, last, step = (values[axis] for values in bounds) if axis < len(bounds[0]) else (0, size, 1)
         if options.Offset() and axis < len(bounds[0]):  # `end` counts from `begin`
             last += first
-        if step < 1:
-            raise Unsupported(f"stride {step} is not supported: strides must be positive")
+        if step == 0:
+            raise Unsupported("a stride is 0")
         shrink = options.ShrinkAxisMask() >> axis & 1
         if shrink:
+            step = 1
             first += size if first < 0 else 0
             last = first + 1
             if not 0 <= first < size:
@@ -333,6 +334,9 @@ def _block(op: str, options_name: str) -> Callable[[Call], None]:
 
 def _dequantize(call: Call) -> None:
     dtype = call.graph.tensors[call.input(0)].dtype
+    if dtype == np.float32:  # the reader has turned quantised tensors into floats
+        call.add("reshape", [call.input(0)])
+        return
     if dtype != np.float16:  # a constant, or what DENSIFY makes of one: the reader refuses other float16 activations
         raise Unsupported(f"its input has type {dtype}: only float16 weights are supported")
     call.add("dequantize", [call.input(0)])

@@ -12,10 +12,12 @@ import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
-from tulle.tflite import sparse
+from tulle.tflite import quantized, sparse
+from tulle.tflite.composites import COMPOSITES
 from tulle.tflite.file import BROKEN, DTYPES, MAX_RANK, MAX_TENSOR_ELEMENTS, TYPE_NAMES, File
 from tulle.tflite.ops import CONVERTERS, Call, Unsupported
 
+ALL_CONVERTERS = CONVERTERS | COMPOSITES
 OPERATOR_NAMES = {
     value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int) and name[0] != "_"
 }
@@ -27,8 +29,10 @@ def read(source: str | os.PathLike[str] | bytes) -> Graph:
     The Graph holds the model as the file has it: weights may still be behind `dequantize` and `densify` nodes,
     sparse constants are decoded to dense arrays. Shapes are checked against what the ops compute.
 
+    Quantised tensors become float32: what that means for the answers is said in `notes` of the Graph.
+
     Raises TulleError, naming the file and the cause, if the file cannot be read, is damaged, or is not a
-    float32 model with batch 1, static shapes and one subgraph; ops that tulle does not know are listed together.
+    model with batch 1, static shapes and one subgraph; ops that tulle does not know are listed together.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         label, name, data = "model", "model", bytes(source)
@@ -54,9 +58,10 @@ class _Reader:
         self.file = file
         self.graph = Graph(name)
         self.names: dict[int, str] = {}
+        self.scalings: dict[str, quantized.Scaling] = {}
         for index in file.vector(file.graph.InputsAsNumpy(), "inputs"):
             tensor = self.graph.tensors[self.tensor(index, constant=False)]
-            if len(tensor.shape) > 0 and tensor.shape[0] != 1:
+            if len(tensor.shape) == 4 and tensor.shape[0] != 1:
                 raise TulleError(f"input {tensor.name!r} has shape {list(tensor.shape)}: only batch 1 is supported")
             self.graph.inputs.append(tensor.name)
         self._read_ops()
@@ -67,6 +72,7 @@ class _Reader:
             if len(set(names)) < len(names):
                 raise TulleError(f"a tensor is listed twice among the inputs or the outputs: {', '.join(names)}")
         self._check_float()
+        self.graph.notes = quantized.notes(self.graph, self.scalings)
         check_shapes(self.graph.check())
 
     def tensor(self, index: int, constant: bool | None = None) -> str:
@@ -101,6 +107,11 @@ class _Reader:
             raise TulleError(f"tensor {name!r} has the empty shape {list(shape)}")
         self.names[index] = name
         self.graph.tensors[name] = Tensor(name, shape, dtype, data)
+        scaling = quantized.scaling(file, record, dtype, shape)
+        if scaling is not None:
+            self.file.spend_constant(4 * math.prod(shape) if data is not None else 0, name)
+            self.graph.tensors[name] = quantized.as_float(self.graph.tensors[name], scaling)
+            self.scalings[name] = scaling
         return name
 
     def _unique_name(self, name: str, index: int) -> str:
@@ -140,7 +151,7 @@ class _Reader:
             inputs = file.vector(operator.InputsAsNumpy(), "operator inputs")
             outputs = file.vector(operator.OutputsAsNumpy(), "operator outputs")
             labels = ", ".join(repr(file.text(file.tensor(output).Name())) for output in outputs)
-            converter = CONVERTERS.get(kind)
+            converter = ALL_CONVERTERS.get(kind)
             if converter is None:
                 unsupported.append(f"{kind} -> {labels}")
                 continue
@@ -151,6 +162,7 @@ class _Reader:
                     raise TulleError(f"{twice.pop()!r} is computed twice")
                 computed.update(results)
                 converter(Call(self.graph, kind, operator, arguments, results))
+                quantized.keep_clamp(self.graph, results[0] if results else "", self.scalings)
             except Unsupported as error:
                 unsupported.append(f"{kind} -> {labels}: {error}")
             except TulleError:

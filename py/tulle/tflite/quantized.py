@@ -1,0 +1,99 @@
+"""Quantised tensors as floats: real = scale * (stored - zero point), as the TFLite quantisation spec has it.
+
+Weights stored as int8 or uint8 are dequantised at load. Activations of a fully quantised model become float32 too:
+the model then computes what it approximated, without rounding to 8 bits after every op.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tulle.errors import TulleError
+from tulle.graph import Graph, Tensor
+from tulle.tflite.file import File
+
+QUANTISED = ("int8", "uint8", "int16", "int32")
+# Ops whose result a quantised model clamps to the range of the output's type.
+CLAMPED = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "sub", "mul", "transpose_conv2d")
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How a tensor's integers become numbers: one scale and zero point, or one a slice of dimension `axis`."""
+
+    dtype: np.dtype
+    scales: np.ndarray
+    zero_points: np.ndarray
+    axis: int
+
+    def real(self, values: np.ndarray) -> np.ndarray:
+        along = [-1 if dim == self.axis else 1 for dim in range(values.ndim)] if self.scales.size > 1 else []
+        zero_points, scales = self.zero_points.reshape(along), self.scales.reshape(along)
+        return ((values - zero_points) * scales).astype(np.float32)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest number that the type holds (of the first slice)."""
+        info = np.iinfo(self.dtype)
+        low, high = (float((end - self.zero_points[0]) * self.scales[0]) for end in (info.min, info.max))
+        return low, high
+
+
+def scaling(file: File, record: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Scaling | None:
+    """The quantisation of a tensor record; None if it has none. Raises TulleError if its numbers do not fit."""
+    quantization = record.Quantization()
+    if quantization is None or dtype.name not in QUANTISED or not quantization.ScaleLength():
+        return None
+    scales = quantization.ScaleAsNumpy()
+    file.spend(scales.nbytes, "scales")
+    zero_points = np.array(file.vector(quantization.ZeroPointAsNumpy(), "zero points") or (0,), np.float64)
+    axis = quantization.QuantizedDimension()
+    name = file.text(record.Name())
+    if scales.size > 1 and not (0 <= axis < len(shape) and shape[axis] == scales.size):
+        raise TulleError(f"tensor {name!r} {list(shape)} has {scales.size} scales for dimension {axis}")
+    if zero_points.size not in (1, scales.size):
+        raise TulleError(f"tensor {name!r} has {scales.size} scales and {zero_points.size} zero points")
+    if not (np.isfinite(scales).all() and (scales >= 0).all()):
+        raise TulleError(f"tensor {name!r} has scales that are negative or not finite")
+    return Scaling(dtype, scales.astype(np.float64), np.broadcast_to(zero_points, scales.shape), axis)
+
+
+def as_float(tensor: Tensor, scaling: Scaling) -> Tensor:
+    """The same tensor as float32. An image of bytes tells how pixels are normalised: (pixel - mean) / std."""
+    tensor = replace(tensor, dtype=np.dtype(np.float32))
+    if tensor.data is not None:
+        return replace(tensor, data=scaling.real(tensor.data))
+    if len(tensor.shape) == 4 and tensor.shape[3] == 3 and scaling.dtype.itemsize == 1 and scaling.scales[0] > 0:
+        first = float(np.iinfo(scaling.dtype).min)  # int8 counts pixels from -128
+        return replace(tensor, mean=float(scaling.zero_points[0]) - first, std=float(1 / scaling.scales[0]))
+    return tensor
+
+
+def keep_clamp(graph: Graph, output: str, scalings: dict[str, Scaling]) -> None:
+    """Quantised models leave out a relu that the output's range implies; here it is put back, on the last node."""
+    node = graph.nodes[-1] if graph.nodes else None
+    if node is None or output not in scalings or node.output != output or node.op not in CLAMPED:
+        return
+    low, high = scalings[output].bounds
+    if node.attrs.get("activation") == "none" and low == 0 and scalings[output].dtype.itemsize == 1:
+        node.attrs["activation"] = "relu6" if abs(high - 6) < 0.03 else "relu"
+
+
+def notes(graph: Graph, scalings: dict[str, Scaling]) -> list[str]:
+    """What a person should know about a quantised model that now runs in float."""
+    activations = [name for name in scalings if not graph.tensors[name].is_constant]
+    weights = [name for name in scalings if graph.tensors[name].is_constant]
+    if activations:
+        return [
+            f"the model is quantised ({len(activations)} activations): it is converted to float32, so inputs and "
+            "outputs are float32 and answers differ from the quantised model's by its rounding"
+        ]
+    if weights:
+        return [
+            f"{len(weights)} quantised weights were dequantised; LiteRT may also round activations to 8 bits, tulle "
+            "does not, so answers differ by that rounding"
+        ]
+    return []
