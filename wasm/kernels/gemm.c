@@ -57,22 +57,24 @@ TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* o
   }
 }
 
-#define TILE(rows, vectors)                                                                                           \
-  static __attribute__((noinline)) void gemm_##rows##x##vectors(                                                      \
-      const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count, bool exact) { \
-    gemm_tile(args, input, output, residual, count, exact, rows, vectors);                                            \
+// All pixels, 8 at a time; a last one to four of them take a narrower tile.
+#define ROWS(rows)                                                                                             \
+  static __attribute__((noinline)) void gemm_##rows(const tulle_gemm* args, const float* input, float* output, \
+                                                    const float* residual, uint32_t count, bool exact) {       \
+    for (; count > 4; count -= 8, input += args->input_step, output += 8, residual += residual ? 8 : 0) {      \
+      gemm_tile(args, input, output, residual, count, exact&& count < 8, rows, 2);                             \
+      if (count <= 8) return;                                                                                  \
+    }                                                                                                          \
+    gemm_tile(args, input, output, residual, count, exact, rows, 1);                                           \
   }
-TILE(6, 2)
-TILE(4, 2)
-TILE(2, 2)
-TILE(6, 1)
-TILE(4, 1)
-TILE(2, 1)
-#undef TILE
+ROWS(6)
+ROWS(4)
+ROWS(2)
+#undef ROWS
 
 void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* output, const float* residual,
                         uint32_t count, bool exact) {
-  static void (*const tiles[3][2])(const tulle_gemm*, const float*, float*, const float*, uint32_t, bool) = {
-      {gemm_2x1, gemm_2x2}, {gemm_4x1, gemm_4x2}, {gemm_6x1, gemm_6x2}};
-  tiles[(args->rows - 1) / 2][count > 4](args, input, output, residual, count, exact);
+  static void (*const blocks[])(const tulle_gemm*, const float*, float*, const float*, uint32_t, bool) = {
+      gemm_2, gemm_4, gemm_6};
+  blocks[(args->rows - 1) / 2](args, input, output, residual, count, exact);
 }

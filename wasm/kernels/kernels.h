@@ -90,11 +90,11 @@ typedef struct {
   bool accumulate;   // start from what the output holds, not from the bias (and residual)
   bool finish;       // apply the epilogue: this is the last block of taps
   size_t output_stride, residual_stride;
+  size_t input_step;  // floats from 8 pixels to the next 8 in the input
   const tulle_epilogue* epilogue;
 } tulle_gemm;
 
-// `count` pixels (4 * (vectors - 1) < count <= 4 * vectors, 1 <= vectors <= 2) at `input`, `output` and `residual` (or
-// NULL). With `exact`, not a float beyond count is stored.
+// `count` pixels of `input`, `output` and `residual` (or NULL). With `exact`, not a float beyond count is stored.
 void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* output, const float* residual,
                         uint32_t count, bool exact);
 

@@ -87,14 +87,10 @@ static void run_conv(const tulle_step* step, uint32_t task, char* scratch) {
       for (uint32_t y = 0; y < rows; y++) {
         const size_t pixel = (size_t)(top + y) * args->out_width;
         const float* input = planes + (size_t)y * args->stride_h * row_floats;
-        for (uint32_t x = 0; x < args->out_width; x += 4 * TULLE_GEMM_MAX_VECTORS) {
-          uint32_t count = args->out_width - x;
-          if (count > 4 * TULLE_GEMM_MAX_VECTORS) count = 4 * TULLE_GEMM_MAX_VECTORS;
-          float* output = dense->output + row * dense->output_stride + pixel + x;
-          const float* residual = dense->residual ? dense->residual + row * dense->residual_stride + pixel + x : NULL;
-          tulle_f32_gemm_6x8(&gemm, input + x, output, residual, count, true);
-          tulle_activate_block(&gemm, output, count);
-        }
+        float* output = dense->output + row * dense->output_stride + pixel;
+        const float* residual = dense->residual ? dense->residual + row * dense->residual_stride + pixel : NULL;
+        tulle_f32_gemm_6x8(&gemm, input, output, residual, args->out_width, true);
+        tulle_activate_block(&gemm, output, args->out_width);
       }
     }
   }

@@ -9,6 +9,8 @@
 #define GEMM_TAPS 512
 // Below this many output channels, copying pixels into a packed panel costs more than it saves.
 #define GEMM_PACK_CHANNELS 24
+// Tiles that one call takes where pixels are not packed: calls cost something where there are few taps.
+#define GEMM_GROUP 16
 
 tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t tap, uint32_t tap_end) {
   const uint32_t row = block * TULLE_GEMM_ROWS, left = args->rows - row;
@@ -22,6 +24,7 @@ tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t ta
                       .finish = tap_end == args->taps,
                       .output_stride = args->output_stride,
                       .residual_stride = args->residual_stride,
+                      .input_step = 8,
                       .epilogue = &args->epilogue};
 }
 
@@ -31,29 +34,29 @@ void tulle_activate_block(const tulle_gemm* gemm, float* output, uint32_t count)
     tulle_f32_activate(output + r * gemm->output_stride, count, gemm->epilogue, gemm->channel + r);
 }
 
-// Copies 4 * vectors pixels of every channel next to each other.
-static void pack_panel(const tulle_dense* args, size_t pixel, uint32_t vectors, float* panel) {
+// Copies the 8 pixels of every channel next to each other.
+static void pack_panel(const tulle_dense* args, size_t pixel, float* panel) {
   const float* input = args->input + pixel;
-  for (uint32_t c = 0; c < args->taps; c++, input += args->input_stride, panel += 4 * TULLE_GEMM_MAX_VECTORS)
-    memcpy(panel, input, (vectors == 2 ? 8 : 4) * sizeof *panel);
+  for (uint32_t c = 0; c < args->taps; c++, input += args->input_stride, panel += 8)
+    memcpy(panel, input, 8 * sizeof *panel);
 }
 
 static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
   const tulle_dense* args = step->args;
+  const uint32_t passes = (args->taps + GEMM_TAPS - 1) / GEMM_TAPS;
+  const uint32_t group = args->pack ? 1 : GEMM_GROUP;
   uint32_t tile, tile_end, first_block, block_end;
   tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
   tulle_piece(args->blocks, args->block_tasks, task / args->tile_tasks, &first_block, &block_end);
-  for (; tile < tile_end; tile++) {
-    uint32_t begin, end;
-    tulle_piece(args->vectors, args->tiles, tile, &begin, &end);
-    const size_t pixel = 4 * (size_t)begin;
-    const uint32_t count = 4 * (end - begin);
+  for (; tile < tile_end; tile += group) {
+    const size_t pixel = 8 * (size_t)tile;
+    const uint32_t last = tile + group < tile_end ? tile + group : tile_end;
+    const uint32_t count = (last == args->tiles ? 4 * args->vectors : 8 * last) - 8 * tile;
     const float* input = args->input + pixel;
     if (args->pack) {
-      pack_panel(args, pixel, end - begin, (float*)scratch);
+      pack_panel(args, pixel, (float*)scratch);
       input = (const float*)scratch;
     }
-    const uint32_t passes = (args->taps + GEMM_TAPS - 1) / GEMM_TAPS;
     for (uint32_t pass = 0; pass < passes; pass++) {
       uint32_t tap, tap_end;
       tulle_piece(args->taps, passes, pass, &tap, &tap_end);
@@ -105,15 +108,14 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_te
   args->blocks = (args->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
   args->pixels = pixels;
   args->vectors = (pixels + 3) / 4;
-  args->tiles = (args->vectors + TULLE_GEMM_MAX_VECTORS - 1) / TULLE_GEMM_MAX_VECTORS;
+  args->tiles = (args->vectors + 1) / 2;
   args->pack = args->rows >= GEMM_PACK_CHANNELS;
-  if (args->pack) tulle_plan_scratch(planner, (uint64_t)args->taps * 4 * TULLE_GEMM_MAX_VECTORS * sizeof(float));
+  if (args->pack) tulle_plan_scratch(planner, (uint64_t)args->taps * 8 * sizeof(float));
   if (!(args->bias = tulle_plan_bias(planner, op, 2, args->rows, TULLE_GEMM_ROWS))) return false;
   if (!tulle_plan_epilogue(planner, op, 4, args->rows, &args->epilogue)) return false;
   int32_t* offsets = tulle_plan_alloc(planner, args->taps * sizeof *offsets);
   if (!offsets) return false;
-  for (uint32_t t = 0; t < args->taps; t++)
-    offsets[t] = (int32_t)(t * (args->pack ? 4 * TULLE_GEMM_MAX_VECTORS : x->stride) * sizeof(float));
+  for (uint32_t t = 0; t < args->taps; t++) offsets[t] = (int32_t)(t * (args->pack ? 8 : x->stride) * sizeof(float));
   args->offsets = offsets;
   float* weights = tulle_plan_unpack(planner, w);
   if (!weights) return false;
