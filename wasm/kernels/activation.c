@@ -5,32 +5,38 @@
 #include "kernels/kernels.h"
 
 // The last vector is stored lane by lane: what follows may be another thread's row.
-#define EACH_VECTOR(expression)                                           \
-  for (size_t i = 0; i < n; i += 4) {                                     \
-    const v4 v = v4_load(x + i);                                          \
-    v4_store_first(x + i, expression, n - i < 4 ? (uint32_t)(n - i) : 4); \
-  }                                                                       \
-  break
+#define EACH_VECTOR(expression)                             \
+  {                                                         \
+    size_t i = 0;                                           \
+    for (; i + 4 <= n; i += 4) {                            \
+      const v4 v = v4_load(x + i);                          \
+      v4_store(x + i, expression);                          \
+    }                                                       \
+    if (i < n) {                                            \
+      const v4 v = v4_load(x + i);                          \
+      v4_store_first(x + i, expression, (uint32_t)(n - i)); \
+    }                                                       \
+  }
 
 void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel) {
   switch (epilogue->kind) {
     case TULLE_ACT_HARD_SWISH:
-      EACH_VECTOR(v4_hard_swish(v));
+      EACH_VECTOR(v4_hard_swish(v)) break;
     case TULLE_ACT_SIGMOID:
-      EACH_VECTOR(v4_sigmoid(v));
+      EACH_VECTOR(v4_sigmoid(v)) break;
     case TULLE_ACT_TANH:
-      EACH_VECTOR(v4_tanh(v));
+      EACH_VECTOR(v4_tanh(v)) break;
     case TULLE_ACT_LEAKY_RELU: {
       const v4 slope = v4_splat(epilogue->alpha);
-      EACH_VECTOR(v4_leaky(v, slope));
+      EACH_VECTOR(v4_leaky(v, slope)) break;
     }
     case TULLE_ACT_PRELU: {
       const v4 slope = v4_splat(epilogue->prelu[channel]);
-      EACH_VECTOR(v4_leaky(v, slope));
+      EACH_VECTOR(v4_leaky(v, slope)) break;
     }
     case TULLE_ACT_ELU: {
       const v4 alpha = v4_splat(epilogue->alpha);
-      EACH_VECTOR(v4_elu(v, alpha));
+      EACH_VECTOR(v4_elu(v, alpha)) break;
     }
     default:
       break;
@@ -39,7 +45,6 @@ void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint
 
 void tulle_f32_finish(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel) {
   const v4 low = v4_splat(epilogue->low), high = v4_splat(epilogue->high);
-  for (size_t i = 0; i < n; i += 4)
-    v4_store_first(x + i, v4_clamp(v4_load(x + i), low, high), n - i < 4 ? (uint32_t)(n - i) : 4);
+  EACH_VECTOR(v4_clamp(v, low, high))
   if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(x, n, epilogue, channel);
 }

@@ -7,9 +7,12 @@
 
 // e^x to about 2 ulp for x in [-87, 88], clamped outside; NaN stays NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2, e^r by a degree-6 polynomial (Cephes expf), 2^n through the exponent bits.
+// Adding 1.5 * 2^23 rounds to an integer and leaves it in the lowest bits, where the shift finds it.
 TULLE_INLINE v4 v4_exp(v4 x) {
+  const v4 one = v4_splat(1.0f), round = v4_splat(12582912.0f);
   x = v4_clamp(x, v4_splat(-87.33654f), v4_splat(88.37626f));
-  const v4 n = wasm_f32x4_nearest(wasm_f32x4_mul(x, v4_splat(1.44269504f)));
+  const v4 t = v4_madd(x, v4_splat(1.44269504f), round);
+  const v4 n = wasm_f32x4_sub(t, round);
   v4 r = v4_madd(n, v4_splat(-0.693359375f), x);
   r = v4_madd(n, v4_splat(2.12194440e-4f), r);
   v4 p = v4_splat(1.9875691500e-4f);
@@ -18,9 +21,8 @@ TULLE_INLINE v4 v4_exp(v4 x) {
   p = v4_madd(p, r, v4_splat(4.1665795894e-2f));
   p = v4_madd(p, r, v4_splat(1.6666665459e-1f));
   p = v4_madd(p, r, v4_splat(5.0000001201e-1f));
-  p = v4_madd(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, v4_splat(1.0f)));
-  const v4 exponent = wasm_i32x4_shl(wasm_i32x4_add(wasm_i32x4_trunc_sat_f32x4(n), wasm_i32x4_splat(127)), 23);
-  return wasm_f32x4_mul(p, exponent);
+  p = v4_madd(p, wasm_f32x4_mul(r, r), wasm_f32x4_add(r, one));
+  return wasm_f32x4_mul(p, wasm_i32x4_add(wasm_i32x4_shl(t, 23), one));
 }
 
 TULLE_INLINE v4 v4_sigmoid(v4 x) {

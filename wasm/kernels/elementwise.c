@@ -3,12 +3,24 @@
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 
-// Whole vectors, then the tail; a constant operand is a vector loaded once.
-#define EACH(expression)                                                                                \
-  for (size_t i = 0; i < n; i += 4) {                                                                   \
-    const v4 p = a_step ? v4_load(a + i) : a0, q = b_step ? v4_load(b + i) : b0;                        \
-    v4_store_first(y + i, v4_clamp(expression, low, high), exact && n - i < 4 ? (uint32_t)(n - i) : 4); \
-  }                                                                                                     \
+// y[i] = clamp(OP(p, q)) for vectors p and q; what is loaded for them is P and Q.
+#define LOOP(OP, P, Q)                                                                              \
+  {                                                                                                 \
+    size_t i = 0;                                                                                   \
+    for (; i + 4 <= n; i += 4) v4_store(y + i, v4_clamp(OP(P, Q), low, high));                      \
+    if (i < n) v4_store_first(y + i, v4_clamp(OP(P, Q), low, high), exact ? (uint32_t)(n - i) : 4); \
+  }
+
+#define EACH(OP)                             \
+  if (a_step && b_step) {                    \
+    LOOP(OP, v4_load(a + i), v4_load(b + i)) \
+  } else if (a_step) {                       \
+    LOOP(OP, v4_load(a + i), b0)             \
+  } else if (b_step) {                       \
+    LOOP(OP, a0, v4_load(b + i))             \
+  } else {                                   \
+    LOOP(OP, a0, b0)                         \
+  }                                          \
   break
 
 void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y,
@@ -17,17 +29,17 @@ void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const
   const v4 a0 = v4_load_splat(a), b0 = v4_load_splat(b);
   switch (op) {
     case TULLE_ADD:
-      EACH(wasm_f32x4_add(p, q));
+      EACH(wasm_f32x4_add);
     case TULLE_SUB:
-      EACH(wasm_f32x4_sub(p, q));
+      EACH(wasm_f32x4_sub);
     case TULLE_MUL:
-      EACH(wasm_f32x4_mul(p, q));
+      EACH(wasm_f32x4_mul);
     case TULLE_DIV:
-      EACH(wasm_f32x4_div(p, q));
+      EACH(wasm_f32x4_div);
     case TULLE_MAXIMUM:
-      EACH(wasm_f32x4_max(p, q));
+      EACH(wasm_f32x4_max);
     case TULLE_MINIMUM:
-      EACH(wasm_f32x4_min(p, q));
+      EACH(wasm_f32x4_min);
   }
   if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(y, n, epilogue, channel);
 }

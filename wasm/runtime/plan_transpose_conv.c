@@ -33,46 +33,43 @@ static void run_transpose_conv(const tulle_step* step, uint32_t task, char* scra
 typedef struct {
   tulle_dense dense;
   uint32_t height, width, kernel_h, kernel_w, channels, tasks;
+  size_t row_floats;  // of a row of results in scratch
 } upsample_args;
 
-// `count` pixels of kernel_w rows, 8 floats apart, to one row.
-static void interleave(const float* rows, uint32_t kernel_w, uint32_t count, float* output) {
-  if (kernel_w == 2 && count == 8) {
-    for (uint32_t i = 0; i < 8; i += 4) {
-      const v4 a = v4_load(rows + i), b = v4_load(rows + 8 + i);
-      v4_store(output + 2 * i, wasm_i32x4_shuffle(a, b, 0, 4, 1, 5));
-      v4_store(output + 2 * i + 4, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+// `width` pixels of kernel_w rows, row_floats apart, to one row.
+static void interleave(const float* rows, size_t row_floats, uint32_t kernel_w, uint32_t width, float* output) {
+  uint32_t x = 0;
+  if (kernel_w == 2) {
+    for (; x + 4 <= width; x += 4, output += 8) {
+      const v4 a = v4_load(rows + x), b = v4_load(rows + row_floats + x);
+      v4_store(output, wasm_i32x4_shuffle(a, b, 0, 4, 1, 5));
+      v4_store(output + 4, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
     }
-    return;
   }
-  for (uint32_t i = 0; i < count; i++)
-    for (uint32_t kx = 0; kx < kernel_w; kx++) *output++ = rows[8 * kx + i];
+  for (; x < width; x++)
+    for (uint32_t kx = 0; kx < kernel_w; kx++) *output++ = rows[kx * row_floats + x];
 }
 
 static void run_upsample(const tulle_step* step, uint32_t task, char* scratch) {
   const upsample_args* args = step->args;
   const tulle_dense* dense = &args->dense;
-  float* tile = (float*)scratch;
+  float* results = (float*)scratch;
+  const size_t row_floats = args->row_floats;
   const uint32_t out_width = args->width * args->kernel_w;
   uint32_t y, end;
   tulle_piece(args->height, args->tasks, task, &y, &end);
   for (; y < end; y++) {
-    for (uint32_t x = 0; x < args->width; x += 8) {
-      const uint32_t count = args->width - x < 8 ? args->width - x : 8;
-      const float* input = dense->input + (size_t)y * args->width + x;
-      for (uint32_t block = 0; block < dense->blocks; block++) {
-        tulle_gemm gemm = tulle_gemm_block(dense, block, 0, dense->taps);
-        gemm.output_stride = 8;
-        float* output = tile + 8 * TULLE_GEMM_ROWS * block;
-        tulle_f32_gemm_6x8(&gemm, input, output, NULL, 8, false);
-        tulle_activate_block(&gemm, output, 8);
-      }
-      for (uint32_t row = 0; row < args->channels * args->kernel_h; row++) {
-        const size_t out_row = (size_t)y * args->kernel_h + row % args->kernel_h;
-        interleave(
-            tile + (size_t)8 * row * args->kernel_w, args->kernel_w, count,
-            dense->output + row / args->kernel_h * dense->output_stride + out_row * out_width + x * args->kernel_w);
-      }
+    for (uint32_t block = 0; block < dense->blocks; block++) {
+      tulle_gemm gemm = tulle_gemm_block(dense, block, 0, dense->taps);
+      gemm.output_stride = row_floats;
+      float* output = results + TULLE_GEMM_ROWS * block * row_floats;
+      tulle_f32_gemm_6x8(&gemm, dense->input + (size_t)y * args->width, output, NULL, args->width, false);
+      tulle_activate_block(&gemm, output, args->width);
+    }
+    for (uint32_t row = 0; row < args->channels * args->kernel_h; row++) {
+      const size_t out_row = (size_t)y * args->kernel_h + row % args->kernel_h;
+      interleave(results + row * args->kernel_w * row_floats, row_floats, args->kernel_w, args->width,
+                 dense->output + row / args->kernel_h * dense->output_stride + out_row * out_width);
     }
   }
 }
@@ -107,7 +104,8 @@ static bool plan_upsample(tulle_planner* planner, const tulle_op* op, const tull
   if (weights) dense->weights = tulle_pack_blocks(planner, weights, dense->rows, dense->taps, NULL);
   free(weights);
   if (!dense->weights) return false;
-  tulle_plan_scratch(planner, (uint64_t)dense->blocks * TULLE_GEMM_ROWS * 8 * sizeof(float));
+  args->row_floats = tulle_round_up(args->width, 8);
+  tulle_plan_scratch(planner, (uint64_t)dense->blocks * TULLE_GEMM_ROWS * args->row_floats * sizeof(float));
   args->tasks = tulle_plan_tasks(planner, args->height);
   tulle_step* step = tulle_plan_step(planner, run_upsample, args, args->tasks, "f32_upsample_conv_6x8");
   if (!step) return false;
