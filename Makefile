@@ -46,7 +46,7 @@ build: toolchain  ## build the four WebAssembly modules (web/dist, py/tulle/_was
 
 .PHONY: pyodide
 pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md
-	$(PY) scripts/pyodide_build.py
+	$(PY) scripts/pyodide_wheels.py
 
 .PHONY: bench
 bench: dev build models chromium  ## compare with other runtimes (ARGS="--quick"); see docs/benchmarks.md

@@ -48,8 +48,8 @@ def make(root: Path, makefile: str, targets: tuple[str, ...]) -> None:
     if not emcc:
         if missing:
             raise RuntimeError(
-                f"building tulle compiles C to WebAssembly ({', '.join(missing)}) and finds no emcc: install Emscripten "
-                "3.1.58 or newer and put emcc on PATH or in $EMCC; the wheel of tulle needs no compiler"
+                f"building tulle compiles C to WebAssembly ({', '.join(missing)}) and finds no emcc: install "
+                "Emscripten 3.1.58 or newer and put emcc on PATH or in $EMCC; the wheel of tulle needs no compiler"
             )
         return
     # pyodide-build points Python's and make's variables at its own cross-compiler, which emcc must not see.

@@ -1,5 +1,5 @@
 # The side modules that Pyodide loads: the C library on the heap of Pyodide's own wasm; see docs/pyodide.md.
-# scripts/pyodide_build.py runs this.
+# scripts/pyodide_wheels.py runs this.
 #
 # Nothing here depends on Python's ABI, so one pair serves every Pyodide of the last years.
 

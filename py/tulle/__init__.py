@@ -17,23 +17,27 @@ from typing import TYPE_CHECKING, Any
 from tulle.errors import TulleError
 
 if TYPE_CHECKING:
-    from tulle import graph, pack, passes, sparsify, tflite, zoo
+    from tulle import graph, image, pack, passes, sparsify, tflite, zoo
     from tulle.conversion import Conversion, convert
     from tulle.graph import Graph
     from tulle.runtime import Model, load
+    from tulle.runtime.browser import AsyncModel, load_async
     from tulle.tflite import read as read_tflite
     from tulle.verification import verify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncModel",
     "Conversion",
     "Graph",
     "Model",
     "TulleError",
     "convert",
     "graph",
+    "image",
     "load",
+    "load_async",
     "pack",
     "passes",
     "read_tflite",
@@ -45,15 +49,17 @@ __all__ = [
 
 # Imported on first use: NumPy and wasmtime take a while, and `tulle --help` needs neither.
 _LAZY = {
+    "AsyncModel": ("tulle.runtime.browser", "AsyncModel"),
     "Conversion": ("tulle.conversion", "Conversion"),
     "Graph": ("tulle.graph", "Graph"),
     "Model": ("tulle.runtime", "Model"),
     "convert": ("tulle.conversion", "convert"),
     "load": ("tulle.runtime", "load"),
+    "load_async": ("tulle.runtime.browser", "load_async"),
     "read_tflite": ("tulle.tflite", "read"),
     "verify": ("tulle.verification", "verify"),
 }
-_SUBMODULES = ("graph", "pack", "passes", "sparsify", "tflite", "zoo")
+_SUBMODULES = ("graph", "image", "pack", "passes", "sparsify", "tflite", "zoo")
 
 
 def __getattr__(name: str) -> Any:

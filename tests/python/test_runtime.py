@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import os
 import subprocess
 import sys
@@ -323,3 +324,40 @@ def test_traps_are_errors_and_end_the_instance() -> None:
         instance.call("trap")
     with pytest.raises(TulleError, match="failed before: load the model again"):
         instance.call("grow")
+
+
+def test_any_buffer_will_do_with_and_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, pixels = as_floats(picture()), picture()
+    with tulle.load(image_model()) as model:
+        by_floats, by_pixels = model(x)["features"], model(pixels)["features"]
+    for hide in (False, True):
+        if hide:
+            monkeypatch.setattr("tulle.runtime.model.find_numpy", lambda: None)
+        with tulle.load(tulle.convert(image_model()).data) as model:
+            for floats in (array.array("f", x.ravel()), memoryview(x), memoryview(x)[:], x[:, :, ::-1][:, :, ::-1]):
+                features = model(floats)["features"]
+                assert isinstance(features, memoryview if hide else np.ndarray)
+                np.testing.assert_array_equal(np.asarray(features), by_floats)
+            for image in (pixels.tobytes(), bytearray(pixels.tobytes()), memoryview(pixels)):
+                np.testing.assert_array_equal(np.asarray(model(image)["features"]), by_pixels)
+            with pytest.raises(TulleError, match=r"dtype float64"):
+                model(array.array("d", x.ravel()))
+            with pytest.raises(TulleError, match=r"shape \(3,\)"):
+                model(array.array("f", [1, 2, 3]))
+            with pytest.raises(TulleError, match="does not fit"):
+                model(b"123")
+            with pytest.raises(TulleError, match="of type list; without NumPy" if hide else "dtype"):
+                model([1, 2, 3])
+
+
+def test_models_and_profiles_show_themselves_in_notebooks(model: tulle.Model) -> None:
+    model(picture())
+    html = model._repr_html_()
+    assert "1 × 12 × 10 × 3" in html and "(pixel - 127.5) / 127.5" in html and "relaxed" in html
+    profile = model.profile()
+    table = profile._repr_html_()
+    assert table.count("<tr>") == len(profile) + 2
+    assert "softmax" in table and "softmax" in str(profile)
+    assert len(str(profile).splitlines()) == len(profile) + 2
+    profile[0]["name"] = "<script>"
+    assert "<script>" not in profile._repr_html_()

@@ -40,9 +40,7 @@ def load(
         where = "on Pyodide's own heap" if IN_PYODIDE else "in CPython"
         more = "tulle.load_async has more" if IN_PYODIDE else "the browser has more"
         raise TulleError(f"threads={threads!r}: {where} a model runs on one thread; {more}")
-    if isinstance(source, bytearray | memoryview):
-        source = bytes(source)
-    data = _tulle_bytes(source)
+    data = tulle_bytes(source)
     try:
         return Model(data, variant)
     except TulleError as error:
@@ -97,22 +95,7 @@ class Model:
         Raises TulleError if an input is missing, unknown or of a wrong shape or
         dtype, or if the model is closed.
         """
-        if not isinstance(inputs, Mapping):
-            if len(self.inputs) != 1:
-                names = ", ".join(repr(info.name) for info in self.inputs)
-                raise TulleError(f"the model has {len(self.inputs)} inputs: give a dict with {names}")
-            inputs = {self.inputs[0].name: inputs}
-        unknown = set(inputs) - {info.name for info in self.inputs}
-        if unknown:
-            raise TulleError(
-                f"there is no input {', '.join(map(repr, sorted(unknown)))}; "
-                f"the inputs are {', '.join(repr(info.name) for info in self.inputs)}"
-            )
-        prepared = []
-        for info in self.inputs:
-            if info.name not in inputs:
-                raise TulleError(f"input {info.name!r} of shape {info.shape} is missing")
-            prepared.append(prepare(info, inputs[info.name], self._numpy))
+        prepared = [prepare(info, value, self._numpy) for info, value in name_inputs(self.inputs, inputs)]
         with self._lock:
             return self._run(prepared)
 
@@ -196,6 +179,25 @@ class Model:
         return self._library.read_string(self._library.call("tulle_engine_error", self._engine))
 
 
+def name_inputs(infos: list[TensorInfo], inputs: Any) -> list[tuple[TensorInfo, Any]]:
+    """Every input with its value. Raises TulleError if one is missing or unknown."""
+    if not isinstance(inputs, Mapping):
+        if len(infos) != 1:
+            names = ", ".join(repr(info.name) for info in infos)
+            raise TulleError(f"the model has {len(infos)} inputs: give a dict with {names}")
+        inputs = {infos[0].name: inputs}
+    unknown = set(inputs) - {info.name for info in infos}
+    if unknown:
+        raise TulleError(
+            f"there is no input {', '.join(map(repr, sorted(unknown)))}; "
+            f"the inputs are {', '.join(repr(info.name) for info in infos)}"
+        )
+    for info in infos:
+        if info.name not in inputs:
+            raise TulleError(f"input {info.name!r} of shape {info.shape} is missing")
+    return [(info, inputs[info.name]) for info in infos]
+
+
 def _release(library: Library, engine: int, model: int) -> None:
     with suppress(TulleError):  # after a trap nothing can be called any more
         if model:
@@ -204,8 +206,10 @@ def _release(library: Library, engine: int, model: int) -> None:
             library.call("tulle_engine_destroy", engine)
 
 
-def _tulle_bytes(source: PathLike | bytes | Graph) -> bytes:
+def tulle_bytes(source: PathLike | bytes | bytearray | memoryview | Graph) -> bytes:
     """The `.tulle` file that the source is or becomes."""
+    if isinstance(source, bytearray | memoryview):
+        source = bytes(source)
     if isinstance(source, bytes | str | os.PathLike):
         data = source if isinstance(source, bytes) else read_bytes(source)
         if data[4:8] != _TFLITE:

@@ -70,6 +70,8 @@ def _elements(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[s
     """dtype, shape and a function that gives the elements as contiguous bytes."""
     if hasattr(value, "to_memoryview"):  # a JavaScript typed array in Pyodide
         value = value.to_memoryview()
+    if isinstance(value, bytes | bytearray):  # to NumPy these are text
+        value = memoryview(value)
     if numpy is not None:
         array = numpy.asarray(value)
         return str(array.dtype), array.shape, lambda: memoryview(numpy.ascontiguousarray(array)).cast("B")

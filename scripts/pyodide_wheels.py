@@ -5,8 +5,8 @@ pyodide-build wants a Python of its own (3.12 or newer: this one, `$PYODIDE_PYTH
 cross-build environment. Only names and versions in that environment reach our wheel, none of its headers or libraries,
 so a small one is made here from the npm package `pyodide` instead of fetching the whole.
 
-    scripts/pyodide_build.py            both wheels
-    scripts/pyodide_build.py --fetch    only the npm packages, in .cache/pyodide/VERSION, which the tests run
+    scripts/pyodide_wheels.py            both wheels
+    scripts/pyodide_wheels.py --fetch    only the npm packages, in .cache/pyodide/VERSION, which the tests run
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ def build(tool: Path, version: str) -> None:
     shutil.rmtree(environment, ignore_errors=True)
     archive = make_cross_build_environment(version, names)
     env = {"PYODIDE_XBUILDENV_PATH": str(environment), "PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"}
-    install = [tool, "xbuildenv", "install", "--path", environment, "--url", archive.as_uri()]
+    install: list[str | Path] = [tool, "xbuildenv", "install", "--path", environment, "--url", archive.as_uri()]
     run_logged(f"cross-build environment for Pyodide {version}", install, LOG, env=env)
-    command = [tool, "build", ROOT, "--outdir", ROOT / "dist", "--no-isolation"]
+    command: list[str | Path] = [tool, "build", ROOT, "--outdir", ROOT / "dist", "--no-isolation"]
     command += ["--xbuildenv-path", environment]
     run_logged(f"pyodide build for Pyodide {version}", command, LOG, env=env)
     (wheel,) = (ROOT / "dist").glob(f"tulle-*-pyemscripten_{names['PYODIDE_ABI_VERSION']}_wasm32.whl")

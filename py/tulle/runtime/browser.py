@@ -1,0 +1,169 @@
+"""Pyodide in a web page: models run by the threaded browser engine (web/src), awaited from Python.
+
+Pyodide's own heap cannot be shared between threads, so this engine has a memory of its own; inputs and outputs are
+copied between the two. The wheel brings the engine's scripts along, and no server has to hold them.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tulle.errors import TulleError
+from tulle.runtime.host import IN_PYODIDE, Variant
+from tulle.runtime.model import name_inputs, tulle_bytes
+from tulle.runtime.tables import Profile, model_html
+from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
+
+if TYPE_CHECKING:
+    from tulle.files import PathLike
+    from tulle.graph import Graph
+
+_SCRIPTS = Path(__file__).resolve().parent.parent / "_pyodide" / "web" / "src"
+_TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
+
+# How the scripts name each other: `from './x.js'` and `new URL('./x.js', import.meta.url)`.
+_REFERENCE = re.compile(r"(?<=from )'(\./[\w.-]+)'|new URL\('(\.\.?/[\w./-]+)', import\.meta\.url\)")
+
+
+async def load_async(
+    source: PathLike | bytes | bytearray | memoryview | Graph, *, threads: int | None = None, variant: Variant = "auto"
+) -> AsyncModel:
+    """A model in the browser engine; needs Pyodide in a web page or in a worker of one.
+
+    Args:
+        source: URL of a `.tulle` file as a str; a Path, bytes or a Graph as in `load`.
+        threads: 1 to 16; one for each processor, at most four, if left out. A page that is not cross-origin isolated
+            gets one: `notes` says so, and a warning.
+        variant: as in `load`.
+
+    Raises TulleError if the file cannot be had or is not a model, for options out of range, and outside a page.
+    """
+    if not IN_PYODIDE:
+        raise TulleError("load_async runs models in the browser, from Pyodide; in CPython use tulle.load")
+    import js
+    from pyodide.ffi import to_js
+
+    if not hasattr(js, "Worker"):
+        raise TulleError("load_async needs a browser's web workers, and this engine has none: use tulle.load")
+    data = source if isinstance(source, str) else to_js(tulle_bytes(source))
+    options = {"variant": variant} if threads is None else {"variant": variant, "threads": threads}
+    engine = await _engine()
+    model = await _awaited(engine.load(data, to_js(options, dict_converter=js.Object.fromEntries)))
+    for note in model.notes:
+        warnings.warn(f"tulle: {note}", RuntimeWarning, stacklevel=2)
+    return AsyncModel(model)
+
+
+class AsyncModel:
+    """A network in the browser engine: `await model(array)` gives {name: float32 array}, as `Model` does.
+
+    Use it with `async with`, or `await close()` it, to give its memory back.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """`model`: the JavaScript object. `load_async` makes these."""
+        self._model = model
+        self._numpy = find_numpy()
+        info = model.info
+        self.name: str = info.name
+        self.info = {
+            "file_bytes": info.fileBytes,
+            "weight_bytes": info.weightBytes,
+            "arena_bytes": info.arenaBytes,
+        }
+        self.variant: str = model.variant
+        self.threads: int = model.threads
+        self.notes: list[str] = list(model.notes)
+        """What `load_async` did otherwise than asked, and why."""
+        self.inputs = [
+            TensorInfo(row.name, tuple(row.shape), mean=row.mean, std=row.std, takes_images=row.image)
+            for row in model.inputs
+        ]
+        self.outputs = [TensorInfo(row.name, tuple(row.shape)) for row in model.outputs]
+
+    async def __call__(self, inputs: Any) -> dict[str, Any]:
+        """Runs the model once, off the page's own thread; the arguments and the answer are those of `Model`."""
+        import js
+        from pyodide.ffi import to_js
+
+        arrays = [[info.name, self._to_js(info, value)] for info, value in name_inputs(self.inputs, inputs)]
+        named = js.Object.fromEntries(to_js(arrays))
+        values = (await _awaited(self._model.run(named))).to_py()
+        return {info.name: output(bytearray(values[info.name]), info.shape, self._numpy) for info in self.outputs}
+
+    def profile(self) -> Profile:
+        """What each step of the last run took, as `Model.profile` has it."""
+        return Profile(self._model.profile().to_py())
+
+    async def close(self) -> None:
+        """Gives the model's memory back; the last model to close ends the engine's workers."""
+        await _awaited(self._model.close())
+
+    async def __aenter__(self) -> AsyncModel:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<tulle.AsyncModel {self.name}: {self.variant}, {self.threads} threads>"
+
+    def _repr_html_(self) -> str:
+        how = f"{self.variant}, {self.threads} thread{'' if self.threads == 1 else 's'} of the browser engine"
+        return model_html(self.name, self.inputs, self.outputs, self.info, how)
+
+    def _to_js(self, info: TensorInfo, value: Any) -> Any:
+        import js
+        from pyodide.ffi import to_js
+
+        dtype, data = prepare(info, value, self._numpy)
+        if dtype == "float32":
+            return to_js(data.cast("f"))
+        height, width = info.shape[1:3]
+        return js.ImageData.new(js.Uint8ClampedArray.new(to_js(data).buffer), width, height)
+
+
+async def _awaited(promise: Any) -> Any:
+    """The promise's result; its failure as a TulleError."""
+    from pyodide.ffi import JsException
+
+    try:
+        return await promise
+    except JsException as error:
+        raise TulleError(str(getattr(error, "message", error))) from None
+
+
+async def _engine() -> Any:
+    """The engine's JavaScript module, the same one every time."""
+    from pyodide.code import run_js
+
+    return await _awaited(run_js("url => import(url)")(_url(_SCRIPTS / "index.js")))
+
+
+@cache
+def _url(path: Path) -> str:
+    """A blob: URL of a file of the engine, in which files it refers to have such URLs too."""
+    from js import URL, Blob, Object
+    from pyodide.ffi import to_js
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TulleError(f"{path} cannot be read: {error.strerror}; install tulle's wheel for Pyodide") from None
+    if path.suffix == ".js":
+
+        def replace(match: re.Match[str]) -> str:
+            script, file = match.groups()
+            url = _url((path.parent / (script or file)).resolve())
+            return f"'{url}'" if script else f"new URL('{url}')"
+
+        data = _REFERENCE.sub(replace, data.decode()).encode()
+    options = to_js({"type": _TYPES[path.suffix]}, dict_converter=Object.fromEntries)
+    return URL.createObjectURL(Blob.new(to_js([to_js(data)]), options))

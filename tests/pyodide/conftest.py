@@ -1,0 +1,135 @@
+"""Pyodide in Node and in Chromium, with everything it loads served from this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+import pyodide_wheels
+from browser.conftest import chromium as chromium  # the fixture
+from browser.server import Site
+from paths import ROOT
+
+HERE = Path(__file__).parent
+VERSIONS = pyodide_wheels.VERSIONS
+# micropip as Pyodide's own distribution has it, and what the converter needs; all plain Python.
+PURE = ("micropip==0.11.1", "packaging==26.2", "flatbuffers==25.12.19", "tflite==2.18.0")
+
+Run = Callable[..., Any]
+
+
+class PythonError(Exception):
+    """What Python in Pyodide raised: the end of its traceback."""
+
+
+@pytest.fixture(scope="session")
+def wheels() -> dict[str, Path]:
+    """tulle's wheel for each Pyodide, newly built."""
+    command = [sys.executable, ROOT / "scripts" / "pyodide_wheels.py"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        if "needs Python" in result.stderr or "npm pack" in result.stderr or "pip install" in result.stderr:
+            pytest.skip(f"the wheels for Pyodide cannot be built here: {result.stderr.strip()}")
+        pytest.fail(result.stdout + result.stderr)
+    return {version: wheel_of(version) for version in VERSIONS}
+
+
+def wheel_of(version: str) -> Path:
+    abi = json.loads((pyodide_wheels.HOME / version / "pyodide-lock.json").read_text())["info"]["abi_version"]
+    (wheel,) = (ROOT / "dist").glob(f"tulle-*-py3-none-pyemscripten_{abi}_wasm32.whl")
+    return wheel
+
+
+@pytest.fixture(scope="session")
+def pure_wheels() -> dict[str, str]:
+    """File names of plain Python wheels in .cache/pyodide/wheels, by project."""
+    folder = pyodide_wheels.HOME / "wheels"
+    found = {name.partition("==")[0]: list(folder.glob(f"{name.replace('==', '-')}-*.whl")) for name in PURE}
+    if not all(found.values()):
+        options = ["--no-deps", "--only-binary", ":all:", "--python-version", "3.13", "--dest", str(folder)]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", *options, *PURE]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            pytest.skip(f"micropip and the converter's wheels cannot be had: {result.stderr.strip()[-300:]}")
+        return {name.partition("==")[0]: next(folder.glob(f"{name.replace('==', '-')}-*.whl")).name for name in PURE}
+    return {name: paths[0].name for name, paths in found.items()}
+
+
+def pyodide_site(*, isolated: bool = True) -> Site:
+    site = Site(isolated=isolated, cors=True)
+    site.mount("/pyodide/", pyodide_wheels.HOME)
+    site.mount("/dist/", ROOT / "dist")
+    site.mount("/tests/", HERE)
+    site.mount("/web/", ROOT / "web")
+    site.put("/page.html", b"<!doctype html><title>Pyodide</title><link rel=icon href=data:,>")
+    return site
+
+
+@pytest.fixture(scope="session")
+def site(wheels: dict[str, Path]) -> Iterator[Site]:
+    """Serves every Pyodide at /pyodide/VERSION, the wheels at /dist/ and /pyodide/wheels/; cross-origin isolated."""
+    with pyodide_site() as site:
+        yield site
+
+
+@pytest.fixture
+def in_node(site: Site) -> Run:
+    """in_node(version, code, packages=..., ...) gives what the Python code in Pyodide in Node gives."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node: run this through make")
+
+    def run(version: str, code: str, **options: Any) -> Any:
+        # Node imports no scripts over HTTP.
+        options |= {"code": code, "home": (pyodide_wheels.HOME / version).as_uri()}
+        options["lib"] = str(pyodide_wheels.HOME / version)
+        process = subprocess.run(
+            [node, HERE / "runner.mjs"], input=json.dumps(options), capture_output=True, text=True, timeout=120
+        )
+        lines = process.stdout.splitlines()
+        answer = json.loads(lines[-1]) if process.returncode == 0 and lines else {"error": process.stderr}
+        if "error" in answer:
+            raise PythonError(answer["error"])
+        return answer["result"]
+
+    return run
+
+
+@pytest.fixture
+def in_chromium(site: Site, chromium: Browser) -> Run:
+    """As in_node, in a page; `on=` another site, `worker=True` in a worker."""
+
+    def run(version: str, code: str, on: Site = site, worker: bool = False, **options: Any) -> Any:
+        options |= {"code": code, "home": f"{on.url}/pyodide/{version}"}
+        page = chromium.new_page()
+        try:
+            page.goto(on.url + "/page.html")
+            call = "import('/tests/runner.mjs').then(({ run }) => run(options))"
+            script = f"(options) => {call}.then((result) => ({{ result }}), ({{ message }}) => ({{ error: message }}))"
+            answer = page.evaluate(script if not worker else IN_WORKER, options)
+        finally:
+            page.close()
+        if "error" in answer:
+            raise PythonError(answer["error"])
+        return answer["result"]
+
+    return run
+
+
+IN_WORKER = """(options) => new Promise((resolve) => {
+  const script = `onmessage = ({ data }) => import('${location.origin}/tests/runner.mjs')
+    .then(({ run }) => run(data))
+    .then((result) => postMessage({ result }), ({ message }) => postMessage({ error: message }))`;
+  const worker = new Worker(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })), { type: 'module' });
+  worker.onmessage = ({ data }) => { worker.terminate(); resolve(data); };
+  worker.onerror = ({ message }) => resolve({ error: message });
+  worker.postMessage(options);
+})"""
