@@ -169,9 +169,10 @@ typedef struct {
   float weight;
 } tulle_lerp;
 
-// One channel. `row` is scratch for `width` floats and 4 more.
+// One channel. `doubled`: the columns are those of twice the width with half-pixel centers, which has a loop of its
+// own. `scratch`: width + 12 floats.
 void tulle_f32_resize_bilinear(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
-                               uint32_t out_width, const float* input, float* output, float* row);
+                               uint32_t out_width, bool doubled, const float* input, float* output, float* scratch);
 
 typedef struct {
   uint32_t in_channels, height, width, out_height, out_width;

@@ -205,6 +205,12 @@ static void run_pool(const tulle_step* step, uint32_t task, char* scratch) {
   }
 }
 
+// An average over the whole map, as squeeze-and-excitation has it, is a sum.
+static void average_all(const tulle_pool* p, const float* input, float* output) {
+  const uint32_t pixels = p->height * p->width;
+  *output = tulle_f32_sum(input, pixels) / (float)pixels;
+}
+
 bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
   if (x->rank != 4 || y->rank != 4 || !is_chw(x) || !is_chw(y) || x->shape[3] != y->shape[3])
@@ -220,7 +226,9 @@ bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op) {
   if (!args) return false;
   args->pool = (tulle_pool){x->shape[1],  x->shape[2],  y->shape[1],  y->shape[2], op->kernel_h,
                             op->kernel_w, op->stride_h, op->stride_w, op->pad_top, op->pad_left};
-  args->kernel = op->kind == TULLE_OP_MAX_POOL2D ? tulle_f32_max_pool : tulle_f32_average_pool;
+  const bool whole = op->kernel_h == x->shape[1] && op->kernel_w == x->shape[2] && !op->pad_top && !op->pad_left &&
+                     y->shape[1] * y->shape[2] == 1;
+  args->kernel = op->kind == TULLE_OP_MAX_POOL2D ? tulle_f32_max_pool : whole ? average_all : tulle_f32_average_pool;
   args->input = planner->places[op->inputs[0]].data;
   args->input_stride = planner->places[op->inputs[0]].stride;
   args->output = planner->places[op->output].data;
@@ -318,6 +326,7 @@ typedef struct {
   size_t input_stride, output_stride;
   const tulle_lerp *rows, *columns;
   uint32_t width, out_height, out_width, channels, tasks;
+  bool doubled;
 } resize_args;
 
 static void run_resize_bilinear(const tulle_step* step, uint32_t task, char* scratch) {
@@ -325,7 +334,7 @@ static void run_resize_bilinear(const tulle_step* step, uint32_t task, char* scr
   uint32_t c, end;
   tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++)
-    tulle_f32_resize_bilinear(args->rows, args->columns, args->width, args->out_height, args->out_width,
+    tulle_f32_resize_bilinear(args->rows, args->columns, args->width, args->out_height, args->out_width, args->doubled,
                               args->input + c * args->input_stride, args->output + c * args->output_stride,
                               (float*)scratch);
 }
@@ -387,7 +396,8 @@ bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op) {
   args->tasks = tulle_plan_tasks(planner, args->channels);
   if (op->kind == TULLE_OP_RESIZE_NEAREST)
     return tulle_plan_step(planner, run_resize_nearest, args, args->tasks, "f32_resize_nearest") != NULL;
-  tulle_plan_scratch(planner, ((uint64_t)x->shape[2] + 8) * sizeof(float));
+  args->doubled = op->half_pixel_centers && !op->align_corners && y->shape[2] == 2 * x->shape[2];
+  tulle_plan_scratch(planner, ((uint64_t)x->shape[2] + 12) * sizeof(float));
   return tulle_plan_step(planner, run_resize_bilinear, args, args->tasks, "f32_resize_bilinear") != NULL;
 }
 
