@@ -12,7 +12,7 @@ import click
 
 from tulle import TulleError, __version__
 
-_COMMANDS = ("convert", "inspect", "prune", "run", "verify")
+_COMMANDS = ("convert", "inspect", "prune", "run", "share", "verify", "zoo")
 
 
 class _Group(click.Group):

@@ -1,0 +1,111 @@
+"""`measure`: how a dense network's time divides between 1x1 convolutions and other ops."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tulle.errors import TulleError
+from tulle.files import PathLike, read_bytes
+from tulle.graph import Graph
+from tulle.pack import unpack
+from tulle.passes import lower
+from tulle.runtime import load
+from tulle.runtime.module import Variant
+from tulle.tflite import read
+from tulle.zoo import ARCHITECTURES
+
+POINTWISE = "conv2d 1x1"
+
+# The share of 1x1 convolutions that the article gives (Google, "Accelerating Neural Networks on Mobile and Web with
+# Sparse Inference", 2021), measured with XNNPACK on a phone.
+ARTICLE = {
+    "mobilenet_v1": 0.85,
+    "mobilenet_v2": 0.71,
+    "mobilenet_v3_large": 0.71,
+    "efficientnet_lite0": 0.66,
+}
+
+
+@dataclass(frozen=True)
+class KindShare:
+    """All ops of one kind: how many, their multiply-adds, median time of one run, and share of the run's time."""
+
+    kind: str
+    count: int
+    macs: int
+    milliseconds: float
+    share: float
+
+
+@dataclass(frozen=True)
+class ModelShare:
+    """A network's time by kind of op, most first; `article` is the share of 1x1 convolutions that the article gives."""
+
+    name: str
+    variant: str
+    milliseconds: float
+    pointwise: float
+    article: float | None
+    kinds: list[KindShare]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values, for JSON."""
+        return asdict(self)
+
+
+def measure(source: PathLike, *, runs: int = 20, variant: Variant = "auto") -> ModelShare:
+    """Runs a network with every layer dense, through wasmtime on one thread, and adds up its profile by kind of op.
+
+    Args:
+        source: a .tflite or .tulle file, or the name of an architecture of the zoo (random weights).
+        runs: how many after one to warm up; of each op the median counts.
+
+    Raises TulleError if the source cannot be read or runs is not positive.
+    """
+    if runs < 1:
+        raise TulleError(f"runs={runs} must be at least 1")
+    name, graph = _graph(source)
+    lowered = lower(graph, sparse="never")
+    kinds = {node.name: _kind(lowered, node.op, node.inputs) for node in lowered}
+    random = np.random.default_rng(0)
+    with load(lowered, variant=variant) as model:
+        inputs = {info.name: random.random(info.shape, np.float32) for info in model.inputs}
+        model(inputs)
+        profiles = []
+        for _ in range(runs):
+            model(inputs)
+            profiles.append(model.profile())
+        used = model.variant
+    rows: dict[str, list[float]] = {}
+    for steps in zip(*profiles, strict=True):
+        first = steps[0]
+        row = rows.setdefault(kinds.get(first["name"], first["op"]), [0, 0, 0])
+        row[0] += 1
+        row[1] += first["macs"]
+        row[2] += float(np.median([step["ms"] for step in steps]))
+    total = sum(time for _, _, time in rows.values())
+    shares = sorted(
+        (KindShare(kind, int(count), int(macs), time, time / total if total else 0.0)
+         for kind, (count, macs, time) in rows.items()),
+        key=lambda row: -row.share,
+    )  # fmt: skip
+    pointwise = sum(row.share for row in shares if row.kind == POINTWISE)
+    return ModelShare(name, used, total, pointwise, ARTICLE.get(name), shares)
+
+
+def _graph(source: PathLike) -> tuple[str, Graph]:
+    if str(source) in ARCHITECTURES:
+        return str(source), ARCHITECTURES[str(source)].build()
+    data = read_bytes(source)
+    graph = read(source) if data[4:8] == b"TFL3" else unpack(data)
+    return graph.name, graph
+
+
+def _kind(graph: Graph, op: str, inputs: list[str | None]) -> str:
+    if op != "conv2d":
+        return op
+    _, height, width, _ = graph.tensors[inputs[1] or ""].shape
+    return POINTWISE if (height, width) == (1, 1) else f"conv2d {height}x{width}"
