@@ -10,10 +10,10 @@ import numpy as np
 from tulle.errors import TulleError
 from tulle.files import PathLike, read_bytes
 from tulle.graph import Graph
-from tulle.pack import unpack
+from tulle.pack import pack, unpack
 from tulle.passes import lower
 from tulle.runtime import load
-from tulle.runtime.module import Variant
+from tulle.runtime.host import Variant
 from tulle.tflite import read
 from tulle.zoo import ARCHITECTURES
 
@@ -71,7 +71,7 @@ def measure(source: PathLike, *, runs: int = 20, variant: Variant = "auto") -> M
     lowered = lower(graph, sparse="never")
     kinds = {node.name: _kind(lowered, node.op, node.inputs) for node in lowered}
     random = np.random.default_rng(0)
-    with load(lowered, variant=variant) as model:
+    with load(pack(lowered), variant=variant) as model:
         inputs = {info.name: random.random(info.shape, np.float32) for info in model.inputs}
         model(inputs)
         profiles = []

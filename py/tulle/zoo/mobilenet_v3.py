@@ -93,7 +93,7 @@ def _block(build: Builder, x: str, name: str, block: Block, width: float) -> str
 
 
 def _squeeze_excite(build: Builder, x: str, name: str, channels: int) -> str:
-    """x times one factor a channel, 0 to 1, computed from the means of all channels (hard sigmoid: relu6(x + 3) / 6)."""
+    """x times one factor a channel, from the means of all channels through a hard sigmoid, relu6(x + 3) / 6."""
     gate = build.node("mean", [x], f"{name}/pool", axes=(1, 2), keep_dims=True)
     gate = build.conv2d(gate, f"{name}/reduce", channels, activation="relu")
     gate = build.conv2d(gate, f"{name}/expand", build.channels(x))
