@@ -56,7 +56,7 @@ def decode(file: File, sparsity: Any, shape: tuple[int, ...], values: np.ndarray
                 raise TulleError(f"level {level}: segments do not cut {len(indices)} indices into {len(offsets)} rows")
             if np.any((indices < 0) | (indices >= sizes[dim])):
                 raise TulleError(f"level {level}: an index is outside its dimension of {sizes[dim]}")
-            offsets = np.repeat(offsets, np.diff(segments)) + indices * steps[dim]
+            offsets = np.repeat(offsets, np.diff(segments).astype(np.intp)) + indices * steps[dim]
         else:
             raise TulleError(f"level {level} has the unknown format {metadata.Format()}")
 
