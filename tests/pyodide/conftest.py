@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,7 @@ import pyodide_wheels
 from browser.conftest import chromium as chromium  # the fixture
 from browser.server import Site
 from paths import ROOT
-
-HERE = Path(__file__).parent
-VERSIONS = pyodide_wheels.VERSIONS
-# micropip as Pyodide's own distribution has it, and what the converter needs; all plain Python.
-PURE = ("micropip==0.11.1", "packaging==26.2", "flatbuffers==25.12.19", "tflite==2.18.0")
-
-Run = Callable[..., Any]
-
-
-class PythonError(Exception):
-    """What Python in Pyodide raised: the end of its traceback."""
+from pyodide.hosts import HERE, IN_WORKER, PURE, VERSIONS, PythonError, Run, pyodide_site, wheel_of
 
 
 @pytest.fixture(scope="session")
@@ -40,12 +30,6 @@ def wheels() -> dict[str, Path]:
             pytest.skip(f"the wheels for Pyodide cannot be built here: {result.stderr.strip()}")
         pytest.fail(result.stdout + result.stderr)
     return {version: wheel_of(version) for version in VERSIONS}
-
-
-def wheel_of(version: str) -> Path:
-    abi = json.loads((pyodide_wheels.HOME / version / "pyodide-lock.json").read_text())["info"]["abi_version"]
-    (wheel,) = (ROOT / "dist").glob(f"tulle-*-py3-none-pyemscripten_{abi}_wasm32.whl")
-    return wheel
 
 
 @pytest.fixture(scope="session")
@@ -61,16 +45,6 @@ def pure_wheels() -> dict[str, str]:
             pytest.skip(f"micropip and the converter's wheels cannot be had: {result.stderr.strip()[-300:]}")
         return {name.partition("==")[0]: next(folder.glob(f"{name.replace('==', '-')}-*.whl")).name for name in PURE}
     return {name: paths[0].name for name, paths in found.items()}
-
-
-def pyodide_site(*, isolated: bool = True) -> Site:
-    site = Site(isolated=isolated, cors=True)
-    site.mount("/pyodide/", pyodide_wheels.HOME)
-    site.mount("/dist/", ROOT / "dist")
-    site.mount("/tests/", HERE)
-    site.mount("/web/", ROOT / "web")
-    site.put("/page.html", b"<!doctype html><title>Pyodide</title><link rel=icon href=data:,>")
-    return site
 
 
 @pytest.fixture(scope="session")
@@ -122,14 +96,3 @@ def in_chromium(site: Site, chromium: Browser) -> Run:
         return answer["result"]
 
     return run
-
-
-IN_WORKER = """(options) => new Promise((resolve) => {
-  const script = `onmessage = ({ data }) => import('${location.origin}/tests/runner.mjs')
-    .then(({ run }) => run(data))
-    .then((result) => postMessage({ result }), ({ message }) => postMessage({ error: message }))`;
-  const worker = new Worker(URL.createObjectURL(new Blob([script], { type: 'text/javascript' })), { type: 'module' });
-  worker.onmessage = ({ data }) => { worker.terminate(); resolve(data); };
-  worker.onerror = ({ message }) => resolve({ error: message });
-  worker.postMessage(options);
-})"""

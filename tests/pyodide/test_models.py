@@ -14,15 +14,13 @@ import pytest
 import tulle
 from browser.server import Site
 from conftest import LiteRT
-from paths import SHARED
-from pyodide.conftest import VERSIONS, Run, wheel_of
+from pyodide.hosts import VERSIONS, Run, numpy_wheel, wheel_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 # Name and the outputs that are sigmoids, whose range is 1.
 MODELS = {"hand_landmark_sparse": ("Identity_1", "Identity_2"), "selfie_segmentation": ("activation_10",)}
 TOLERANCE = 1e-3  # of an output's range
-PYTHONS = {"314.0.7": "cp314", "0.29.5": "cp313"}
 
 # Runs every model on floats (flat, or an array where there is NumPy) and on pixels.
 CODE = """
@@ -70,14 +68,6 @@ def expected(site: Site, model_path: Callable[[str], Path], litert: LiteRT) -> d
 def files(site: Site) -> dict[str, str]:
     names = [f"/{name}.{ending}" for name in MODELS for ending in ("tulle", "f32", "rgba")]
     return {name: site.url + name for name in names}
-
-
-def numpy_wheel(site: Site, version: str) -> str:
-    found = list((SHARED / "wheels").glob(f"numpy-*-{PYTHONS[version]}-*.whl"))
-    if not found:
-        pytest.skip("no wheel of NumPy for Pyodide in the shared folder")
-    site.mount("/numpy/", SHARED / "wheels")
-    return f"{site.url}/numpy/{found[0].name}"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

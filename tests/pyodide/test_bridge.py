@@ -1,0 +1,192 @@
+"""`tulle.load_async` (the threaded browser engine awaited from Pyodide), conversion in Pyodide, and clear errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tulle
+from browser.conftest import tiny_graph
+from browser.server import Site
+from pyodide.hosts import VERSIONS, PythonError, Run, numpy_wheel, pyodide_site, wheel_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def models(site: Site, model_path: Callable[[str], Path]) -> Site:
+    """The site with a real model, its input and a tiny model, whose y = 2 x and pixels are fed as (p - 10) / 20."""
+    path = model_path("hand_landmark_sparse")
+    site.put("/hand.tulle", tulle.convert(path).data)
+    site.put("/hand.tflite", path.read_bytes())
+    site.put("/lite.tflite", model_path("hand_landmark_lite").read_bytes())
+    site.put("/hand.f32", np.random.default_rng(3).random((1, 224, 224, 3), np.float32).tobytes())
+    site.put("/tiny.tulle", tulle.convert(tiny_graph()).data)
+    return site
+
+
+def options(site: Site, version: str, *files: str, **more: Any) -> dict[str, Any]:
+    ours = f"{site.url}/dist/{wheel_of(version).name}"
+    return {"packages": [*more.pop("packages", []), ours], "files": {name: site.url + name for name in files}, **more}
+
+
+BRIDGE = """
+import json, warnings
+from array import array
+import tulle
+floats = memoryview(open("/hand.f32", "rb").read()).cast("f")
+local = tulle.load("/hand.tulle")
+expected = {name: bytes(value) for name, value in local(floats).items()}
+same = []
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for threads in (1, 2):
+        async with await tulle.load_async(url, threads=threads) as model:
+            answer = await model(floats)
+            same.append({name: bytes(value) for name, value in answer.items()} == expected)
+            shapes = [value.shape for value in answer.values()] == [o.shape for o in model.outputs]
+            used = model.threads
+            steps = len(model.profile()), sum(row["ms"] for row in model.profile())
+            html = model._repr_html_()
+    tiny = await tulle.load_async(tulle.files.read_bytes("/tiny.tulle"))
+    pixels = (await tiny(bytes([30]) * 48))["y"].tolist()
+errors = []
+for attempt in (lambda: tulle.load_async(url + ".none"), lambda: tulle.load_async(b"junk" * 20),
+                lambda: tulle.load_async(url, threads=99), lambda: model(floats),
+                lambda: tiny(array("f", [1, 2]))):
+    try:
+        await attempt()
+    except tulle.TulleError as error:
+        errors.append(str(error))
+json.dumps({"same": same, "shapes": shapes, "threads": used, "pixels": pixels, "errors": errors, "html": html,
+    "warnings": [str(w.message) for w in caught], "steps": steps, "expected": len(local.profile()),
+    "variants": [local.variant, model.variant]})
+"""
+
+
+@pytest.mark.parametrize(("version", "worker"), [(VERSIONS[0], False), (VERSIONS[1], True)])
+def test_browser_engine_gives_the_same_bits(version: str, worker: bool, models: Site, in_chromium: Run) -> None:
+    files = options(models, version, "/hand.tulle", "/hand.f32", "/tiny.tulle")
+    url = f"{models.url}/hand.tulle"
+    answer = json.loads(in_chromium(version, BRIDGE, worker=worker, globals={"url": url}, **files))
+    assert answer["variants"] == ["relaxed", "relaxed"]
+    assert answer["same"] == [True, True]
+    assert answer["shapes"] and answer["threads"] == 2
+    assert answer["steps"][0] == answer["expected"] and answer["steps"][1] > 0
+    assert "2 threads of the browser engine" in answer["html"]
+    assert np.allclose(answer["pixels"], 2 * (30 - 10) / 20)
+    assert answer["warnings"] == []
+    missing, junk, threads, closed, shape = answer["errors"]
+    assert "404" in missing and "not a .tulle file" in junk and "1 to 16" in threads
+    assert "closed" in closed and "has shape (2,)" in shape
+
+
+def test_page_without_isolation_gets_one_thread_and_a_warning(models: Site, in_chromium: Run) -> None:
+    with pyodide_site(isolated=False) as plain:
+        for name in ("/hand.tulle", "/hand.f32", "/tiny.tulle"):
+            plain.put(name, models.find(name) or b"")
+        files = options(plain, VERSIONS[0], "/hand.tulle", "/hand.f32", "/tiny.tulle")
+        url = f"{plain.url}/hand.tulle"
+        answer = json.loads(in_chromium(VERSIONS[0], BRIDGE, on=plain, globals={"url": url}, **files))
+    assert answer["threads"] == 1 and answer["same"] == [True, True]
+    assert "the page is not cross-origin isolated" in answer["warnings"][0]
+
+
+CONVERT = """
+import json, tulle
+tulle.convert("/hand.tflite").save("/converted.tulle")
+floats = memoryview(open("/hand.f32", "rb").read()).cast("f")
+a, b = tulle.load("/converted.tulle")(floats), tulle.load("/hand.tulle")(floats)
+pruned = tulle.sparsify.magnitude(tulle.read_tflite("/lite.tflite"), 0.75)
+with tulle.load(tulle.convert(pruned).data) as model:
+    answer, rows = model(floats), model.profile()
+json.dumps({"same": [bytes(a[k]) == bytes(b[k]) for k in b], "kernels": sorted({row["kernel"] for row in rows}),
+    "finite": bool(all(abs(v).max() < 1e4 for v in answer.values())),
+    "nnz": sum(r["nnz"] for r in rows) / sum(r["weights"] for r in rows)})
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_converter_runs_in_pyodide(version: str, models: Site, in_node: Run, pure_wheels: dict[str, str]) -> None:
+    packages = [numpy_wheel(models, version)]
+    packages += [f"{models.url}/pyodide/wheels/{pure_wheels[name]}" for name in ("flatbuffers", "tflite")]
+    files = options(models, version, "/hand.tulle", "/hand.tflite", "/lite.tflite", "/hand.f32", packages=packages)
+    answer = json.loads(in_node(version, CONVERT, **files))
+    assert answer["same"] == [True, True, True]
+    assert answer["finite"] and answer["nnz"] < 0.6
+    assert any("spmm" in kernel for kernel in answer["kernels"])
+
+
+ERRORS = """
+import json, tulle
+errors = []
+for attempt in (lambda: tulle.load("/none.tulle"), lambda: tulle.load(b"junk" * 20), lambda: tulle.load("/hand.tflite"),
+                lambda: tulle.load("/tiny.tulle", threads=2), lambda: tulle.load("/tiny.tulle", variant="avx"),
+                lambda: tulle.load("/tiny.tulle")([1.0])):
+    try:
+        attempt()
+        errors.append(None)
+    except tulle.TulleError as error:
+        errors.append(str(error))
+try:
+    await tulle.load_async("/tiny.tulle")
+except tulle.TulleError as error:
+    errors.append(str(error))
+json.dumps(errors)
+"""
+
+
+def test_errors_are_clear(models: Site, in_node: Run) -> None:
+    files = options(models, VERSIONS[0], "/tiny.tulle", "/hand.tflite")
+    missing, junk, tflite, threads, variant, a_list, node = json.loads(in_node(VERSIONS[0], ERRORS, **files))
+    assert "/none.tulle cannot be read: No such file" in missing
+    assert "not a .tulle file" in junk
+    assert "converting a model needs" in tflite and "tulle[convert]" in tflite
+    assert "on Pyodide's own heap a model runs on one thread; tulle.load_async" in threads
+    assert "variant='avx'" in variant
+    assert "of type list; without NumPy" in a_list
+    assert "web workers" in node
+
+
+# Engines that know fewer instructions, as older ones do.
+WITHOUT = '''
+from pyodide.code import run_js
+run_js("""() => {
+  const all = WebAssembly.validate;
+  let left = %d;
+  WebAssembly.validate = (bytes) => (left-- > 0 ? all(bytes) : false);
+}""")()
+import tulle
+def attempt(variant):
+    try:
+        return tulle.load("/tiny.tulle", variant=variant).variant
+    except tulle.TulleError as error:
+        return str(error)
+import json
+json.dumps([attempt("auto"), attempt("relaxed"), attempt("simd")])
+'''
+
+
+def test_engine_without_relaxed_simd_falls_back(models: Site, in_node: Run) -> None:
+    """In Node, whose WebAssembly.validate is made to answer as an older engine's."""
+    files = options(models, VERSIONS[1], "/tiny.tulle")
+    auto, relaxed, simd = json.loads(in_node(VERSIONS[1], WITHOUT % 1, **files))
+    assert (auto, simd) == ("simd", "simd")
+    assert "no WebAssembly relaxed SIMD" in relaxed
+    assert all("no WebAssembly SIMD" in answer for answer in json.loads(in_node(VERSIONS[1], WITHOUT % 0, **files)))
+
+
+def test_wheel_on_the_wrong_pyodide_says_so(models: Site, in_node: Run, pure_wheels: dict[str, str]) -> None:
+    wrong = f"{models.url}/dist/{wheel_of(VERSIONS[0]).name}"
+    helpers = [f"{models.url}/pyodide/wheels/{pure_wheels[name]}" for name in ("packaging", "micropip")]
+    with pytest.raises(PythonError, match=r"2026.0 but Pyodide was built with"):
+        in_node(VERSIONS[1], "1", packages=helpers, micropip=[wrong])
+    load = "import tulle; tulle.load('/tiny.tulle')"
+    files = {"/tiny.tulle": f"{models.url}/tiny.tulle"}
+    with pytest.raises(PythonError, match=r"2026_0|another Pyodide"):
+        in_node(VERSIONS[1], load, packages=[wrong], files=files)
