@@ -2,12 +2,97 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import cos, sin
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tulle.errors import TulleError
 from tulle.files import PathLike
+from tulle.runtime.tensors import TensorInfo
+
+
+@dataclass(frozen=True)
+class Region:
+    """A turned rectangle of a picture, as MediaPipe's NormalizedRect: all but the rotation in parts of the picture.
+
+    Attributes:
+        x, y: its centre; (0, 0) is the picture's top left corner, (1, 1) the bottom right one.
+        width, height: its sides before it is turned.
+        rotation: radians, clockwise.
+    """
+
+    x: float = 0.5
+    y: float = 0.5
+    width: float = 1.0
+    height: float = 1.0
+    rotation: float = 0.0
+
+
+def to_input(picture: Any, info: TensorInfo, region: Region | None = None, *, keep_aspect: bool = False) -> np.ndarray:
+    """A region of a picture, resized and normalised for a model's input, as MediaPipe's image-to-tensor step does.
+
+    Pixels are sampled bilinearly between pixel centres; what lies outside the picture is black.
+
+    Args:
+        picture: uint8 (H, W, 3) or (H, W, 4), whose alpha is ignored; a PIL image; or, in Pyodide, an ImageData.
+        info: the input, of shape (1, H, W, 3), as in `model.inputs[0]`.
+        region: the part to take, the whole picture by default.
+        keep_aspect: widen the region to the input's proportions (letterbox) instead of stretching it.
+
+    Returns float32 (1, H, W, 3), (pixel - mean) / std with the input's mean and std. Where std is 1 and mean 0, as in
+    a file converted without --input-std, that is 0 to 255.
+    Raises TulleError if the picture or the input is of another shape, or the region is empty.
+    """
+    pixels = _pixels(picture)
+    if not info.takes_images:
+        raise TulleError(f"input {info.name!r} of shape {info.shape} takes no pictures; it would be (1, H, W, 3)")
+    region = region or Region()
+    height, width = info.shape[1:3]
+    box_w, box_h = region.width * pixels.shape[1], region.height * pixels.shape[0]
+    if not (box_w > 0 and box_h > 0):
+        raise TulleError(f"{region} is empty")
+    if keep_aspect:
+        scale = max(box_w / width, box_h / height)
+        box_w, box_h = scale * width, scale * height
+    # From the centre of an output pixel to a place in the picture: scale, turn, move.
+    across = ((np.arange(width) + 0.5) / width - 0.5) * box_w
+    down = (((np.arange(height) + 0.5) / height - 0.5) * box_h)[:, None]
+    c, s = cos(region.rotation), sin(region.rotation)
+    x = c * across - s * down + region.x * pixels.shape[1] - 0.5
+    y = s * across + c * down + region.y * pixels.shape[0] - 0.5
+    values = _bilinear(pixels, x, y)
+    return ((values - info.mean) / info.std).astype(np.float32)[None]
+
+
+def _pixels(picture: Any) -> np.ndarray:
+    """The picture as uint8 (H, W, 3)."""
+    if hasattr(picture, "data") and hasattr(picture.data, "to_py") and hasattr(picture, "width"):  # ImageData
+        flat = np.frombuffer(picture.data.to_py(), np.uint8)
+        return flat.reshape(picture.height, picture.width, 4)[..., :3]
+    if hasattr(picture, "convert"):  # a PIL image
+        picture = picture.convert("RGB")
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
+        raise TulleError(f"a picture is uint8 (H, W, 3) or (H, W, 4), not {array.dtype} {array.shape}")
+    return array[..., :3]
+
+
+def _bilinear(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """float64 (H, W, 3) at these places, in pixels; black outside."""
+    height, width, _ = pixels.shape
+    left, top = np.floor(x), np.floor(y)
+    result = np.zeros((*x.shape, 3))
+    for dx in (0, 1):
+        for dy in (0, 1):
+            column, row = left + dx, top + dy
+            weight = (1 - np.abs(x - column)) * (1 - np.abs(y - row))
+            weight = weight * ((column >= 0) & (column < width) & (row >= 0) & (row < height))
+            column, row = np.clip(column, 0, width - 1).astype(int), np.clip(row, 0, height - 1).astype(int)
+            result += weight[..., None] * pixels[row, column]
+    return result
 
 
 def read_image(path: PathLike, height: int, width: int) -> np.ndarray:

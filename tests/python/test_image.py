@@ -1,0 +1,77 @@
+"""`tulle.image.to_input` against Pillow's own resampling, exact cases, and what it refuses."""
+
+from __future__ import annotations
+
+from math import pi
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tulle import TulleError
+from tulle.image import Region, to_input
+from tulle.runtime import TensorInfo
+
+
+def info(height: int, width: int, mean: float = 0, std: float = 1) -> TensorInfo:
+    return TensorInfo("image", (1, height, width, 3), mean=mean, std=std, takes_images=True)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def test_same_size_is_the_picture_normalised(picture: np.ndarray) -> None:
+    result = to_input(picture, info(20, 30, 127.5, 127.5))
+    assert result.dtype == np.float32 and result.shape == (1, 20, 30, 3)
+    np.testing.assert_allclose(result[0], (picture - 127.5) / 127.5, atol=1e-6)
+    rgba = np.dstack([picture, picture[..., :1]])
+    for other in (rgba, Image.fromarray(picture), Image.fromarray(rgba)):
+        np.testing.assert_array_equal(to_input(other, info(20, 30, 127.5, 127.5)), result)
+
+
+def test_crops_are_exact_and_outside_is_black(picture: np.ndarray) -> None:
+    region = Region(x=10 / 30, y=5 / 20, width=8 / 30, height=6 / 20)
+    np.testing.assert_allclose(to_input(picture, info(6, 8), region)[0], picture[2:8, 6:14], atol=1e-4)
+    corner = to_input(picture, info(20, 30), Region(x=0, y=0))[0]
+    np.testing.assert_allclose(corner[10:, 15:], picture[:10, :15], atol=1e-4)
+    assert corner[:10].max() < 1e-3 and corner[:, :15].max() < 1e-3
+
+
+def test_rotation_is_clockwise(picture: np.ndarray) -> None:
+    square = picture[:, :20]
+    # Output pixels lie along a region turned clockwise, so the picture appears turned the other way.
+    np.testing.assert_allclose(to_input(square, info(20, 20), Region(rotation=pi / 2))[0], np.rot90(square), atol=1e-3)
+    turned = to_input(square, info(20, 20), Region(rotation=pi))[0]
+    np.testing.assert_allclose(turned, square[::-1, ::-1], atol=1e-3)
+
+
+def test_bilinear_as_pillow(picture: np.ndarray) -> None:
+    region = Region(x=0.45, y=0.55, width=0.5, height=0.4, rotation=0.3)
+    ours = to_input(picture, info(16, 24), region)[0]
+    c, s = np.cos(0.3), np.sin(0.3)
+    a, b = c * 15 / 24, -s * 8 / 16
+    d, e = s * 15 / 24, c * 8 / 16
+    x0, y0 = 0.45 * 30 - a * 12 - b * 8, 0.55 * 20 - d * 12 - e * 8
+    theirs = Image.fromarray(picture).transform(
+        (24, 16), Image.Transform.AFFINE, (a, b, x0, d, e, y0), Image.Resampling.BILINEAR
+    )
+    np.testing.assert_allclose(ours, np.asarray(theirs), atol=1.5)  # theirs is rounded
+
+
+def test_letterbox_keeps_proportions(picture: np.ndarray) -> None:
+    result = to_input(picture, info(30, 30), keep_aspect=True)[0]
+    np.testing.assert_allclose(result[5:25], picture, atol=1e-4)
+    assert not result[:5].any() and not result[25:].any()
+
+
+def test_what_does_not_fit_is_named(picture: np.ndarray) -> None:
+    with pytest.raises(TulleError, match=r"not float32 \(20, 30, 3\)"):
+        to_input(picture.astype(np.float32), info(4, 4))
+    with pytest.raises(TulleError, match=r"\(20, 30\)"):
+        to_input(picture[..., 0], info(4, 4))
+    with pytest.raises(TulleError, match="is empty"):
+        to_input(picture, info(4, 4), Region(width=0))
+    with pytest.raises(TulleError, match="takes no pictures"):
+        to_input(picture, TensorInfo("x", (1, 8)))
