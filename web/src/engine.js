@@ -1,7 +1,7 @@
 // The engine worker: holds the wasm instance and its models, and answers the page's calls one after another.
 
 import { TulleError, messageOf } from './errors.js';
-import { Library, compile, createSharedMemory, instantiate } from './wasm.js';
+import { Library, createSharedMemory, instantiate } from './wasm.js';
 
 /**
  * What the page asks: `call` names a function of `calls`, `args` is its argument.
@@ -18,15 +18,14 @@ let library;
 const calls = {
   /**
    * Called once, first. With threads, `stacks` are the stack pointers of pool workers 1, 2, ..., which the page starts.
-   * @param {{ variant: import('./support.js').Variant, threads: number }} args
+   * @param {{ module: WebAssembly.Module, threads: number }} args
    */
-  async start({ variant, threads }) {
-    const module = await compile(variant, threads > 1);
+  async start({ module, threads }) {
     const shared = threads > 1 ? createSharedMemory() : undefined;
     const exports = await instantiate(module, shared);
     library = new Library(exports, /** @type {WebAssembly.Memory} */ (shared ?? exports.memory), threads);
     const stacks = Array.from({ length: library.threads - 1 }, (_, i) => library.workerStack(i + 1));
-    return { result: { module, memory: shared, engine: library.pointer, stacks } };
+    return { result: { memory: shared, engine: library.pointer, stacks } };
   },
 
   /** @param {{ bytes: Uint8Array }} args */
@@ -34,12 +33,16 @@ const calls = {
     return { result: { ...library.load(bytes), memoryBytes: library.memoryBytes } };
   },
 
-  /** @param {{ model: number, inputs: (Float32Array | import('./wasm.js').Pixels)[] }} args */
+  /**
+   * Gives the inputs' buffers back, to be filled again.
+   * @param {{ model: number, inputs: (Float32Array<ArrayBuffer> | import('./wasm.js').Pixels)[] }} args
+   */
   run({ model, inputs }) {
     const { outputs, milliseconds } = library.run(model, inputs);
+    const buffers = inputs.map((data) => (data instanceof Float32Array ? data : data.pixels).buffer);
     return {
-      result: { outputs, milliseconds, memoryBytes: library.memoryBytes },
-      transfer: [...outputs.map((output) => output.buffer), milliseconds.buffer],
+      result: { outputs, milliseconds, buffers, memoryBytes: library.memoryBytes },
+      transfer: [...outputs.map((output) => output.buffer), ...buffers],
     };
   },
 

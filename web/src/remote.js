@@ -1,5 +1,6 @@
 // The page's side of an engine: starts its workers, sends it calls, and notices when it dies.
 
+import { compile } from './builds.js';
 import { TulleError, messageOf } from './errors.js';
 
 /** @typedef {import('./support.js').Variant} Variant */
@@ -68,16 +69,18 @@ export class RemoteEngine {
   }
 
   /**
+   * Compiles here, so that the build arrives while the workers' scripts do.
    * @param {Variant} variant
    * @param {number} threads
    */
   async #start(variant, threads) {
     this.#add(engineWorker(`tulle engine (${this.#key})`));
-    const { stacks, ...shared } = await this.call('start', { variant, threads });
-    await Promise.all(stacks.map((/** @type {number} */ stack, /** @type {number} */ i) => {
-      const worker = this.#add(threadWorker(`tulle thread ${i + 1} (${this.#key})`));
-      return this.#send(worker, { args: { ...shared, index: i + 1, stack } });
-    }));
+    const helpers = Array.from({ length: threads - 1 }, (_, i) =>
+      this.#add(threadWorker(`tulle thread ${i + 1} (${this.#key})`)));
+    const module = await compile(variant, threads > 1);
+    const { stacks, ...shared } = await this.call('start', { module, threads });
+    await Promise.all(helpers.map((worker, i) =>
+      this.#send(worker, { args: { module, ...shared, index: i + 1, stack: stacks[i] } })));
   }
 
   /** @param {Worker} worker */

@@ -1,17 +1,9 @@
-// The C library in this thread: finds the wasm build, instantiates it, and calls tulle.h with JavaScript values.
+// The C library in this thread: instantiates a wasm build and calls tulle.h with JavaScript values.
 
-import { TulleError, messageOf } from './errors.js';
+import { TulleError } from './errors.js';
 
 /** Limits of the shared memory, in 64 KiB pages: exactly those the builds with threads are linked with. */
 const SHARED_MEMORY = { initial: 256, maximum: 16384 };
-
-// Written out, since bundlers find a file only behind `new URL(<literal>, import.meta.url)`.
-const BUILDS = {
-  simd: () => new URL('../dist/tulle-simd.wasm', import.meta.url),
-  relaxed: () => new URL('../dist/tulle-relaxed.wasm', import.meta.url),
-  'simd-threads': () => new URL('../dist/tulle-simd-threads.wasm', import.meta.url),
-  'relaxed-threads': () => new URL('../dist/tulle-relaxed-threads.wasm', import.meta.url),
-};
 
 /**
  * The functions of tulle.h as wasm exports: pointers and sizes are numbers.
@@ -51,26 +43,7 @@ const BUILDS = {
  */
 
 /** An image as the page hands it over: `height` x `width` RGBA pixels of 4 bytes.
- * @typedef {{ pixels: Uint8ClampedArray, height: number, width: number }} Pixels */
-
-/**
- * Downloads and compiles a build.
- * @param {import('./support.js').Variant} variant
- * @param {boolean} threaded
- * @returns {Promise<WebAssembly.Module>}
- */
-export async function compile(variant, threaded) {
-  const url = BUILDS[threaded ? /** @type {const} */ (`${variant}-threads`) : variant]();
-  try {
-    const response = await fetch(url, { credentials: 'same-origin' });
-    if (!response.ok) throw new Error(`HTTP ${response.status}`);
-    const typed = response.headers.get('Content-Type')?.startsWith('application/wasm');
-    // Streaming lets browsers cache the compiled code, but refuses any other content type.
-    return await (typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));
-  } catch (error) {
-    throw new TulleError(`cannot load the engine ${url}: ${messageOf(error)}`, { cause: error });
-  }
-}
+ * @typedef {{ pixels: Uint8ClampedArray<ArrayBuffer>, height: number, width: number }} Pixels */
 
 /** The memory that an engine and its pool workers share. */
 export const createSharedMemory = () => new WebAssembly.Memory({ ...SHARED_MEMORY, shared: true });
@@ -165,9 +138,9 @@ export class Library {
     });
     if (this.#exports.tulle_model_run(model) !== 0) throw this.#error();
     const outputs = info.outputs.map(({ shape }, index) =>
-      Float32Array.from(this.#floats(this.#exports.tulle_model_output(model, index), elements(shape))));
+      this.#floats(this.#exports.tulle_model_output(model, index), elements(shape)).slice());
     const profile = this.#exports.tulle_model_profile(model) >>> 0;
-    const milliseconds = Float64Array.from(new Float64Array(this.#memory.buffer, profile, info.steps.length));
+    const milliseconds = new Float64Array(this.#memory.buffer, profile, info.steps.length).slice();
     return { outputs, milliseconds };
   }
 
