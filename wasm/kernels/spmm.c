@@ -56,10 +56,9 @@ TILE(2)
 TILE(3)
 TILE(4)
 TILE(5)
-TILE(6) TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13)
 #undef TILE
 
-    void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors) {
+void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors) {
   static void (*const tiles[])(const tulle_spmm*, uint32_t, uint32_t, size_t) = {
       spmm_1, spmm_2, spmm_3, spmm_4, spmm_5, spmm_6, spmm_7, spmm_8, spmm_9, spmm_10, spmm_11, spmm_12, spmm_13};
   tiles[vectors - 1](args, row, row_end, pixel);
