@@ -92,26 +92,34 @@ def convert(
     input_std: float | None = None,
     name: str | None = None,
 ) -> Conversion:
-    """Converts a TFLite model.
+    """Converts a TFLite or ONNX model.
 
     Args:
-        source: path or bytes of a `.tflite` file, or a Graph.
+        source: path or bytes of a `.tflite` file, path of an `.onnx` file (needs `tulle[onnx]`), or a Graph.
         weights: "auto" stores a constant as float16 where that loses nothing, as float32 otherwise; "fp16" rounds
             weights; "fp32" keeps all wide.
         sparse: "auto" decides layer by layer whether it runs sparse; "always" and "never" say it for all.
         input_mean, input_std: image inputs given as bytes are fed as (pixel - mean) / std.
         name: of the model; by default the source's own.
 
-    Raises TulleError if the source cannot be read, is no TFLite file, or holds what tulle cannot run; then it lists
-    all such ops.
+    Raises TulleError if the source cannot be read, is no TFLite or ONNX file, or holds what tulle cannot run; then it
+    lists all such ops.
     """
-    graph = source if isinstance(source, Graph) else read(source)
+    graph = source if isinstance(source, Graph) else _read(source)
     steps = Report()
     lowered = lower(graph, sparse=sparse, input_mean=input_mean, input_std=input_std, report=steps)
     if name is not None:
         lowered.name = name
     data = pack(lowered, weights)
     return Conversion(data, lowered, _report(lowered, steps, _size(source), len(data)))
+
+
+def _read(source: PathLike | bytes) -> Graph:
+    if isinstance(source, bytes) or Path(source).suffix != ".onnx":
+        return read(source)
+    from tulle import onnx
+
+    return onnx.read(source)
 
 
 def _size(source: PathLike | bytes | Graph) -> int | None:

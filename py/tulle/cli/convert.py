@@ -1,4 +1,4 @@
-"""`tulle convert`: a .tflite file -> a .tulle file."""
+"""`tulle convert`: a .tflite or .onnx file -> a .tulle file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command("convert")
-@click.argument("source", type=options.FILE, metavar="IN.tflite")
+@click.argument("source", type=options.FILE, metavar="IN")
 @click.option("-o", "--output", "target", type=options.FILE, required=True, metavar="OUT.tulle", help="File to write.")
 @click.option(
     "--weights", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--input-std", type=float, metavar="S", help="See --input-mean.")
 @click.option("--report", "with_report", is_flag=True, help="Show what became of every layer.")
 def command(source: str, target: str, *, with_report: bool, **settings: Any) -> None:
-    """Convert a TFLite model to a .tulle file.
+    """Convert a TFLite model, or an ONNX one (needs tulle[onnx]), to a .tulle file.
 
     \b
     Examples:

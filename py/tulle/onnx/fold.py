@@ -1,0 +1,50 @@
+"""Computes at once what depends on constants alone, as exporters leave it: shapes, indices, folded weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tulle.onnx.ops import OnnxNode
+from tulle.onnx.values import Unsupported, Value
+
+# Ops whose result has about the size of their inputs, besides those that MAX_ELEMENTS is checked for.
+FOLDED = frozenset((
+    "Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "Div", "Equal", "Exp", "Flatten", "Floor", "Gather",
+    "Identity", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Pow", "Reciprocal", "ReduceProd", "Reshape", "Round",
+    "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where", "DequantizeLinear", "ReduceMean",
+    "ReduceSum", "Greater", "Less", "Size",
+))  # fmt: skip
+SIZED = {"ConstantOfShape": 0, "Expand": 1}  # which input says how large the result is
+MAX_ELEMENTS = 2**26
+
+
+def evaluate(node: OnnxNode, opsets: Any) -> dict[str, Value] | None:
+    """The outputs of a node whose inputs are constants (or of Shape, whose result is known); None for another."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    proto = node.proto
+    if proto.op_type == "Shape" and len(proto.input) == 1:
+        shape = np.array(node.shape(0), np.int64)
+        return {proto.output[0]: Value(data=shape[node.attribute("start", 0) : node.attribute("end", None)])}
+    arrays = {name: node.importer.values[name].data for name in proto.input if name}
+    if any(data is None for data in arrays.values()) or proto.domain not in ("", "ai.onnx"):
+        return None
+    if proto.op_type in SIZED:
+        size = arrays[proto.input[SIZED[proto.op_type]]]
+        assert size is not None
+        if np.prod(np.abs(size.astype(np.float64))) > MAX_ELEMENTS:
+            raise Unsupported(f"it makes a constant of shape {size.tolist()}")
+    elif proto.op_type not in FOLDED:
+        return None
+    outputs = [name for name in proto.output if name]
+    graph = helper.make_graph(
+        [proto], "constant",
+        [helper.make_value_info(name, helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(data.dtype), None))
+         for name, data in arrays.items() if data is not None],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+    )  # fmt: skip
+    results = ReferenceEvaluator(helper.make_model(graph, opset_imports=list(opsets))).run(None, arrays)
+    return {name: Value(data=np.asarray(result)) for name, result in zip(outputs, results, strict=True)}

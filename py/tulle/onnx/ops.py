@@ -1,0 +1,644 @@
+"""How each ONNX op becomes nodes of the Graph: the table `CONVERTERS`, by op type.
+
+A converter returns the value of its node's output, or a list of them, or raises `Unsupported` saying what about the
+node tulle cannot run. Semantics: the ONNX operator specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tulle.graph.geometry import same_padding
+from tulle.onnx.values import TO_NCHW, TO_NHWC, Importer, Unsupported, Value
+
+Result = Value | list[Value]
+
+
+class OnnxNode:
+    """One node of the ONNX model, with its inputs looked up."""
+
+    def __init__(self, importer: Importer, proto: Any, opset: int) -> None:
+        self.importer, self.proto, self.opset = importer, proto, opset
+
+    def attribute(self, name: str, default: Any) -> Any:
+        from onnx import helper
+
+        for attribute in self.proto.attribute:
+            if attribute.name == name:
+                value = helper.get_attribute_value(attribute)
+                return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        return default
+
+    def has(self, index: int) -> bool:
+        return index < len(self.proto.input) and bool(self.proto.input[index])
+
+    def value(self, index: int) -> Value:
+        if not self.has(index):
+            raise Unsupported(f"input {index} is missing")
+        return self.importer.values[self.proto.input[index]]
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        return self.importer.shape(self.value(index))
+
+    def operand(self, index: int) -> Value:
+        """The value as a tensor of the Graph, in the order that it has there."""
+        value = self.value(index)
+        return value if value.data is None else Value(self.importer.plain(value))
+
+    def constant(self, index: int) -> np.ndarray:
+        data = self.value(index).data
+        if data is None:
+            raise Unsupported(f"input {self.proto.input[index]!r} is computed while running; it must be a constant")
+        return data
+
+    def scalar(self, index: int) -> float:
+        data = self.constant(index)
+        if data.size != 1:
+            raise Unsupported(f"input {self.proto.input[index]!r} has {data.size} values instead of one")
+        return float(data.reshape(-1)[0])
+
+    def integers(self, index: int, attribute: str) -> list[int] | None:
+        """A list that newer opsets take from an input and older ones from an attribute; None if there is neither."""
+        if self.has(index):
+            return [int(value) for value in self.constant(index).reshape(-1)]
+        found = self.attribute(attribute, None)
+        return None if found is None else [int(value) for value in found]
+
+    def axis(self, value: int, rank: int) -> int:
+        if not -rank <= value < rank:
+            raise Unsupported(f"axis {value} is out of range for rank {rank}")
+        return value % rank
+
+    def add(self, op: str, inputs: list[str | None], shape: tuple[int, ...] | None = None, **attrs: Any) -> str:
+        return self.importer.add(op, inputs, shape, **attrs)
+
+    def number(self, value: float) -> str:
+        return self.importer.constant([value])
+
+    def activation(self, x: str, activation: str, **attrs: Any) -> str:
+        return self.add("activation", [x], activation=activation, **attrs)
+
+
+# ---- convolutions and pools ---------------------------------------------------------------------------------------
+
+
+def _padding(
+    node: OnnxNode, size: tuple[int, int], kernel: tuple[int, int], strides: Any, dilations: Any
+) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right)."""
+    auto = node.attribute("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        pairs = [same_padding(*dims) for dims in zip(size, kernel, strides, dilations, strict=True)]
+        (top, bottom), (left, right) = pairs if auto == "SAME_UPPER" else [pair[::-1] for pair in pairs]
+        return top, bottom, left, right
+    top, left, bottom, right = node.attribute("pads", [0] * 4) if auto == "NOTSET" else [0] * 4
+    if min(top, left, bottom, right) < 0:
+        raise Unsupported("negative pads are not supported")
+    return top, bottom, left, right
+
+
+def _pair(node: OnnxNode, name: str, default: Any = (1, 1)) -> tuple[int, int]:
+    values = node.attribute(name, list(default))
+    if len(values) != 2:
+        raise Unsupported(f"{name} {list(values)} are not for images")
+    return int(values[0]), int(values[1])
+
+
+def _conv(node: OnnxNode) -> Result:
+    x, weight = node.importer.image(node.value(0)), node.constant(1)
+    _, channels, height, width = node.shape(0)
+    if weight.ndim != 4:
+        raise Unsupported(f"weights {list(weight.shape)} are not those of a two-dimensional convolution")
+    groups, kernel = node.attribute("group", 1), weight.shape[2:]
+    strides, dilations = _pair(node, "strides"), _pair(node, "dilations")
+    bias = node.importer.constant(node.constant(2), "bias") if node.has(2) else None
+    attrs: dict[str, Any] = {
+        "strides": strides, "dilations": dilations, "activation": "none",
+        "padding": _padding(node, (height, width), (kernel[0], kernel[1]), strides, dilations),
+    }  # fmt: skip
+    if groups < 1 or weight.shape[1] * groups != channels or weight.shape[0] % groups:
+        raise Unsupported(f"weights {list(weight.shape)} in {groups} groups do not fit {channels} channels")
+    if groups == channels and groups > 1:
+        name = node.importer.constant(weight.transpose(1, 2, 3, 0), "weight")
+        return Value(node.add("depthwise_conv2d", [x, name, bias], **attrs), nhwc=True)
+    if groups > 1:
+        weight = _ungrouped(weight, groups)
+    name = node.importer.constant(weight.transpose(0, 2, 3, 1), "weight")
+    return Value(node.add("conv2d", [x, name, bias], **attrs), nhwc=True)
+
+
+def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
+    """The weights of a convolution over all channels, with zeros between groups (which sparse kernels skip)."""
+    out, inputs = weight.shape[0] // groups, weight.shape[1]
+    result = np.zeros((weight.shape[0], inputs * groups, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):
+        rows = slice(group * out, (group + 1) * out)
+        result[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return result
+
+
+def _conv_transpose(node: OnnxNode) -> Result:
+    x, weight = node.importer.image(node.value(0)), node.constant(1)
+    _, channels, height, width = node.shape(0)
+    groups, strides = node.attribute("group", 1), _pair(node, "strides")
+    if weight.ndim != 4 or weight.shape[0] != channels or channels % max(1, groups):
+        raise Unsupported(f"weights {list(weight.shape)} in {groups} groups do not fit {channels} channels")
+    if _pair(node, "dilations") != (1, 1):
+        raise Unsupported("dilations are not supported")
+    weight = weight.transpose(1, 0, 2, 3)  # [out of a group, in, kh, kw]
+    if groups > 1:
+        parts = np.split(weight, groups, axis=1)
+        weight = _ungrouped(np.concatenate(parts), groups)
+    extra = _pair(node, "output_padding", (0, 0))
+    whole = [(size - 1) * stride + kernel + more for size, stride, kernel, more
+             in zip((height, width), strides, weight.shape[2:], extra, strict=True)]  # fmt: skip
+    pads = _transpose_padding(node, (height, width), whole, strides)
+    out_h, out_w = whole[0] - pads[0] - pads[1], whole[1] - pads[2] - pads[3]
+    if min(out_h, out_w) < 1:
+        raise Unsupported("its pads leave nothing of the output")
+    name = node.importer.constant(weight.transpose(0, 2, 3, 1), "weight")
+    bias = node.importer.constant(node.constant(2), "bias") if node.has(2) else None
+    y = node.add(
+        "transpose_conv2d", [x, name, bias], (1, out_h, out_w, weight.shape[0]),
+        strides=strides, padding=pads, activation="none",
+    )  # fmt: skip
+    return Value(y, nhwc=True)
+
+
+def _transpose_padding(node: OnnxNode, size: tuple[int, int], whole: list[int], strides: Any) -> tuple[int, ...]:
+    """What is cropped off (top, bottom, left, right) of all `whole` rows and columns that the input reaches."""
+    auto, stated = node.attribute("auto_pad", "NOTSET"), node.attribute("output_shape", None)
+    if stated is None and auto not in ("SAME_UPPER", "SAME_LOWER"):
+        return _padding(node, size, (1, 1), strides, (1, 1))
+    out = stated[-2:] if stated is not None else [count * stride for count, stride in zip(size, strides, strict=True)]
+    pads: list[int] = []
+    for reach, wanted in zip(whole, out, strict=True):
+        total = reach - int(wanted)
+        if total < 0:
+            raise Unsupported(f"its input does not reach {wanted} rows or columns")
+        less, more = total // 2, total - total // 2
+        pads += [less, more] if auto == "SAME_UPPER" else [more, less]
+    return tuple(pads)
+
+
+def _pool(op: str) -> Callable[[OnnxNode], Result]:
+    def convert(node: OnnxNode) -> Result:
+        x = node.importer.image(node.value(0))
+        _, _, height, width = node.shape(0)
+        kernel, strides = _pair(node, "kernel_shape", ()), _pair(node, "strides")
+        if _pair(node, "dilations") != (1, 1):
+            raise Unsupported("dilated pools are not supported")
+        top, bottom, left, right = _padding(node, (height, width), kernel, strides, (1, 1))
+        counts_pad = op == "average_pool2d" and node.attribute("count_include_pad", 0)
+        if counts_pad and (top, bottom, left, right) != (0, 0, 0, 0):
+            pads = ((0, 0), (top, bottom), (left, right), (0, 0))
+            x = node.add("pad", [x], pads=pads, pad_value=0.0, pad_mode="constant")
+            height, width = height + top + bottom, width + left + right
+            top = bottom = left = right = 0
+        if node.attribute("ceil_mode", 0):  # a last window that begins inside, and may end beyond
+            bottom += _beyond(height, top + bottom, top, kernel[0], strides[0])
+            right += _beyond(width, left + right, left, kernel[1], strides[1])
+        padding = (top, bottom, left, right)
+        return Value(node.add(op, [x], kernel=kernel, strides=strides, padding=padding, activation="none"), nhwc=True)
+
+    return convert
+
+
+def _beyond(size: int, pads: int, before: int, kernel: int, stride: int) -> int:
+    """Padding that ceil_mode adds behind: a window counts if it begins before the end of the image."""
+    rest = (size + pads - kernel) % stride
+    begins = (size + pads - kernel) // stride * stride + stride
+    return stride - rest if rest and begins < size + before else 0
+
+
+def _batch_normalization(node: OnnxNode) -> Result:
+    if node.attribute("training_mode", 0):
+        raise Unsupported("training mode is not supported")
+    gamma, beta, mean, variance = (node.constant(index).astype(np.float64) for index in range(1, 5))
+    scale = gamma / np.sqrt(variance + node.attribute("epsilon", 1e-5))
+    x, nhwc = node.value(0), True
+    if len(node.shape(0)) == 4:
+        name = node.importer.image(x)
+    elif len(node.shape(0)) == 2:
+        name, nhwc = node.importer.plain(x), False
+    else:
+        raise Unsupported(f"only [1, C, H, W] and [N, C] are supported, not {list(node.shape(0))}")
+    y = node.add("mul", [name, node.importer.constant(scale, "scale")], activation="none")
+    y = node.add("add", [y, node.importer.constant(beta - mean * scale, "shift")], activation="none")
+    return Value(y, nhwc=nhwc)
+
+
+def _global_pool(op: str) -> Callable[[OnnxNode], Result]:
+    def convert(node: OnnxNode) -> Result:
+        x = node.importer.image(node.value(0))
+        if op == "mean":
+            return Value(node.add("mean", [x], axes=(1, 2), keep_dims=True), nhwc=True)
+        kernel = node.importer.graph.tensors[x].shape[1:3]
+        attrs: dict[str, Any] = {"kernel": kernel, "strides": (1, 1), "padding": (0, 0, 0, 0), "activation": "none"}
+        return Value(node.add("max_pool2d", [x], **attrs), nhwc=True)
+
+    return convert
+
+
+# ---- elementwise --------------------------------------------------------------------------------------------------
+
+
+def _binary(op: str) -> Callable[[OnnxNode], Result]:
+    def convert(node: OnnxNode) -> Result:
+        result = node.value(0)
+        for index in range(1, len(node.proto.input)):  # Max and Min take any number
+            result = _combine(node, op, result, node.value(index))
+        return result
+
+    return convert
+
+
+def _combine(node: OnnxNode, op: str, a: Value, b: Value) -> Value:
+    nhwc = a.nhwc or b.nhwc
+    names: list[str | None] = []
+    for value in (a, b):
+        rank = len(node.importer.shape(value))
+        if not nhwc:
+            names.append(node.importer.plain(value))
+        elif value.data is not None and value.data.size == 1:
+            names.append(node.importer.constant(value.data.reshape(1)))
+        elif value.data is not None and rank <= 4:
+            data = value.data.reshape(*[1] * (4 - rank), *value.data.shape).transpose(TO_NHWC)
+            one_a_channel = data.shape[-1] == data.size
+            names.append(node.importer.constant(data.reshape(-1) if one_a_channel else data))
+        elif rank == 4:
+            names.append(node.importer.image(value))
+        else:  # an activation of lower rank: ONNX aligns it at the last dimension
+            shape = node.importer.shape(value)
+            image = node.add("reshape", [node.importer.plain(value)], (*[1] * (4 - rank), *shape))
+            names.append(node.importer.image(Value(image)))
+    return Value(node.add(op, names, activation="none"), nhwc=nhwc)
+
+
+def _unary(activation: str, **defaults: float) -> Callable[[OnnxNode], Result]:
+    """An activation; `defaults`: its attributes with ONNX's default values."""
+
+    def convert(node: OnnxNode) -> Result:
+        x = node.operand(0)
+        attrs = {key: float(node.attribute(key, value)) for key, value in defaults.items()}
+        return Value(node.activation(x.name, activation, **attrs), nhwc=x.nhwc)
+
+    return convert
+
+
+def _clip(node: OnnxNode) -> Result:
+    x = node.operand(0)
+    low = node.scalar(1) if node.has(1) else float(node.attribute("min", -np.inf))
+    high = node.scalar(2) if node.has(2) else float(node.attribute("max", np.inf))
+    named = {(0.0, float("inf")): "relu", (0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}.get((low, high))
+    if named:
+        return Value(node.activation(x.name, named), nhwc=x.nhwc)
+    name = x.name
+    if low > -3e38:
+        name = node.add("maximum", [name, node.number(low)], activation="none")
+    if high < 3e38:
+        name = node.add("minimum", [name, node.number(high)], activation="none")
+    return Value(name, nhwc=x.nhwc)
+
+
+def _prelu(node: OnnxNode) -> Result:
+    x, slope = node.value(0), node.constant(1)
+    rank = len(node.shape(0))
+    channels = node.shape(0)[1 if rank > 1 else 0]
+    if slope.size not in (1, channels) or (slope.size > 1 and slope.ndim == rank - 1 and slope.shape[0] != channels):
+        raise Unsupported(f"a slope of shape {list(slope.shape)} is not one number a channel")
+    name = node.importer.image(x) if rank == 4 else node.importer.plain(x)
+    if rank not in (2, 4) and slope.size > 1:
+        raise Unsupported(f"one slope a channel is supported for images, not for {list(node.shape(0))}")
+    alpha = node.importer.constant(slope.reshape(-1), "slope")
+    return Value(node.add("activation", [name, alpha], activation="prelu"), nhwc=rank == 4)
+
+
+def _hard_sigmoid(node: OnnxNode) -> Result:
+    """max(0, min(1, alpha * x + beta))."""
+    x = node.operand(0)
+    alpha, beta = float(node.attribute("alpha", 0.2)), float(node.attribute("beta", 0.5))
+    y = node.add("mul", [x.name, node.number(alpha)], activation="none")
+    y = node.add("add", [y, node.number(beta)], activation="relu")
+    return Value(node.add("minimum", [y, node.number(1.0)], activation="none"), nhwc=x.nhwc)
+
+
+def _neg(node: OnnxNode) -> Result:
+    x = node.operand(0)
+    return Value(node.add("mul", [x.name, node.number(-1)], activation="none"), nhwc=x.nhwc)
+
+
+def _abs(node: OnnxNode) -> Result:
+    x = node.operand(0)
+    opposite = node.add("mul", [x.name, node.number(-1)], activation="none")
+    return Value(node.add("maximum", [x.name, opposite], activation="none"), nhwc=x.nhwc)
+
+
+def _same(node: OnnxNode) -> Result:
+    return node.value(0)
+
+
+def _cast(node: OnnxNode) -> Result:
+    if node.attribute("to", 1) not in (1, 10, 11):  # float, float16, double
+        raise Unsupported("only casts to floats are supported")
+    return node.value(0)
+
+
+def _softmax(node: OnnxNode) -> Result:
+    x, shape = node.value(0), node.shape(0)
+    rank = len(shape)
+    axis = node.axis(node.attribute("axis", -1 if node.opset >= 13 else 1), rank)
+    if node.opset < 13 and axis != rank - 1:  # over all dimensions from axis on
+        rows, columns = int(np.prod(shape[:axis])), int(np.prod(shape[axis:]))
+        y = node.add("softmax", [node.add("reshape", [node.importer.plain(x)], (rows, columns))], beta=1.0)
+        return Value(node.add("reshape", [y], shape))
+    if rank == 4 and axis == 1:
+        return Value(node.add("softmax", [node.importer.image(x)], beta=1.0), nhwc=True)
+    name = node.importer.plain(x)
+    if axis == rank - 1:
+        return Value(node.add("softmax", [name], beta=1.0))
+    perm = tuple(d for d in range(rank) if d != axis) + (axis,)
+    y = node.add("softmax", [node.add("transpose", [name], perm=perm)], beta=1.0)
+    return Value(node.add("transpose", [y], perm=tuple(int(i) for i in np.argsort(perm))))
+
+
+# ---- matrices -----------------------------------------------------------------------------------------------------
+
+
+def _gemm(node: OnnxNode) -> Result:
+    weight = node.constant(1).astype(np.float32) * np.float32(node.attribute("alpha", 1.0))
+    weight = weight if node.attribute("transB", 0) else weight.T
+    if node.attribute("transA", 0) or weight.ndim != 2:
+        raise Unsupported("a transposed first operand is not supported")
+    bias = None
+    if node.has(2):
+        values = node.constant(2).astype(np.float32) * np.float32(node.attribute("beta", 1.0))
+        if values.size not in (1, weight.shape[0]):
+            raise Unsupported(f"a bias of shape {list(values.shape)} is not one number an output")
+        bias = node.importer.constant(np.broadcast_to(values.reshape(-1), weight.shape[:1]), "bias")
+    name = node.importer.constant(weight, "weight")
+    x = node.importer.plain(node.value(0))
+    return Value(node.add("fully_connected", [x, name, bias], activation="none", keep_num_dims=True))
+
+
+def _matmul(node: OnnxNode) -> Result:
+    if node.value(1).data is None or node.constant(1).ndim != 2:
+        raise Unsupported("only products with a constant matrix are supported")
+    name = node.importer.constant(node.constant(1).T, "weight")
+    x = node.importer.plain(node.value(0))
+    return Value(node.add("fully_connected", [x, name, None], activation="none", keep_num_dims=True))
+
+
+def _reduce(op: str) -> Callable[[OnnxNode], Result]:
+    def convert(node: OnnxNode) -> Result:
+        x, rank, keep = node.value(0), len(node.shape(0)), bool(node.attribute("keepdims", 1))
+        given = node.integers(1, "axes")
+        axes = tuple(sorted(node.axis(axis, rank) for axis in (given if given else range(rank))))
+        if axes == (2, 3) and rank == 4:
+            y = node.add(op, [node.importer.image(x)], axes=(1, 2), keep_dims=True)
+            if keep:
+                return Value(y, nhwc=True)
+            return Value(node.add("reshape", [y], node.shape(0)[:2]))
+        return Value(node.add(op, [node.importer.plain(x)], axes=axes, keep_dims=keep))
+
+    return convert
+
+
+# ---- shapes -------------------------------------------------------------------------------------------------------
+
+
+def _reshaped(node: OnnxNode, shape: tuple[int, ...]) -> Value:
+    return Value(node.add("reshape", [node.importer.plain(node.value(0))], shape))
+
+
+def _reshape(node: OnnxNode) -> Result:
+    wanted, given = node.integers(1, "shape") or [], node.shape(0)
+    if not node.attribute("allowzero", 0):
+        wanted = [given[i] if size == 0 and i < len(given) else size for i, size in enumerate(wanted)]
+    if wanted.count(-1) == 1:
+        rest = int(np.prod([size for size in wanted if size != -1]))
+        wanted[wanted.index(-1)] = int(np.prod(given)) // max(1, rest)
+    if int(np.prod(wanted)) != int(np.prod(given)) or min(wanted, default=1) < 1:
+        raise Unsupported(f"{list(given)} cannot become {wanted}")
+    return _reshaped(node, tuple(wanted))
+
+
+def _flatten(node: OnnxNode) -> Result:
+    shape, axis = node.shape(0), node.attribute("axis", 1)
+    axis += len(shape) if axis < 0 else 0
+    return _reshaped(node, (int(np.prod(shape[:axis])), int(np.prod(shape[axis:]))))
+
+
+def _squeeze(node: OnnxNode) -> Result:
+    shape, given = node.shape(0), node.integers(1, "axes")
+    axes = [i for i, size in enumerate(shape) if size == 1] if given is None else given
+    dropped = {node.axis(axis, len(shape)) for axis in axes}
+    return _reshaped(node, tuple(size for i, size in enumerate(shape) if i not in dropped))
+
+
+def _unsqueeze(node: OnnxNode) -> Result:
+    shape, axes = list(node.shape(0)), node.integers(1, "axes") or []
+    for axis in sorted(node.axis(axis, len(shape) + len(axes)) for axis in axes):
+        shape.insert(axis, 1)
+    return _reshaped(node, tuple(shape))
+
+
+def _transpose(node: OnnxNode) -> Result:
+    rank = len(node.shape(0))
+    perm = tuple(node.attribute("perm", list(range(rank))[::-1]))
+    x = node.operand(0)
+    if x.nhwc and perm == TO_NHWC:
+        return Value(x.name)  # the Graph has it in that order already
+    if not x.nhwc and rank == 4 and perm == TO_NCHW:
+        return Value(x.name, nhwc=True)
+    return Value(node.add("transpose", [node.importer.plain(x)], perm=perm))
+
+
+def _concat(node: OnnxNode) -> Result:
+    values = [node.value(index) for index in range(len(node.proto.input))]
+    rank = len(node.shape(0))
+    axis = node.axis(node.attribute("axis", 0), rank)
+    nhwc = any(value.nhwc for value in values)
+    names: list[str | None] = [node.importer.image(v) if nhwc else node.importer.plain(v) for v in values]
+    return Value(node.add("concat", names, axis=TO_NHWC.index(axis) if nhwc else axis, activation="none"), nhwc=nhwc)
+
+
+def _sliced(node: OnnxNode, spans: list[range]) -> Value:
+    """The elements in `spans`, one a dimension in ONNX's order."""
+    x = node.operand(0)
+    spans = [spans[axis] for axis in TO_NHWC] if x.nhwc else spans
+    if any(len(span) == 0 for span in spans):
+        raise Unsupported("a slice would be left empty")
+    begin, strides = tuple(span.start for span in spans), tuple(span.step for span in spans)
+    shape = tuple(len(span) for span in spans)
+    return Value(node.add("slice", [x.name], shape, begin=begin, strides=strides), nhwc=x.nhwc)
+
+
+def _slice(node: OnnxNode) -> Result:
+    shape = node.shape(0)
+    starts, ends = node.integers(1, "starts"), node.integers(2, "ends")
+    if starts is None or ends is None or len(starts) != len(ends):
+        raise Unsupported("it has no fitting starts and ends")
+    axes = node.integers(3, "axes") or list(range(len(starts)))
+    steps = node.integers(4, "steps") or [1] * len(starts)
+    if not len(axes) == len(steps) == len(starts) or 0 in steps:
+        raise Unsupported("its axes or steps do not fit")
+    spans = [range(size) for size in shape]
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        at = node.axis(axis, len(shape))
+        # Negative numbers count from the end, as Python has it, but for an end far below zero, which is before all.
+        spans[at] = range(shape[at])[slice(start, None if step < 0 and end < -shape[at] else end, step)]
+    return _sliced(node, spans)
+
+
+def _split(node: OnnxNode) -> Result:
+    shape = node.shape(0)
+    axis = node.axis(node.attribute("axis", 0), len(shape))
+    count = len(node.proto.output)
+    part = -(-shape[axis] // count)
+    sizes = node.integers(1, "split") or [min(part, shape[axis] - i * part) for i in range(count)]
+    if len(sizes) != count or sum(sizes) != shape[axis] or min(sizes) < 1:
+        raise Unsupported(f"parts of {sizes} do not fit {count} outputs and a dimension of {shape[axis]}")
+    results, at = [], 0
+    for size in sizes:
+        spans = [range(at, at + size) if i == axis else range(whole) for i, whole in enumerate(shape)]
+        results.append(_sliced(node, spans))
+        at += size
+    return results
+
+
+def _pad(node: OnnxNode) -> Result:
+    x, rank = node.operand(0), len(node.shape(0))
+    pads, mode = node.integers(1, "pads") or [], node.attribute("mode", "constant")
+    value = node.scalar(2) if node.has(2) else float(node.attribute("value", 0.0))
+    if node.has(3) or len(pads) != 2 * rank or mode not in ("constant", "reflect"):
+        raise Unsupported(f"padding of mode {mode} with pads {pads} is not supported")
+    if min(pads) < 0:
+        raise Unsupported("negative pads are not supported")
+    pairs = [(pads[i], pads[i + rank]) for i in range(rank)]
+    pairs = [pairs[axis] for axis in TO_NHWC] if x.nhwc else pairs
+    return Value(node.add("pad", [x.name], pads=tuple(pairs), pad_value=value, pad_mode=mode), nhwc=x.nhwc)
+
+
+def _resize(node: OnnxNode) -> Result:
+    x = node.importer.image(node.value(0))
+    _, channels, height, width = node.shape(0)
+    upsample = node.proto.op_type == "Upsample"
+    scales_at = 1 if upsample or node.opset < 11 else 2
+    if not upsample and node.has(3):
+        sizes = [int(size) for size in node.constant(3)]
+        if node.attribute("axes", None) is not None:
+            raise Unsupported("axes are not supported")
+        out = sizes[2:]
+    else:
+        scales = node.constant(scales_at) if node.has(scales_at) else np.array(node.attribute("scales", []))
+        if scales.size != 4 or tuple(scales[:2]) != (1, 1):
+            raise Unsupported(f"scales {scales.tolist()} do not leave batch and channels as they are")
+        exact = [height * float(scales[2]), width * float(scales[3])]
+        out = [int(size) for size in exact]
+        if any(abs(size - whole) > 1e-4 for size, whole in zip(exact, out, strict=True)):
+            out = [round(size) for size in exact]
+            if any(abs(size - whole) > 1e-4 for size, whole in zip(exact, out, strict=True)):
+                raise Unsupported(f"scales {scales.tolist()} do not lead to whole pixels")
+    if len(out) != 2 or min(out) < 1:
+        raise Unsupported(f"it makes an image of {out} pixels")
+    mode = node.attribute("mode", "nearest")
+    how = (
+        "asymmetric" if upsample or node.opset < 11 else node.attribute("coordinate_transformation_mode", "half_pixel")
+    )
+    shape = (1, out[0], out[1], channels)
+    if mode == "nearest":
+        rounding = node.attribute("nearest_mode", "floor" if upsample or node.opset < 11 else "round_prefer_floor")
+        # Enlarged by a whole number, every pixel becomes a block of equal ones, however coordinates are rounded.
+        blocks = out[0] % height == 0 and out[1] % width == 0
+        if not ((how, rounding) == ("asymmetric", "floor") or (blocks and (how, rounding) in _BLOCKS)):
+            raise Unsupported(f"nearest with {how} and {rounding} is not supported")
+        attrs = {"align_corners": False, "half_pixel_centers": False}
+        return Value(node.add("resize_nearest", [x], shape, **attrs), nhwc=True)
+    if mode not in ("linear", "bilinear") or how not in (
+        "half_pixel",
+        "pytorch_half_pixel",
+        "align_corners",
+        "asymmetric",
+    ):
+        raise Unsupported(f"mode {mode} with {how} is not supported")
+    if node.attribute("antialias", 0):
+        raise Unsupported("antialias is not supported")
+    if how == "pytorch_half_pixel" and 1 in out:
+        raise Unsupported("pytorch_half_pixel to one pixel is not supported")
+    attrs = {"align_corners": how == "align_corners", "half_pixel_centers": "half_pixel" in how}
+    return Value(node.add("resize_bilinear", [x], shape, **attrs), nhwc=True)
+
+
+_BLOCKS = {("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"),
+           ("pytorch_half_pixel", "round_prefer_floor")}  # fmt: skip
+
+
+def _depth_to_space(node: OnnxNode) -> Result:
+    x, block = node.importer.image(node.value(0)), node.attribute("blocksize", 1)
+    _, channels, height, width = node.shape(0)
+    if block < 1 or channels % (block * block):
+        raise Unsupported(f"{channels} channels are not a multiple of blocksize squared")
+    if node.attribute("mode", "DCR") == "DCR":
+        return Value(node.add("depth_to_space", [x], block=block), nhwc=True)
+    left = channels // (block * block)  # CRD, as PyTorch's PixelShuffle has it: channels vary slowest
+    y = node.add("reshape", [x], (height, width, left, block, block))
+    y = node.add("transpose", [y], perm=(0, 3, 1, 4, 2))
+    return Value(node.add("reshape", [y], (1, height * block, width * block, left)), nhwc=True)
+
+
+def _space_to_depth(node: OnnxNode) -> Result:
+    x, block = node.importer.image(node.value(0)), node.attribute("blocksize", 1)
+    return Value(node.add("space_to_depth", [x], block=block), nhwc=True)
+
+
+CONVERTERS: dict[str, Callable[[OnnxNode], Result]] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "MaxPool": _pool("max_pool2d"),
+    "AveragePool": _pool("average_pool2d"),
+    "GlobalAveragePool": _global_pool("mean"),
+    "GlobalMaxPool": _global_pool("max_pool2d"),
+    "BatchNormalization": _batch_normalization,
+    "Add": _binary("add"),
+    "Sub": _binary("sub"),
+    "Mul": _binary("mul"),
+    "Div": _binary("div"),
+    "Max": _binary("maximum"),
+    "Min": _binary("minimum"),
+    "Sum": _binary("add"),
+    "Relu": _unary("relu"),
+    "Sigmoid": _unary("sigmoid"),
+    "Tanh": _unary("tanh"),
+    "HardSwish": _unary("hard_swish"),
+    "LeakyRelu": _unary("leaky_relu", alpha=0.01),
+    "Elu": _unary("elu", alpha=1.0),
+    "PRelu": _prelu,
+    "Clip": _clip,
+    "HardSigmoid": _hard_sigmoid,
+    "Neg": _neg,
+    "Abs": _abs,
+    "Softmax": _softmax,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "ReduceMean": _reduce("mean"),
+    "ReduceSum": _reduce("sum"),
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Transpose": _transpose,
+    "Concat": _concat,
+    "Slice": _slice,
+    "Split": _split,
+    "Pad": _pad,
+    "Resize": _resize,
+    "Upsample": _resize,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth,
+    **dict.fromkeys(("Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"), _same),
+    "Cast": _cast,
+}

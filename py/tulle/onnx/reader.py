@@ -1,0 +1,159 @@
+"""`read`: an ONNX model as a Graph. The file is untrusted: whatever is wrong with it raises TulleError."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tulle.errors import TulleError
+from tulle.graph import Graph, Tensor
+from tulle.graph.shapes import check_shapes
+from tulle.onnx.fold import evaluate
+from tulle.onnx.ops import CONVERTERS, OnnxNode
+from tulle.onnx.values import TO_NHWC, Importer, Unsupported, Value
+
+DOMAINS = ("", "ai.onnx")
+IMAGE_CHANNELS = (1, 3, 4)
+NEEDS_IMAGES = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization", "Resize", "Pad",
+                          "Sub", "Add", "Mul", "Div"))  # fmt: skip
+BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RuntimeError,
+          ArithmeticError, NotImplementedError)  # fmt: skip
+
+
+def read(source: str | os.PathLike[str] | bytes) -> Graph:
+    """Reads a float ONNX model from a path or from its bytes.
+
+    Image inputs [1, C, H, W] with 1, 3 or 4 channels become [1, H, W, C], which `notes` of the Graph says; all other
+    inputs and outputs keep their shapes. A batch left open is taken as 1.
+
+    Raises TulleError, naming the file and the cause, if the onnx package is missing, the file cannot be read or is
+    damaged, or shapes other than the batch are left open; ops that tulle cannot run are listed together.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    except ImportError:
+        raise TulleError("reading ONNX needs the onnx package: pip install 'tulle[onnx]'") from None
+    label, name = ("model", "model") if isinstance(source, bytes) else (str(source), Path(source).stem)
+    try:
+        model = onnx.load_model_from_string(source) if isinstance(source, bytes) else onnx.load(source)
+        if not model.graph.node:
+            raise TulleError("it has no nodes, so it is no ONNX model")
+        return _read(model, name)
+    except TulleError as error:
+        raise TulleError(f"{label}: {error}") from error
+    except OSError as error:
+        raise TulleError(f"{label}: cannot be read: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise TulleError(f"{label}: it is not an ONNX file ({error})") from error
+    except (*BROKEN, onnx.checker.ValidationError) as error:
+        raise TulleError(f"{label}: the file is damaged ({type(error).__name__}: {error})") from error
+
+
+def _read(model: Any, name: str) -> Graph:
+    from onnx import numpy_helper
+
+    importer, proto = Importer(name), model.graph
+    for tensor in proto.initializer:
+        importer.values[tensor.name] = Value(data=numpy_helper.to_array(tensor))
+    if proto.sparse_initializer:
+        raise TulleError("sparse initializers are not supported")
+    for info in proto.input:
+        if info.name not in importer.values:  # older files list initializers among the inputs
+            _add_input(importer, info, proto)
+    _convert_nodes(importer, model)
+    graph = importer.graph
+    for info in proto.output:
+        if info.name not in importer.values:
+            raise TulleError(f"output {info.name!r} is never computed")
+        output = _output(importer, info.name)
+        graph.outputs.append(output)
+    if not graph.inputs or not graph.outputs or len(set(graph.outputs)) < len(graph.outputs):
+        raise TulleError("the model has no inputs, or no outputs, or one output twice")
+    return check_shapes(graph.check())
+
+
+def _add_input(importer: Importer, info: Any, proto: Any) -> None:
+    from onnx import TensorProto
+
+    if info.type.tensor_type.elem_type != TensorProto.FLOAT:
+        raise TulleError(f"input {info.name!r} is not float32: only float32 models are supported")
+    sizes = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
+    if len(sizes) > 1 and sizes[0] <= 0:
+        sizes[0] = 1
+    if any(size <= 0 for size in sizes) or not sizes:
+        stated = [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
+        raise TulleError(f"input {info.name!r} has the dynamic shape {stated}: export a static one")
+    if len(sizes) == 4 and sizes[0] != 1:
+        raise TulleError(f"input {info.name!r} has shape {sizes}: only batch 1 is supported")
+    readers = {node.op_type for node in proto.node if info.name in node.input}
+    image = len(sizes) == 4 and sizes[1] in IMAGE_CHANNELS and readers <= NEEDS_IMAGES
+    shape = tuple(sizes[axis] for axis in TO_NHWC) if image else tuple(sizes)
+    graph = importer.graph
+    graph.inputs.append(graph.add_tensor(Tensor(info.name, shape)))
+    importer.values[info.name] = Value(graph.inputs[-1], nhwc=image)
+    if image:
+        graph.notes.append(f"input {info.name!r} was {sizes} in ONNX and is {list(shape)} now, the order of pictures")
+
+
+def _convert_nodes(importer: Importer, model: Any) -> None:
+    unsupported: list[str] = []
+    outputs = {info.name for info in model.graph.output}
+    for index, proto in enumerate(model.graph.node):
+        label = proto.name or f"{proto.op_type}_{index}"
+        node = OnnxNode(importer, proto, {entry.domain: entry.version for entry in model.opset_import}.get("", 1))
+        if any(name and name not in importer.values for name in proto.input):
+            if not unsupported:
+                raise TulleError(f"{proto.op_type} {label!r}: an input is not computed before it is used")
+            continue  # a consequence of a node left out
+        importer.label = f"{proto.output[0]}/value" if proto.output[0] in outputs else proto.output[0] or label
+        try:
+            constants = evaluate(node, model.opset_import)
+            if constants is not None:
+                importer.values.update(constants)
+                continue
+            converter = CONVERTERS.get(proto.op_type) if proto.domain in DOMAINS else None
+            if converter is None:
+                raise Unsupported("no such op")
+            results = converter(node)
+            results = results if isinstance(results, list) else [results]
+            names = [name for name in proto.output if name]
+            if len(results) < len(names):
+                raise Unsupported(f"its output {names[len(results)]!r} is not supported")
+            importer.values.update(zip(names, results, strict=False))
+        except Unsupported as error:
+            problem = "" if str(error) == "no such op" else f": {error}"
+            unsupported.append(f"{proto.op_type} -> {label!r}{problem}")
+    if unsupported:
+        listed = "\n  ".join(unsupported)
+        raise TulleError(f"{len(unsupported)} ops are not supported:\n  {listed}")
+
+
+def _output(importer: Importer, name: str) -> str:
+    """The Graph's tensor of a model output, under its own name."""
+    importer.label = f"{name}/value"
+    value = importer.values[name]
+    if value.data is not None:
+        raise TulleError(f"output {name!r} is a constant")
+    result = importer.plain(value)
+    graph = importer.graph
+    if result in graph.inputs or result in graph.outputs:
+        result = importer.add("reshape", [result], graph.tensors[result].shape)
+    _rename(importer, result, name)
+    return name
+
+
+def _rename(importer: Importer, old: str, new: str) -> None:
+    graph = importer.graph
+    assert new == old or new not in graph.tensors, f"{new} is reserved for the output"
+    tensor = graph.tensors.pop(old)
+    tensor.name = new
+    graph.tensors[new] = tensor
+    for node in graph.nodes:
+        node.inputs = [new if name == old else name for name in node.inputs]
+        node.outputs = [new if name == old else name for name in node.outputs]
+    for name, value in importer.values.items():
+        if value.name == old:
+            importer.values[name] = replace(value, name=new)

@@ -1,0 +1,81 @@
+"""What the ONNX converters work with: `Importer` holds the Graph, and in which order each tensor's dimensions are.
+
+ONNX images are [N, C, H, W], a Graph's are [1, H, W, C]. So an image that a convolution computes is kept as
+[1, H, W, C] as long as the ops that follow can work on that, and permuted where one needs ONNX's own order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tulle.graph import Graph, Node, Tensor
+from tulle.graph.shapes import output_shape
+
+TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+class Unsupported(Exception):
+    """What about a node tulle cannot run."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the ONNX model: a constant (`data`, as ONNX has it), or `name` in the Graph.
+
+    `nhwc`: the Graph's tensor is [1, H, W, C] where ONNX's is [1, C, H, W].
+    """
+
+    name: str = ""
+    data: np.ndarray | None = None
+    nhwc: bool = False
+
+
+class Importer:
+    """Adds nodes to the Graph; `values` knows what every ONNX tensor has become."""
+
+    def __init__(self, name: str) -> None:
+        self.graph = Graph(name)
+        self.values: dict[str, Value] = {}
+        self.label = "tensor"  # names what the node at hand adds
+
+    def add(self, op: str, inputs: list[str | None], shape: tuple[int, ...] | None = None, **attrs: Any) -> str:
+        """A node of the Graph; `shape` where the op leaves it open. Returns its output."""
+        output = self.graph.add_tensor(Tensor(self.label, tuple(int(size) for size in shape or ())))
+        node = Node(op, output, inputs, [output], attrs)
+        self.graph.nodes.append(node)
+        self.graph.tensors[output].shape = output_shape(self.graph, node)
+        return output
+
+    def constant(self, data: Any, what: str = "constant") -> str:
+        return self.graph.add_constant(f"{self.label}/{what}", np.asarray(data, np.float32))
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The shape that ONNX gives the tensor."""
+        if value.data is not None:
+            return value.data.shape
+        shape = self.graph.tensors[value.name].shape
+        return tuple(shape[axis] for axis in TO_NCHW) if value.nhwc else shape
+
+    def plain(self, value: Value) -> str:
+        """The Graph's tensor of a value, in ONNX's own order."""
+        if value.data is not None:
+            return self.constant(value.data)
+        return self._permuted(value.name, TO_NCHW) if value.nhwc else value.name
+
+    def image(self, value: Value) -> str:
+        """The Graph's tensor of an image, as [1, H, W, C]."""
+        if len(self.shape(value)) != 4:
+            raise Unsupported(f"an image [1, C, H, W] is needed, not {list(self.shape(value))}")
+        if value.data is not None:
+            return self.constant(value.data.transpose(TO_NHWC))
+        return value.name if value.nhwc else self._permuted(value.name, TO_NHWC)
+
+    def _permuted(self, name: str, perm: tuple[int, ...]) -> str:
+        shape = self.graph.tensors[name].shape
+        result = tuple(shape[axis] for axis in perm)
+        if [size for size in shape if size > 1] == [size for size in result if size > 1] and shape.count(1) >= 2:
+            return self.add("reshape", [name], result)  # one pixel or one channel: nothing moves
+        return self.add("transpose", [name], perm=perm)

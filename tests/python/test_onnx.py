@@ -1,0 +1,287 @@
+"""ONNX models: every op and attribute against ONNX's own reference evaluator, and what is said about other files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tulle
+from tulle.cli import main
+from tulle.errors import TulleError
+
+onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx.reference import ReferenceEvaluator  # noqa: E402
+
+from tulle.onnx import read  # noqa: E402
+
+
+class OnnxModel:
+    """Nodes behind each other; `opset` of the default domain."""
+
+    def __init__(self, shape: tuple[int, ...], opset: int = 17, seed: int = 0) -> None:
+        self.random, self.opset = np.random.default_rng(seed), opset
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+
+    def constant(self, data: Any, dtype: Any = np.float32) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(data, dtype), name))
+        return name
+
+    def noise(self, *shape: int) -> str:
+        fan = max(1, int(np.prod(shape[1:])))
+        return self.constant(self.random.standard_normal(shape) / fan**0.5)
+
+    def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+        names = [f"n{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def finish(self, *outputs: str) -> bytes:
+        infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+        graph = helper.make_graph(self.nodes, "test", self.inputs, infos, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        return bytes(model.SerializeToString())
+
+
+def same_as_onnx(data: bytes, seed: int = 0) -> tulle.Graph:
+    """Checks tulle's answers against ONNX's; returns the Graph as read."""
+    graph, evaluator = read(data), ReferenceEvaluator(onnx.load_model_from_string(data))
+    random = np.random.default_rng(seed)
+    ours, theirs = {}, {}
+    for info, name in zip(onnx.load_model_from_string(data).graph.input, graph.inputs, strict=True):
+        shape = tuple(max(1, dim.dim_value) for dim in info.type.tensor_type.shape.dim)
+        theirs[name] = random.standard_normal(shape).astype(np.float32)
+        moved = graph.tensors[name].shape != shape
+        ours[name] = np.ascontiguousarray(theirs[name].transpose(0, 2, 3, 1)) if moved else theirs[name]
+    expected = evaluator.run(graph.outputs, theirs)
+    with tulle.load(graph) as model:
+        got = model(ours)
+    for name, values in zip(graph.outputs, expected, strict=True):
+        assert got[name].shape == values.shape, name
+        np.testing.assert_allclose(got[name], values, rtol=0, atol=2e-5 * max(1, np.abs(values).max()), err_msg=name)
+    return graph
+
+
+def flat_shape(m: OnnxModel) -> str:
+    """What PyTorch writes for x.view(x.size(0), -1)."""
+    batch = m.node("Gather", m.node("Shape", "x"), m.constant(0, np.int64))
+    batch = m.node("Unsqueeze", batch, m.constant([0], np.int64))
+    return m.node("Concat", batch, m.constant([-1], np.int64), axis=0)
+
+
+IMAGE = (1, 6, 9, 7)
+Case = Callable[[OnnxModel], str]
+
+CASES: dict[str, Case] = {
+    "conv": lambda m: m.node("Conv", "x", m.noise(5, 6, 3, 3), m.noise(5), pads=[1, 0, 2, 1], strides=[2, 1]),
+    "conv dilated": lambda m: m.node("Conv", "x", m.noise(5, 6, 3, 2), dilations=[2, 3]),
+    "conv same upper": lambda m: m.node("Conv", "x", m.noise(5, 6, 4, 3), auto_pad="SAME_UPPER", strides=[2, 2]),
+    "conv same lower": lambda m: m.node("Conv", "x", m.noise(5, 6, 4, 3), auto_pad="SAME_LOWER", strides=[2, 2]),
+    "depthwise": lambda m: m.node("Conv", "x", m.noise(12, 1, 3, 3), m.noise(12), group=6, pads=[1] * 4),
+    "grouped": lambda m: m.node("Conv", "x", m.noise(9, 2, 3, 3), m.noise(9), group=3, pads=[1] * 4),
+    "conv transpose": lambda m: m.node(
+        "ConvTranspose", "x", m.noise(6, 4, 3, 3), m.noise(4), strides=[2, 2], pads=[1] * 4, output_padding=[1, 1]
+    ),
+    "conv transpose same": lambda m: m.node(
+        "ConvTranspose", "x", m.noise(6, 4, 3, 4), m.noise(4), strides=[2, 2], auto_pad="SAME_UPPER"
+    ),
+    "batch norm": lambda m: m.node(
+        "BatchNormalization", "x", m.noise(6), m.noise(6), m.noise(6), m.constant(np.full(6, 0.7)), epsilon=1e-3
+    ),
+    "max pool": lambda m: m.node("MaxPool", "x", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1]),
+    "max pool ceil": lambda m: m.node("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+    "average pool": lambda m: m.node("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4),
+    "average pool counted": lambda m: m.node(
+        "AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, count_include_pad=1
+    ),
+    "global average pool": lambda m: m.node("Flatten", m.node("GlobalAveragePool", "x")),
+    "global max pool": lambda m: m.node("GlobalMaxPool", "x"),
+    "add a channel": lambda m: m.node("Add", m.node("Relu", "x"), m.noise(6, 1, 1)),
+    "sub from a number": lambda m: m.node("Sub", m.constant(2.5), "x"),
+    "mul an image": lambda m: m.node("Mul", m.node("GlobalAveragePool", "x"), "x"),
+    "div by columns": lambda m: m.node("Div", "x", m.constant(np.arange(1, 8))),
+    "max of three": lambda m: m.node("Max", "x", m.constant(0.1), m.node("Neg", "x")),
+    "hard sigmoid": lambda m: m.node("HardSigmoid", "x", alpha=0.3, beta=0.4),
+    "hard swish": lambda m: m.node("HardSwish", "x"),
+    "leaky relu": lambda m: m.node("LeakyRelu", "x"),
+    "elu": lambda m: m.node("Elu", "x", alpha=0.6),
+    "prelu": lambda m: m.node("PRelu", "x", m.noise(6, 1, 1)),
+    "clip": lambda m: m.node("Clip", "x", m.constant(-0.3), m.constant(0.8)),
+    "clip above": lambda m: m.node("Clip", "x", "", m.constant(0.8)),
+    "relu6": lambda m: m.node("Clip", "x", m.constant(0.0), m.constant(6.0)),
+    "sigmoid times x": lambda m: m.node("Mul", "x", m.node("Sigmoid", "x")),
+    "abs": lambda m: m.node("Abs", m.node("Tanh", "x")),
+    "softmax over channels": lambda m: m.node("Softmax", "x", axis=1),
+    "softmax over rows": lambda m: m.node("Softmax", "x", axis=2),
+    "reduce mean": lambda m: m.node("ReduceMean", "x", axes=[2, 3], keepdims=0),
+    "reduce mean over channels": lambda m: m.node("ReduceMean", "x", axes=[1], keepdims=1),
+    "flatten gemm": lambda m: m.node("Gemm", m.node("Flatten", "x"), m.noise(8, 378), m.noise(8), transB=1, alpha=0.5),
+    "matmul": lambda m: m.node("Add", m.node("MatMul", "x", m.noise(7, 5)), m.noise(5)),
+    "reshape transpose": lambda m: m.node(
+        "Transpose", m.node("Reshape", "x", m.constant([0, 2, 3, -1], np.int64)), perm=[0, 2, 1, 3]
+    ),
+    "to nhwc": lambda m: m.node("Transpose", m.node("Conv", "x", m.noise(5, 6, 1, 1)), perm=[0, 2, 3, 1]),
+    "shuffle": lambda m: m.node(
+        "Reshape",
+        m.node("Transpose", m.node("Reshape", "x", m.constant([1, 2, 3, 9, 7], np.int64)), perm=[0, 2, 1, 3, 4]),
+        m.constant([1, 6, 9, 7], np.int64),
+    ),
+    "squeeze": lambda m: m.node(
+        "Squeeze", m.node("Unsqueeze", "x", m.constant([2, -1], np.int64)), m.constant([0], np.int64)
+    ),
+    "concat": lambda m: m.node("Concat", "x", m.node("Conv", "x", m.noise(5, 6, 1, 1)), m.noise(1, 2, 9, 7), axis=1),
+    "concat rows": lambda m: m.node("Concat", "x", m.node("MaxPool", "x", kernel_shape=[1, 1]), axis=-2),
+    "split": lambda m: m.node("Concat", *m.node("Split", "x", outputs=3, axis=1)[::-1], axis=1),
+    "slice": lambda m: m.node(
+        "Slice", "x", m.constant([1, -2], np.int64), m.constant([100, -9], np.int64), m.constant([1, 3], np.int64),
+        m.constant([2, -1], np.int64),
+    ),
+    "pad": lambda m: m.node("Pad", "x", m.constant([0, 1, 2, 0, 0, 0, 1, 3], np.int64), m.constant(0.5)),
+    "pad reflect": lambda m: m.node("Pad", "x", m.constant([0, 0, 2, 1, 0, 0, 1, 3], np.int64), mode="reflect"),
+    "nearest twice": lambda m: m.node("Resize", "x", "", m.constant([1, 1, 2, 3])),
+    "nearest asymmetric": lambda m: m.node(
+        "Resize", "x", "", "", m.constant([1, 6, 13, 5], np.int64),
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    ),
+    "linear": lambda m: m.node("Resize", "x", "", "", m.constant([1, 6, 13, 11], np.int64), mode="linear"),
+    "linear corners": lambda m: m.node(
+        "Resize", "x", "", m.constant([1, 1, 2, 2]), mode="linear", coordinate_transformation_mode="align_corners"
+    ),
+    "linear asymmetric": lambda m: m.node(
+        "Resize", "x", "", m.constant([1, 1, 2, 2]), mode="linear", coordinate_transformation_mode="asymmetric"
+    ),
+    "depth to space": lambda m: m.node("DepthToSpace", m.node("Conv", "x", m.noise(8, 6, 1, 1)), blocksize=2),
+    "pixel shuffle": lambda m: m.node(
+        "DepthToSpace", m.node("Conv", "x", m.noise(8, 6, 1, 1)), blocksize=2, mode="CRD"
+    ),
+    "space to depth": lambda m: m.node(
+        "SpaceToDepth", m.node("MaxPool", "x", kernel_shape=[2, 2]), blocksize=2
+    ),
+    "shape arithmetic": lambda m: m.node("Reshape", "x", flat_shape(m)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_ops(name: str) -> None:
+    m = OnnxModel(IMAGE)
+    same_as_onnx(m.finish(CASES[name](m)))
+
+
+@pytest.mark.parametrize("name", ["conv", "max pool ceil", "concat rows", "softmax over channels", "slice", "pad"])
+def test_ops_between_convolutions(name: str) -> None:
+    """The same where tensors are images in the Graph's order already."""
+    m = OnnxModel((1, 3, 9, 7))
+    m.nodes.append(helper.make_node("Conv", ["image", m.noise(6, 3, 1, 1)], ["x"]))
+    m.inputs[0].name = "image"
+    y = CASES[name](m)
+    graph = same_as_onnx(m.finish(y))
+    assert graph.tensors["image"].shape == (1, 9, 7, 3)
+    assert "was [1, 3, 9, 7] in ONNX" in graph.notes[0]
+
+
+def test_grouped_transposed_convolutions() -> None:
+    """ONNX's evaluator fails on these, so every group is compared with a convolution of its own."""
+    m = OnnxModel((1, 6, 5, 4))
+    weight = m.random.standard_normal((6, 2, 2, 3)).astype(np.float32)
+    grouped = m.node("ConvTranspose", "x", m.constant(weight), group=3, strides=[2, 3])
+    parts = m.node("Split", "x", outputs=3, axis=1)
+    single = [
+        m.node("ConvTranspose", part, m.constant(weight[2 * i : 2 * i + 2]), strides=[2, 3])
+        for i, part in enumerate(parts)
+    ]
+    with tulle.load(read(m.finish(grouped, m.node("Concat", *single, axis=1)))) as model:
+        one, other = model(m.random.standard_normal((1, 6, 5, 4)).astype(np.float32)).values()
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_transposed_convolutions_to_a_stated_shape() -> None:
+    """ONNX's evaluator lacks output_shape; by the specification, what is too much is cropped in front first."""
+    m = OnnxModel(IMAGE)
+    weight = m.noise(6, 4, 4, 4)
+    stated = m.node("ConvTranspose", "x", weight, strides=[2, 2], output_shape=[18, 15])
+    padded = m.node("ConvTranspose", "x", weight, strides=[2, 2], pads=[1, 1, 1, 0])
+    with tulle.load(read(m.finish(stated, padded))) as model:
+        one, other = model(m.random.standard_normal(IMAGE).astype(np.float32)).values()
+    assert one.shape == (1, 4, 18, 15)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_older_opsets_keep_lists_in_attributes() -> None:
+    m = OnnxModel((1, 6, 8, 8), opset=9)
+    y = m.node("Clip", "x", min=-0.5, max=0.5)
+    y = m.node("Slice", y, axes=[1, 2], starts=[1, 0], ends=[5, -1])
+    y = m.node("Upsample", y, m.constant([1, 1, 2, 2]), mode="nearest")
+    y = m.node("Squeeze", m.node("ReduceMean", y, axes=[2, 3], keepdims=1), axes=[2, 3])
+    same_as_onnx(m.finish(m.node("Softmax", y)))
+
+
+def test_several_inputs_and_outputs() -> None:
+    m = OnnxModel((1, 3, 8, 8))
+    m.inputs.append(helper.make_tensor_value_info("vector", TensorProto.FLOAT, ("batch", 4)))
+    y = m.node("Conv", "x", m.noise(4, 3, 3, 3))
+    scale = m.node("Unsqueeze", m.node("Sigmoid", "vector"), m.constant([2, 3], np.int64))
+    gated = m.node("Mul", y, scale)
+    graph = same_as_onnx(m.finish(gated, m.node("GlobalAveragePool", y)))
+    assert graph.tensors[graph.outputs[0]].shape == (1, 4, 6, 6)  # ONNX's order
+
+
+def test_the_command_converts_and_says_what_changed(tmp_path: Path) -> None:
+    m = OnnxModel((1, 3, 16, 16))
+    source, target = tmp_path / "model.onnx", tmp_path / "model.tulle"
+    source.write_bytes(m.finish(m.node("Relu", m.node("Conv", "x", m.noise(4, 3, 3, 3), strides=[2, 2]))))
+    outcome = CliRunner().invoke(main, ["convert", str(source), "-o", str(target)])
+    assert outcome.exit_code == 0, outcome.output
+    assert "input 'x' was [1, 3, 16, 16] in ONNX" in outcome.output
+    with tulle.load(target) as model:
+        assert model.inputs[0].takes_images
+
+
+def refused(data: bytes, cause: str) -> None:
+    with pytest.raises(TulleError, match=cause):
+        read(data)
+
+
+def test_what_cannot_run_is_listed_together() -> None:
+    m = OnnxModel((1, 6, 9, 7))
+    y = m.node("LRN", "x", size=3)
+    y = m.node("MatMul", y, y)
+    z = m.node("ArgMax", "x")
+    refused(m.finish(m.node("Add", y, y), z), r"2 ops are not supported:\n  LRN -> .*\n  ArgMax -> ")
+
+
+def test_shapes_that_are_not_static_are_refused() -> None:
+    m = OnnxModel((1, 3, "height", 4))  # type: ignore[arg-type]
+    refused(m.finish(m.node("Relu", "x")), r"dynamic shape \[1, 3, 'height', 4\]: export a static one")
+    m = OnnxModel((2, 3, 4, 4))
+    refused(m.finish(m.node("Relu", "x")), "only batch 1")
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    m = OnnxModel((1, 3, 8, 8))
+    data = m.finish(m.node("Conv", "x", m.noise(4, 3, 3, 3)))
+    refused(b"", "no nodes")
+    refused(b"\x00" * 40, "not an ONNX file")
+    refused(data[: len(data) // 2], "not an ONNX file|damaged|never computed|no nodes")
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        changed = np.frombuffer(data, np.uint8).copy()
+        changed[random.integers(0, len(data), 3)] = random.integers(0, 256, 3)
+        with suppress(TulleError):
+            read(changed.tobytes())
+    with pytest.raises(TulleError, match="cannot be read"):
+        tulle.convert(tmp_path / "none.onnx")
+
+
+def test_constants_out_of_proportion_are_refused() -> None:
+    m = OnnxModel((1, 3, 8, 8))
+    huge = m.node("ConstantOfShape", m.constant([1 << 20, 1 << 20], np.int64))
+    refused(m.finish(m.node("Add", "x", huge)), "it makes a constant of shape")
