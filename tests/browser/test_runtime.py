@@ -178,6 +178,30 @@ def test_inputs_are_copied_when_run_is_called(page: Page) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+def test_runs_in_turn_share_no_buffers_with_the_caller(page: Page, threads: int) -> None:
+    """Input buffers are used again, floats and images in the same ones, which no result may show."""
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { threads });
+        const runs = [];
+        for (let i = 0; i < 12; i += 1) {
+          const image = new ImageData(4, 4);
+          image.data.fill(i);
+          const run = model.run(i % 3 ? new Float32Array(48).fill(i) : image);
+          runs.push(run);
+          if (i % 4 > 1) await run;
+          await outcome(model.run(new Float32Array(3)));
+        }
+        return (await Promise.all(runs)).map(({ y }) => [Math.min(...y), Math.max(...y), y.buffer.byteLength]);
+        """,
+        threads=threads,
+    )
+    expected = [2 * i if i % 3 else (i - 10) / 10 for i in range(12)]
+    np.testing.assert_allclose(result, [[value, value, 192] for value in expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
 def test_nan_and_infinity_pass_through(page: Page, threads: int) -> None:
     result = evaluate(
         page,
