@@ -48,6 +48,10 @@ build: toolchain  ## build the four WebAssembly modules (web/dist, py/tulle/_was
 pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md
 	$(PY) scripts/pyodide_wheels.py
 
+.PHONY: notebooks
+notebooks: build models  ## the notebooks with all they read (build/notebooks)
+	$(PY) scripts/build_notebooks.py
+
 .PHONY: bench
 bench: dev build models chromium  ## compare with other runtimes (ARGS="--quick"); see docs/benchmarks.md
 	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) bench/run.py $(ARGS)
