@@ -53,7 +53,7 @@ def test_the_report_of_the_sparse_hand_model(model_path: Callable) -> None:
     lowered = lower(tflite.read(model_path("hand_landmark_sparse")), report=report)
     layers = [node.name for node in lowered if node.op in ("conv2d", "fully_connected")]
     assert sorted(report.sparse_layers + report.dense_layers) == sorted(layers)
-    assert len(report.sparse_layers) == 29
+    assert len(report.sparse_layers) == 30  # every one that was pruned; the least has 49 % zeros
     assert report.macs_after == 259_578_318 < report.macs_before
     assert report.removed_channels and all(count > 0 for count in report.removed_channels.values())
     assert (report.permutes, report.free_permutes) == (0, 1)

@@ -1,0 +1,128 @@
+"""Where kernels are measured: a page in Chromium, or wasmtime in this process. Both take one model after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from playwright.async_api import Error, Page
+
+import tulle
+from harness.browser import chromium
+from harness.errors import BenchError
+from harness.kernel_models import KernelModel
+from harness.peak import MACS_PER_ROUND, peak_module
+from harness.server import Server
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PEAK_ROUNDS = 200_000
+PEAK_RUNS = 60
+
+
+class Profile:
+    """Steps (name, kernel, macs) of a model, and `milliseconds` [run][step]."""
+
+    def __init__(self, steps: list[dict[str, Any]], milliseconds: Any) -> None:
+        self.milliseconds = np.asarray(milliseconds, dtype=np.float64).reshape(-1, len(steps))
+        self.steps = {step["name"]: {**step, "column": column} for column, step in enumerate(steps)}
+
+
+class Host(Protocol):
+    """`name` says which program runs the wasm."""
+
+    name: str
+
+    async def measure(self, model: KernelModel, variant: str, warmup_ms: float, runs: int) -> Profile: ...
+
+    async def peak(self, variant: str) -> float:
+        """The most multiply-adds a second in 10^9: relaxed_madd, or mul and add for "simd"."""
+
+
+def _gmacs(milliseconds: float) -> float:
+    return PEAK_ROUNDS * MACS_PER_ROUND / milliseconds / 1e6
+
+
+class Wasmtime:
+    """The runtime of CPython."""
+
+    def __init__(self) -> None:
+        from importlib.metadata import version
+
+        self.name = f"wasmtime {version('wasmtime')}"
+
+    async def measure(self, model: KernelModel, variant: str, warmup_ms: float, runs: int) -> Profile:
+        size = int(np.prod(model.input_shape))
+        values = (np.arange(size, dtype=np.float32) % 97 / 97).reshape(model.input_shape)
+        with tulle.load(model.data, variant=variant) as loaded:  # type: ignore[arg-type]
+            begin, count = time.perf_counter(), 0
+            while count < 5 or (time.perf_counter() - begin) * 1e3 < warmup_ms:
+                loaded(values)
+                count += 1
+            milliseconds = []
+            for _ in range(runs):
+                loaded(values)
+                milliseconds.append([step["ms"] for step in loaded.profile()])
+            return Profile(list(loaded.profile()), milliseconds)
+
+    async def peak(self, variant: str) -> float:
+        import wasmtime
+
+        store = wasmtime.Store(wasmtime.Engine())
+        module = wasmtime.Module(store.engine, peak_module(variant))
+        run: Any = wasmtime.Instance(store, module, []).exports(store)["run"]
+        best = float("inf")
+        for _ in range(PEAK_RUNS):
+            begin = time.perf_counter()
+            run(store, PEAK_ROUNDS)
+            best = min(best, (time.perf_counter() - begin) * 1e3)
+        return _gmacs(best)
+
+
+class Chromium:
+    """A page for each variant, served from the checkout; models go through files in `folder`."""
+
+    def __init__(self, name: str, pages: dict[str, Page], server: Server, folder: Path) -> None:
+        self.name = name
+        self._pages = pages
+        self._server = server
+        self._folder = folder
+
+    def _place(self, name: str, data: bytes) -> str:
+        (self._folder / name).write_bytes(data)
+        return self._server.url("kernels", f"data/{name}")
+
+    async def _call(self, variant: str, method: str, arguments: dict[str, Any]) -> Any:
+        try:
+            return await self._pages[variant].evaluate(f"(args) => kernels.{method}(args)", arguments)
+        except Error as error:
+            raise BenchError(f"{method} in the {variant} page failed: {error.message.splitlines()[0]}") from error
+
+    async def measure(self, model: KernelModel, variant: str, warmup_ms: float, runs: int) -> Profile:
+        url = self._place("model.tulle", model.data)
+        arguments = {"url": url, "variant": variant, "warmup": warmup_ms, "runs": runs}
+        return Profile(**await self._call(variant, "measure", arguments))
+
+    async def peak(self, variant: str) -> float:
+        url = self._place(f"peak-{variant}.wasm", peak_module(variant))
+        return _gmacs(await self._call(variant, "peak", {"url": url, "rounds": PEAK_ROUNDS, "runs": PEAK_RUNS}))
+
+
+@asynccontextmanager
+async def open_host(kind: str, variants: list[str], folder: Path) -> AsyncIterator[Host]:
+    """The host of a kind, "chromium" or "wasmtime"; `folder` is empty and its own."""
+    if kind == "wasmtime":
+        yield Wasmtime()
+        return
+    with Server(CHECKOUT, folder) as server:
+        async with chromium() as browser:
+            pages = {}
+            for variant in variants:
+                page = await (await browser.new_context()).new_page()
+                await page.goto(server.url("kernels", "bench/page/kernels.html"))
+                await page.wait_for_function("self.kernels !== undefined")
+                pages[variant] = page
+            yield Chromium(f"Chromium {browser.version}", pages, server, folder)

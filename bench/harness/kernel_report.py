@@ -1,0 +1,256 @@
+"""From measured kernels to kernels.json, kernels.md and kernels.svg."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.kernel_hosts import Profile
+from harness.kernel_models import KernelModel
+from harness.report import _table as table
+
+Json = dict[str, Any]
+
+
+def middle(milliseconds: np.ndarray) -> float:
+    """The mean of the middle half: as robust as the median, but finer than the browser's clock."""
+    ordered = np.sort(milliseconds)
+    quarter = len(ordered) // 4
+    return float(ordered[quarter : len(ordered) - quarter].mean())
+
+
+def rows_of(model: KernelModel, layers: Json, profile: Profile, variant: str, peak: float) -> list[Json]:
+    """A row for each case of a model: microseconds of one call, multiply-adds carried out and their rate."""
+    shape = model.shape
+    rows: list[Json] = []
+    for case, names in model.steps.items():
+        steps = [profile.steps[name] for name in names]
+        # Copies follow each other, so that all but the first and last tick of the clock cancel out.
+        us = middle(profile.milliseconds[:, [step["column"] for step in steps]].sum(axis=1)) * 1e3 / len(steps)
+        us = max(us, 0.01)  # nothing is that fast: the clock has not ticked
+        gmacs = steps[0]["macs"] / us / 1e3
+        size = shape.inputs * shape.outputs
+        rows.append(
+            {
+                "variant": variant,
+                "shape": str(shape),
+                **shape.record(layers),
+                "window": shape.kernel,
+                "pixels": shape.pixels,
+                "sparsity": case.sparsity,
+                "zeros": case.zeros,
+                "nonzeros": size - round(case.zeros * size),
+                "kernel": steps[0]["kernel"],
+                "copies": len(names),
+                "us": us,
+                "macs": steps[0]["macs"],
+                "gmacs": gmacs,
+                "share_of_peak": gmacs / peak,
+            }
+        )
+    dense_us = next(row["us"] for row in rows if row["sparsity"] == "dense")
+    for row in rows:
+        row["over_dense"] = dense_us / row["us"]
+    return rows
+
+
+def geomean(values: Iterable[float]) -> float:
+    return float(np.exp(np.mean(np.log(list(values)))))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+SPARSITY_HEADER = [
+    "variant", "kernel", "zeros", "GMAC/s", "of peak", "least of peak", "in layer", "over dense", "least over dense",
+    "slower than dense",
+]  # fmt: skip
+KERNEL_HEADER = ["variant", "kernel", "window", "shapes", "GMAC/s", "of peak", "least of peak", "in layer"]
+
+
+def sparsity_rows(report: Json, kind: str) -> list[list[str]]:
+    """One line for each variant and sparsity: geometric means over the shapes of a kind, and the worst of them."""
+    lines = []
+    for variant in report["peak"]:
+        rows = [row for row in report["rows"] if row["variant"] == variant and row["kind"] == kind]
+        for sparsity, zeros in sorted({(row["sparsity"], row["zeros"]) for row in rows}):
+            group = [row for row in rows if (row["sparsity"], row["zeros"]) == (sparsity, zeros)]
+            least = min(group, key=lambda row: row["share_of_peak"])
+            cells = [
+                variant,
+                sparsity,
+                "" if sparsity == "dense" else _percent(zeros),
+                f"{geomean(row['gmacs'] for row in group):.1f}",
+                _percent(geomean(row["share_of_peak"] for row in group)),
+                _percent(least["share_of_peak"]),
+                least["shape"],
+            ]
+            if sparsity == "sparse":
+                ratios = [row["over_dense"] for row in group]
+                cells += [f"{geomean(ratios):.2f}", f"{min(ratios):.2f}", f"{sum(r < 1 for r in ratios)}/{len(group)}"]
+            lines.append(cells + [""] * (len(SPARSITY_HEADER) - len(cells)))
+    return lines
+
+
+def kernel_rows(report: Json) -> list[list[str]]:
+    """One line for each variant and kind of window of the other convolutions."""
+    lines = []
+    for variant in report["peak"]:
+        groups: dict[tuple[str, str], list[Json]] = {}
+        for row in report["rows"]:
+            if row["variant"] == variant and row["kind"] not in ("pointwise", "vector"):
+                window = f"{row['window'][0]}x{row['window'][1]} stride {row['stride'][0]}"
+                groups.setdefault((row["kind"], window), []).append(row)
+        for (kind, window), group in groups.items():
+            least = min(group, key=lambda row: row["share_of_peak"])
+            lines.append(
+                [
+                    variant,
+                    kind,
+                    window,
+                    str(len(group)),
+                    f"{geomean(row['gmacs'] for row in group):.1f}",
+                    _percent(geomean(row["share_of_peak"] for row in group)),
+                    _percent(least["share_of_peak"]),
+                    least["shape"],
+                ]
+            )
+    return lines
+
+
+REGRET_HEADER = ["rule", "variant", "layers", "choices", "wrong", "regret", "worst", "in layer"]
+
+
+def regret_rows(report: Json) -> list[list[str]]:
+    """Time of what a rule chooses over time of the better choice."""
+    lines = []
+    for rule, variants in report["regret"].items():
+        for variant, kinds in variants.items():
+            for kind, r in kinds.items():
+                counts = [str(r["choices"]), str(r["wrong"])]
+                lines.append(
+                    [rule, variant, kind, *counts, f"{r['geomean']:.4f}", f"{r['worst']:.2f}", r["worst_layer"]]
+                )
+    return lines
+
+
+def _layer_table(report: Json, variant: str) -> str:
+    """Every 1x1 shape: GMAC/s of the dense kernel and of the sparse one at every sparsity."""
+    rows = [row for row in report["rows"] if row["variant"] == variant and row["kind"] == "pointwise"]
+    zeros = sorted({row["zeros"] for row in rows if row["sparsity"] == "sparse"})
+    shapes: dict[str, dict[tuple[str, float], Json]] = {}
+    for row in rows:
+        shapes.setdefault(row["shape"], {})[row["sparsity"], row["zeros"]] = row
+    lines = []
+    for shape, cases in shapes.items():
+        at80 = cases.get(("sparse", 0.8))
+        lines.append(
+            [
+                shape,
+                f"{cases['dense', 0.0]['gmacs']:.1f}",
+                *(f"{cases['sparse', z]['gmacs']:.1f}" for z in zeros),
+                f"{at80['over_dense']:.2f}" if at80 else "",
+            ]
+        )
+    return table(["GMAC/s of", "dense", *(f"sparse {_percent(z)}" for z in zeros), "80 % over dense"], lines)
+
+
+def markdown(report: Json) -> str:
+    machine, settings = report["machine"], report["settings"]
+    noisy = "" if report["quiet"] else " (**not a quiet machine: these figures are no evidence**)"
+    peaks = ", ".join(f"{variant} {value:.1f}" for variant, value in report["peak"].items())
+    parts = [
+        "# tulle's kernels",
+        "",
+        "GMAC/s counts multiply-adds that are carried out: zeros skipped by a sparse kernel are not. Every shape",
+        "counts once in the geometric means. How to read and repeat this: docs/benchmarks.md.",
+        "",
+        f"- {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {report['host']}, 1 thread",
+        f"- load average before the first run: {machine['load_average']}{noisy}",
+        f"- middle half of {settings['runs']} runs a shape; {machine['date']}; shapes: {settings['shapes']}",
+        f"- peak GMAC/s (relaxed: relaxed_madd; simd: mul and add), twelve sums in registers: {peaks}",
+        "",
+        "## 1x1 convolution",
+        "",
+        table(SPARSITY_HEADER, sparsity_rows(report, "pointwise")),
+        "",
+        "![speed-up over dense by sparsity](kernels.svg)",
+        "",
+        "## Fully connected layers, and 1x1 over one pixel",
+        "",
+        table(SPARSITY_HEADER, sparsity_rows(report, "vector")),
+        "",
+        "## Other convolutions",
+        "",
+        table(KERNEL_HEADER, kernel_rows(report)),
+        "",
+        "## Choosing sparse or dense",
+        "",
+        "Time of the chosen kernel over time of the faster one, over every shape and sparsity.",
+        "",
+        table(REGRET_HEADER, regret_rows(report)),
+        "",
+    ]
+    for variant in report["peak"]:
+        parts += [f"## Every 1x1 shape, {variant}", "", _layer_table(report, variant), ""]
+    return "\n".join(parts)
+
+
+def draw(report: Json, path: Path) -> None:
+    """An SVG: for each variant, how many times faster than dense, and the share of the peak, by sparsity."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    variants = list(report["peak"])
+    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tulle", "font.size": 9}):
+        figure, axes = pyplot.subplots(
+            len(variants), 2, figsize=(9, 3.4 * len(variants)), squeeze=False, layout="constrained"
+        )
+        for panels, variant in zip(axes, variants, strict=True):
+            shapes: dict[str, list[Json]] = {}
+            for row in report["rows"]:
+                if (row["variant"], row["kind"], row["sparsity"]) == (variant, "pointwise", "sparse"):
+                    shapes.setdefault(row["shape"], []).append(row)
+            titles = "times the dense kernel's speed", "share of the peak"
+            for panel, key, title in zip(panels, ("over_dense", "share_of_peak"), titles, strict=True):
+                for rows in shapes.values():
+                    panel.plot([100 * r["zeros"] for r in rows], [r[key] for r in rows], color="#9bb8b6", linewidth=0.5)
+                by_zeros: dict[float, list[float]] = {}
+                for row in (row for rows in shapes.values() for row in rows):
+                    by_zeros.setdefault(row["zeros"], []).append(row[key])
+                means = [geomean(values) for values in by_zeros.values()]
+                panel.plot([100 * zeros for zeros in by_zeros], means, color="#0b7a75", marker="o", linewidth=2)
+                panel.axhline(1, color="black", linewidth=0.6, linestyle=":")
+                panel.set_title(f"{variant}: {title}", loc="left", weight="bold")
+                panel.set_xlabel("% of the weights are zero")
+                panel.spines[["top", "right"]].set_visible(False)
+            panels[0].set_yscale("log", base=2)
+            panels[1].set_ylim(0, 1.05)
+        figure.suptitle("sparse 1x1 convolutions, a thin line a layer shape, geometric mean in bold", fontsize=9)
+        figure.savefig(path, metadata={"Date": None})
+        pyplot.close(figure)
+
+
+def write(report: Json, folder: Path) -> list[Path]:
+    """Writes the three files, all or none: they are made aside and moved in at the end. Returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        (aside / "kernels.json").write_text(json.dumps(report, indent=1) + "\n")
+        (aside / "kernels.md").write_text(markdown(report))
+        draw(report, aside / "kernels.svg")
+        for path in aside.iterdir():
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(aside)
+    return [folder / f"kernels.{suffix}" for suffix in ("json", "md", "svg")]

@@ -1,0 +1,80 @@
+"""What a 1x1 convolution costs sparse and dense: the cost model behind the choice between the two.
+
+A layer's time is a sum of terms, each a count of something the kernel does times what one of it costs. The costs are
+fitted by least squares to measured times (`python bench/kernels.py --fit`) and lie, with where they come from, in
+cost_model.json. They are microseconds of one machine; only the ratio of sparse to dense is used.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PATH = Path(__file__).with_name("cost_model.json")
+
+# Vectors of 4 pixels that the sparse kernel holds in registers while it walks through the nonzeros once.
+SPARSE_TILE = 13
+
+
+def dense_terms(inputs: int, outputs: int, pixels: int) -> dict[str, float]:
+    """What the dense kernel does: multiply-adds, outputs stored and inputs packed (vectors of 4 pixels), weights."""
+    vectors = -(-pixels // 4)
+    return {
+        "multiply_add": outputs * inputs * vectors,
+        "output": outputs * vectors,
+        "input": inputs * vectors,
+        "weight": outputs * inputs,
+        "call": 1,
+    }
+
+
+def sparse_terms(inputs: int, outputs: int, pixels: int, nonzeros: int) -> dict[str, float]:
+    """What the sparse kernel does: multiply-adds, nonzeros read (once a tile), outputs stored, rows of outputs begun
+    (once a tile), inputs brought to the cache."""
+    vectors = -(-pixels // 4)
+    tiles = -(-vectors // SPARSE_TILE)
+    return {
+        "multiply_add": nonzeros * vectors,
+        "nonzero": nonzeros * tiles,
+        "output": outputs * vectors,
+        "row": outputs * tiles,
+        "input": inputs * vectors,
+        "call": 1,
+    }
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Microseconds of each term, and from which share of zeros on sparse wins where there is but one pixel."""
+
+    dense: dict[str, float]
+    sparse: dict[str, float]
+    vector_break_even: float
+
+    def dense_us(self, inputs: int, outputs: int, pixels: int) -> float:
+        """Predicted microseconds of the dense 1x1 convolution."""
+        return sum(self.dense[term] * count for term, count in dense_terms(inputs, outputs, pixels).items())
+
+    def sparse_us(self, inputs: int, outputs: int, pixels: int, nonzeros: int) -> float:
+        """Predicted microseconds of the sparse 1x1 convolution."""
+        terms = sparse_terms(inputs, outputs, pixels, nonzeros)
+        return sum(self.sparse[term] * count for term, count in terms.items())
+
+    def prefers_sparse(self, inputs: int, outputs: int, pixels: int, nonzeros: int) -> bool:
+        """Whether a layer of this many channels is expected to be faster sparse.
+
+        Over one pixel, as fully connected layers are, both are products of a matrix and a vector, and only the share
+        of zeros counts.
+        """
+        if pixels == 1:
+            return 1 - nonzeros / (inputs * outputs) >= self.vector_break_even
+        return self.sparse_us(inputs, outputs, pixels, nonzeros) < self.dense_us(inputs, outputs, pixels)
+
+
+@cache
+def fitted() -> CostModel:
+    """The cost model with the costs of cost_model.json."""
+    record = json.loads(PATH.read_text())
+    return CostModel(record["dense"], record["sparse"], record["vector_break_even"])

@@ -1,0 +1,180 @@
+"""The cost model chooses well and is fitted right, and what it is fitted to is what it is taken for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paths import ROOT
+from tulle.graph.stats import layer_stats
+from tulle.passes.cost_model import PATH, CostModel, dense_terms, fitted, sparse_terms
+from tulle.runtime import load
+from tulle.zoo import ARCHITECTURES
+
+# Costs like those of a real machine: a nonzero is dearer than a weight.
+KNOWN = CostModel(
+    dense={"multiply_add": 2e-4, "output": 1e-3, "input": 5e-4, "weight": 1e-4, "call": 0.5},
+    sparse={"multiply_add": 2.5e-4, "nonzero": 1e-3, "output": 2e-3, "row": 3e-3, "input": 4e-4, "call": 0.7},
+    vector_break_even=0.6,
+)
+
+
+@pytest.fixture(autouse=True)
+def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes `import harness...` work."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    yield
+
+
+def pointwise_shapes() -> list[tuple[int, int, int]]:
+    """Inputs, outputs and pixels of every real 1x1 layer."""
+    from harness.shapes import read_shapes
+
+    return [(s.inputs, s.outputs, s.pixels) for s, _ in read_shapes() if s.kind == "pointwise"]
+
+
+def rows(model: CostModel) -> list[dict[str, Any]]:
+    """What bench/kernels.py would report on a machine with exactly these costs."""
+    result = []
+    for inputs, outputs, pixels in pointwise_shapes():
+        size = {"kind": "pointwise", "shape": f"{inputs}x{outputs}x{pixels}"}
+        size |= {"inputs": inputs, "outputs": outputs, "pixels": pixels}
+        dense = model.dense_us(inputs, outputs, pixels)
+        result.append({**size, "sparsity": "dense", "zeros": 0.0, "us": dense, "over_dense": 1.0})
+        for zeros in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95):
+            nonzeros = inputs * outputs - round(zeros * inputs * outputs)
+            us = model.sparse_us(inputs, outputs, pixels, nonzeros)
+            times = {"us": us, "over_dense": dense / us, "nonzeros": nonzeros}
+            result.append({**size, "sparsity": "sparse", "zeros": zeros, **times})
+    return result
+
+
+def test_the_fitted_costs_name_every_term_and_their_origin() -> None:
+    record = json.loads(PATH.read_text())
+    assert record["dense"].keys() == dense_terms(1, 1, 1).keys()
+    assert record["sparse"].keys() == sparse_terms(1, 1, 1, 1).keys()
+    assert min(*record["dense"].values(), *record["sparse"].values()) >= 0
+    assert 0 < record["vector_break_even"] < 1
+    assert {"cpu", "date", "host", "quiet", "layers", "regret"} <= record["fitted"].keys()
+
+
+def test_real_layers_are_sparse_where_most_weights_are_zero_and_dense_where_none_is() -> None:
+    model = fitted()
+    for inputs, outputs, pixels in pointwise_shapes():
+        weights = inputs * outputs
+        assert model.prefers_sparse(inputs, outputs, pixels, weights // 5), (inputs, outputs, pixels)
+        if min(inputs, outputs) >= 64:
+            assert not model.prefers_sparse(inputs, outputs, pixels, weights), (inputs, outputs, pixels)
+
+
+def test_a_zero_more_never_turns_a_layer_dense() -> None:
+    for inputs, outputs, pixels in [*pointwise_shapes()[::10], (64, 64, 1)]:
+        choices = [fitted().prefers_sparse(inputs, outputs, pixels, n) for n in range(0, inputs * outputs + 1, 16)]
+        assert choices == sorted(choices, reverse=True)
+
+
+def test_the_choice_follows_the_size_of_the_layer() -> None:
+    wide, shallow = (512, 512, 196), (512, 512, 4)
+    half = 512 * 512 // 2
+    costs = {"multiply_add": 1.0, "output": 0, "input": 0, "weight": 0, "call": 0}
+    model = CostModel(costs, {**costs, "nonzero": 2.0, "row": 0}, 0.6)
+    # Over many pixels a nonzero, read once for 13 vectors, costs little; over four it costs three times as much.
+    assert model.prefers_sparse(*wide, half) and not model.prefers_sparse(*shallow, half)
+
+
+def test_one_pixel_depends_on_the_share_of_zeros_alone() -> None:
+    assert KNOWN.prefers_sparse(100, 10, 1, 400) and not KNOWN.prefers_sparse(100, 10, 1, 401)
+
+
+def test_fitting_finds_the_costs_behind_exact_times() -> None:
+    from harness.cost_fit import fit, prediction_error, regret
+
+    measured = rows(KNOWN)
+    found = fit(measured)
+    assert found.dense == pytest.approx(KNOWN.dense, rel=1e-6)
+    assert found.sparse == pytest.approx(KNOWN.sparse, rel=1e-6)
+    assert max(prediction_error(found, measured).values()) < 1e-6
+    assert regret(KNOWN.prefers_sparse, measured)["pointwise"]["wrong"] == 0
+
+
+def test_no_cost_is_below_zero() -> None:
+    from harness.cost_fit import least_squares
+
+    # The exact answer would be a = 3, b = -1.
+    terms = [{"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 1.0}, {"a": 3.0, "b": 1.0}]
+    costs = least_squares(terms, [2.0, 5.0, 8.0])
+    assert costs["b"] == 0 and costs["a"] == pytest.approx(2.4, abs=0.2)
+
+
+def test_regret_is_the_time_lost_by_wrong_choices() -> None:
+    from harness.cost_fit import regret
+
+    measured = [row for row in rows(KNOWN) if row["zeros"] in (0.0, 0.95)]
+    lost = [max(1.0, 1 / row["over_dense"]) for row in measured if row["sparsity"] == "sparse"]
+    result = regret(lambda *layer: True, measured)["pointwise"]
+    assert result["choices"] == len(lost) and result["wrong"] == sum(ratio > 1 for ratio in lost) > 0
+    assert result["geomean"] == pytest.approx(np.exp(np.mean(np.log(lost)))) and result["worst"] == max(lost)
+
+
+def test_vectors_turn_sparse_where_the_ratio_crosses_one() -> None:
+    from harness.cost_fit import vector_break_even
+
+    def measured(ratios: dict[float, float]) -> list[dict[str, float]]:
+        return [{"zeros": zeros, "over_dense": ratio} for zeros, ratio in ratios.items()]
+
+    # log2 is -1 at 0.5 and 1 at 0.9: zero half way between.
+    assert vector_break_even(measured({0.0: 0.25, 0.5: 0.5, 0.9: 2.0})) == 0.7
+    assert vector_break_even(measured({0.0: 0.25, 0.9: 0.5})) == 1.0
+    assert vector_break_even(measured({0.0: 1.5, 0.9: 4.0})) == 0.0
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "efficientnet_lite0"])
+def test_shapes_add_up_to_the_models(name: str) -> None:
+    from harness.shapes import read_shapes
+
+    counted = sum(shape.macs * layers[name] for shape, layers in read_shapes() if name in layers)
+    assert counted == sum(row.macs for row in layer_stats(ARCHITECTURES[name].build()))
+
+
+@pytest.mark.parametrize("variant", ["relaxed", "simd"])
+def test_the_peak_module_does_its_multiply_adds(variant: str) -> None:
+    wasmtime = pytest.importorskip("wasmtime")
+    from harness.peak import SUMS, peak_module
+
+    store = wasmtime.Store()
+    run = wasmtime.Instance(store, wasmtime.Module(store.engine, peak_module(variant)), []).exports(store)["run"]
+    # Every sum s becomes s / 2 + 1 in each round.
+    assert [run(store, rounds) for rounds in (1, 2, 3)] == [SUMS * total for total in (1.0, 1.5, 1.75)]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ("pointwise", 16, 24, 5, 7),
+        ("vector", 40, 12, 1, 1),
+        ("depthwise", 8, 8, 9, 9, (5, 5), (2, 2), (1, 2, 1, 2)),
+        ("entry", 3, 8, 16, 16, (3, 3), (2, 2), (0, 1, 0, 1)),
+        ("spatial", 8, 8, 6, 6, (3, 3), (1, 1), (1, 1, 1, 1)),
+    ],
+)
+def test_kernel_models_run_what_they_say(shape: tuple[Any, ...]) -> None:
+    from harness.kernel_models import build
+    from harness.shapes import Shape
+
+    model = build(Shape(*shape))
+    with load(model.data) as loaded:
+        loaded(np.ones(model.input_shape, np.float32))
+        steps = {step["name"]: step for step in loaded.profile()}
+    weights = int(np.prod(model.shape.weight_shape))
+    assert len(model.steps) == (8 if model.shape.kind in ("pointwise", "vector") else 1)
+    for case, names in model.steps.items():
+        for step in map(steps.__getitem__, names):
+            nonzeros = weights - round(case.zeros * weights)
+            assert (step["weights"], step["nnz"]) == (weights, nonzeros)
+            expected = model.shape.pixels * nonzeros if case.sparsity == "sparse" else model.shape.macs
+            assert step["macs"] == expected
+            assert ("spm" in step["kernel"]) == (case.sparsity == "sparse")
