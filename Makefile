@@ -29,7 +29,7 @@ C_SOURCES = $(shell git ls-files -co --exclude-standard 'wasm/*.c' 'wasm/*.cc' '
 
 .PHONY: help
 help:  ## list what there is
-	@awk -F ':.*## *' '/^[a-z]+:.*## / { printf "  make %-11s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## *' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build models  ## set up everything, convert the hand models and serve the demo page (PORT=8000)
@@ -55,6 +55,10 @@ notebooks: build models  ## the notebooks with all they read (build/notebooks)
 .PHONY: bench
 bench: dev build models chromium  ## compare with other runtimes (ARGS="--quick"); see docs/benchmarks.md
 	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) bench/run.py $(ARGS)
+
+.PHONY: bench-kernels
+bench-kernels: dev build chromium  ## GMAC/s of every kernel on real layer shapes (ARGS="--quick")
+	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) bench/kernels.py $(ARGS)
 
 .PHONY: lint
 lint: dev npm  ## linters and type checkers of Python, JavaScript and C
