@@ -46,16 +46,24 @@ TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_e
 }
 
 // A function for each width: V8 compiles only those that a model uses, and sooner.
-#define TILE(n)                                                                                                       \
-  static                                                                                                              \
-      __attribute__((noinline)) void spmm_##n(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel) { \
-    spmm_tile(args, row, row_end, pixel, n);                                                                          \
+#define TILE(vectors)                                                                                          \
+  __attribute__((noinline)) static void spmm_##vectors(const tulle_spmm* args, uint32_t row, uint32_t row_end, \
+                                                       size_t pixel) {                                         \
+    spmm_tile(args, row, row_end, pixel, vectors);                                                             \
   }
 TILE(1)
 TILE(2)
 TILE(3)
 TILE(4)
 TILE(5)
+TILE(6)
+TILE(7)
+TILE(8)
+TILE(9)
+TILE(10)
+TILE(11)
+TILE(12)
+TILE(13)
 #undef TILE
 
 void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors) {
