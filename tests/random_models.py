@@ -159,7 +159,10 @@ def conv(m: RandomModel, kind: str, x: int) -> int:
         m.note(kind, kernel="1x1", strides="1x1")
     else:
         options, kh, kw, oh, ow = _window(m, kind, (h, w), dilate=True)
-    weight = m.weights(kind, m.values(channels, kh, kw, c, spread=(kh * kw * c) ** -0.5))
+    groups = int(m.random.choice([g for g in range(1, c + 1) if c % g == 0])) if m.chance(0.15) else 1
+    channels = channels // groups * groups or groups
+    m.note(kind, groups=groups)
+    weight = m.weights(kind, m.values(channels, kh, kw, c // groups, spread=(kh * kw * c / groups) ** -0.5))
     inputs = [x, weight, *m.bias(kind, channels)]
     return m.model.op(
         kind, inputs, (1, oh, ow, channels), "Conv2DOptions", fusedActivationFunction=m.fused(kind), **options

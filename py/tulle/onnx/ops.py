@@ -13,6 +13,7 @@ import numpy as np
 
 from tulle.graph.geometry import same_padding
 from tulle.onnx.values import TO_NCHW, TO_NHWC, Importer, Unsupported, Value
+from tulle.tflite.ops import MAX_UNGROUPED
 
 Result = Value | list[Value]
 
@@ -132,6 +133,8 @@ def _conv(node: OnnxNode) -> Result:
 
 def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
     """The weights of a convolution over all channels, with zeros between groups (which sparse kernels skip)."""
+    if weight.size * groups > MAX_UNGROUPED:
+        raise Unsupported(f"weights {list(weight.shape)} in {groups} groups are too many to run as one convolution")
     out, inputs = weight.shape[0] // groups, weight.shape[1]
     result = np.zeros((weight.shape[0], inputs * groups, *weight.shape[2:]), weight.dtype)
     for group in range(groups):

@@ -29,6 +29,9 @@ TRANSPOSE_CONV_BIAS = "Convolution2DTransposeBias"
 TRANSPOSE_CONV_PARAMS = struct.Struct("<3i")
 CUSTOM_PADDINGS = {1: "same", 2: "valid"}
 
+# Elements of the weights that a grouped convolution may become: 256 MiB.
+MAX_UNGROUPED = 2**26
+
 
 class Unsupported(Exception):
     """What about an operator tulle cannot run."""
@@ -90,6 +93,18 @@ class Call:
             raise Unsupported(f"operand {self.input(index)!r} has type {data.dtype} instead of an integer type")
         return data.astype(np.int64)
 
+    def weights(self, index: int) -> np.ndarray:
+        """The float32 values of a constant operand, which may be behind DEQUANTIZE and DENSIFY."""
+        name = self.input(index)
+        data = self.graph.constant(name)
+        producer = self.graph.producer() if data is None else {}
+        while data is None and name in producer and producer[name].op in ("dequantize", "densify"):
+            name = producer[name].inputs[0] or ""
+            data = self.graph.constant(name)
+        if data is None:
+            raise Unsupported(f"weights {self.input(index)!r} are computed while running; they must be constant")
+        return data.astype(np.float32)
+
     def axes(self, values: np.ndarray, rank: int) -> tuple[int, ...]:
         """Axes counted from either end, made non-negative."""
         if np.any((values < -rank) | (values >= rank)):
@@ -112,10 +127,11 @@ class Call:
 def _convolution(op: str, options_name: str) -> Callable[[Call], None]:
     def convert(call: Call) -> None:
         options = call.options(options_name)
-        if op == "conv2d" and len(call.shape(1)) == 4 and call.shape(0)[-1:] != call.shape(1)[3:]:
-            raise Unsupported("grouped convolutions are not supported")
+        weight = call.input(1)
+        if op == "conv2d" and len(call.shape(0)) == len(call.shape(1)) == 4 and call.shape(0)[3] != call.shape(1)[3]:
+            weight = _ungrouped(call)
         call.add(
-            op, [call.input(0), call.input(1), call.optional(2)],
+            op, [call.input(0), weight, call.optional(2)],
             strides=(options.StrideH(), options.StrideW()),
             dilations=(options.DilationHFactor(), options.DilationWFactor()),
             padding=PADDINGS[options.Padding()],
@@ -123,6 +139,21 @@ def _convolution(op: str, options_name: str) -> Callable[[Call], None]:
         )  # fmt: skip
 
     return convert
+
+
+def _ungrouped(call: Call) -> str:
+    """The weights of a grouped convolution as those of one over all channels: zeros between groups."""
+    channels, (out, height, width, depth) = call.shape(0)[3], call.shape(1)
+    groups = channels // max(1, depth)
+    if depth < 1 or channels % depth or out % groups:
+        raise Unsupported(f"weights {list(call.shape(1))} do not fit {channels} channels")
+    if out * height * width * channels > MAX_UNGROUPED:
+        raise Unsupported(f"{groups} groups over {channels} channels are too many to run as one convolution")
+    grouped = call.weights(1).reshape(groups, out // groups, height, width, depth)
+    whole = np.zeros((groups, out // groups, height, width, groups, depth), np.float32)
+    for group in range(groups):
+        whole[group, ..., group, :] = grouped[group]
+    return call.graph.add_constant(f"{call.output}_ungrouped", whole.reshape(out, height, width, channels))
 
 
 def _transpose_conv(call: Call) -> None:
