@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -538,37 +538,55 @@ def check(seed: int) -> tuple[str | None, list[str]]:
 
     Raises ValueError if LiteRT refuses the model: then the generator is wrong.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     import tulle
 
     data, features, shapes = build(seed)
-    interpreter = Interpreter(model_content=data, num_threads=1)
+    random = np.random.default_rng(seed)
+    values = [random.standard_normal(shape).astype(np.float32) for shape in shapes]
     try:
-        interpreter.allocate_tensors()
+        expected, names = run_litert(data, values)
     except RuntimeError as error:
         raise ValueError(f"seed {seed}: LiteRT refuses {features}: {error}") from error
-    random = np.random.default_rng(seed)
-    inputs = {f"{d['name']}": random.standard_normal(shape).astype(np.float32)
-              for d, shape in zip(interpreter.get_input_details(), shapes, strict=True)}  # fmt: skip
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
-    interpreter.invoke()
-    expected = {d["name"]: interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()}
     try:  # what must not matter takes turns
         converted = tulle.convert(data, sparse=["auto", "always", "never"][seed % 3]).data
         with tulle.load(converted, variant=["simd", "relaxed"][seed // 3 % 2]) as model:
-            got = model(inputs)
+            got = model(dict(zip(names, values, strict=True)))
     except tulle.TulleError as error:
         return f"seed {seed}: {error}", features
+    problem = difference(got, expected)
+    if problem is not None and difference(got, run_litert(data, values, delegate=False)[0]) is None:
+        # XNNPACK has been seen to hand out uninitialised memory, as for a 1x1 pool whose result is an output.
+        features.append("LiteRT disagrees with itself")
+        problem = None
+    return problem and f"seed {seed}: {problem}: {features}", features
+
+
+def run_litert(data: bytes, values: list[np.ndarray], delegate: bool = True) -> tuple[dict[str, np.ndarray], list[str]]:
+    """LiteRT's outputs by name, and the names of its inputs; without `delegate`, by its own kernels, not XNNPACK's."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_content=data, num_threads=1, experimental_op_resolver_type=kind)
+    interpreter.allocate_tensors()
+    inputs = interpreter.get_input_details()
+    for detail, array in zip(inputs, values, strict=True):
+        interpreter.set_tensor(detail["index"], array)
+    interpreter.invoke()
+    outputs = {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
+    return outputs, [detail["name"] for detail in inputs]
+
+
+def difference(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> str | None:
+    """What is wrong with the outputs, None if nothing is."""
     for name, values in expected.items():
         if got[name].shape != values.shape:
-            return f"seed {seed}: {name} has shape {got[name].shape} instead of {values.shape}: {features}", features
-        reach = max(1e-3, float(np.abs(values).max(initial=0)))
+            return f"{name} has shape {got[name].shape} instead of {values.shape}"
+        # Where sums of inputs, which are about 1, cancel out, their rounding stays.
+        reach = max(0.03, float(np.abs(values).max(initial=0)))
         error = float(np.abs(got[name].astype(np.float64) - values).max(initial=0)) / reach
         if not error < TOLERANCE:
-            return f"seed {seed}: {name} is off by {error:.1e}: {features}", features
-    return None, features
+            return f"{name} is off by {error:.1e}"
+    return None
 
 
 def run(count: int, seed: int) -> tuple[list[str], Counter[str]]:
@@ -603,7 +621,10 @@ def main() -> None:
     for kind in OPS:
         print(f"{kind}: {coverage[kind]} models{describe(kind, coverage)}")
     print("\n".join(failures))
-    print(f"{arguments.count} models, {len(failures)} failures")
+    excused = coverage["LiteRT disagrees with itself"]
+    print(
+        f"{arguments.count} models, {len(failures)} failures; in {excused} others XNNPACK and LiteRT's kernels differ"
+    )
     sys.exit(bool(failures))
 
 

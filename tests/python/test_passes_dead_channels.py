@@ -11,6 +11,7 @@ import networks
 from tulle import tflite
 from tulle.graph import Graph, reference
 from tulle.graph.stats import total_macs
+from tulle.passes import lower
 from tulle.passes.dead_channels import remove_dead_channels
 from tulle.passes.explicit_padding import explicit_padding
 from tulle.passes.fold_constants import fold_constants
@@ -403,3 +404,16 @@ def test_hand_landmark_full_loses_half_of_its_last_blocks(model_path: Callable, 
     inputs = networks.patchwork(graph)
     # The sigmoids are by the name of an activation here, as nothing has been fused.
     assert networks.error(reference.run(after, inputs), litert(path, inputs), graph) < 1e-5
+
+
+def test_a_constant_of_one_channel_in_a_concat_is_folded_away() -> None:
+    """It is known everywhere, so it goes into the convolution's bias; random models found that it stayed behind."""
+    build = networks.builder()
+    x = build.input("image", (1, 4, 4, 3))
+    ones = build.graph.add_constant("ones", np.ones((1, 4, 4, 1), np.float32))
+    y = build.node("concat", [x, ones], "wider", axis=3, activation="none")
+    graph = build.finish(build.conv2d(y, "mix", 5))
+    lowered = lower(graph)
+    assert lowered.tensors["image"].shape == (1, 4, 4, 3)
+    inputs = networks.noise(graph)
+    assert networks.error(reference.run(lowered, inputs), reference.run(graph, inputs)) < 1e-6

@@ -119,7 +119,8 @@ def _slice_channelwise(graph: Graph, node: Node, kept: Masks) -> None:
         sources = {position: channel_map(graph, node, position) for position in operands(node)}
         for position, source in sources.items():
             data = graph.constant(node.inputs[position])
-            if data is not None and source is not None and data.ndim and data.shape[-1] > 1:
+            broadcast = node.op != "concat" and data is not None and data.shape[-1:] in ((), (1,))
+            if data is not None and source is not None and not broadcast:
                 _replace(graph, node, position, data[..., outputs[source >= 0]])
         if node.op == "concat":  # a constant operand may have lost all it had
             node.inputs = [name for name in node.inputs if graph.tensors[name or ""].size]
