@@ -20,26 +20,33 @@ from harness.kernel_hosts import Host, open_host
 from harness.kernel_models import build
 from harness.kernel_report import (
     KERNEL_HEADER,
+    MODEL_HEADER,
     REGRET_HEADER,
     SPARSITY_HEADER,
     kernel_rows,
+    model_record,
+    model_rows,
     regret_rows,
     rows_of,
     sparsity_rows,
     write,
 )
+from harness.models import SPECS, tflite_bytes
 from harness.shapes import KINDS, Shape, read_shapes
-from tulle import TulleError
+from tulle import TulleError, convert
 from tulle.passes.cost_model import fitted
+from tulle.zoo import ARCHITECTURES
 
 QUIET_WITHIN = 180.0
 """Seconds that the machine is given to become quiet."""
+MODEL_WARMUP_MS = 300.0
+"""Of a whole model, which calls every kernel less often than a model of one shape does."""
 PEAK_EVERY = 40
 """Shapes after which the peak is measured again; the highest of all counts."""
 
 EPILOG = """\b
 Examples:
-  python bench/kernels.py                                    every shape, both variants: about five minutes
+  python bench/kernels.py                                    every shape, both variants: about four minutes
   python bench/kernels.py --quick                            does it all work? the figures mean little
   python bench/kernels.py --kinds depthwise --variants relaxed --output before
   python bench/kernels.py --models hand_landmark_sparse --host wasmtime
@@ -67,15 +74,35 @@ async def measure(
             for variant in variants:
                 if number % PEAK_EVERY == 0:
                     peak[variant] = max(peak[variant], await host.peak(variant))
-                profiles.append((model, layers, await host.measure(model, variant, warmup_ms, runs), variant))
+                profiles.append((model, layers, await host.measure(model.data, variant, warmup_ms, runs), variant))
         progress.update(task, description="done", completed=len(shapes))
-    rows = [row for model, layers, profile, variant in profiles
-            for row in rows_of(model, layers, profile, variant, peak[variant])]  # fmt: skip
+    rows = []
+    for model, layers, profile, variant in profiles:
+        rows += rows_of(model, layers, profile, variant, peak[variant])
     return rows, peak
 
 
+async def measure_models(host: Host, models: list[str], variants: list[str], runs: int) -> list[Json]:
+    """Where the time of whole models goes; those whose file is not here are left out with a note."""
+    records = []
+    for name in models:
+        try:
+            data = convert(tflite_bytes(SPECS[name]) if name in SPECS else ARCHITECTURES[name].build()).data
+        except BenchError as error:
+            console.print(f"[yellow]left out[/] {name}: {error}", highlight=False)
+            continue
+        for variant in variants:
+            records.append(model_record(name, await host.measure(data, variant, MODEL_WARMUP_MS, runs), variant))
+    return records
+
+
 async def make_report(
-    kind: str, shapes: list[tuple[Shape, dict[str, int]]], variants: list[str], settings: Json, force: bool
+    kind: str,
+    shapes: list[tuple[Shape, dict[str, int]]],
+    models: list[str],
+    variants: list[str],
+    settings: Json,
+    force: bool,
 ) -> Json:
     """Everything but the cost model: see harness/kernel_report.py."""
     with console.status(f"waiting until the load average is below {machine.QUIET_LOAD}"):
@@ -83,10 +110,12 @@ async def make_report(
     with tempfile.TemporaryDirectory(prefix="tulle-kernels-") as temporary:
         async with open_host(kind, variants, Path(temporary)) as host:
             rows, peak = await measure(host, shapes, variants, settings["runs"], settings["warmup_ms"])
+            whole = await measure_models(host, models, variants, settings["runs"])
             name = host.name
     quiet = load <= machine.QUIET_LOAD
     return {"machine": machine.facts(load), "quiet": quiet, "host": name, "settings": settings, "peak": peak} | {
-        "rows": rows
+        "rows": rows,
+        "models": whole,
     }
 
 
@@ -134,6 +163,7 @@ def print_report(report: Json) -> None:
         "one pixel and fully connected": (SPARSITY_HEADER, sparsity_rows(report, "vector")),
         "other convolutions": (KERNEL_HEADER, kernel_rows(report)),
         "regret of choosing sparse or dense": (REGRET_HEADER, regret_rows(report)),
+        "share of time by op in whole models": (MODEL_HEADER, model_rows(report)),
     }
     for title, (header, rows) in tables.items():
         if rows:
@@ -162,7 +192,11 @@ VARIANTS = ("relaxed", "simd")
 
 
 @click.command(epilog=EPILOG)
-@click.option("--models", callback=_some_of(MODELS), help=f"Shapes of some of {', '.join(MODELS)} (default: all).")
+@click.option(
+    "--models",
+    callback=_some_of(MODELS),
+    help=f"Some of {', '.join(MODELS)}: their shapes and they themselves.",
+)
 @click.option("--kinds", callback=_some_of(KINDS), help=f"Some of {', '.join(KINDS)} (default: all).")
 @click.option("--variants", callback=_some_of(VARIANTS), help="Some of relaxed, simd (default: both).")
 @click.option("--host", type=click.Choice(["chromium", "wasmtime"]), default="chromium", show_default=True)
@@ -207,7 +241,7 @@ def main(
     try:
         if not shapes:
             raise BenchError("no shape is of these kinds and models: see bench/shapes.json")
-        report = asyncio.run(make_report(host, shapes, variants, settings, force or quick))
+        report = asyncio.run(make_report(host, shapes, models, variants, settings, force or quick))
         if fitting:
             fit(report)
         judge_choices(report)

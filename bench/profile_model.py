@@ -21,6 +21,7 @@ from harness.contenders import Contender, PageRunner
 from harness.errors import BenchError
 from harness.models import CHECKOUT, SPECS, Model, tflite_bytes
 from harness.server import Server
+from harness.timing import middle
 from tulle import TulleError, convert
 from tulle.pack import unpack
 
@@ -75,14 +76,6 @@ async def measure(model: Model, folder: Path, variant: str, threads: int, runs: 
     steps = [{**step, "ms": float(ms)} for step, ms in zip(profile["steps"], typical, strict=True)]
     wall = float(middle(np.array(profile["wall"])))
     return {"variant": variant, "threads": threads, "runs": runs, "wall_ms": wall, "steps": steps}
-
-
-def middle(milliseconds: np.ndarray) -> np.ndarray:
-    """The mean of the middle half of the runs (the first dimension): as robust as the median, but finer than the 5 µs
-    that the browser's clock counts in, of which many a step takes only a few."""
-    ordered = np.sort(milliseconds, axis=0)
-    quarter = len(ordered) // 4
-    return ordered[quarter : len(ordered) - quarter].mean(axis=0)
 
 
 def gmacs(macs: float, ms: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,17 +15,18 @@ from playwright.async_api import Error, Page
 import tulle
 from harness.browser import chromium
 from harness.errors import BenchError
-from harness.kernel_models import KernelModel
 from harness.peak import MACS_PER_ROUND, peak_module
 from harness.server import Server
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PEAK_ROUNDS = 200_000
 PEAK_RUNS = 60
+TIMEOUT = 120.0
+"""Seconds after which a call into a page is given up."""
 
 
 class Profile:
-    """Steps (name, kernel, macs) of a model, and `milliseconds` [run][step]."""
+    """Steps (name, op, kernel, macs) by name of a model, and `milliseconds` [run][step]."""
 
     def __init__(self, steps: list[dict[str, Any]], milliseconds: Any) -> None:
         self.milliseconds = np.asarray(milliseconds, dtype=np.float64).reshape(-1, len(steps))
@@ -36,7 +38,7 @@ class Host(Protocol):
 
     name: str
 
-    async def measure(self, model: KernelModel, variant: str, warmup_ms: float, runs: int) -> Profile: ...
+    async def measure(self, data: bytes, variant: str, warmup_ms: float, runs: int) -> Profile: ...
 
     async def peak(self, variant: str) -> float:
         """The most multiply-adds a second in 10^9: relaxed_madd, or mul and add for "simd"."""
@@ -54,10 +56,10 @@ class Wasmtime:
 
         self.name = f"wasmtime {version('wasmtime')}"
 
-    async def measure(self, model: KernelModel, variant: str, warmup_ms: float, runs: int) -> Profile:
-        size = int(np.prod(model.input_shape))
-        values = (np.arange(size, dtype=np.float32) % 97 / 97).reshape(model.input_shape)
-        with tulle.load(model.data, variant=variant) as loaded:  # type: ignore[arg-type]
+    async def measure(self, data: bytes, variant: str, warmup_ms: float, runs: int) -> Profile:
+        with tulle.load(data, variant=variant) as loaded:  # type: ignore[arg-type]
+            shape = loaded.inputs[0].shape
+            values = (np.arange(np.prod(shape), dtype=np.float32) % 97 / 97).reshape(shape)
             begin, count = time.perf_counter(), 0
             while count < 5 or (time.perf_counter() - begin) * 1e3 < warmup_ms:
                 loaded(values)
@@ -96,13 +98,16 @@ class Chromium:
         return self._server.url("kernels", f"data/{name}")
 
     async def _call(self, variant: str, method: str, arguments: dict[str, Any]) -> Any:
+        call = self._pages[variant].evaluate(f"(args) => kernels.{method}(args)", arguments)
         try:
-            return await self._pages[variant].evaluate(f"(args) => kernels.{method}(args)", arguments)
+            return await asyncio.wait_for(call, TIMEOUT)
+        except asyncio.TimeoutError:
+            raise BenchError(f"{method} in the {variant} page: no answer within {TIMEOUT:.0f} s") from None
         except Error as error:
             raise BenchError(f"{method} in the {variant} page failed: {error.message.splitlines()[0]}") from error
 
-    async def measure(self, model: KernelModel, variant: str, warmup_ms: float, runs: int) -> Profile:
-        url = self._place("model.tulle", model.data)
+    async def measure(self, data: bytes, variant: str, warmup_ms: float, runs: int) -> Profile:
+        url = self._place("model.tulle", data)
         arguments = {"url": url, "variant": variant, "warmup": warmup_ms, "runs": runs}
         return Profile(**await self._call(variant, "measure", arguments))
 

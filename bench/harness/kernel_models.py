@@ -35,11 +35,10 @@ class Case:
 
 @dataclass
 class KernelModel:
-    """A shape's `.tulle` file, the shape of its input, and which steps of its profile belong to which case."""
+    """A shape's `.tulle` file, and which steps of its profile belong to which case."""
 
     shape: Shape
     data: bytes
-    input_shape: tuple[int, ...]
     steps: dict[Case, list[str]]
 
 
@@ -99,7 +98,7 @@ def build(shape: Shape) -> KernelModel:
         last = _add(graph, "mean", "mean", [last], small, "chw", mean)
         last = _add(graph, "to_plain", "plain", [last], small, "plain", {})
     graph.outputs = [last]
-    return KernelModel(shape, pack(graph), input_shape, steps)
+    return KernelModel(shape, pack(graph), steps)
 
 
 def _add(

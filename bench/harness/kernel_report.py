@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,16 +10,10 @@ import numpy as np
 
 from harness.kernel_hosts import Profile
 from harness.kernel_models import KernelModel
-from harness.report import _table as table
+from harness.report import table, write_report
+from harness.timing import middle
 
 Json = dict[str, Any]
-
-
-def middle(milliseconds: np.ndarray) -> float:
-    """The mean of the middle half: as robust as the median, but finer than the browser's clock."""
-    ordered = np.sort(milliseconds)
-    quarter = len(ordered) // 4
-    return float(ordered[quarter : len(ordered) - quarter].mean())
 
 
 def rows_of(model: KernelModel, layers: Json, profile: Profile, variant: str, peak: float) -> list[Json]:
@@ -33,7 +23,7 @@ def rows_of(model: KernelModel, layers: Json, profile: Profile, variant: str, pe
     for case, names in model.steps.items():
         steps = [profile.steps[name] for name in names]
         # Copies follow each other, so that all but the first and last tick of the clock cancel out.
-        us = middle(profile.milliseconds[:, [step["column"] for step in steps]].sum(axis=1)) * 1e3 / len(steps)
+        us = float(middle(profile.milliseconds[:, [step["column"] for step in steps]].sum(axis=1))) * 1e3 / len(steps)
         us = max(us, 0.01)  # nothing is that fast: the clock has not ticked
         gmacs = steps[0]["macs"] / us / 1e3
         size = shape.inputs * shape.outputs
@@ -126,6 +116,30 @@ def kernel_rows(report: Json) -> list[list[str]]:
     return lines
 
 
+def model_record(name: str, profile: Profile, variant: str) -> Json:
+    """Milliseconds of the steps of a whole model, together and by op."""
+    typical = middle(profile.milliseconds)
+    ops: dict[str, float] = {}
+    for step in profile.steps.values():
+        kind = "conv2d sparse" if "spm" in step["kernel"] else step["op"]
+        ops[kind] = ops.get(kind, 0.0) + float(typical[step["column"]])
+    slowest_first = dict(sorted(ops.items(), key=lambda item: -item[1]))
+    return {"model": name, "variant": variant, "ms": sum(ops.values()), "ops": slowest_first}
+
+
+MODEL_HEADER = ["model", "variant", "ms", "share of time"]
+
+
+def model_rows(report: Json) -> list[list[str]]:
+    """Where the time of whole models goes, by op, the slowest first; what is under 1 % is left out."""
+    lines = []
+    for record in report["models"]:
+        shares = ((op, ms / record["ms"]) for op, ms in record["ops"].items())
+        listed = ", ".join(f"{op} {_percent(share)}" for op, share in shares if share >= 0.01)
+        lines.append([record["model"], record["variant"], f"{record['ms']:.2f}", listed])
+    return lines
+
+
 REGRET_HEADER = ["rule", "variant", "layers", "choices", "wrong", "regret", "worst", "in layer"]
 
 
@@ -158,9 +172,12 @@ def _layer_table(report: Json, variant: str) -> str:
                 f"{cases['dense', 0.0]['gmacs']:.1f}",
                 *(f"{cases['sparse', z]['gmacs']:.1f}" for z in zeros),
                 f"{at80['over_dense']:.2f}" if at80 else "",
+                _percent(at80["share_of_peak"]) if at80 else "",
             ]
         )
-    return table(["GMAC/s of", "dense", *(f"sparse {_percent(z)}" for z in zeros), "80 % over dense"], lines)
+    return table(
+        ["GMAC/s of", "dense", *(f"sparse {_percent(z)}" for z in zeros), "80 % over dense", "80 % of peak"], lines
+    )
 
 
 def markdown(report: Json) -> str:
@@ -197,6 +214,12 @@ def markdown(report: Json) -> str:
         "Time of the chosen kernel over time of the faster one, over every shape and sparsity.",
         "",
         table(REGRET_HEADER, regret_rows(report)),
+        "",
+        "## Whole models",
+        "",
+        "Milliseconds of the steps of a model, and the share of each op; as converted with `--sparse auto`.",
+        "",
+        table(MODEL_HEADER, model_rows(report)),
         "",
     ]
     for variant in report["peak"]:
@@ -235,6 +258,7 @@ def draw(report: Json, path: Path) -> None:
                 panel.set_xlabel("% of the weights are zero")
                 panel.spines[["top", "right"]].set_visible(False)
             panels[0].set_yscale("log", base=2)
+            panels[0].yaxis.set_major_formatter("{x:g}")
             panels[1].set_ylim(0, 1.05)
         figure.suptitle("sparse 1x1 convolutions, a thin line a layer shape, geometric mean in bold", fontsize=9)
         figure.savefig(path, metadata={"Date": None})
@@ -242,15 +266,5 @@ def draw(report: Json, path: Path) -> None:
 
 
 def write(report: Json, folder: Path) -> list[Path]:
-    """Writes the three files, all or none: they are made aside and moved in at the end. Returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
-    try:
-        (aside / "kernels.json").write_text(json.dumps(report, indent=1) + "\n")
-        (aside / "kernels.md").write_text(markdown(report))
-        draw(report, aside / "kernels.svg")
-        for path in aside.iterdir():
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(aside)
-    return [folder / f"kernels.{suffix}" for suffix in ("json", "md", "svg")]
+    """Writes the three files, all or none; returns their paths."""
+    return write_report("kernels", report, markdown, draw, folder)

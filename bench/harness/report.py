@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def _span(ratio: Json | None) -> str:
     return "" if ratio is None else f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table; every column but the first is right-aligned."""
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
@@ -162,7 +163,7 @@ def _group_markdown(group: Json) -> str:
             ]
         )
     threads = "1 thread" if group["threads"] == 1 else f"{group['threads']} threads"
-    return f"### {group['model']}, {threads}\n\n{_table(header, rows)}\n"
+    return f"### {group['model']}, {threads}\n\n{table(header, rows)}\n"
 
 
 def _download_markdown(groups: list[Json]) -> str:
@@ -177,13 +178,13 @@ def _download_markdown(groups: list[Json]) -> str:
                 rows.append(
                     [name, str(group["threads"]), str(size["files"]), _kilobytes(size["raw"]), _kilobytes(size["gzip"])]
                 )
-    return _table(["runtime", "threads", "files", "KB", "KB gzip"], sorted(rows))
+    return table(["runtime", "threads", "files", "KB", "KB gzip"], sorted(rows))
 
 
 def _files_markdown(groups: list[Json]) -> str:
     records = [record for group in groups for record in group["contenders"] if record["file_bytes"]]
     sizes = {(r["model"], r["file_format"]): r["file_bytes"] for r in records}
-    return _table(["model", "format", "KB"], [[m, f, _kilobytes(size)] for (m, f), size in sorted(sizes.items())])
+    return table(["model", "format", "KB"], [[m, f, _kilobytes(size)] for (m, f), size in sorted(sizes.items())])
 
 
 def markdown(report: Json) -> str:
@@ -210,11 +211,11 @@ def markdown(report: Json) -> str:
         "",
         "## Summary",
         "",
-        _table(SUMMARY_HEADER, summary_rows(groups)),
+        table(SUMMARY_HEADER, summary_rows(groups)),
         "",
         "## More ratios",
         "",
-        _table(KEY_HEADER, key_rows(groups)),
+        table(KEY_HEADER, key_rows(groups)),
         "",
         "![medians](results.svg)",
         "",
@@ -240,15 +241,22 @@ def markdown(report: Json) -> str:
 
 
 def write(report: Json, folder: Path) -> list[Path]:
-    """Writes the three files, all or none: they are made aside and moved in at the end. Returns their paths."""
+    """Writes the three files, all or none; returns their paths."""
+    return write_report("results", report, markdown, draw, folder)
+
+
+def write_report(
+    name: str, report: Json, text: Callable[[Json], str], chart: Callable[[Json, Path], None], folder: Path
+) -> list[Path]:
+    """Writes `name`.json, .md and .svg, all or none: they are made aside and moved in at the end. Returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
-        (aside / "results.json").write_text(json.dumps(report, indent=1) + "\n")
-        (aside / "results.md").write_text(markdown(report))
-        draw(report, aside / "results.svg")
+        (aside / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+        (aside / f"{name}.md").write_text(text(report))
+        chart(report, aside / f"{name}.svg")
         for path in aside.iterdir():
             os.replace(path, folder / path.name)
     finally:
         shutil.rmtree(aside)
-    return [folder / f"results.{suffix}" for suffix in ("json", "md", "svg")]
+    return [folder / f"{name}.{suffix}" for suffix in ("json", "md", "svg")]

@@ -27,7 +27,7 @@ window.kernels = {
       await model.run(values);
       milliseconds.push(model.profile().map(({ ms }) => ms));
     }
-    const steps = model.profile().map(({ name, kernel, macs }) => ({ name, kernel, macs }));
+    const steps = model.profile().map(({ name, op, kernel, macs }) => ({ name, op, kernel, macs }));
     if (model !== first) await model.close();
     return { steps, milliseconds };
   },

@@ -44,6 +44,8 @@ def test_quick_run_measures_every_kind_of_kernel(chromium_path: str, tmp_path: P
     assert min(row["over_dense"] for row in pointwise if row["zeros"] == 0.95) > 1
     for kinds in report["regret"]["cost model in use"].values():
         assert kinds["pointwise"]["worst"] >= kinds["pointwise"]["geomean"] >= 1
+    assert [(m["model"], m["variant"]) for m in report["models"]] == [("mobilenet_v2", v) for v in report["peak"]]
+    assert all(m["ms"] == pytest.approx(sum(m["ops"].values())) and m["ops"]["conv2d"] > 0 for m in report["models"])
     assert "relaxed" in (tmp_path / "kernels.md").read_text()
     ElementTree.parse(tmp_path / "kernels.svg")
     assert "1x1 convolution" in done.stdout

@@ -167,7 +167,7 @@ def test_kernel_models_run_what_they_say(shape: tuple[Any, ...]) -> None:
 
     model = build(Shape(*shape))
     with load(model.data) as loaded:
-        loaded(np.ones(model.input_shape, np.float32))
+        loaded(np.ones(loaded.inputs[0].shape, np.float32))
         steps = {step["name"]: step for step in loaded.profile()}
     weights = int(np.prod(model.shape.weight_shape))
     assert len(model.steps) == (8 if model.shape.kind in ("pointwise", "vector") else 1)
