@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tulle.graph import Node, Tensor
+from tulle.tflite.dilations import batch_to_space, space_to_batch
 from tulle.tflite.ops import Call, Unsupported
 
 
@@ -139,4 +140,6 @@ COMPOSITES: dict[str, Callable[[Call], None]] = {
     "RELU_0_TO_1": _relu_0_to_1,
     "REDUCE_MAX": _reduce_max,
     "QUANTIZE": _quantize,
+    "SPACE_TO_BATCH_ND": space_to_batch,
+    "BATCH_TO_SPACE_ND": batch_to_space,
 }
