@@ -62,7 +62,7 @@ class CostModel:
         """Whether a layer of this many channels is expected to be faster sparse.
 
         Over one pixel, as fully connected layers are, both are products of a matrix and a vector, and only the share
-        of zeros counts. Weights without a zero are dense: there the sparse kernel, on twice the memory, gains 10 % at
+        of zeros counts. Weights without a zero are dense: there the sparse kernel, on twice the memory, gains 12 % at
         most, and that on layers of few inputs only.
         """
         if nonzeros == inputs * outputs:
