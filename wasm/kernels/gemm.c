@@ -1,4 +1,5 @@
-// Dense convolution: 6 output channels x up to 8 pixels in registers, one pass over the taps.
+// Dense convolution: 6 output channels (4 without fused multiply-add) x up to 8 pixels in registers, one pass over the
+// taps.
 //
 // A tap costs two loads of pixels and six splats of weights for twelve multiply-adds. With the twelve sums that makes
 // the 15 registers V8 has to give on x86; 4 x 12 would need 16, and spills. Offsets make the same kernel serve 1x1
@@ -67,14 +68,21 @@ TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* o
     }                                                                                                          \
     gemm_tile(args, input, output, residual, count, exact, rows, 1);                                           \
   }
-ROWS(6)
-ROWS(4)
 ROWS(2)
+ROWS(4)
+#if TULLE_GEMM_ROWS == 6
+ROWS(6)
+#endif
 #undef ROWS
 
-void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* output, const float* residual,
-                        uint32_t count, bool exact) {
+void tulle_f32_gemm(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
+                    bool exact) {
   static void (*const blocks[])(const tulle_gemm*, const float*, float*, const float*, uint32_t, bool) = {
-      gemm_2, gemm_4, gemm_6};
+      gemm_2,
+      gemm_4,
+#if TULLE_GEMM_ROWS == 6
+      gemm_6,
+#endif
+  };
   blocks[(args->rows - 1) / 2](args, input, output, residual, count, exact);
 }

@@ -77,15 +77,22 @@ void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size
 
 // out[o][px] = bias[o] + sum over taps t of weight[o][t] * input[offset[t] + px]. A 1x1 convolution's taps are its
 // input channels; a kxk convolution's are (channel, ky, kx) into zero-padded planes.
+// Without a fused multiply-add each product needs a register of its own, and 6 rows no longer fit.
+#ifdef __wasm_relaxed_simd__
 #define TULLE_GEMM_ROWS 6
+#define TULLE_GEMM_TILE "6x8"
+#else
+#define TULLE_GEMM_ROWS 4
+#define TULLE_GEMM_TILE "4x8"
+#endif
 #define TULLE_GEMM_MAX_VECTORS 2
 
 typedef struct {
-  const float* weights;    // this block of 6 output channels: [taps][6]
+  const float* weights;    // this block of output channels: [taps][TULLE_GEMM_ROWS]
   const float* bias;       // 6
   const int32_t* offsets;  // bytes, one a tap
   uint32_t taps;
-  uint32_t rows;     // output channels that exist, 1..6; the others are computed and dropped
+  uint32_t rows;     // output channels that exist; the others are computed and dropped
   uint32_t channel;  // of the first row, for the epilogue
   bool accumulate;   // start from what the output holds, not from the bias (and residual)
   bool finish;       // apply the epilogue: this is the last block of taps
@@ -95,8 +102,8 @@ typedef struct {
 } tulle_gemm;
 
 // `count` pixels of `input`, `output` and `residual` (or NULL). With `exact`, not a float beyond count is stored.
-void tulle_f32_gemm_6x8(const tulle_gemm* args, const float* input, float* output, const float* residual,
-                        uint32_t count, bool exact);
+void tulle_f32_gemm(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
+                    bool exact);
 
 // ---- zero-padded planes -------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ static void run_conv(const tulle_step* step, uint32_t task, char* scratch) {
         const float* input = planes + (size_t)y * args->stride_h * row_floats;
         float* output = dense->output + row * dense->output_stride + pixel;
         const float* residual = dense->residual ? dense->residual + row * dense->residual_stride + pixel : NULL;
-        tulle_f32_gemm_6x8(&gemm, input, output, residual, args->out_width, true);
+        tulle_f32_gemm(&gemm, input, output, residual, args->out_width, true);
         tulle_activate_block(&gemm, output, args->out_width);
       }
     }
@@ -181,7 +181,7 @@ static bool plan_general(tulle_planner* planner, const tulle_op* op, const tulle
   dense->block_tasks = (wanted + args->strip_tasks - 1) / args->strip_tasks;
   if (dense->block_tasks > dense->blocks) dense->block_tasks = dense->blocks;
   tulle_step* step = tulle_plan_step(planner, run_conv, args, args->strip_tasks * dense->block_tasks,
-                                     args->image ? "f32_conv_hwc_6x8" : "f32_conv_6x8");
+                                     args->image ? "f32_conv_hwc_" TULLE_GEMM_TILE : "f32_conv_" TULLE_GEMM_TILE);
   if (!step) return false;
   step->weights = w->elements;
   step->nonzeros = nonzeros;

@@ -65,7 +65,7 @@ static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
         float* output = args->output + block * TULLE_GEMM_ROWS * args->output_stride + pixel;
         const float* residual =
             args->residual ? args->residual + block * TULLE_GEMM_ROWS * args->residual_stride + pixel : NULL;
-        tulle_f32_gemm_6x8(&gemm, input, output, residual, count, false);
+        tulle_f32_gemm(&gemm, input, output, residual, count, false);
         tulle_activate_block(&gemm, output, count);
       }
     }
@@ -128,7 +128,8 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_te
   const uint32_t wanted = planner->threads == 1 ? 1 : 4 * planner->threads;
   args->block_tasks = (wanted + args->tile_tasks - 1) / args->tile_tasks;
   if (args->block_tasks > args->blocks) args->block_tasks = args->blocks;
-  tulle_step* step = tulle_plan_step(planner, run_dense, args, args->tile_tasks * args->block_tasks, "f32_gemm_6x8");
+  tulle_step* step =
+      tulle_plan_step(planner, run_dense, args, args->tile_tasks * args->block_tasks, "f32_gemm_" TULLE_GEMM_TILE);
   if (!step) return false;
   step->weights = w->elements;
   step->nonzeros = nonzeros;

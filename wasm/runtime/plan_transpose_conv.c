@@ -63,7 +63,7 @@ static void run_upsample(const tulle_step* step, uint32_t task, char* scratch) {
       tulle_gemm gemm = tulle_gemm_block(dense, block, 0, dense->taps);
       gemm.output_stride = row_floats;
       float* output = results + TULLE_GEMM_ROWS * block * row_floats;
-      tulle_f32_gemm_6x8(&gemm, dense->input + (size_t)y * args->width, output, NULL, args->width, false);
+      tulle_f32_gemm(&gemm, dense->input + (size_t)y * args->width, output, NULL, args->width, false);
       tulle_activate_block(&gemm, output, args->width);
     }
     for (uint32_t row = 0; row < args->channels * args->kernel_h; row++) {
@@ -107,7 +107,7 @@ static bool plan_upsample(tulle_planner* planner, const tulle_op* op, const tull
   args->row_floats = tulle_round_up(args->width, 8);
   tulle_plan_scratch(planner, (uint64_t)dense->blocks * TULLE_GEMM_ROWS * args->row_floats * sizeof(float));
   args->tasks = tulle_plan_tasks(planner, args->height);
-  tulle_step* step = tulle_plan_step(planner, run_upsample, args, args->tasks, "f32_upsample_conv_6x8");
+  tulle_step* step = tulle_plan_step(planner, run_upsample, args, args->tasks, "f32_upsample_conv_" TULLE_GEMM_TILE);
   if (!step) return false;
   step->weights = w->elements;
   step->nonzeros = tulle_constant_nonzeros(w);

@@ -46,7 +46,7 @@ void tulle_warm_up(void) {
   for (uint32_t i = 0; i < CALLS; i++) {
     tulle_f32_spmm(&spmm, 0, 1, 0, TULLE_SPMM_MAX_VECTORS);
     tulle_f32_spmm(&spmm, 0, 1, 0, TULLE_SPMM_MAX_VECTORS - 1);
-    tulle_f32_gemm_6x8(&gemm, input, output, NULL, 8, false);
+    tulle_f32_gemm(&gemm, input, output, NULL, 8, false);
   }
   for (uint32_t i = 0; i < 4 * CALLS; i++) {
     for (uint32_t variant = 0; variant < 4; variant++) {
