@@ -1,19 +1,31 @@
-"""Fixtures that every test may use: models, the shared folder, and LiteRT as the oracle."""
+"""Fixtures that every test may use: models, the shared folder, LiteRT as the oracle, and Chromium."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from paths import MODELS, ROOT, SHARED
 
 LiteRT: TypeAlias = Callable[[Path | bytes, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+# What keeps Chromium from looking for hosts outside, and lets it run as root.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def missing(what: str) -> NoReturn:
@@ -83,3 +95,12 @@ def chromium_path() -> str:
     if not path:
         missing("no Chromium: run `make chromium`")
     return path
+
+
+@pytest.fixture(scope="session")
+def chromium(chromium_path: str) -> Iterator[Browser]:
+    """One Chromium for the whole session: Playwright's synchronous interface can be started only once."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=FLAGS)
+        yield browser
+        browser.close()

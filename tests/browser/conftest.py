@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: Chromium, a server, a page with the package loaded, and a tiny model."""
+"""Fixtures of the browser tests: a server, a page with the package loaded, and a tiny model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from browser.server import Site
 from paths import ROOT, WASM
@@ -18,17 +18,6 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.pack import pack
 
 HERE = Path(__file__).parent
-
-# What keeps Chromium from looking for hosts outside, and lets it run as root.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 PAGE = b"""<!doctype html>
 <title>tulle</title>
@@ -47,14 +36,6 @@ def built() -> Path:
         if not (WASM / f"tulle-{build}.wasm").is_file():
             pytest.fail(f"web/dist/tulle-{build}.wasm is missing: run `make build`")
     return WASM
-
-
-@pytest.fixture(scope="session")
-def chromium(chromium_path: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @contextmanager

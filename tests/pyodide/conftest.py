@@ -14,7 +14,6 @@ import pytest
 from playwright.sync_api import Browser
 
 import pyodide_wheels
-from browser.conftest import chromium as chromium  # the fixture
 from browser.server import Site
 from paths import ROOT
 from pyodide.hosts import HERE, IN_WORKER, PURE, VERSIONS, PythonError, Run, pyodide_site, wheel_of
