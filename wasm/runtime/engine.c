@@ -14,6 +14,10 @@
 // How often a thread looks again at the end of a step before it lets the processor go for a moment.
 #define SPINS_BEFORE_WAIT 100000
 #define WAIT_NANOSECONDS 50000
+// How long a worker stays awake after a run. A parked thread is often woken on the core of the one that calls it, and
+// waits there for milliseconds while that one works; a model that runs frame after frame should find its threads on
+// their feet.
+#define AWAKE_MILLISECONDS 1.0
 
 void* tulle_alloc(size_t size) {
   return size > SIZE_MAX - TULLE_ALIGNMENT
@@ -116,6 +120,15 @@ static bool enter(tulle_engine* engine) {
   return false;
 }
 
+// Looks out for a run other than the one seen, for a while.
+static void look_out(tulle_engine* engine, uint32_t seen) {
+  const double end = tulle_now() + AWAKE_MILLISECONDS;
+  do {
+    for (uint32_t spins = 0; spins < 1000; spins++)
+      if (atomic_load(&engine->run) != seen) return;
+  } while (tulle_now() < end);
+}
+
 void tulle_engine_worker(tulle_engine* engine, uint32_t index) {
   uint32_t seen = 0;
   while (!atomic_load(&engine->quit)) {
@@ -128,6 +141,7 @@ void tulle_engine_worker(tulle_engine* engine, uint32_t index) {
     if (!enter(engine)) continue;
     walk(engine, index, NULL);
     atomic_fetch_sub(&engine->gate, 1);
+    look_out(engine, seen);
   }
 }
 
