@@ -106,7 +106,6 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_te
   args->rows = w->shape[0];
   args->taps = w->shape[3];
   args->blocks = (args->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
-  args->pixels = pixels;
   args->vectors = (pixels + 3) / 4;
   args->tiles = (args->vectors + 1) / 2;
   args->pack = args->rows >= GEMM_PACK_CHANNELS;
