@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Converts the two hand models for the demo page: `.cache/models/*.tflite` -> `demos/models/*.tulle` and models.json.
+"""Converts the models of the demo pages: `.cache/models/*.tflite` -> `demos/models/*.tulle` and models.json.
 
-models.json tells the page what it runs (see ModelFacts in demos/hands/main.js): sizes, source, licence, zeros.
+models.json tells the pages what there is (see ModelFacts in demos/lib/models.js): sizes, source, licence, zeros.
 A model is converted again only when its TFLite file, its source, the converter or this script has changed.
 Run with the Python of `.venv`, after scripts/fetch_models.py.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,13 @@ from tulle.files import write_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import LAYERS
 from tulle.passes.fold_constants import fold_constants
+from tulle.sparsify.magnitude import magnitude
 
 MODELS = CACHE / "models"
 TARGET = ROOT / "demos" / "models"
 
-# The page's two sides.
-SIDES = {"dense": "hand_landmark_full", "sparse": "hand_landmark_sparse"}
+# Models that tulle made sparse and that ship with the project, with a SOURCES.json as fetch_models.py writes it.
+SHIPPED = ROOT / "demos" / "weights"
 
 # MediaPipe feeds pixels as 0 to 1.
 MEAN, STD = 0.0, 255.0
@@ -35,43 +38,122 @@ OWN_SOURCE = "made by tulle"  # how fetch_models.py's record of its own sparse m
 OWN_LABEL = "tulle's own magnitude-pruned copy"
 
 
-def build() -> None:
+@dataclass(frozen=True)
+class DemoModel:
+    """A model of the pages.
+
+    Attributes:
+        name: of the .tulle file, without ending, and in models.json.
+        task, role, title: see ModelFacts in demos/lib/models.js.
+        card: the page of docs/model-cards that describes it, without ending.
+        tflite: what it is made from, without ending; by default `name`.
+        sparsity: if given, this share of the weights of its 1x1 convolutions is made zero first, by magnitude.
+        optional: left out where there is no such TFLite file.
+    """
+
+    name: str
+    task: str
+    role: str
+    title: str
+    card: str
+    tflite: str = ""
+    sparsity: float | None = None
+    optional: bool = False
+
+
+LANDSCAPE = "selfie_segmentation_landscape"
+
+# Percent of zeros that the ablation page measures, beside the dense model, and those of the one for backgrounds.
+ABLATION = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+BACKGROUND_ZEROS = 50
+
+CATALOGUE = [
+    DemoModel("hand_landmark_full", "hand", "dense", "Dense", "hand_landmark_full"),
+    DemoModel("hand_landmark_lite", "hand", "distilled", "Distilled", "hand_landmark_lite"),
+    DemoModel("hand_landmark_sparse", "hand", "sparse", "Sparse", "hand_landmark_sparse"),
+    DemoModel("hand_landmark_tulle", "hand", "own", "Sparse by tulle", "hand_landmark_tulle", optional=True),
+    DemoModel("palm_detection_full", "palm", "dense", "Palm detector", "palm_detection"),
+    DemoModel("palm_detection_lite", "palm", "distilled", "Palm detector, lite", "palm_detection"),
+    DemoModel(LANDSCAPE, "selfie", "dense", "Dense", LANDSCAPE),
+    *(
+        DemoModel(
+            f"{LANDSCAPE}_{percent}",
+            "ablation" if percent != BACKGROUND_ZEROS else "selfie",
+            "sparse",
+            f"{percent} % zeros",
+            "selfie_pruned",
+            LANDSCAPE,
+            percent / 100,
+        )
+        for percent in ABLATION
+    ),
+]
+
+
+def build(catalogue: Sequence[DemoModel] = CATALOGUE) -> None:
     """Brings demos/models up to date.
 
     Raises SetupError if a TFLite model is missing, tulle.TulleError if one cannot be converted.
     """
     manifest = TARGET / "models.json"
     before = _read_json(manifest) if manifest.is_file() else {}
-    sources = _read_json(MODELS / "SOURCES.json")
     converter = _digest(ROOT / "py" / "tulle", Path(__file__))
     facts = {}
-    for side, name in SIDES.items():
-        model = MODELS / f"{name}.tflite"
-        source = sources.get(model.name)
-        if source is None or not model.is_file():
-            raise SetupError(f"{model} is missing or not recorded in SOURCES.json: run `make models`")
-        made_from = hashlib.sha256(converter + model.read_bytes() + json.dumps(source).encode()).hexdigest()
-        fresh = before.get(side, {}).get("made_from") == made_from and (TARGET / f"{name}.tulle").is_file()
-        facts[side] = before[side] if fresh else {**_convert(model, source), "made_from": made_from}
+    for model in catalogue:
+        found = _find(model.tflite or model.name)
+        if found is None:
+            if model.optional:
+                continue
+            raise SetupError(f"{MODELS / (model.tflite or model.name)}.tflite is missing or not recorded in "
+                             "SOURCES.json: run `make models`")  # fmt: skip
+        file, source = found
+        description = json.dumps([asdict(model), source]).encode()
+        made_from = hashlib.sha256(converter + file.read_bytes() + description).hexdigest()
+        old = before.get(model.name, {})
+        fresh = old.get("made_from") == made_from and (TARGET / f"{model.name}.tulle").is_file()
+        facts[model.name] = old if fresh else {**_convert(model, file, source), "made_from": made_from}
     write_bytes(manifest, (json.dumps(facts, indent=2) + "\n").encode())
 
 
-def _convert(model: Path, source: dict[str, str]) -> dict[str, Any]:
+def _find(name: str) -> tuple[Path, dict[str, str]] | None:
+    """A TFLite file and its record in the SOURCES.json beside it: the shipped one, else the fetched one."""
+    for folder in (SHIPPED, MODELS):
+        sources = folder / "SOURCES.json"
+        record = _read_json(sources).get(f"{name}.tflite") if sources.is_file() else None
+        if record is not None and (folder / f"{name}.tflite").is_file():
+            return folder / f"{name}.tflite", record
+    return None
+
+
+def _convert(model: DemoModel, file: Path, source: dict[str, str]) -> dict[str, Any]:
     """Writes the .tulle file; returns what models.json says of it."""
-    conversion = tulle.convert(model, input_mean=MEAN, input_std=STD)
+    graph = tulle.read_tflite(file)
+    label = OWN_LABEL if source["source"].startswith(OWN_SOURCE) else None
+    tflite_bytes: int | None = file.stat().st_size
+    if model.sparsity is not None:
+        graph = magnitude(graph, model.sparsity)
+        label = (
+            f"{file.stem} pruned by magnitude, {model.sparsity:.0%} zeros in its 1x1 convolutions, not trained after"
+        )
+        tflite_bytes = None
+    conversion = tulle.convert(graph, input_mean=MEAN, input_std=STD)
     TARGET.mkdir(parents=True, exist_ok=True)
-    target = TARGET / f"{model.stem}.tulle"
+    target = TARGET / f"{model.name}.tulle"
     conversion.save(target)
     report = conversion.report
-    weights = _weights(fold_constants(tulle.read_tflite(model)))
-    say(f"{target.name}: {report.file_bytes / 1e6:.2f} MB, from {model.stat().st_size / 1e6:.2f} MB")
+    weights = _weights(fold_constants(graph))
+    say(f"{target.name}: {report.file_bytes / 1e6:.2f} MB")
     return {
+        "name": model.name,
         "file": target.name,
-        "name": model.stem,
+        "task": model.task,
+        "role": model.role,
+        "title": model.title,
         "source": source["source"],
         "licence": source["licence"],
-        "label": OWN_LABEL if source["source"].startswith(OWN_SOURCE) else None,
-        "tflite_bytes": model.stat().st_size,
+        "label": label,
+        "card": model.card,
+        "tflite_bytes": tflite_bytes,
         "tulle_bytes": report.file_bytes,
         "weights": sum(weight.size for weight in weights),
         "nonzero": sum(int(np.count_nonzero(weight)) for weight in weights),
@@ -97,8 +179,6 @@ def _digest(*paths: Path) -> bytes:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise SetupError(f"{path} is missing: run `make models`") from None
     except ValueError as error:
         raise SetupError(f"{path} is not readable ({error}): remove it and run this again") from error
     if not isinstance(content, dict):

@@ -283,7 +283,8 @@ async function loadManifest() {
     throw new Error('The networks have not been converted yet: run `make demo` in the checkout, then reload this page.');
   }
   if (!response.ok) throw new Error(`${url} could not be loaded: HTTP ${response.status}.`);
-  return /** @type {Record<Side, ModelFacts>} */ (await response.json());
+  const { hand_landmark_full: dense, hand_landmark_sparse: sparse } = await response.json();
+  return /** @type {Record<Side, ModelFacts>} */ ({ dense, sparse });
 }
 
 /** Loads both networks with the chosen settings; the selects then show what the engine really uses. */

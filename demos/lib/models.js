@@ -1,21 +1,21 @@
 // The models that the pages have: what scripts/build_demo.py wrote into models/models.json.
 //
 //     const models = await loadCatalogue();               // by name, as of the TFLite file
-//     const facts = models.hand_landmark_sparse;          // or find(models, 'hand', 'sparse')
+//     const facts = models.hand_landmark_sparse;          // or modelsFor(models, 'hand')
 //     const model = await load(modelUrl(facts), options);
 
 /**
  * @typedef {object} ModelFacts
  * @property {string} name of the TFLite file it was converted from, without ending
  * @property {string} file the .tulle file beside models.json
- * @property {string} task what it is for: "hand", "palm" or "selfie"
- * @property {string} role "dense", "distilled" or "sparse"
+ * @property {string} task what it is for: "hand", "palm", "selfie" or "ablation" (further degrees of the selfie model)
+ * @property {string} role "dense", "distilled", "sparse" or "own" (made sparse by tulle): a class of base.css
  * @property {string} title for people
  * @property {string} source where the TFLite file came from
  * @property {string} licence
  * @property {string | null} label what else a visitor should know of it
  * @property {string} card its model card in docs/model-cards, without ending
- * @property {number} tflite_bytes
+ * @property {number | null} tflite_bytes null where there is no such file: pruned when this site was built
  * @property {number} tulle_bytes
  * @property {number} weights in all convolutions and fully connected layers
  * @property {number} nonzero of these

@@ -211,7 +211,8 @@ def test_the_panel_fills_with_plausible_figures(open_demo: OpenDemo, demo_models
     assert dense > 0 and sparse > 0
     assert float(visit.value("speedup")) == pytest.approx(dense / sparse, rel=0.05)  # of rounded figures
 
-    facts = json.loads((demo_models / "models.json").read_text())
+    catalogue = json.loads((demo_models / "models.json").read_text())
+    facts = {side: catalogue[name] for side, name in SIDES.items()}
     for side in SIDES:
         assert float(visit.value(f"{side}-file")) == pytest.approx(facts[side]["tulle_bytes"] / 1e6, abs=0.006)
         assert visit.value(f"{side}-model").startswith(facts[side]["name"])
@@ -393,20 +394,21 @@ def test_own_pruned_model_is_labelled_and_nothing_is_converted_twice(
     monkeypatch.setattr(build_demo, "MODELS", models)
     monkeypatch.setattr(build_demo, "TARGET", target)
 
-    build_demo.build()
+    catalogue = [model for model in build_demo.CATALOGUE if model.name in SIDES.values()]
+    build_demo.build(catalogue)
     manifest = (target / "models.json").read_text()
-    labels = {side: facts["label"] for side, facts in json.loads(manifest).items()}
-    assert labels == {"dense": None, "sparse": build_demo.OWN_LABEL}
+    labels = {name: facts["label"] for name, facts in json.loads(manifest).items()}
+    assert labels == {SIDES["dense"]: None, SIDES["sparse"]: build_demo.OWN_LABEL}
     visit = open_demo(answer_instead("models.json", body=manifest)).started()
     assert visit.value("sparse-model") == f"hand_landmark_sparse ({build_demo.OWN_LABEL})"
     assert visit.value("dense-model") == "hand_landmark_full"
 
     files = {name: target / f"{name}.tulle" for name in SIDES.values()}
     written = {name: file.stat().st_mtime_ns for name, file in files.items()}
-    build_demo.build()
+    build_demo.build(catalogue)
     assert {name: file.stat().st_mtime_ns for name, file in files.items()} == written
     files[SIDES["sparse"]].unlink()
-    build_demo.build()
+    build_demo.build(catalogue)
     assert files[SIDES["sparse"]].is_file()
     assert files[SIDES["dense"]].stat().st_mtime_ns == written[SIDES["dense"]]
 
