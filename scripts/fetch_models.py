@@ -168,7 +168,7 @@ def fetch_sparse(before: dict[str, str] | None) -> dict[str, str]:
         return {**published, "source": SPARSE_URL}
     except OSError as error:
         say(f"the published sparse hand model is not to be had ({error}): pruning hand_landmark_full instead")
-    return prune_own()
+    return sparsify_own()
 
 
 def download(url: str) -> bytes:
@@ -178,12 +178,12 @@ def download(url: str) -> bytes:
         return content
 
 
-def prune_own() -> dict[str, str]:
+def sparsify_own() -> dict[str, str]:
     target, partial = MODELS / SPARSE, MODELS / "partial.tflite"
     dense = MODELS / "hand_landmark_full.tflite"
     tulle = Path(sys.executable).with_name("tulle")
-    command: list[str | Path] = [tulle, "prune", dense, "-o", partial, "--sparsity", str(OWN_SPARSITY)]
-    run_logged(f"tulle prune to {OWN_SPARSITY:.0%} zeros", command, LOG)
+    command: list[str | Path] = [tulle, "sparsify", dense, "-o", partial, "--sparsity", str(OWN_SPARSITY)]
+    run_logged(f"tulle sparsify to {OWN_SPARSITY:.0%} zeros", command, LOG)
     partial.replace(target)
     return {
         "source": f"made by tulle: magnitude-pruned copy of hand_landmark_full.tflite, {OWN_SPARSITY:.0%} zeros",

@@ -19,7 +19,7 @@ from paths import ROOT
 from tulle import zoo
 from tulle.cli import main
 
-COMMANDS = ("convert", "inspect", "prune", "run", "verify")
+COMMANDS = ("convert", "inspect", "run", "sparsify", "verify")
 
 
 def run(*arguments: str | Path) -> Result:
@@ -149,9 +149,9 @@ def test_inspect(model: Path, converted: Path) -> None:
     assert (after["macs"], after["weights"]) == (facts["macs"], facts["weights"])
 
 
-def test_prune_makes_the_share_of_zeros_asked_for(model: Path, tmp_path: Path) -> None:
+def test_sparsify_makes_the_share_of_zeros_asked_for(model: Path, tmp_path: Path) -> None:
     target = tmp_path / "sparse.tflite"
-    run("prune", model, "-o", target, "--sparsity", "0.8")
+    run("sparsify", model, "-o", target, "--sparsity", "0.8")
     layers = json.loads(run("inspect", target, "--json").stdout)["layers"]
     pointwise = [layer for layer in layers if layer["zeros"] > 0]
     assert len(pointwise) > 30
@@ -223,7 +223,7 @@ def test_errors_are_one_message(model: Path, converted: Path, picture: Path, tmp
     assert "too short" in fail("convert", text, "-o", out)
     assert "std not 0" in fail("convert", model, "-o", out, "--input-std", "0")
     assert "cannot be written" in fail("convert", model, "-o", tmp_path / "no" / "folder.tulle")
-    assert "cannot be written" in fail("prune", model, "-o", tmp_path)
+    assert "cannot be written" in fail("sparsify", model, "-o", tmp_path / "no" / "sparse.tflite")
     assert "cannot be read as a picture" in fail("run", converted, model)
     assert "cannot be read as a picture" in fail("run", converted, nothing)
     assert "No such file" in fail("run", nothing, picture)
@@ -232,7 +232,7 @@ def test_errors_are_one_message(model: Path, converted: Path, picture: Path, tmp
     assert "nothing to compare" in fail("verify", model, converted, "--runs", "0")
     assert "No such command" in fail("explode", code=2)
     assert "'--output'" in fail("convert", model, code=2)
-    assert "is not in the range" in fail("prune", model, "-o", out, "--sparsity", "1", code=2)
+    assert "less than 1" in fail("sparsify", model, "-o", f"{out}.tflite", "--sparsity", "1")
     assert not out.exists()
 
 

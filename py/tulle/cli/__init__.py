@@ -12,7 +12,7 @@ import click
 
 from tulle import TulleError, __version__
 
-_COMMANDS = ("convert", "inspect", "prune", "run", "share", "verify", "zoo")
+_COMMANDS = ("convert", "inspect", "run", "share", "sparsify", "verify", "zoo")
 
 
 class _Group(click.Group):

@@ -7,16 +7,23 @@ from collections.abc import Collection
 import numpy as np
 
 from tulle.errors import TulleError
-from tulle.graph import Graph, Node
+from tulle.graph import Graph
 from tulle.passes.fold_constants import fold_constants
+from tulle.sparsify.allocation import Budget, erk, uniform
+from tulle.sparsify.layers import find_layers
 
-ALLOCATIONS = ("uniform", "erk")
+ALLOCATIONS = {"uniform": uniform, "erk": erk}
 
 
 def magnitude(
-    graph: Graph, sparsity: float, *, layers: Collection[str] | None = None, allocation: str = "uniform"
+    graph: Graph,
+    sparsity: float,
+    *,
+    layers: Collection[str] | None = None,
+    allocation: str = "uniform",
+    block: int = 1,
 ) -> Graph:
-    """Zeroes the smallest weights of 1x1 convolutions, layer by layer.
+    """Zeroes the smallest weights of 1x1 convolutions, layer by layer. The whole of it is arithmetic on the weights.
 
     Args:
         graph: not lowered; float16 weights behind DEQUANTIZE are folded to float32 first, and keep float16's values.
@@ -25,6 +32,7 @@ def magnitude(
         layers: names of the nodes to prune; by default all that `prunable_layers` lists.
         allocation: "uniform" gives every layer the same sparsity; "erk" (Erdős-Rényi-kernel, Evci et al. 2020,
             arXiv 1911.11134) keeps a share of (in + out) / (in * out) times a common factor, so wide layers lose most.
+        block: so many neighbouring output channels get their zeros in the same columns.
 
     Returns the pruned graph, which `tflite.write(sparse=True)` and `passes.lower` recognise as sparse.
     Raises TulleError for a sparsity out of range, an unknown allocation, or layers that cannot be pruned.
@@ -34,63 +42,33 @@ def magnitude(
     if allocation not in ALLOCATIONS:
         raise TulleError(f"allocation must be one of {', '.join(ALLOCATIONS)}, not {allocation!r}")
     graph = fold_constants(graph)
-    possible = {node.name: node for node in graph if _is_pointwise(graph, node)}
-    chosen = prunable_layers(graph) if layers is None else list(layers)
-    if unknown := [name for name in chosen if name not in possible]:
-        raise TulleError(f"not 1x1 convolutions of this model: {', '.join(unknown)}")
-    shared: dict[str, str] = {}  # weights that layers share are pruned once
-    for name in chosen:
-        shared.setdefault(possible[name].inputs[1] or "", name)
-    shapes = {name: graph.tensors[weight].shape for weight, name in shared.items()}
-    sparsities = _allocate(shapes, sparsity, allocation)
-    for weight, name in shared.items():
-        data = graph.constant(weight)
-        if data is None:
-            raise TulleError(f"conv2d {name!r}: its weights are computed while running")
-        graph.tensors[weight].data = _prune(data, sparsities[name])
+    chosen = find_layers(graph, layers, block)
+    keep = ALLOCATIONS[allocation](chosen, Budget("weights", 1 - sparsity))
+    for layer in chosen:
+        data = graph.constant(layer.weight)
+        assert data is not None  # find_layers has looked
+        graph.tensors[layer.weight].data = prune_weight(data, keep[layer.name], block)
     return graph
 
 
-def prunable_layers(graph: Graph) -> list[str]:
-    """Names of the 1x1 convolutions over maps larger than 1x1.
+def prune_weight(weight: np.ndarray, keep: int, block: int = 1) -> np.ndarray:
+    """A copy of weights [outputs, ..., inputs] with at most `keep` of them left, the largest.
 
-    Those over a single pixel (squeeze-and-excite, classifiers) are left out: they hold little of the work, and the
-    whole model hangs on each of their outputs. Name them to prune them all the same.
+    With blocks, it is sums of squares over `block` neighbouring outputs that are compared; a last block may be smaller.
     """
-    return [node.name for node in graph if _is_pointwise(graph, node) and _pixels(graph, node) > 1]
-
-
-def _is_pointwise(graph: Graph, node: Node) -> bool:
-    return node.op == "conv2d" and graph.tensors[node.inputs[1] or ""].shape[1:3] == (1, 1)
-
-
-def _pixels(graph: Graph, node: Node) -> int:
-    _, height, width, _ = graph.tensors[node.output].shape
-    return height * width
-
-
-def _allocate(shapes: dict[str, tuple[int, ...]], sparsity: float, allocation: str) -> dict[str, float]:
-    """The sparsity of every layer."""
-    if allocation == "uniform":
-        return dict.fromkeys(shapes, sparsity)
-    # Layers for which the common factor would keep more than everything stay dense, and the others make up for them.
-    sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
-    density = {name: (shape[0] + shape[-1]) / (shape[0] * shape[-1]) for name, shape in shapes.items()}
-    dense: set[str] = set()
-    while True:
-        budget = (1 - sparsity) * sum(sizes.values()) - sum(sizes[name] for name in dense)
-        rest = [name for name in shapes if name not in dense]
-        factor = max(0.0, budget) / max(1e-12, sum(density[name] * sizes[name] for name in rest))
-        full = {name for name in rest if factor * density[name] > 1}
-        if not full:
-            return {name: 0.0 if name in dense else 1 - factor * density[name] for name in shapes}
-        dense |= full
-
-
-def _prune(weight: np.ndarray, sparsity: float) -> np.ndarray:
-    """A copy with round(sparsity * size) zeros, or more if there are more already."""
     pruned = weight.copy()
-    count = round(sparsity * weight.size)
-    smallest = np.argsort(np.abs(pruned).reshape(-1), kind="stable")[:count]
-    pruned.reshape(-1)[smallest] = 0
+    flat = pruned.reshape(len(weight), -1)
+    if block == 1:
+        smallest = np.argsort(np.abs(flat).reshape(-1), kind="stable")[: weight.size - keep]
+        flat.reshape(-1)[smallest] = 0
+        return pruned
+    starts = np.arange(0, len(flat), block)
+    energy = np.add.reduceat(flat.astype(np.float64) ** 2, starts, axis=0)
+    sizes = np.diff(np.append(starts, len(flat)))
+    # A small last block is not cheaper to keep for being small.
+    order = np.argsort((energy / sizes[:, None]).reshape(-1), kind="stable")
+    cost = np.repeat(sizes, flat.shape[1])[order]
+    gone = np.zeros(energy.size, bool)
+    gone[order[: int(np.searchsorted(np.cumsum(cost), weight.size - keep)) + 1 if keep < weight.size else 0]] = True
+    flat[np.repeat(gone.reshape(energy.shape), sizes, axis=0)] = 0
     return pruned

@@ -1,0 +1,110 @@
+"""Which layers can be made sparse, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from tulle.errors import TulleError
+from tulle.graph import Graph, Node
+from tulle.passes.cost_model import fitted
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A 1x1 convolution: the unit that gets a level of sparsity.
+
+    Attributes:
+        name: of its node.
+        weight: name of its weights [outputs, 1, 1, inputs], which no other Layer has.
+        pixels: output pixels a run; of all nodes together where several share the weights.
+        block: so many neighbouring output channels have their zeros in the same columns.
+    """
+
+    name: str
+    weight: str
+    outputs: int
+    inputs: int
+    pixels: int
+    block: int = 1
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return self.outputs * self.inputs
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds a run, dense."""
+        return self.size * self.pixels
+
+    def milliseconds(self, nonzeros: int) -> float:
+        """What the fitted cost model predicts, sparse or dense, whichever it finds faster."""
+        model = fitted()
+        sparse = model.prefers_sparse(self.inputs, self.outputs, self.pixels, nonzeros)
+        if sparse:
+            return model.sparse_us(self.inputs, self.outputs, self.pixels, nonzeros) / 1e3
+        return model.dense_us(self.inputs, self.outputs, self.pixels) / 1e3
+
+
+def prunable_layers(graph: Graph) -> list[str]:
+    """Names of the 1x1 convolutions over maps larger than 1x1.
+
+    Those over a single pixel (squeeze-and-excite, classifiers) are left out: they hold little of the work, and the
+    whole model hangs on each of their outputs. Name them to prune them all the same.
+    """
+    return [node.name for node in graph if is_pointwise(graph, node) and _pixels(graph, node) > 1]
+
+
+def find_layers(graph: Graph, names: Collection[str] | None = None, block: int = 1) -> list[Layer]:
+    """The layers of these names, in execution order; by default what `prunable_layers` lists.
+
+    Nodes that share their weights are one layer, under the name of the first. Raises TulleError if there is no layer,
+    a name is not that of a 1x1 convolution, or weights are computed while running.
+    """
+    possible = {node.name: node for node in graph if is_pointwise(graph, node)}
+    chosen = prunable_layers(graph) if names is None else [name for name in possible if name in set(names)]
+    if unknown := [name for name in names or () if name not in possible]:
+        raise TulleError(f"not 1x1 convolutions of this model: {', '.join(unknown)}")
+    if not chosen:
+        others = " over more than one pixel" if names is None and possible else ""
+        raise TulleError(f"model {graph.name!r} has no 1x1 convolutions{others} to make sparse")
+    found: dict[str, Layer] = {}
+    for name in chosen:
+        node = possible[name]
+        weight = node.inputs[1] or ""
+        if graph.constant(weight) is None:
+            raise TulleError(f"conv2d {name!r}: its weights are computed while running")
+        outputs, _, _, inputs = graph.tensors[weight].shape
+        pixels = _pixels(graph, node)
+        if weight in found:
+            name, pixels = found[weight].name, pixels + found[weight].pixels
+        found[weight] = Layer(name, weight, outputs, inputs, pixels, block)
+    return list(found.values())
+
+
+def match_layers(graph: Graph, patterns: Iterable[str]) -> list[str]:
+    """Names of the 1x1 convolutions that a shell pattern (`*`, `?`, `[...]`) matches.
+
+    Raises TulleError, listing the names there are, if a pattern matches none.
+    """
+    names = [node.name for node in graph if is_pointwise(graph, node)]
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matched = [name for name in names if fnmatchcase(name, pattern)]
+        if not matched:
+            raise TulleError(f"{pattern!r} matches no 1x1 convolution; there are {', '.join(names) or 'none'}")
+        chosen.update(matched)
+    return [name for name in names if name in chosen]
+
+
+def is_pointwise(graph: Graph, node: Node) -> bool:
+    """Whether the node is a 1x1 convolution."""
+    return node.op == "conv2d" and graph.tensors[node.inputs[1] or ""].shape[1:3] == (1, 1)
+
+
+def _pixels(graph: Graph, node: Node) -> int:
+    return int(np.prod(graph.tensors[node.output].shape[1:3]))
