@@ -1,0 +1,100 @@
+// Puts a person in front of another background: the sums, which gpu.js and canvas.js both carry out.
+//
+// 1. At the mask's size, the frame without the person is blurred: rgb * (1 - alpha) and 1 - alpha by the same
+//    Gaussian, then the one divided by the other, so that the person's colours leave no halo in the background. The
+//    blurred 1 - alpha, `nearness`, also says how near to the background a pixel of the person is.
+// 2. The matte is upsampled to the frame's size, with edges where the frame has edges: joint bilateral upsampling
+//    (Kopf et al. 2007) over the TAPS x TAPS pixels of the mask around each pixel of the frame.
+// 3. Person and background are mixed by the matte. Near its rim the person takes on some of the background's light.
+
+/** @typedef {'blur' | 'replace' | 'mask' | 'none'} Effect */
+
+/** @type {readonly Effect[]} */
+export const EFFECTS = ['blur', 'replace', 'mask', 'none'];
+
+/**
+ * @typedef {object} Layer
+ * @property {ImageData} input the frame at the mask's size
+ * @property {Uint8ClampedArray} alpha of the matte, one byte a pixel of `input`: 0 background, 255 person
+ * @property {Effect} effect "mask" shows the upsampled matte itself
+ * @property {number} blur standard deviation of the blur in parts of the frame's height, 0 to 0.1
+ * @property {boolean} soft whether the matte follows the frame's edges; else it is interpolated linearly
+ * @property {number} left first column of the frame to draw
+ * @property {number} right column to stop before
+ */
+
+/**
+ * @typedef {object} Compositor
+ * @property {HTMLCanvasElement} canvas holds the result, at the size of the frame
+ * @property {'gpu' | 'canvas'} kind
+ * @property {boolean} lost whether the browser took the graphics context away: make another compositor then
+ * @property {(frame: HTMLCanvasElement) => void} begin takes the next frame
+ * @property {(background: HTMLCanvasElement) => void} setBackground for the effect "replace", stretched to the frame
+ * @property {(layer: Layer) => void} draw draws some columns of the frame with one matte
+ * @property {() => void} close frees what it holds
+ */
+
+/** Of the mask's pixels that a pixel of the frame is made from, in each direction. */
+export const TAPS = 4;
+
+/** Standard deviations of the upsampling: in pixels of the mask, and in colour, whose channels go from 0 to 1. */
+export const SIGMA_SPACE = 1.1;
+export const SIGMA_COLOUR = 0.09;
+
+/** Added to each colour weight, so that where no colour fits, distance alone decides. */
+export const COLOUR_FLOOR = 0.004;
+
+/** How much of the background's light the rim takes on, at most. */
+export const WRAP = 0.35;
+
+/** Pixels that the blur looks at on each side, at most. */
+export const MOST_TAPS = 24;
+
+/** Side of the square to which a replaced background shrinks to give its light, in pixels. */
+export const LIGHT_SIZE = 16;
+
+/**
+ * Standard deviation of the blur in pixels of the mask, at least half a pixel.
+ * @param {number} blur in parts of the frame's height
+ * @param {{ width: number, height: number }} frame
+ * @param {{ width: number, height: number }} mask
+ * @returns {{ x: number, y: number }}
+ */
+export function blurSigma(blur, frame, mask) {
+  const pixels = blur * frame.height;
+  const x = (pixels * mask.width) / frame.width;
+  const y = (pixels * mask.height) / frame.height;
+  return { x: Math.max(0.5, x), y: Math.max(0.5, y) };
+}
+
+/** @param {number} sigma */
+export function blurTaps(sigma) {
+  return Math.min(MOST_TAPS, Math.ceil(2.5 * sigma));
+}
+
+/**
+ * The frame at the mask's size with the matte as its alpha, not premultiplied: what both compositors start from.
+ * @param {ImageData} input
+ * @param {Uint8ClampedArray} alpha
+ * @returns {Uint8Array} RGBA
+ */
+export function withAlpha(input, alpha) {
+  const guide = new Uint8Array(input.data);
+  for (let i = 0; i < alpha.length; i++) guide[4 * i + 3] = alpha[i];
+  return guide;
+}
+
+/**
+ * The light of a replaced background: itself, so small that only its large shapes are left.
+ * @param {HTMLCanvasElement} background
+ * @returns {ImageData} LIGHT_SIZE x LIGHT_SIZE
+ */
+export function lightOf(background) {
+  const canvas = document.createElement('canvas');
+  canvas.width = canvas.height = LIGHT_SIZE;
+  const context = canvas.getContext('2d', { alpha: false, willReadFrequently: true });
+  if (!context) throw new Error('This browser gives no 2D canvas, which is needed to composite.');
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(background, 0, 0, LIGHT_SIZE, LIGHT_SIZE);
+  return context.getImageData(0, 0, LIGHT_SIZE, LIGHT_SIZE);
+}

@@ -1,0 +1,37 @@
+// Person segmentation for video in a page: a network's mask, a steady matte, and a compositor with soft edges.
+//
+//     import { MatteMaker, Segmenter, createCompositor } from './lib/segment/index.js';
+//
+//     const segmenter = await Segmenter.load('selfie_segmentation_landscape.tulle');
+//     const matte = new MatteMaker();
+//     const compositor = createCompositor(); // WebGL2 where there is, else a 2D canvas
+//     document.body.append(compositor.canvas);
+//
+//     async function show(frame) {           // a canvas with the frame, for example drawn from a video
+//       const input = segmenter.read(frame);
+//       const alpha = matte.next(await segmenter.run(input));
+//       compositor.begin(frame);
+//       compositor.draw({ input, alpha, effect: 'blur', blur: 0.03, soft: true, left: 0, right: frame.width });
+//     }
+
+import { CanvasCompositor } from './canvas.js';
+import { GpuCompositor } from './gpu.js';
+
+export { EFFECTS } from './composition.js';
+export { MatteMaker, intersectionOverUnion } from './matte.js';
+export { Segmenter } from './segmenter.js';
+
+/** @typedef {import('./composition.js').Compositor} Compositor */
+/** @typedef {import('./composition.js').Effect} Effect */
+/** @typedef {import('./composition.js').Layer} Layer */
+
+/**
+ * @param {'gpu' | 'canvas' | 'auto'} [kind] "auto" takes WebGL2 where there is, and else the 2D canvas
+ * @returns {Compositor}
+ * @throws {Error} when "gpu" was asked for and there is no WebGL2, and when there is no 2D canvas either
+ */
+export function createCompositor(kind = 'auto') {
+  const gpu = kind === 'canvas' ? null : GpuCompositor.create();
+  if (!gpu && kind === 'gpu') throw new Error('This browser offers no WebGL2 here.');
+  return gpu ?? new CanvasCompositor();
+}
