@@ -23,6 +23,8 @@ VARIANTS = ("simd", "relaxed")
 ACTIVATIONS = (
     "none", "relu", "relu6", "relu_n1_to_1", "hard_swish", "sigmoid", "tanh", "leaky_relu", "elu", "prelu",
 )  # fmt: skip
+# What normalisation layers and attention are made of. swish and GELU are at home in convolutions too.
+FUNCTIONS = ("exp", "log", "sqrt", "rsqrt", "erf", "softplus", "swish", "gelu", "gelu_tanh")
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
 # Inputs of an op before prelu's alpha.
 ALPHA_INPUT = {"conv2d": 4, "depthwise_conv2d": 3, "transpose_conv2d": 3, "fully_connected": 3, "activation": 1}
@@ -415,6 +417,47 @@ def test_activation(variant: str, activation: str, chw: bool) -> None:
         case.run(case.op("activation", inputs, shape, chw=chw, **attrs), variant, {"input0": wide})
 
 
+@pytest.mark.parametrize("chw", [True, False])
+@pytest.mark.parametrize("activation", FUNCTIONS)
+def test_function(variant: str, activation: str, chw: bool) -> None:
+    for seed in range(4):
+        case = Case(seed, chw)
+        shape = (1, case.size(), case.size(), case.size()) if chw or seed % 2 else (case.size(), case.size())
+        x = case.input(*shape, chw=chw)
+        values = (4 * case.values(shape)).astype(np.float32)
+        if activation in ("log", "sqrt", "rsqrt"):
+            values = np.abs(values) + np.float32(1e-3)
+        case.run(case.op("activation", [x], shape, chw=chw, activation=activation), variant, {"input0": values})
+
+
+@pytest.mark.parametrize("activation", FUNCTIONS)
+def test_function_in_a_convolution(variant: str, activation: str) -> None:
+    for seed, sparsity in enumerate(("sparse", "dense")):
+        case = Case(seed)
+        x = case.input(1, 5, 7, 9, chw=True)
+        weight = np.abs(case.values((11, 1, 1, 9), zeros=0.5)) + np.float32(activation in ("log", "rsqrt")) / 10
+        feed = {"input0": np.abs(case.values((1, 5, 7, 9)))}
+        case.run(conv2d(case, x, weight, activation=activation, bias=False, sparsity=sparsity), variant, feed)
+
+
+def test_functions_at_the_edge_of_floats(variant: str) -> None:
+    """0, infinities and NaN come out as IEEE 754 and the C library of any machine have them."""
+    values = np.array([0, 1e-38, 88.5, 88.8, -87.5, -104, 3e38, np.inf, np.nan], np.float32)
+    for activation, inputs in {
+        "exp": values,
+        "log": np.abs(values),
+        "sqrt": np.abs(values),
+        "softplus": values,
+    }.items():
+        case = Case(0)
+        y = case.op("activation", [case.input(len(inputs))], (len(inputs),), activation=activation)
+        case.graph.outputs = [y]
+        with np.errstate(all="ignore"):
+            expected = reference.run(case.graph, {"input0": inputs})[y].astype(np.float32)
+        with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+            np.testing.assert_allclose(model(inputs)[y], expected, rtol=1e-5, atol=1e-38, err_msg=activation)
+
+
 @pytest.mark.parametrize("activation", [a for a in ACTIVATIONS if a not in ("none", "prelu")])
 def test_activation_far_out(variant: str, activation: str) -> None:
     """Saturation is exact and infinity passes; nothing becomes NaN that is none in the reference."""
@@ -472,7 +515,7 @@ def test_pool(variant: str, kind: str, seed: int) -> None:
 
 
 @each(12)
-@pytest.mark.parametrize("kind", ["mean", "sum"])
+@pytest.mark.parametrize("kind", ["mean", "sum", "reduce_max", "reduce_min"])
 def test_reduction_over_images(variant: str, kind: str, seed: int) -> None:
     case = Case(seed)
     channels = case.size()
@@ -483,7 +526,7 @@ def test_reduction_over_images(variant: str, kind: str, seed: int) -> None:
 
 
 @each(30)
-@pytest.mark.parametrize("kind", ["mean", "sum"])
+@pytest.mark.parametrize("kind", ["mean", "sum", "reduce_max", "reduce_min"])
 def test_reduction(variant: str, kind: str, seed: int) -> None:
     case = Case(seed)
     shape = tuple(case.size(9) for _ in range(case.pick(1, 2, 3, 4, 5)))
@@ -493,6 +536,85 @@ def test_reduction(variant: str, kind: str, seed: int) -> None:
     keep = case.pick(True, False)
     result = [1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes]
     case.run(case.op(kind, [case.input(*shape)], result, axes=axes, keep_dims=keep), variant)
+
+
+@each(20)
+def test_argmax(variant: str, seed: int) -> None:
+    """The first of equal values counts."""
+    case = Case(seed)
+    shape = tuple(case.size(9) for _ in range(case.pick(1, 2, 3, 4)))
+    axis, keep = int(case.rng.integers(len(shape))), case.pick(True, False)
+    result = [*shape[:axis], *([1] if keep else []), *shape[axis + 1 :]]
+    values = case.rng.integers(-2, 3, shape).astype(np.float32)
+    y = case.op("argmax", [case.input(*shape)], result, axis=axis, keep_dims=keep)
+    case.run(y, variant, {"input0": values})
+
+
+@each(40)
+def test_matmul(variant: str, seed: int) -> None:
+    case = Case(seed)
+    rows, depth, columns = case.size(), case.size(), case.size()
+    batch = tuple(case.size(4) for _ in range(case.pick(0, 0, 1, 2, 3)))
+    first = tuple(1 if case.rng.random() < 0.3 else size for size in batch)
+    second = batch[case.pick(0, 0, len(batch) // 2) :]
+    a = case.input(*(first if seed % 2 else batch), rows, depth)
+    b_shape = (*(second if seed % 2 else first), depth, columns)
+    b = case.constant(case.values(b_shape)) if case.pick(True, False, False) else case.input(*b_shape)
+    result = np.broadcast_shapes(case.graph.tensors[a].shape[:-2], b_shape[:-2])
+    case.run(case.op("matmul", [a, b], (*result, rows, columns)), variant)
+
+
+@each(40)
+def test_max_pool2d_argmax_and_back(variant: str, seed: int) -> None:
+    """With equal values in a window, and with windows that overlap or leave gaps."""
+    case = Case(seed)
+    height, width, channels = case.size(), case.size(), case.size(9)
+    kernel = (min(case.pick(1, 2, 2, 3), height), min(case.pick(1, 2, 2, 3), width))
+    strides = case.pick(kernel, (1, 1), (2, 2), (3, 2))
+    pads = tuple(int(case.rng.integers(0, k)) for k in np.repeat(kernel, 2))
+    shape = (
+        1, (height + pads[0] + pads[1] - kernel[0]) // strides[0] + 1,
+        (width + pads[2] + pads[3] - kernel[1]) // strides[1] + 1, channels,
+    )  # fmt: skip
+    attrs = {"kernel": kernel, "strides": strides, "padding": pads}
+    x = case.input(1, height, width, channels, chw=True)
+    indices = case.op("max_pool2d_argmax", [x], shape, chw=True, activation="none", **attrs)
+    feed = {"input0": case.rng.integers(0, 4, (1, height, width, channels)).astype(np.float32)}
+    if seed % 2:
+        case.run(indices, variant, feed)
+        return
+    values = case.input(*shape, chw=True)
+    y = case.op("max_unpool2d", [values, indices], (1, height, width, channels), chw=True, **attrs)
+    case.run(y, variant, feed)
+
+
+def test_max_unpool2d_passes_over_indices_that_lead_nowhere(variant: str) -> None:
+    case = Case(0)
+    x, at = case.input(1, 2, 2, 1, chw=True), case.input(1, 2, 2, 1, chw=True)
+    y = case.op(
+        "max_unpool2d", [x, at], (1, 3, 3, 1), chw=True, kernel=(2, 2), strides=(2, 2), padding=(0, 0, 0, 0)
+    )  # fmt: skip
+    case.graph.outputs = [case.op("to_plain", [y], (1, 3, 3, 1))]
+    image = np.array([1, 2, 3, 4], np.float32).reshape(1, 2, 2, 1)
+    indices = np.array([np.nan, 1e30, -1, 3], np.float32).reshape(1, 2, 2, 1)
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        for case_indices in (indices, np.full_like(indices, np.inf), np.full_like(indices, 4)):
+            outputs = model({"input0": image, "input1": case_indices})
+            assert not outputs[case.graph.outputs[0]].any()  # 3 leads to row 3 of 3, the others out of the window
+
+
+@each(30)
+def test_sample_bilinear(variant: str, seed: int) -> None:
+    case = Case(seed)
+    height, width, channels, rows, columns = (case.size(17) for _ in range(5))
+    x, at = case.input(1, height, width, channels, chw=True), case.input(1, rows, columns, 2, chw=True)
+    low, high = np.array([-1, -1]), np.array([width, height])
+    positions = case.rng.uniform(low, high, (1, rows, columns, 2)).astype(np.float32)
+    whole = case.rng.random((1, rows, columns, 2)) < 0.3  # on a pixel, or on the border
+    positions = np.where(whole, np.rint(positions), positions).astype(np.float32)
+    positions[0, 0, 0] = np.nan if seed % 3 == 0 else positions[0, 0, 0]
+    y = case.op("sample_bilinear", [x, at], (1, rows, columns, channels), chw=True)
+    case.run(y, variant, {"input1": positions})
 
 
 @pytest.mark.parametrize("options", [(False, False), (True, False), (False, True)])

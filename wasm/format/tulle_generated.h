@@ -57,11 +57,18 @@ enum OpKind : uint8_t {
   OpKind_to_chw = 24,
   OpKind_depth_to_space = 25,
   OpKind_space_to_depth = 26,
+  OpKind_reduce_max = 27,
+  OpKind_reduce_min = 28,
+  OpKind_argmax = 29,
+  OpKind_matmul = 30,
+  OpKind_max_pool2d_argmax = 31,
+  OpKind_max_unpool2d = 32,
+  OpKind_sample_bilinear = 33,
   OpKind_MIN = OpKind_conv2d,
-  OpKind_MAX = OpKind_space_to_depth
+  OpKind_MAX = OpKind_sample_bilinear
 };
 
-inline const OpKind (&EnumValuesOpKind())[27] {
+inline const OpKind (&EnumValuesOpKind())[34] {
   static const OpKind values[] = {
     OpKind_conv2d,
     OpKind_depthwise_conv2d,
@@ -89,13 +96,20 @@ inline const OpKind (&EnumValuesOpKind())[27] {
     OpKind_to_plain,
     OpKind_to_chw,
     OpKind_depth_to_space,
-    OpKind_space_to_depth
+    OpKind_space_to_depth,
+    OpKind_reduce_max,
+    OpKind_reduce_min,
+    OpKind_argmax,
+    OpKind_matmul,
+    OpKind_max_pool2d_argmax,
+    OpKind_max_unpool2d,
+    OpKind_sample_bilinear
   };
   return values;
 }
 
 inline const char * const *EnumNamesOpKind() {
-  static const char * const names[28] = {
+  static const char * const names[35] = {
     "conv2d",
     "depthwise_conv2d",
     "transpose_conv2d",
@@ -123,13 +137,20 @@ inline const char * const *EnumNamesOpKind() {
     "to_chw",
     "depth_to_space",
     "space_to_depth",
+    "reduce_max",
+    "reduce_min",
+    "argmax",
+    "matmul",
+    "max_pool2d_argmax",
+    "max_unpool2d",
+    "sample_bilinear",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameOpKind(OpKind e) {
-  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_space_to_depth)) return "";
+  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_sample_bilinear)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesOpKind()[index];
 }
@@ -146,11 +167,20 @@ enum Activation : uint8_t {
   Activation_leaky_relu = 7,
   Activation_elu = 8,
   Activation_prelu = 9,
+  Activation_exp = 10,
+  Activation_log = 11,
+  Activation_sqrt = 12,
+  Activation_rsqrt = 13,
+  Activation_erf = 14,
+  Activation_gelu = 15,
+  Activation_gelu_tanh = 16,
+  Activation_swish = 17,
+  Activation_softplus = 18,
   Activation_MIN = Activation_none,
-  Activation_MAX = Activation_prelu
+  Activation_MAX = Activation_softplus
 };
 
-inline const Activation (&EnumValuesActivation())[10] {
+inline const Activation (&EnumValuesActivation())[19] {
   static const Activation values[] = {
     Activation_none,
     Activation_relu,
@@ -161,13 +191,22 @@ inline const Activation (&EnumValuesActivation())[10] {
     Activation_tanh,
     Activation_leaky_relu,
     Activation_elu,
-    Activation_prelu
+    Activation_prelu,
+    Activation_exp,
+    Activation_log,
+    Activation_sqrt,
+    Activation_rsqrt,
+    Activation_erf,
+    Activation_gelu,
+    Activation_gelu_tanh,
+    Activation_swish,
+    Activation_softplus
   };
   return values;
 }
 
 inline const char * const *EnumNamesActivation() {
-  static const char * const names[11] = {
+  static const char * const names[20] = {
     "none",
     "relu",
     "relu6",
@@ -178,13 +217,22 @@ inline const char * const *EnumNamesActivation() {
     "leaky_relu",
     "elu",
     "prelu",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "erf",
+    "gelu",
+    "gelu_tanh",
+    "swish",
+    "softplus",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameActivation(Activation e) {
-  if (::flatbuffers::IsOutRange(e, Activation_none, Activation_prelu)) return "";
+  if (::flatbuffers::IsOutRange(e, Activation_none, Activation_softplus)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesActivation()[index];
 }

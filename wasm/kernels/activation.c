@@ -2,6 +2,8 @@
 
 #include "kernels/activation.h"
 
+#include <math.h>
+
 #include "kernels/kernels.h"
 
 // The last vector is stored lane by lane: what follows may be another thread's row.
@@ -16,6 +18,13 @@
       const v4 v = v4_load(x + i);                          \
       v4_store_first(x + i, expression, (uint32_t)(n - i)); \
     }                                                       \
+  }
+
+// Functions that few networks have, and few elements of them: one value after the other.
+#define EACH_VALUE(expression)     \
+  for (size_t i = 0; i < n; i++) { \
+    const float v = x[i];          \
+    x[i] = expression;             \
   }
 
 void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel) {
@@ -38,6 +47,24 @@ void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint
       const v4 alpha = v4_splat(epilogue->alpha);
       EACH_VECTOR(v4_elu(v, alpha)) break;
     }
+    case TULLE_ACT_EXP:
+      EACH_VECTOR(v4_exp_whole(v)) break;
+    case TULLE_ACT_LOG:
+      EACH_VALUE(logf(v)) break;
+    case TULLE_ACT_SQRT:
+      EACH_VECTOR(wasm_f32x4_sqrt(v)) break;
+    case TULLE_ACT_RSQRT:
+      EACH_VECTOR(wasm_f32x4_div(v4_splat(1.0f), wasm_f32x4_sqrt(v))) break;
+    case TULLE_ACT_ERF:
+      EACH_VALUE(erff(v)) break;
+    case TULLE_ACT_GELU:
+      EACH_VECTOR(v4_gelu(v)) break;
+    case TULLE_ACT_GELU_TANH:
+      EACH_VECTOR(v4_gelu_tanh(v)) break;
+    case TULLE_ACT_SWISH:
+      EACH_VECTOR(v4_swish(v)) break;
+    case TULLE_ACT_SOFTPLUS:
+      EACH_VALUE((v > 0 ? v : 0) + log1pf(expf(-fabsf(v)))) break;
     default:
       break;
   }

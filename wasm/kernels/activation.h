@@ -25,6 +25,12 @@ TULLE_INLINE v4 v4_exp(v4 x) {
   return wasm_f32x4_mul(p, wasm_i32x4_add(wasm_i32x4_shl(t, 23), one));
 }
 
+// e^x in the whole range of floats, 0 and infinity included.
+TULLE_INLINE v4 v4_exp_whole(v4 x) {
+  const v4 root = v4_exp(wasm_f32x4_mul(x, v4_splat(0.5f)));
+  return wasm_f32x4_mul(root, root);
+}
+
 TULLE_INLINE v4 v4_sigmoid(v4 x) {
   const v4 one = v4_splat(1.0f);
   return wasm_f32x4_div(one, wasm_f32x4_add(one, v4_exp(wasm_f32x4_neg(x))));
@@ -56,6 +62,30 @@ TULLE_INLINE v4 v4_leaky(v4 x, v4 slope) {
 TULLE_INLINE v4 v4_elu(v4 x, v4 alpha) {
   const v4 negative = wasm_f32x4_mul(alpha, wasm_f32x4_sub(v4_exp(x), v4_splat(1.0f)));
   return wasm_v128_bitselect(negative, x, wasm_f32x4_lt(x, v4_splat(0.0f)));
+}
+
+TULLE_INLINE v4 v4_swish(v4 x) { return wasm_f32x4_mul(x, v4_sigmoid(x)); }
+
+// x (1 + erf(x / sqrt 2)) / 2. 1 - erf(z) for z > 0 is a polynomial in 1 / (1 + pz) times e^(-z^2), off by at most
+// 1.5e-7 (Abramowitz and Stegun 7.1.26); taken as it is for negative x, so that nothing cancels.
+TULLE_INLINE v4 v4_gelu(v4 x) {
+  const v4 one = v4_splat(1.0f), z = wasm_f32x4_abs(wasm_f32x4_mul(x, v4_splat(0.70710678f)));
+  const v4 t = wasm_f32x4_div(one, v4_madd(z, v4_splat(0.3275911f), one));
+  v4 p = v4_splat(1.061405429f);
+  p = v4_madd(p, t, v4_splat(-1.453152027f));
+  p = v4_madd(p, t, v4_splat(1.421413741f));
+  p = v4_madd(p, t, v4_splat(-0.284496736f));
+  p = v4_madd(p, t, v4_splat(0.254829592f));
+  const v4 tail = wasm_f32x4_mul(wasm_f32x4_mul(p, t), v4_exp_whole(wasm_f32x4_neg(wasm_f32x4_mul(z, z))));
+  const v4 half = wasm_f32x4_mul(tail, v4_splat(0.5f));
+  const v4 negative = wasm_f32x4_lt(x, v4_splat(0.0f));
+  return wasm_f32x4_mul(x, wasm_v128_bitselect(half, wasm_f32x4_sub(one, half), negative));
+}
+
+// The approximation by tanh, x (1 + tanh u) / 2, which is x sigmoid(2u), with u = sqrt(2 / pi) (x + 0.044715 x^3).
+TULLE_INLINE v4 v4_gelu_tanh(v4 x) {
+  const v4 cubic = v4_madd(wasm_f32x4_mul(x, x), v4_splat(0.0713548163f), v4_splat(1.5957691216f));
+  return wasm_f32x4_mul(x, v4_sigmoid(wasm_f32x4_mul(x, cubic)));
 }
 
 #endif  // TULLE_KERNELS_ACTIVATION_H_

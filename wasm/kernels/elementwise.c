@@ -71,10 +71,21 @@ float tulle_f32_sum(const float* x, size_t n) {
   return v4_sum(wasm_f32x4_add(wasm_f32x4_add(sum[0], sum[1]), wasm_f32x4_add(sum[2], sum[3])));
 }
 
+float tulle_f32_max(const float* x, size_t n) {
+  float best = x[0];
+  for (size_t i = 1; i < n; i++) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+float tulle_f32_min(const float* x, size_t n) {
+  float best = x[0];
+  for (size_t i = 1; i < n; i++) best = x[i] < best ? x[i] : best;
+  return best;
+}
+
 // The largest value is taken off first, so that no exponential overflows.
 void tulle_f32_softmax(const float* x, float* y, size_t n, float beta) {
-  float largest = x[0];
-  for (size_t i = 1; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+  const float largest = tulle_f32_max(x, n);
   float total = 0;
   for (size_t i = 0; i < n; i += 4) {
     const uint32_t count = n - i < 4 ? (uint32_t)(n - i) : 4;

@@ -28,6 +28,15 @@ typedef enum {
   TULLE_ACT_LEAKY_RELU,
   TULLE_ACT_ELU,
   TULLE_ACT_PRELU,
+  TULLE_ACT_EXP,
+  TULLE_ACT_LOG,
+  TULLE_ACT_SQRT,
+  TULLE_ACT_RSQRT,
+  TULLE_ACT_ERF,
+  TULLE_ACT_GELU,
+  TULLE_ACT_GELU_TANH,
+  TULLE_ACT_SWISH,
+  TULLE_ACT_SOFTPLUS,
   TULLE_ACT_COUNT
 } tulle_activation;
 
@@ -158,8 +167,13 @@ void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const
 // sum of w[i] * x[i]
 float tulle_f32_dot(const float* w, const float* x, size_t n);
 
-// Sum of n floats.
+// Sum, largest and smallest of n floats.
 float tulle_f32_sum(const float* x, size_t n);
+float tulle_f32_max(const float* x, size_t n);
+float tulle_f32_min(const float* x, size_t n);
+
+// y [rows, columns] = a [rows, depth] * b [depth, columns], all row-major. Reads up to 7 floats behind b.
+void tulle_f32_matmul(const float* a, const float* b, float* y, uint32_t rows, uint32_t depth, uint32_t columns);
 
 typedef struct {
   uint32_t height, width, out_height, out_width;
@@ -169,6 +183,12 @@ typedef struct {
 void tulle_f32_max_pool(const tulle_pool* args, const float* input, float* output);
 // The mean over the part of the window that lies inside the input.
 void tulle_f32_average_pool(const tulle_pool* args, const float* input, float* output);
+// Where in its window each maximum lies: row * kernel_w + column, the first of equal ones, counted from the window's
+// corner even where that lies in the padding.
+void tulle_f32_max_pool_argmax(const tulle_pool* args, const float* input, float* output);
+// The reverse: `input` and `indices` have out_height x out_width values, `output` is height x width. Where windows
+// overlap the later value stays; an index that leads out of the output is passed over.
+void tulle_f32_max_unpool(const tulle_pool* args, const float* input, const float* indices, float* output);
 
 // Where an output row or column of a resize reads: first and second input index, weight of the second.
 typedef struct {
@@ -180,6 +200,10 @@ typedef struct {
 // own. `scratch`: width + 12 floats.
 void tulle_f32_resize_bilinear(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
                                uint32_t out_width, bool doubled, const float* input, float* output, float* scratch);
+
+// One channel at n positions (xs[i], ys[i]) between its pixels; zero for a position outside of the channel.
+void tulle_f32_sample_bilinear(const float* xs, const float* ys, size_t n, uint32_t height, uint32_t width,
+                               const float* input, float* output);
 
 typedef struct {
   uint32_t in_channels, height, width, out_height, out_width;

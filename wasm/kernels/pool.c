@@ -1,4 +1,4 @@
-// Max and average pooling of one CHW channel.
+// Max and average pooling of one CHW channel, and putting maxima back where they came from.
 
 #include "kernels/kernels.h"
 
@@ -57,6 +57,41 @@ void tulle_f32_average_pool(const tulle_pool* p, const float* input, float* outp
         for (uint32_t j = left; j < right; j++) sum += input[(size_t)i * p->width + j];
       const uint32_t count = bottom > top && right > left ? (bottom - top) * (right - left) : 1;
       *output++ = sum / (float)count;
+    }
+  }
+}
+
+void tulle_f32_max_pool_argmax(const tulle_pool* p, const float* input, float* output) {
+  for (uint32_t y = 0; y < p->out_height; y++) {
+    uint32_t top, bottom;
+    window(y, p->stride_h, p->kernel_h, p->pad_top, p->height, &top, &bottom);
+    for (uint32_t x = 0; x < p->out_width; x++) {
+      uint32_t left, right;
+      window(x, p->stride_w, p->kernel_w, p->pad_left, p->width, &left, &right);
+      float best = -3.402823466e+38f;
+      uint32_t row = 0, column = 0;  // of the input, plus the padding before it
+      for (uint32_t i = top; i < bottom; i++)
+        for (uint32_t j = left; j < right; j++) {
+          const float value = input[(size_t)i * p->width + j];
+          if (value > best)
+            best = value, row = i + p->pad_top - y * p->stride_h, column = j + p->pad_left - x * p->stride_w;
+        }
+      *output++ = (float)(row * p->kernel_w + column);
+    }
+  }
+}
+
+void tulle_f32_max_unpool(const tulle_pool* p, const float* input, const float* indices, float* output) {
+  tulle_f32_zero(output, (size_t)p->height * p->width);
+  const float places = (float)(p->kernel_h * p->kernel_w);
+  for (uint32_t y = 0; y < p->out_height; y++) {
+    for (uint32_t x = 0; x < p->out_width; x++, input++, indices++) {
+      if (!(*indices >= 0 && *indices < places)) continue;
+      const uint32_t index = (uint32_t)*indices;
+      // A place in the padding wraps around to a number that no image reaches.
+      const uint32_t row = y * p->stride_h + index / p->kernel_w - p->pad_top;
+      const uint32_t column = x * p->stride_w + index % p->kernel_w - p->pad_left;
+      if (row < p->height && column < p->width) output[(size_t)row * p->width + column] = *input;
     }
   }
 }

@@ -19,6 +19,7 @@ namespace fb = tulle::format;
 SAME(CONV2D, conv2d);
 SAME(MINIMUM, minimum);
 SAME(CONCAT, concat);
+SAME(REDUCE_MAX, reduce_max);
 SAME(ACTIVATION, activation);
 SAME(SPACE_TO_DEPTH, space_to_depth);
 static_assert(int(TULLE_OP_COUNT) == int(fb::OpKind_MAX) + 1, "net.h and tulle.fbs disagree");

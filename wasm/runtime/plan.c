@@ -162,13 +162,13 @@ typedef struct {
 } storage;
 
 static int by_size(const void* a, const void* b) {
-  const storage *x = *(storage* const*)a, *y = *(storage* const*)b;
+  const storage *x = *(storage*const*)a, *y = *(storage*const*)b;
   if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
   return x->first < y->first ? -1 : x->first > y->first;
 }
 
 static int by_offset(const void* a, const void* b) {
-  const storage *x = *(storage* const*)a, *y = *(storage* const*)b;
+  const storage *x = *(storage*const*)a, *y = *(storage*const*)b;
   return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
@@ -312,8 +312,8 @@ static bool plan_inputs_outputs(tulle_planner* planner) {
 static bool plan_op(tulle_planner* planner, const tulle_op* op) {
   const tulle_net* net = planner->net;
   const tulle_tensor* x = &net->tensors[op->inputs[0]];
-  const bool may_be_constant =
-      op->kind == TULLE_OP_CONCAT || (op->kind >= TULLE_OP_ADD && op->kind <= TULLE_OP_MINIMUM);
+  const bool may_be_constant = op->kind == TULLE_OP_CONCAT || op->kind == TULLE_OP_MATMUL ||
+                               (op->kind >= TULLE_OP_ADD && op->kind <= TULLE_OP_MINIMUM);
   if (x->is_constant && !may_be_constant)
     return tulle_plan_fail(planner, "its input '%s' is constant; convert folds such ops away", x->name);
   if (tulle_plan_is_free(net, op)) {
@@ -341,13 +341,24 @@ static bool plan_op(tulle_planner* planner, const tulle_op* op) {
       return tulle_plan_binary(planner, op);
     case TULLE_OP_AVERAGE_POOL2D:
     case TULLE_OP_MAX_POOL2D:
+    case TULLE_OP_MAX_POOL2D_ARGMAX:
       return tulle_plan_pool(planner, op);
     case TULLE_OP_MEAN:
     case TULLE_OP_SUM:
+    case TULLE_OP_REDUCE_MAX:
+    case TULLE_OP_REDUCE_MIN:
       return tulle_plan_reduce(planner, op);
     case TULLE_OP_RESIZE_BILINEAR:
     case TULLE_OP_RESIZE_NEAREST:
       return tulle_plan_resize(planner, op);
+    case TULLE_OP_ARGMAX:
+      return tulle_plan_argmax(planner, op);
+    case TULLE_OP_MATMUL:
+      return tulle_plan_matmul(planner, op);
+    case TULLE_OP_MAX_UNPOOL2D:
+      return tulle_plan_max_unpool(planner, op);
+    case TULLE_OP_SAMPLE_BILINEAR:
+      return tulle_plan_sample(planner, op);
     case TULLE_OP_CONCAT:
       return tulle_plan_concat(planner, op);
     case TULLE_OP_PAD:

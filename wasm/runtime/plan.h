@@ -33,7 +33,7 @@ struct tulle_model {
     float scale, shift;  // value * scale + shift
     bool direct;         // every reader takes bytes itself (entry convolutions)
     bool is_rgba8;       // what the input holds at the moment
-  }* inputs;
+  } * inputs;
   const float** outputs;
   void** allocations;
   uint32_t allocation_count, allocation_capacity;
@@ -89,6 +89,16 @@ static inline uint32_t tulle_round_up(uint32_t n, uint32_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
+// Whether a tensor's bytes are in the model's own order (see "One layout" in docs/architecture.md).
+static inline bool tulle_is_plain(const tulle_tensor* t) {
+  return !t->chw || t->shape[3] == 1 || t->shape[1] * t->shape[2] == 1;
+}
+
+// ... and in CHW order.
+static inline bool tulle_is_chw(const tulle_tensor* t) {
+  return t->chw || (t->rank == 4 && t->shape[0] == 1 && (t->shape[3] == 1 || t->shape[1] * t->shape[2] == 1));
+}
+
 bool tulle_plan_conv2d(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op);
@@ -97,6 +107,10 @@ bool tulle_plan_binary(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_activation(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_argmax(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_matmul(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_max_unpool(tulle_planner* planner, const tulle_op* op);
+bool tulle_plan_sample(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_softmax(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_concat(tulle_planner* planner, const tulle_op* op);

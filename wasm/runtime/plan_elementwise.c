@@ -1,17 +1,9 @@
-// Binary ops, activations, pools, reductions, resizes and softmax.
+// Binary ops, activations, pools, reductions, argmax, resizes and softmax.
 
 #include <math.h>
 #include <string.h>
 
 #include "runtime/plan.h"
-
-// Whether a tensor's bytes are in the model's own order (see "One layout" in docs/architecture.md).
-static bool is_plain(const tulle_tensor* t) { return !t->chw || t->shape[3] == 1 || t->shape[1] * t->shape[2] == 1; }
-
-// ... and in CHW order.
-static bool is_chw(const tulle_tensor* t) {
-  return t->chw || (t->rank == 4 && t->shape[0] == 1 && (t->shape[3] == 1 || t->shape[1] * t->shape[2] == 1));
-}
 
 static bool same_shape(const tulle_tensor* a, const tulle_tensor* b) {
   return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof a->shape[0]) == 0;
@@ -81,11 +73,11 @@ static bool chw_operand(tulle_planner* planner, int32_t index, const tulle_tenso
   if (!t->is_constant) o->data = planner->places[index].data;
   if (t->is_constant && !(o->data = tulle_plan_constant(planner, index, 0))) return false;
   if (t->elements == 1) return true;
-  if (t->elements == channels && t->shape[t->rank - 1] == channels && is_plain(t)) {
+  if (t->elements == channels && t->shape[t->rank - 1] == channels && tulle_is_plain(t)) {
     o->row_step = 1;
     return true;
   }
-  if (!same_shape(t, y) || !(t->is_constant || is_chw(t)))
+  if (!same_shape(t, y) || !(t->is_constant || tulle_is_chw(t)))
     return tulle_plan_fail(planner, "'%s' is neither of the output's shape, nor one value, nor one value a channel",
                            t->name);
   o->step = 1;
@@ -105,7 +97,7 @@ static bool chw_operand(tulle_planner* planner, int32_t index, const tulle_tenso
 // An operand of a plain result, aligned at the last dimension as NumPy does.
 static bool plain_operand(tulle_planner* planner, int32_t index, const tulle_tensor* y, operand* o) {
   const tulle_tensor* t = &planner->net->tensors[index];
-  if (!is_plain(t) || t->rank > y->rank)
+  if (!tulle_is_plain(t) || t->rank > y->rank)
     return tulle_plan_fail(planner, "'%s' does not broadcast to its output", t->name);
   if (!t->is_constant) o->data = planner->places[index].data;
   if (t->is_constant && !(o->data = tulle_plan_constant(planner, index, 0))) return false;
@@ -124,7 +116,7 @@ static bool plain_operand(tulle_planner* planner, int32_t index, const tulle_ten
 static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary_op binary, int32_t a, int32_t b,
                         uint32_t alpha_input) {
   const tulle_tensor* y = &planner->net->tensors[op->output];
-  const bool chw = y->chw && !is_plain(y);
+  const bool chw = y->chw && !tulle_is_plain(y);
   binary_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->op = binary;
@@ -213,7 +205,7 @@ static void average_all(const tulle_pool* p, const float* input, float* output) 
 
 bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
-  if (x->rank != 4 || y->rank != 4 || !is_chw(x) || !is_chw(y) || x->shape[3] != y->shape[3])
+  if (x->rank != 4 || y->rank != 4 || !tulle_is_chw(x) || !tulle_is_chw(y) || x->shape[3] != y->shape[3])
     return tulle_plan_fail(planner, "needs chw tensors with the same number of channels");
   const uint64_t height = (uint64_t)x->shape[1] + op->pad_top + op->pad_bottom,
                  width = (uint64_t)x->shape[2] + op->pad_left + op->pad_right;
@@ -228,7 +220,10 @@ bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op) {
                             op->kernel_w, op->stride_h, op->stride_w, op->pad_top, op->pad_left};
   const bool whole = op->kernel_h == x->shape[1] && op->kernel_w == x->shape[2] && !op->pad_top && !op->pad_left &&
                      y->shape[1] * y->shape[2] == 1;
-  args->kernel = op->kind == TULLE_OP_MAX_POOL2D ? tulle_f32_max_pool : whole ? average_all : tulle_f32_average_pool;
+  args->kernel = op->kind == TULLE_OP_MAX_POOL2D          ? tulle_f32_max_pool
+                 : op->kind == TULLE_OP_MAX_POOL2D_ARGMAX ? tulle_f32_max_pool_argmax
+                 : whole                                  ? average_all
+                                                          : tulle_f32_average_pool;
   args->input = planner->places[op->inputs[0]].data;
   args->input_stride = planner->places[op->inputs[0]].stride;
   args->output = planner->places[op->output].data;
@@ -239,9 +234,10 @@ bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op) {
   return tulle_plan_step(planner, run_pool, args, args->tasks, "f32_pool") != NULL;
 }
 
-// ---- mean and sum --------------------------------------------------------------------------------------------
+// ---- reductions ----------------------------------------------------------------------------------------------
 
 typedef struct {
+  tulle_op_kind kind;
   const float* input;
   float* output;
   size_t input_stride;
@@ -250,24 +246,35 @@ typedef struct {
   float scale;
 } reduce_args;
 
-static void run_spatial_mean(const tulle_step* step, uint32_t task, char* scratch) {
+static void run_spatial_reduce(const tulle_step* step, uint32_t task, char* scratch) {
   (void)scratch;
   const reduce_args* args = step->args;
   uint32_t c, end;
   tulle_piece(args->channels, args->tasks, task, &c, &end);
-  for (; c < end; c++)
-    args->output[c] = tulle_f32_sum(args->input + c * args->input_stride, args->pixels) * args->scale;
+  for (; c < end; c++) {
+    const float* input = args->input + c * args->input_stride;
+    args->output[c] = args->kind == TULLE_OP_REDUCE_MAX   ? tulle_f32_max(input, args->pixels)
+                      : args->kind == TULLE_OP_REDUCE_MIN ? tulle_f32_min(input, args->pixels)
+                                                          : tulle_f32_sum(input, args->pixels) * args->scale;
+  }
 }
 
-// Any axes of a plain tensor: every input element is added to the output element it belongs to.
+static float reduce(tulle_op_kind kind, float total, float x) {
+  if (kind == TULLE_OP_REDUCE_MAX) return x > total ? x : total;
+  if (kind == TULLE_OP_REDUCE_MIN) return x < total ? x : total;
+  return total + x;
+}
+
+// Any axes of a plain tensor: every input element goes into the output element it belongs to.
 static void run_reduce(const tulle_step* step, uint32_t task, char* scratch) {
   (void)task, (void)scratch;
   const reduce_args* args = step->args;
-  for (uint32_t i = 0; i < args->out_elements; i++) args->output[i] = 0;
+  const float start = args->kind == TULLE_OP_REDUCE_MAX ? -INFINITY : args->kind == TULLE_OP_REDUCE_MIN ? INFINITY : 0;
+  for (uint32_t i = 0; i < args->out_elements; i++) args->output[i] = start;
   uint32_t index[TULLE_MAX_RANK] = {0};
   uint32_t out = 0;
   for (const float* x = args->input;; x++) {
-    args->output[out] += *x;
+    args->output[out] = reduce(args->kind, args->output[out], *x);
     uint32_t d = args->rank;
     while (d > 0) {
       d--;
@@ -293,6 +300,7 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op) {
   }
   reduce_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
+  args->kind = op->kind;
   args->input = planner->places[op->inputs[0]].data;
   args->output = planner->places[op->output].data;
   args->rank = x->rank;
@@ -306,16 +314,48 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op) {
   args->scale = op->kind == TULLE_OP_MEAN ? 1.0f / (float)count : 1.0f;
   if (args->out_elements != y->elements)
     return tulle_plan_fail(planner, "makes %u values, its output has %u", args->out_elements, y->elements);
-  if (!is_plain(y)) return tulle_plan_fail(planner, "its output must be plain");
-  if (is_chw(x) && reduced[1] && reduced[2] && !reduced[3]) {
+  if (!tulle_is_plain(y)) return tulle_plan_fail(planner, "its output must be plain");
+  if (tulle_is_chw(x) && reduced[1] && reduced[2] && !reduced[3]) {
     args->input_stride = planner->places[op->inputs[0]].stride;
     args->channels = x->shape[3];
     args->pixels = x->shape[1] * x->shape[2];
     args->tasks = x->elements < 16384 ? 1 : tulle_plan_tasks(planner, args->channels);
-    return tulle_plan_step(planner, run_spatial_mean, args, args->tasks, "f32_global_pool") != NULL;
+    return tulle_plan_step(planner, run_spatial_reduce, args, args->tasks, "f32_global_pool") != NULL;
   }
-  if (!is_plain(x)) return tulle_plan_fail(planner, "needs a plain tensor unless it reduces height and width");
+  if (!tulle_is_plain(x)) return tulle_plan_fail(planner, "needs a plain tensor unless it reduces height and width");
   return tulle_plan_step(planner, run_reduce, args, 1, "f32_reduce") != NULL;
+}
+
+typedef struct {
+  const float* input;
+  float* output;
+  uint32_t outer, size, inner;
+} argmax_args;
+
+static void run_argmax(const tulle_step* step, uint32_t task, char* scratch) {
+  (void)task, (void)scratch;
+  const argmax_args* args = step->args;
+  for (uint32_t i = 0; i < args->outer * args->inner; i++) {
+    const float* x = args->input + (size_t)(i / args->inner) * args->size * args->inner + i % args->inner;
+    uint32_t best = 0;
+    for (uint32_t j = 1; j < args->size; j++)
+      if (x[(size_t)j * args->inner] > x[(size_t)best * args->inner]) best = j;
+    args->output[i] = (float)best;
+  }
+}
+
+bool tulle_plan_argmax(tulle_planner* planner, const tulle_op* op) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
+  if (op->axis < 0 || op->axis >= (int32_t)x->rank) return tulle_plan_fail(planner, "axis %d of %u", op->axis, x->rank);
+  argmax_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  *args =
+      (argmax_args){planner->places[op->inputs[0]].data, planner->places[op->output].data, 1, x->shape[op->axis], 1};
+  for (int32_t d = 0; d < (int32_t)x->rank; d++)
+    if (d != op->axis) *(d < op->axis ? &args->outer : &args->inner) *= x->shape[d];
+  if (!tulle_is_plain(x) || !tulle_is_plain(y) || args->outer * args->inner != y->elements)
+    return tulle_plan_fail(planner, "needs plain tensors, the output one value for every %u of the input", args->size);
+  return tulle_plan_step(planner, run_argmax, args, 1, "f32_argmax") != NULL;
 }
 
 // ---- resize ----------------------------------------------------------------------------------------------------
@@ -378,7 +418,7 @@ static tulle_lerp* plan_lerps(tulle_planner* planner, const tulle_op* op, uint32
 
 bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
-  if (x->rank != 4 || y->rank != 4 || !is_chw(x) || !is_chw(y) || x->shape[3] != y->shape[3])
+  if (x->rank != 4 || y->rank != 4 || !tulle_is_chw(x) || !tulle_is_chw(y) || x->shape[3] != y->shape[3])
     return tulle_plan_fail(planner, "needs chw tensors with the same number of channels");
   resize_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
@@ -420,7 +460,7 @@ static void run_softmax(const tulle_step* step, uint32_t task, char* scratch) {
 
 bool tulle_plan_softmax(tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
-  if (!is_plain(x) || !is_plain(y) || x->elements != y->elements)
+  if (!tulle_is_plain(x) || !tulle_is_plain(y) || x->elements != y->elements)
     return tulle_plan_fail(planner, "needs plain tensors of one size");
   softmax_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;

@@ -6,6 +6,7 @@ Arrays are in the model's own order, whatever layout a lowered graph assigns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -101,7 +102,31 @@ def activate(x: Array, activation: str, alpha: Any = 0.0) -> Array:
         return np.where(x >= 0, x, alpha * x)
     if activation == "elu":
         return np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    if activation == "swish":
+        return x * activate(x, "sigmoid")
+    if activation == "gelu":
+        return x * (1 + _erf(x * math.sqrt(0.5))) / 2
+    if activation == "gelu_tanh":
+        return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    if activation == "softplus":
+        return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    if activation in _FUNCTIONS:
+        with np.errstate(all="ignore"):  # infinities and NaN come out as the C library has them
+            return _FUNCTIONS[activation](x)
     raise TulleError(f"activation {activation!r} is not known")
+
+
+def _erf(x: Array) -> Array:
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(x.dtype)
+
+
+_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "erf": _erf,
+}
 
 
 def _pad_image(x: Array, pads: tuple[int, int, int, int], value: float = 0.0) -> Array:
@@ -193,6 +218,57 @@ def _sum(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
     return inputs[0].sum(axis=node.attrs["axes"], keepdims=node.attrs["keep_dims"])
 
 
+def _reduce_max(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    return inputs[0].max(axis=node.attrs["axes"], keepdims=node.attrs["keep_dims"])
+
+
+def _reduce_min(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    return inputs[0].min(axis=node.attrs["axes"], keepdims=node.attrs["keep_dims"])
+
+
+def _argmax(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    return inputs[0].argmax(axis=node.attrs["axis"]).reshape(shape).astype(inputs[0].dtype)
+
+
+def _matmul(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    return inputs[0] @ inputs[1]
+
+
+def _max_pool2d_argmax(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    windows = _windows(node, inputs[0], node.attrs["kernel"], shape, fill=-np.inf)
+    return np.argmax(windows, axis=0).astype(inputs[0].dtype)
+
+
+def _max_unpool2d(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    x, indices = inputs[0], inputs[1].astype(int)
+    (top, _, left, _), (stride_h, stride_w), width = (
+        node.attrs["padding"],
+        node.attrs["strides"],
+        node.attrs["kernel"][1],
+    )
+    y = np.zeros(shape, x.dtype)
+    for _, in_y, in_x, channel in np.ndindex(x.shape):  # in order: of overlapping windows the last one's value stays
+        row = in_y * stride_h - top + indices[0, in_y, in_x, channel] // width
+        column = in_x * stride_w - left + indices[0, in_y, in_x, channel] % width
+        if 0 <= row < shape[1] and 0 <= column < shape[2]:
+            y[0, row, column, channel] = x[0, in_y, in_x, channel]
+    return y
+
+
+def _sample_bilinear(node: Node, inputs: list[Array], shape: tuple[int, ...]) -> Array:
+    x, at = inputs
+    _, height, width, _ = x.shape
+    columns, rows = at[0, ..., 0], at[0, ..., 1]
+    inside = (columns >= 0) & (columns <= width - 1) & (rows >= 0) & (rows <= height - 1)
+    columns, rows = np.where(inside, columns, 0), np.where(inside, rows, 0)
+    left, top = columns.astype(int), rows.astype(int)
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    across, down = (columns - left)[..., None], (rows - top)[..., None]
+    upper = x[0, top, left] * (1 - across) + x[0, top, right] * across
+    lower = x[0, bottom, left] * (1 - across) + x[0, bottom, right] * across
+    return ((upper * (1 - down) + lower * down) * inside[..., None])[None]
+
+
 def _scale(node: Node, size: int, out: int) -> np.float32:
     """Input pixels an output pixel, in float32 as TFLite has it, since rounding decides what is nearest."""
     if node.attrs["align_corners"] and out > 1:
@@ -279,6 +355,13 @@ _OPS: dict[str, Callable[..., Array]] = {
     "sum": _sum,
     "resize_bilinear": _resize_bilinear,
     "resize_nearest": _resize_nearest,
+    "reduce_max": _reduce_max,
+    "reduce_min": _reduce_min,
+    "argmax": _argmax,
+    "matmul": _matmul,
+    "max_pool2d_argmax": _max_pool2d_argmax,
+    "max_unpool2d": _max_unpool2d,
+    "sample_bilinear": _sample_bilinear,
     "concat": _concat,
     "pad": _pad,
     "reshape": lambda node, inputs, shape: inputs[0].reshape(shape),

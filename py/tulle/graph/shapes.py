@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
 POOLS = ("average_pool2d", "max_pool2d")
-REDUCTIONS = ("mean", "sum")
+REDUCTIONS = ("mean", "sum", "reduce_max", "reduce_min")
 RESIZES = ("resize_bilinear", "resize_nearest")
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "transpose_conv2d")
 
@@ -143,6 +143,35 @@ def _pool(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
     return 1, *_window(node, (height, width), node.attrs["kernel"]), channels
 
 
+def _argmax(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
+    x, axis = _operand(shapes, 0, "input"), node.attrs["axis"]
+    _require(0 <= axis < len(x), f"axis {axis} is out of range")
+    return (*x[:axis], *((1,) if node.attrs["keep_dims"] else ()), *x[axis + 1 :])
+
+
+def _matmul(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
+    a, b = _operand(shapes, 0, "first operand"), _operand(shapes, 1, "second operand")
+    _require(len(a) >= 2 and len(b) >= 2 and a[-1] == b[-2], "needs [..., m, k] and [..., k, n]")
+    try:
+        return *np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1]
+    except ValueError:
+        raise _Mismatch("shapes do not broadcast") from None
+
+
+def _max_unpool2d(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
+    channels = _image(shapes[0])[3]
+    _require(_operand(shapes, 1, "indices") == shapes[0], "values and indices must have one shape")
+    fits = len(stated) == 4 and stated[0] == 1 and stated[3] == channels and min(stated) >= 1
+    _require(fits, f"cannot make the output {list(stated)}")
+    return stated
+
+
+def _sample_bilinear(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
+    image, at = _image(shapes[0]), _operand(shapes, 1, "positions")
+    _require(len(at) == 4 and at[0] == 1 and at[3] == 2, "positions must be [1, H, W, 2]")
+    return 1, at[1], at[2], image[3]
+
+
 def _reduce(node: Node, shapes: list[Shape | None], stated: Shape) -> Shape:
     x, axes = _operand(shapes, 0, "input"), node.attrs["axes"]
     _require(all(0 <= axis < len(x) for axis in axes), f"axes {list(axes)} are out of range")
@@ -239,9 +268,13 @@ _RULES: dict[str, Callable[[Node, list[Shape | None], Shape], Shape]] = {
     "transpose_conv2d": _transpose_conv2d,
     "fully_connected": _fully_connected,
     **dict.fromkeys(BINARY, _binary),
-    **dict.fromkeys(POOLS, _pool),
+    **dict.fromkeys((*POOLS, "max_pool2d_argmax"), _pool),
     **dict.fromkeys(REDUCTIONS, _reduce),
     **dict.fromkeys(RESIZES, _resize),
+    "argmax": _argmax,
+    "matmul": _matmul,
+    "max_unpool2d": _max_unpool2d,
+    "sample_bilinear": _sample_bilinear,
     "concat": _concat,
     "pad": _pad,
     "reshape": _reshape,

@@ -21,7 +21,7 @@ def operands(node: Node) -> list[int]:
     """Positions of the inputs that pass through channel by channel: not weights, biases and prelu's alpha."""
     if node.op == "concat":
         return list(range(len(node.inputs)))
-    if node.op in BINARY:
+    if node.op in (*BINARY, "matmul", "max_unpool2d", "sample_bilinear"):
         return [0, 1]
     if node.op == "conv2d":
         return [3] if len(node.inputs) > 3 and node.inputs[3] is not None else []

@@ -16,6 +16,7 @@ from tulle.passes.rewrite import redirect
 MAX_ENTRY_CHANNELS = 4
 
 EITHER = "either"
+CHW_ONLY = ("max_pool2d_argmax", "max_unpool2d", "sample_bilinear")
 
 
 def assign_layouts(graph: Graph) -> Graph:
@@ -55,7 +56,7 @@ def align_ranks(graph: Graph) -> Graph:
 
 def _demand(graph: Graph, node: Node) -> str:
     """The layout that an op needs its activations in, or EITHER."""
-    if node.op in (*CONVOLUTIONS, *POOLS, *RESIZES):
+    if node.op in (*CONVOLUTIONS, *POOLS, *RESIZES, *CHW_ONLY):
         return "chw"
     if node.op in REDUCTIONS:
         image = len(graph.tensors[node.inputs[0] or ""].shape) == 4

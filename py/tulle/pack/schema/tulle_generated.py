@@ -35,6 +35,13 @@ class OpKind(object):
     to_chw = 24
     depth_to_space = 25
     space_to_depth = 26
+    reduce_max = 27
+    reduce_min = 28
+    argmax = 29
+    matmul = 30
+    max_pool2d_argmax = 31
+    max_unpool2d = 32
+    sample_bilinear = 33
 
 
 # Applied to an op's result. `alpha` belongs to leaky_relu and elu; prelu takes its alpha from a tensor.
@@ -49,6 +56,15 @@ class Activation(object):
     leaky_relu = 7
     elu = 8
     prelu = 9
+    exp = 10
+    log = 11
+    sqrt = 12
+    rsqrt = 13
+    erf = 14
+    gelu = 15
+    gelu_tanh = 16
+    swish = 17
+    softplus = 18
 
 
 # Memory order of a tensor. Shapes are always the model's own (NHWC for images).
