@@ -198,7 +198,7 @@ def broken(change: str) -> Graph:
     elif change == "padding not explicit":
         node.attrs["padding"] = "same"
     elif change == "unknown activation":
-        node.attrs["activation"] = "gelu"
+        node.attrs["activation"] = "maxout"
     elif change == "stride beyond 16 bits":
         node.attrs["strides"] = (70000, 1)
     elif change == "stride of 0":
@@ -223,7 +223,7 @@ def broken(change: str) -> Graph:
         ("missing attribute", "'strides' is missing"),
         ("unknown op", "densify cannot be stored"),
         ("padding not explicit", "not explicit"),
-        ("unknown activation", "'gelu' is not one of"),
+        ("unknown activation", "'maxout' is not one of"),
         ("stride beyond 16 bits", "70000 is not a whole number from 1 to 65535"),
         ("stride of 0", "0 is not a whole number from 1"),
         ("no layouts", "conv"),
