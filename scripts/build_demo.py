@@ -62,6 +62,7 @@ class DemoModel:
 
 
 LANDSCAPE = "selfie_segmentation_landscape"
+SQUARE = "selfie_segmentation"
 
 # Percent of zeros that the ablation page measures, beside the dense model, and those of the one for backgrounds.
 ABLATION = (10, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -87,6 +88,8 @@ CATALOGUE = [
         )
         for percent in ABLATION
     ),
+    DemoModel(SQUARE, "selfie-square", "dense", "Dense", SQUARE),
+    DemoModel(f"{SQUARE}_30", "selfie-square", "sparse", "30 % zeros", "selfie_pruned", SQUARE, 0.3),
 ]
 
 
