@@ -1,0 +1,39 @@
+// Masks of people: reading them from the landscape selfie model's output, drawing one over its picture.
+// To compare two: intersectionOverUnion of segment/matte.js.
+
+/** Size of the landscape model's input and mask, in pixels. */
+export const WIDTH = 256;
+export const HEIGHT = 144;
+
+/**
+ * The mask in the outputs of a run. The landscape model gives one channel, person.
+ * @param {Record<string, Float32Array>} outputs
+ * @returns {Float32Array} HEIGHT x WIDTH, 0 to 1
+ */
+export function maskOf(outputs) {
+  const [mask] = Object.values(outputs);
+  if (mask.length !== WIDTH * HEIGHT) throw new Error(`The mask has ${mask.length} values, expected ${WIDTH * HEIGHT}.`);
+  return mask;
+}
+
+/**
+ * Draws a picture with what is not person tinted in the canvas's CSS color.
+ * @param {HTMLCanvasElement} canvas
+ * @param {ImageData} pixels WIDTH x HEIGHT
+ * @param {Float32Array} [mask]
+ */
+export function drawMask(canvas, pixels, mask) {
+  canvas.width = WIDTH;
+  canvas.height = HEIGHT;
+  const context = canvas.getContext('2d');
+  if (!context) return;
+  const shown = new ImageData(new Uint8ClampedArray(pixels.data), WIDTH, HEIGHT);
+  if (mask) {
+    const tint = (getComputedStyle(canvas).color.match(/[\d.]+/g) ?? []).map(Number);
+    mask.forEach((person, i) => {
+      const away = 0.8 * (1 - person);
+      for (let c = 0; c < 3; c++) shown.data[4 * i + c] += away * (tint[c] - shown.data[4 * i + c]);
+    });
+  }
+  context.putImageData(shown, 0, 0);
+}

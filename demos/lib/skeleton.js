@@ -1,0 +1,76 @@
+// The 21 landmarks of a hand as the landmark networks give them for their own input: comparing two sets, and drawing
+// them as a skeleton over that input.
+
+/** Side of the square input of the hand landmark networks, in pixels. */
+export const INPUT_SIZE = 224;
+
+export const LANDMARKS = 21;
+
+/** Names of the networks' outputs, the same in all of them. */
+export const OUTPUT = { landmarks: 'Identity', presence: 'Identity_1', handedness: 'Identity_2' };
+
+// Pairs of landmarks joined by a line: wrist 0, thumb 1-4, then four of each finger from index to little.
+const BONES = [
+  [0, 1], [1, 2], [2, 3], [3, 4],
+  [0, 5], [5, 6], [6, 7], [7, 8],
+  [9, 10], [10, 11], [11, 12],
+  [13, 14], [14, 15], [15, 16],
+  [0, 17], [17, 18], [18, 19], [19, 20],
+  [5, 9], [9, 13], [13, 17],
+];
+
+/**
+ * @param {Float32Array} a 63 numbers: x, y, z of each landmark, in pixels of the input
+ * @param {Float32Array} b the same
+ * @returns {number} mean distance in the picture plane, in percent of the picture's side
+ */
+export function meanDistance(a, b) {
+  let sum = 0;
+  for (let i = 0; i < LANDMARKS; i++) sum += Math.hypot(a[3 * i] - b[3 * i], a[3 * i + 1] - b[3 * i + 1]);
+  return (sum / LANDMARKS / INPUT_SIZE) * 100;
+}
+
+/**
+ * Draws a square picture and, if there are landmarks, the skeleton over it. Takes the canvas's own CSS `color` for the
+ * skeleton and `--halo` for the rim that sets it off from the picture, and its size on the page for the resolution.
+ * @param {HTMLCanvasElement} canvas
+ * @param {CanvasImageSource} square
+ * @param {Float32Array} [landmarks]
+ */
+export function drawSkeleton(canvas, square, landmarks) {
+  const side = canvas.clientWidth;
+  const resolution = Math.max(1, Math.round(side * devicePixelRatio));
+  if (canvas.width !== resolution || canvas.height !== resolution) canvas.width = canvas.height = resolution;
+  const context = canvas.getContext('2d');
+  if (!context || side === 0) return;
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(square, 0, 0, resolution, resolution);
+  if (!landmarks) return;
+
+  const style = getComputedStyle(canvas);
+  const unit = (resolution / side) * Math.max(0.6, Math.min(1.15, side / 340)); // thinner lines in a small picture
+  const x = (/** @type {number} */ i) => (landmarks[3 * i] / INPUT_SIZE) * resolution;
+  const y = (/** @type {number} */ i) => (landmarks[3 * i + 1] / INPUT_SIZE) * resolution;
+  const discs = (/** @type {number} */ radius) => {
+    context.beginPath();
+    for (let i = 0; i < LANDMARKS; i++) {
+      context.moveTo(x(i) + radius, y(i));
+      context.arc(x(i), y(i), radius, 0, 2 * Math.PI);
+    }
+    context.fill();
+  };
+  context.lineCap = context.lineJoin = 'round';
+  for (const [color, rim] of /** @type {[string, number][]} */ ([[style.getPropertyValue('--halo'), 1.6], [style.color, 0]])) {
+    context.strokeStyle = context.fillStyle = color;
+    context.lineWidth = (2 + 2 * rim) * unit;
+    context.beginPath();
+    for (const [from, to] of BONES) {
+      context.moveTo(x(from), y(from));
+      context.lineTo(x(to), y(to));
+    }
+    context.stroke();
+    discs((3.6 + rim) * unit);
+  }
+  context.fillStyle = style.getPropertyValue('--halo');
+  discs(1.7 * unit);
+}
