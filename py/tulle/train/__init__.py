@@ -1,6 +1,7 @@
 """Training of sparse networks on PyTorch (extra `tulle[train]`).
 
-`MagnitudePruner` and `RigL` work on any `torch.nn.Module`.
+`from_tflite` makes a `torch.nn.Module` of a model, `to_graph` a model of the module. `MagnitudePruner` and `RigL` work
+on any module, not only on those.
 """
 
 from __future__ import annotations
@@ -14,6 +15,17 @@ except ImportError as error:
 
 from tulle.train.magnitude import MagnitudePruner, polynomial_sparsity
 from tulle.train.masks import FixedMasks, is_pointwise
+from tulle.train.module import GraphModule, from_graph, from_tflite, to_graph
 from tulle.train.rigl import RigL
 
-__all__ = ["FixedMasks", "MagnitudePruner", "RigL", "is_pointwise", "polynomial_sparsity"]
+__all__ = [
+    "FixedMasks",
+    "GraphModule",
+    "MagnitudePruner",
+    "RigL",
+    "from_graph",
+    "from_tflite",
+    "is_pointwise",
+    "polynomial_sparsity",
+    "to_graph",
+]
