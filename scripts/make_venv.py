@@ -4,6 +4,10 @@
     python3 scripts/make_venv.py [EXTRA]
 
 tulle is installed in place ("editable"), with the packages of an extra of pyproject.toml where one is named.
+
+The extra `dev` brings `train` along where PyTorch is in .venv already, or where pip has a wheel of it in a folder
+(`find-links`). It is never fetched from an index for this: for Linux that means gigabytes of CUDA libraries. Without
+it the tests of training skip; `.venv/bin/pip install torch`, of any kind, and `make dev` again bring them back.
 """
 
 from __future__ import annotations
@@ -17,11 +21,14 @@ from common import CACHE, ROOT, SetupError, main_guard, run_logged, say
 
 VENV = ROOT / ".venv"
 MINIMUM = (3, 10)
+TORCH = "torch==2.13.0"  # what is tested; the extra `train` takes newer and older ones
 
 
 def main() -> None:
     make_venv()
     extra = f"[{sys.argv[1]}]" if len(sys.argv) > 1 else ""
+    if extra == "[dev]" and has_torch():
+        extra = "[dev,train]"
     install = [
         str(VENV / "bin" / "python"),
         "-m",
@@ -49,6 +56,18 @@ def make_venv() -> None:
     except subprocess.CalledProcessError as error:
         shutil.rmtree(VENV, ignore_errors=True)
         raise SetupError("`python3 -m venv` failed; on Debian and Ubuntu it needs the package python3-venv") from error
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is in .venv, after installing it if pip finds its wheel without asking an index."""
+    python = VENV / "bin" / "python"
+    if subprocess.run([str(python), "-c", "import torch"], capture_output=True).returncode == 0:
+        return True
+    # Without its dependencies, which come from the index with tulle's.
+    install = [str(python), "-m", "pip", "install", "--no-index", "--no-deps", TORCH]
+    found = subprocess.run(install, capture_output=True).returncode == 0
+    say(f"installed {TORCH}" if found else "no PyTorch in pip's find-links: the tests of training will skip")
+    return found
 
 
 def _version(python: Path) -> tuple[int, ...] | None:
