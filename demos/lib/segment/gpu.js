@@ -19,7 +19,7 @@ export class GpuCompositor {
   /** @returns {GpuCompositor | null} null where the browser offers no WebGL2 */
   static create() {
     const canvas = document.createElement('canvas');
-    const gl = canvas.getContext('webgl2', { alpha: false, antialias: false, depth: false, preserveDrawingBuffer: true });
+    const gl = canvas.getContext('webgl2', { alpha: false, antialias: false, depth: false });
     return gl && new GpuCompositor(canvas, gl);
   }
 

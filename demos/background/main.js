@@ -1,0 +1,378 @@
+// The page: takes frames, has both networks find the person, and shows picture, times and agreement.
+
+import { EngineControls, describeEngine, requireSimd } from '../lib/controls.js';
+import { LineChart } from '../lib/chart.js';
+import { fileSize, loadCatalogue, modelUrl, modelsFor, sparsity } from '../lib/models.js';
+import { MovingAverage } from '../lib/meter.js';
+import { calm, element, messageOf, setValue, showError, showEvery, svg } from '../lib/page.js';
+import { FrameSource, acceptFiles } from '../lib/source.js';
+import { GRADIENTS, cover, drawGradient, readBackground } from './backgrounds.js';
+import { Pair, SIDES } from './pair.js';
+
+/** @typedef {import('../lib/models.js').ModelFacts} ModelFacts */
+/** @typedef {import('./pair.js').Side} Side */
+/** @typedef {import('./pair.js').Look} Look */
+
+const STAGE = { width: 640, height: 480 }; // pixels of the frame, whatever the source's
+
+/** Tasks in the catalogue from which each network's sparse versions come. */
+const SPARSE_TASKS = { selfie: ['selfie', 'ablation'], 'selfie-square': ['selfie-square'] };
+
+/**
+ * Share of zeros among all weights to start with where there is nothing but pruned weights, 30 % in the 1x1
+ * convolutions: with more, masks fall apart where nothing was trained afterwards.
+ */
+const FIRST_SPARSITY = 0.15;
+
+const clip = { kind: /** @type {const} */ ('clip'), url: new URL('../clips/carphone.webm', import.meta.url), title: 'Clip' };
+
+const pair = new Pair();
+const frame = document.createElement('canvas');
+Object.assign(frame, STAGE);
+const chart = new LineChart(svg('chart'), SIDES.map((side) => ({ name: side, tone: side })));
+let agreement = new MovingAverage();
+
+/** @type {Look} */
+const look = { view: 'split', divider: 0.5, effect: 'blur', blur: 0.03, soft: true };
+
+/** @type {import('../lib/models.js').Catalogue} */
+let catalogue;
+/** @type {EngineControls} */
+let controls;
+/** @type {Record<Side, ModelFacts>} */
+let models;
+/** @type {Promise<unknown>} */
+let turn = Promise.resolve();
+let shown = 0; // when the numbers were last updated
+let counted = 0; // frames shown
+/** @type {((result: import('./pair.js').Result) => void)[]} */
+let waiting = [];
+
+const source = new FrameSource({
+  fallback: clip,
+  onChange({ title, note, kind }) {
+    pair.newScene();
+    say(note || (kind === 'camera' ? 'Your camera: its pictures stay on this device.' : title));
+    element('play').hidden = kind === 'picture';
+  },
+});
+
+// ---- frames ----
+
+/**
+ * Everything that uses the networks waits for its turn here, so that nothing disturbs a frame that is being timed.
+ * @template T
+ * @param {() => Promise<T>} action
+ * @returns {Promise<T>}
+ */
+function inTurn(action) {
+  const result = turn.then(action);
+  turn = result.catch(() => {}); // the caller hears of it
+  return result;
+}
+
+async function runFrames() {
+  for await (const { image, width, height, capture } of source.frames()) {
+    await inTurn(async () => {
+      const start = performance.now();
+      cover(frame, image, width, height);
+      if (!pair.loaded) return; // what went wrong stands in the notice; other settings may help
+      pair.meter.add('capture', capture + performance.now() - start);
+      await process();
+      pair.meter.endFrame();
+    }).catch(fail);
+  }
+}
+
+/** Runs the networks on the frame, and draws. */
+async function process() {
+  const result = await pair.frame(frame, look);
+  if (pair.compositor.lost) {
+    switchCompositor('canvas');
+    say('The browser took the graphics processor away; the 2D canvas goes on.');
+  }
+  chart.push(result.milliseconds);
+  if (result.iou !== undefined) agreement.push(result.iou);
+  counted++;
+  for (const resolve of waiting.splice(0)) resolve(result);
+  const now = performance.now();
+  if (now - shown < showEvery()) return;
+  shown = now;
+  showTimes();
+}
+
+/** Draws the frame again where no new one comes: with other settings, it looks different. */
+function redraw() {
+  if (!source.playing && pair.loaded) inTurn(process).then(showTimes).catch(fail);
+}
+
+// ---- showing ----
+
+function showTimes() {
+  const { meter } = pair;
+  for (const [stage, name] of /** @type {const} */ ([
+    ['capture', 'capture'], ['prepare', 'prepare'], ['composite', 'composite'], ['dense', 'dense-ms'], ['sparse', 'sparse-ms'],
+  ])) {
+    setValue(name, decimals(meter.stage(stage).mean, 1));
+  }
+  const { dense, sparse } = { dense: meter.stage('dense'), sparse: meter.stage('sparse') };
+  setValue('speedup', decimals(dense.mean / sparse.mean, 2));
+  setValue('window', String(Math.max(dense.count, sparse.count)));
+  setValue('fps', decimals(meter.framesPerSecond, 1));
+  setValue('iou', decimals(agreement.mean, 3));
+  chart.draw();
+}
+
+/** @param {number} value @param {number} digits */
+function decimals(value, digits) {
+  return Number.isFinite(value) ? value.toFixed(digits) : '–';
+}
+
+function showFacts() {
+  const million = (/** @type {number} */ count, digits = 2) => `${(count / 1e6).toFixed(digits)} million`;
+  for (const side of SIDES) {
+    const facts = models[side];
+    setValue(`${side}-model`, facts.label ? `${facts.name} (${facts.label})` : facts.name);
+    setValue(`${side}-source`, facts.source);
+    setValue(`${side}-licence`, facts.licence);
+    setValue(`${side}-weights`, `${million(facts.weights, 3)}, ${percent(sparsity(facts))} of them zero`);
+    setValue(`${side}-macs`, `${million(facts.executed_macs, 1)} of ${million(facts.macs, 1)}`);
+    setValue(`${side}-file`, fileSize(facts.tulle_bytes));
+    setValue(`${side}-zeros`, percent(sparsity(facts)));
+  }
+}
+
+/** @param {number} share */
+function percent(share) {
+  return `${(100 * share).toFixed(0)} %`;
+}
+
+/** Which parts of the stage belong to what is shown. */
+function showLook() {
+  for (const side of SIDES) element(`${side}-label`).hidden = look.view !== 'split' && look.view !== side;
+  element('divider').hidden = look.view !== 'split';
+  element('blur-option').hidden = look.effect !== 'blur';
+  element('replace-option').hidden = look.effect !== 'replace';
+  const effects = { blur: 'blurred', replace: 'replaced', mask: 'black, the person white', none: 'as it is' };
+  const networks = look.view === 'split' ? 'the dense network left, the sparse one right' : `the ${look.view} network`;
+  pair.compositor.canvas.setAttribute('aria-label', `The picture, its background ${effects[look.effect]}; ${networks}`);
+}
+
+function placeCanvas() {
+  const { canvas } = pair.compositor;
+  canvas.setAttribute('role', 'img');
+  element('picture').querySelector('canvas')?.remove();
+  element('picture').prepend(canvas);
+  showLook();
+}
+
+/** @param {string} text */
+function say(text) {
+  element('status').textContent = text;
+}
+
+/** @param {unknown} error */
+function fail(error) {
+  source.pause();
+  element('play').textContent = 'Play';
+  say('');
+  showError(error);
+}
+
+const input = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ (element(id));
+const select = (/** @type {string} */ id) => /** @type {HTMLSelectElement} */ (element(id));
+
+// ---- settings ----
+
+/** Loads the two chosen networks with the chosen threads and build. */
+async function loadModels() {
+  element('notice').hidden = true;
+  const urls = { dense: modelUrl(models.dense), sparse: modelUrl(models.sparse) };
+  await pair.load(urls, controls.options, (side) => say(`Loading the ${side} network, ${fileSize(models[side].tulle_bytes)}`));
+  await pair.warmUp(frame);
+  controls.show(pair.model);
+  const { width, height } = pair.size;
+  for (const side of SIDES) {
+    const engine = side === 'dense' ? ", with the engine's start" : '';
+    setValue(`${side}-load`, `${pair.loadTime[side].toFixed(0)} ms${engine}`);
+    setValue(`${side}-runs`, `${describeEngine(pair.model)} build, ${width} × ${height} pixels`);
+  }
+  showFacts();
+  restart(describeEngine(pair.model));
+  say(source.info?.title ?? '');
+}
+
+/** Starts new averages, since the settings changed. @param {string} [mark] of the chart */
+function restart(mark) {
+  pair.restart();
+  agreement = new MovingAverage();
+  chart.restart(mark);
+}
+
+function reload() {
+  inTurn(loadModels).then(redraw).catch(fail);
+}
+
+/** Lists the sparse versions of the chosen network, and takes the first that is trained, or else a mild one. */
+function offerSparse() {
+  const task = select('network').value === 'selfie-square' ? 'selfie-square' : 'selfie';
+  const dense = modelsFor(catalogue, task).find(({ role }) => role === 'dense');
+  const sparse = SPARSE_TASKS[task].flatMap((name) => modelsFor(catalogue, name)).filter(({ role }) => role !== 'dense');
+  if (!dense || sparse.length === 0) throw new Error('models.json lists no such network: run `make demo` again.');
+  sparse.sort((a, b) => sparsity(a) - sparsity(b));
+  select('sparse-model').replaceChildren(...sparse.map(({ name, title }) => new Option(title, name)));
+  const distance = (/** @type {ModelFacts} */ facts) => Math.abs(sparsity(facts) - FIRST_SPARSITY);
+  const first = sparse.find(({ role }) => role === 'own')
+    ?? sparse.reduce((best, facts) => (distance(facts) < distance(best) ? facts : best));
+  select('sparse-model').value = first.name;
+  models = { dense, sparse: first };
+}
+
+/** @param {'gpu' | 'canvas'} kind */
+function switchCompositor(kind) {
+  pair.useCompositor(kind);
+  select('compositor').value = pair.compositor.kind;
+  placeCanvas();
+  pair.meter.reset();
+}
+
+function offerBackgrounds() {
+  const choices = GRADIENTS.map((gradient, i) => {
+    const label = document.createElement('label');
+    const radio = document.createElement('input');
+    Object.assign(radio, { type: 'radio', name: 'background', className: 'hidden-label', checked: i === 0 });
+    radio.setAttribute('aria-label', gradient.name);
+    const canvas = drawGradient(gradient);
+    radio.addEventListener('change', () => setBackground(canvas));
+    label.title = gradient.name;
+    label.append(radio, canvas);
+    return { label, canvas };
+  });
+  element('backgrounds').append(...choices.map(({ label }) => label));
+  pair.setBackground(choices[0].canvas);
+}
+
+/** @param {HTMLCanvasElement} canvas */
+function setBackground(canvas) {
+  pair.setBackground(canvas);
+  redraw();
+}
+
+function listen() {
+  element('camera').addEventListener('click', () => open({ kind: 'camera' }));
+  element('clip').addEventListener('click', () => open(clip));
+  acceptFiles(source, { input: input('own'), area: element('stage'), onError: (error) => say(messageOf(error)) });
+  element('play').addEventListener('click', () => setPlaying(!source.playing));
+
+  for (const radio of document.querySelectorAll('#effects input, #views input')) {
+    radio.addEventListener('change', () => {
+      look.effect = /** @type {Look['effect']} */ (checked('effect'));
+      const view = /** @type {Look['view']} */ (checked('view'));
+      if (view !== look.view) inTurn(async () => restart(view === 'split' ? 'both' : `${view} only`));
+      look.view = view;
+      showLook();
+      redraw();
+    });
+  }
+  for (const id of ['divider', 'blur', 'soft']) {
+    input(id).addEventListener('input', () => {
+      look.divider = Number(input('divider').value) / 100;
+      look.blur = Number(input('blur').value) / 100;
+      look.soft = input('soft').checked;
+      redraw();
+    });
+  }
+  input('background').addEventListener('change', async () => {
+    const [file] = input('background').files ?? [];
+    input('background').value = ''; // so that the same file can be chosen again
+    if (!file) return;
+    try {
+      setBackground(await readBackground(file));
+      for (const radio of element('backgrounds').querySelectorAll('input')) radio.checked = false;
+    } catch (error) {
+      say(messageOf(error));
+    }
+  });
+
+  select('network').addEventListener('change', () => {
+    offerSparse();
+    reload();
+  });
+  select('sparse-model').addEventListener('change', () => {
+    models.sparse = catalogue[select('sparse-model').value];
+    reload();
+  });
+  select('compositor').addEventListener('change', () => {
+    inTurn(async () => switchCompositor(select('compositor').value === 'gpu' ? 'gpu' : 'canvas')).then(redraw).catch(fail);
+  });
+}
+
+/** @param {import('../lib/source.js').Origin} origin */
+function open(origin) {
+  source.open(origin).then(() => setPlaying(true), fail);
+}
+
+/** @param {boolean} playing */
+function setPlaying(playing) {
+  if (playing) source.play();
+  else source.pause();
+  element('play').textContent = playing ? 'Pause' : 'Play';
+}
+
+/** @param {string} name of a group of radio buttons */
+function checked(name) {
+  return /** @type {HTMLInputElement} */ (document.querySelector(`input[name="${name}"]:checked`)).value;
+}
+
+// ---- setting up ----
+
+async function start() {
+  placeCanvas();
+  chart.draw();
+  offerBackgrounds();
+  requireSimd();
+  catalogue = await loadCatalogue();
+  offerSparse();
+  controls = new EngineControls(element('settings'), reload);
+  const opening = source.open(clip);
+  await loadModels();
+  await opening;
+  listen();
+  select('compositor').options[0].disabled = pair.compositor.kind !== 'gpu';
+  select('compositor').value = pair.compositor.kind;
+  for (const id of ['camera', 'clip', 'own', 'play', 'network', 'sparse-model', 'compositor']) {
+    element(id).removeAttribute('disabled');
+  }
+  setPlaying(!calm.matches); // a still picture for visitors who want less motion, until they press Play
+  runFrames();
+  await nextResult();
+}
+
+/** @returns {Promise<import('./pair.js').Result>} of the next frame that is shown */
+function nextResult() {
+  return new Promise((resolve) => waiting.push(resolve));
+}
+
+const ready = start();
+ready.catch(fail);
+
+/**
+ * For tests (tests/browser/test_demo_background.py): `ready` resolves once a picture is shown, `next` hands out the
+ * very pixels that the networks see in the next frame, with their masks.
+ */
+Object.assign(globalThis, {
+  tulleDemo: {
+    ready,
+    next: nextResult,
+    get frames() {
+      return counted;
+    },
+    get memoryBytes() {
+      return pair.model.info.memoryBytes;
+    },
+    get compositor() {
+      return pair.compositor;
+    },
+    models: () => models,
+  },
+});

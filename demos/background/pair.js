@@ -1,0 +1,180 @@
+// The measurement: a dense and a sparse network on the same pixels, and the picture made with their masks.
+
+import { MatteMaker, Segmenter, createCompositor, intersectionOverUnion } from '../lib/segment/index.js';
+import { Meter } from '../lib/meter.js';
+
+/** @typedef {'dense' | 'sparse'} Side */
+/** @typedef {'split' | Side} View */
+/** @typedef {import('../lib/segment/index.js').Compositor} Compositor */
+/** @typedef {import('../lib/segment/index.js').Effect} Effect */
+
+/** @type {readonly Side[]} */
+export const SIDES = ['dense', 'sparse'];
+
+/** Stages of a frame. "dense" and "sparse" are the networks' inferences. */
+export const STAGES = /** @type {const} */ (['capture', 'prepare', 'dense', 'sparse', 'composite']);
+
+const WARM_UP = 8; // runs before timing, in which the browser compiles the kernels anew, optimised
+
+/**
+ * @typedef {object} Look
+ * @property {View} view "split": dense to the left of `divider`, sparse to its right; else one network alone
+ * @property {number} divider 0 to 1
+ * @property {Effect} effect
+ * @property {number} blur see Layer in lib/segment/composition.js
+ * @property {boolean} soft
+ */
+
+/**
+ * @typedef {object} Result
+ * @property {ImageData} input what the networks saw
+ * @property {Partial<Record<Side, Float32Array>>} masks of the networks that ran
+ * @property {number | undefined} iou of the two masks, where both ran
+ * @property {Partial<Record<Side, number>>} milliseconds of the inferences
+ */
+
+export class Pair {
+  meter = new Meter(STAGES);
+  /** @type {Compositor} */
+  compositor = createCompositor();
+  /** Milliseconds from `load()` to ready; the dense one, loaded first, starts the engine too. @type {Record<Side, number>} */
+  loadTime = { dense: NaN, sparse: NaN };
+  /** @type {Partial<Record<Side, Segmenter>>} */
+  #segmenters = {};
+  #mattes = { dense: new MatteMaker(), sparse: new MatteMaker() };
+  #frames = 0;
+  /** @type {HTMLCanvasElement | undefined} */
+  #background;
+
+  /**
+   * Loads both networks, after closing those loaded before.
+   * @param {Record<Side, string>} urls of the two .tulle files
+   * @param {{ threads?: number, variant?: 'simd' | 'relaxed' }} options left out: what suits this device
+   * @param {(side: Side) => void} onStart called before each
+   */
+  async load(urls, options, onStart) {
+    await this.close();
+    for (const side of SIDES) {
+      onStart(side);
+      const start = performance.now();
+      this.#segmenters[side] = await Segmenter.load(urls[side], options);
+      this.loadTime[side] = performance.now() - start;
+    }
+    const { dense, sparse } = this.#both();
+    if (dense.width !== sparse.width || dense.height !== sparse.height) {
+      await this.close();
+      throw new Error('The dense and the sparse network take pictures of different sizes, so they cannot be compared.');
+    }
+    this.restart();
+  }
+
+  get loaded() {
+    return SIDES.every((side) => this.#segmenters[side]);
+  }
+
+  /** The sparse network as loaded: its threads and variant are those of both. */
+  get model() {
+    return this.#both().sparse.model;
+  }
+
+  /** Of the masks, in pixels. */
+  get size() {
+    const { width, height } = this.#both().dense;
+    return { width, height };
+  }
+
+  /** @param {HTMLCanvasElement} frame */
+  async warmUp(frame) {
+    const { dense, sparse } = this.#both();
+    const input = dense.read(frame);
+    for (let i = 0; i < WARM_UP; i++) {
+      await dense.run(input);
+      await sparse.run(input);
+    }
+  }
+
+  /** Starts new averages, since the settings changed. */
+  restart() {
+    this.meter.reset();
+    this.newScene();
+  }
+
+  /** Forgets the masks before, since the pictures come from somewhere else. */
+  newScene() {
+    for (const side of SIDES) this.#mattes[side].reset();
+  }
+
+  /**
+   * Finds the person and draws the picture into `compositor.canvas`.
+   * @param {HTMLCanvasElement} frame
+   * @param {Look} look
+   * @returns {Promise<Result>}
+   */
+  async frame(frame, look) {
+    const segmenters = this.#both();
+    const sides = look.view === 'split' ? this.#order() : [look.view];
+    const input = await this.meter.time('prepare', () => segmenters.dense.read(frame));
+    /** @type {Result} */
+    const result = { input, masks: {}, iou: undefined, milliseconds: {} };
+    for (const side of sides) {
+      result.masks[side] = await this.meter.time(side, () => segmenters[side].run(input));
+      result.milliseconds[side] = this.meter.stage(side).last;
+    }
+    const { dense, sparse } = result.masks;
+    if (dense && sparse) result.iou = intersectionOverUnion(dense, sparse);
+    await this.meter.time('composite', () => this.#draw(frame, result, look));
+    return result;
+  }
+
+  /**
+   * @param {HTMLCanvasElement} frame
+   * @param {Result} result
+   * @param {Look} look
+   */
+  #draw(frame, { input, masks }, { view, divider, effect, blur, soft }) {
+    const middle = Math.round(divider * frame.width);
+    const columns = {
+      dense: { left: 0, right: view === 'split' ? middle : frame.width },
+      sparse: { left: view === 'split' ? middle : 0, right: frame.width },
+    };
+    this.compositor.begin(frame);
+    for (const side of SIDES) {
+      const mask = masks[side];
+      if (!mask) continue;
+      const alpha = this.#mattes[side].next(mask);
+      this.compositor.draw({ input, alpha, effect, blur, soft, ...columns[side] });
+    }
+  }
+
+  /** @param {HTMLCanvasElement} background */
+  setBackground(background) {
+    this.#background = background;
+    this.compositor.setBackground(background);
+  }
+
+  /** @param {'gpu' | 'canvas'} kind of compositor to use from now on */
+  useCompositor(kind) {
+    const compositor = createCompositor(kind);
+    if (this.#background) compositor.setBackground(this.#background);
+    this.compositor.close();
+    this.compositor = compositor;
+  }
+
+  async close() {
+    for (const side of SIDES) {
+      await this.#segmenters[side]?.close();
+      delete this.#segmenters[side];
+    }
+  }
+
+  /** Neither side always finds the caches warm. */
+  #order() {
+    return this.#frames++ % 2 ? SIDES : [...SIDES].reverse();
+  }
+
+  #both() {
+    const { dense, sparse } = this.#segmenters;
+    if (!dense || !sparse) throw new Error('The networks are not loaded.');
+    return { dense, sparse };
+  }
+}
