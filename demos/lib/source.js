@@ -135,6 +135,11 @@ export class FrameSource {
     this.#refresh();
   }
 
+  /** Gives the present frame once more, also while paused: for a page that would treat it differently now. */
+  again() {
+    this.#refresh();
+  }
+
   get playing() {
     return this.#playing;
   }
