@@ -19,10 +19,10 @@ const STAGE = { width: 640, height: 480 }; // pixels of the frame, whatever the 
 const SPARSE_TASKS = { selfie: ['selfie', 'ablation'], 'selfie-square': ['selfie-square'] };
 
 /**
- * Share of zeros among all weights to start with where there is nothing but pruned weights, 30 % in the 1x1
+ * Share of zeros among all weights to start with where there is nothing but pruned weights, 20 % in the 1x1
  * convolutions: with more, masks fall apart where nothing was trained afterwards.
  */
-const FIRST_SPARSITY = 0.15;
+const FIRST_SPARSITY = 0.1;
 
 const clip = { kind: /** @type {const} */ ('clip'), url: new URL('../clips/carphone.webm', import.meta.url), title: 'Clip' };
 
