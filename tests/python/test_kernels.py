@@ -285,7 +285,8 @@ def test_depthwise_conv2d(variant: str, seed: int) -> None:
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise_over_every_width(variant: str, kernel: int, stride: int) -> None:
     """The kernels for 3x3 and 5x5 with the padding that "same" gives, whose borders are a business of their own."""
-    for width, height in [*zip(range(1, 42), itertools.cycle((6, 7, 1, 4))), (64, 9), (65, 3), (112, 5)]:
+    heights = itertools.cycle((6, 7, 1, 4, 2, 13, 3, 8, 5))
+    for width, height in [*zip(range(1, 42), heights), (64, 9), (65, 3), (112, 25)]:
         case = Case(width, height)
         pads = []
         for size in (height, width):
@@ -297,6 +298,15 @@ def test_depthwise_over_every_width(variant: str, kernel: int, stride: int) -> N
             case, x, weight, kind="depthwise_conv2d", strides=(stride, stride), padding=tuple(pads), activation="relu6"
         )
         case.run(y, variant)
+
+
+@pytest.mark.parametrize("pads", [(10, 5, 9, 5), (0, 15, 0, 15), (1, 14, 14, 1)])
+def test_depthwise_windows_that_lie_in_the_padding(variant: str, pads: tuple[int, int, int, int]) -> None:
+    case = Case(sum(pads))
+    x = case.input(1, 1, 1, 5, chw=True)
+    weight = case.values((1, 3, 3, 5))
+    y = conv2d(case, x, weight, kind="depthwise_conv2d", strides=(16, 16), padding=pads, activation="none")
+    case.run(y, variant)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

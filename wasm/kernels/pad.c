@@ -32,8 +32,9 @@ typedef struct {
   uint32_t start, column, count;
 } phase_span;
 
-TULLE_INLINE phase_span span_of(const tulle_plane* plane, uint32_t phase) {
-  const uint32_t stride = plane->stride, pad = plane->pad_left, width = plane->phase_width;
+// `stride` is the plane's: a constant where possible, since this divides by it.
+TULLE_INLINE phase_span span_of(const tulle_plane* plane, uint32_t phase, const uint32_t stride) {
+  const uint32_t pad = plane->pad_left, width = plane->phase_width;
   phase_span s;
   s.start = pad > phase ? (pad - phase + stride - 1) / stride : 0;
   s.column = s.start * stride + phase - pad;
@@ -54,18 +55,21 @@ TULLE_INLINE void split_pairs(const float* input, float* even, uint32_t even_cou
   gather_rest(input + 1, 2, odd, x, odd_count);
 }
 
-// What pad_row needs of a plane, found once a call: it takes divisions.
+// What pad_row needs of a plane, found once a call.
 typedef struct {
   const tulle_plane* plane;
-  phase_span first, second;  // phases 0 and 1
+  phase_span first, second;  // phases 0 and 1, of strides 1 and 2
   bool pairs;                // stride 2, and each phase begins with column 0 or 1
 } row_spans;
 
 TULLE_INLINE row_spans spans_of(const tulle_plane* plane) {
-  row_spans s = {.plane = plane, .first = span_of(plane, 0)};
-  if (plane->stride != 2) return s;
-  s.second = span_of(plane, 1);
-  s.pairs = s.first.column + s.second.column == 1;
+  row_spans s = {.plane = plane};
+  if (plane->stride == 1) s.first = span_of(plane, 0, 1);
+  if (plane->stride == 2) {
+    s.first = span_of(plane, 0, 2);
+    s.second = span_of(plane, 1, 2);
+    s.pairs = s.first.column + s.second.column == 1;
+  }
   return s;
 }
 
@@ -83,7 +87,7 @@ TULLE_INLINE void pad_row(const row_spans* s, const float* input, float* output)
     }
   } else {
     for (uint32_t phase = 0; phase < plane->stride; phase++, output += plane->phase_width) {
-      const phase_span span = span_of(plane, phase);
+      const phase_span span = span_of(plane, phase, plane->stride);
       gather_rest(input + span.column, plane->stride, output + span.start, 0, span.count);
     }
   }
@@ -91,16 +95,77 @@ TULLE_INLINE void pad_row(const row_spans* s, const float* input, float* output)
 
 TULLE_INLINE bool inside(const tulle_plane* plane, int32_t row) { return row >= 0 && row < (int32_t)plane->height; }
 
-void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output) {
-  const row_spans spans = spans_of(plane);
-  const uint32_t row_floats = plane->stride * plane->phase_width;
-  for (uint32_t r = 0; r < rows; r++, row++, output += row_floats) {
-    if (inside(plane, row)) {
-      pad_row(&spans, channel + (size_t)row * plane->width, output);
-    } else {
-      tulle_f32_zero(output, row_floats);
+// Rows whose `count` floats lie side by side before and after, in `vectors` vectors of which the last overlaps the one
+// before. A constant number of them makes a loop without branches.
+TULLE_INLINE void copy_rows(const float* input, size_t width, float* output, size_t row_floats, uint32_t rows,
+                            uint32_t count, uint32_t vectors) {
+  for (; rows > 0; rows--, input += width, output += row_floats) {
+    for (uint32_t i = 0; i + 1 < vectors; i++) v4_store(output + 4 * i, v4_load(input + 4 * i));
+    v4_store(output + count - 4, v4_load(input + count - 4));
+  }
+}
+
+// The same of rows with `count` even and as many odd columns.
+TULLE_INLINE void split_rows(const float* input, size_t width, float* even, float* odd, size_t row_floats,
+                             uint32_t rows, uint32_t count, uint32_t vectors) {
+  for (; rows > 0; rows--, input += width, even += row_floats, odd += row_floats) {
+    for (uint32_t i = 0; i < vectors; i++) {
+      const uint32_t x = i + 1 < vectors ? 4 * i : count - 4;
+      const v4 a = v4_load(input + 2 * x), b = v4_load(input + 2 * x + 4);
+      v4_store(even + x, wasm_i32x4_shuffle(a, b, 0, 2, 4, 6));
+      v4_store(odd + x, wasm_i32x4_shuffle(a, b, 1, 3, 5, 7));
     }
   }
+}
+
+// Calls f(..., vectors) with a constant for the widths of common maps: 7, 14, 28 (and what stride 2 makes of them).
+#define EACH_WIDTH(vectors, f, ...) \
+  switch (vectors) {                \
+    case 1:                         \
+      f(__VA_ARGS__, 1);            \
+      break;                        \
+    case 2:                         \
+      f(__VA_ARGS__, 2);            \
+      break;                        \
+    case 4:                         \
+      f(__VA_ARGS__, 4);            \
+      break;                        \
+    case 7:                         \
+      f(__VA_ARGS__, 7);            \
+      break;                        \
+    default:                        \
+      f(__VA_ARGS__, vectors);      \
+  }
+
+// Rows that all lie inside the input.
+static void pad_rows(const tulle_plane* plane, const float* input, uint32_t rows, float* output) {
+  const row_spans spans = spans_of(plane);
+  const uint32_t width = plane->width, row_floats = plane->stride * plane->phase_width, count = spans.first.count;
+  const uint32_t vectors = (count + 3) / 4;
+  if (plane->stride == 1 && count >= 4) {
+    input += spans.first.column;
+    output += spans.first.start;
+    EACH_WIDTH(vectors, copy_rows, input, width, output, row_floats, rows, count)
+  } else if (spans.pairs && count >= 4 && count == spans.second.count) {
+    float *first = output + spans.first.start, *second = output + plane->phase_width + spans.second.start;
+    float *even = spans.first.column ? second : first, *odd = spans.first.column ? first : second;
+    EACH_WIDTH(vectors, split_rows, input, width, even, odd, row_floats, rows, count)
+  } else {
+    for (; rows > 0; rows--, input += width, output += row_floats) pad_row(&spans, input, output);
+  }
+}
+
+void tulle_f32_pad_chw(const tulle_plane* plane, const float* channel, int32_t row, uint32_t rows, float* output) {
+  const uint32_t row_floats = plane->stride * plane->phase_width;
+  const int32_t end = row + (int32_t)rows, height = (int32_t)plane->height;
+  const int32_t from = row < 0 ? (end < 0 ? end : 0) : row, to = end > height ? (row > height ? row : height) : end;
+  // [row, from) lies above the input, [to, end) below.
+  float* below = output + (size_t)(to - row) * row_floats;
+  if (from > row) tulle_f32_zero(output, (size_t)(from - row) * row_floats);
+  if (to > from)
+    pad_rows(plane, channel + (size_t)from * plane->width, (uint32_t)(to - from),
+             output + (size_t)(from - row) * row_floats);
+  if (end > to) tulle_f32_zero(below, (size_t)(end - to) * row_floats);
 }
 
 // Splits a row of `channels` interleaved values into `channels` rows, `width + 8` floats apart.

@@ -10,6 +10,9 @@ typedef struct {
   const float *input, *weights, *bias;
   float* output;
   size_t input_stride, output_stride;
+  size_t plane_floats;
+  // Rows of the input in the plane if it takes the whole map: then the zeros above and below stay in place too. Else 0.
+  uint32_t inside;
   uint32_t channels, multiplier, out_height, strip_rows, pad_top, kernel_rows, tasks;
   tulle_epilogue epilogue;
 } depthwise_args;
@@ -20,15 +23,18 @@ static void run_depthwise(const tulle_step* step, uint32_t task, char* scratch) 
   const uint32_t taps = args->depthwise.kernel_h * args->depthwise.kernel_w, out_width = args->depthwise.out_width;
   uint32_t c, end;
   tulle_piece(args->channels, args->tasks, task, &c, &end);
-  tulle_f32_zero(plane, ((args->strip_rows - 1) * args->depthwise.stride_h + args->kernel_rows) *
-                            (size_t)args->depthwise.row_floats);
+  tulle_f32_zero(plane, args->plane_floats);
   for (; c < end; c++) {
+    const float* input = args->input + c * args->input_stride;
     for (uint32_t top = 0; top < args->out_height; top += args->strip_rows) {
       tulle_depthwise d = args->depthwise;
       d.out_height = args->out_height - top < args->strip_rows ? args->out_height - top : args->strip_rows;
-      tulle_f32_pad_chw(&args->plane, args->input + c * args->input_stride,
-                        (int32_t)(top * d.stride_h) - (int32_t)args->pad_top,
-                        (d.out_height - 1) * d.stride_h + args->kernel_rows, plane);
+      const uint32_t rows = (d.out_height - 1) * d.stride_h + args->kernel_rows;
+      if (args->inside) {
+        tulle_f32_pad_chw(&args->plane, input, 0, args->inside, plane + args->pad_top * d.row_floats);
+      } else {
+        tulle_f32_pad_chw(&args->plane, input, (int32_t)(top * d.stride_h) - (int32_t)args->pad_top, rows, plane);
+      }
       for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++) {
         float single[4];  // a 1x1 map has no room for a whole vector
         float* output =
@@ -65,15 +71,19 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w),
                  row_floats = phase * op->stride_w;
   const uint64_t kernel_rows = (uint64_t)(w->shape[1] - 1) * op->dilation_h + 1;
-  // Strips of 4 output rows, the height of a block, as many as fit.
-  uint64_t strip = 4;
+  // Strips of 8 output rows, the height of a tile, as many as fit.
+  uint64_t strip = 8;
   while (strip < y->shape[1] &&
-         ((strip + 3) * op->stride_h + kernel_rows) * row_floats * sizeof(float) <= TULLE_STRIP_BYTES)
-    strip += 4;
+         ((strip + 7) * op->stride_h + kernel_rows) * row_floats * sizeof(float) <= TULLE_STRIP_BYTES)
+    strip += 8;
   if (strip > y->shape[1]) strip = y->shape[1];
-  const uint64_t bytes = (((strip - 1) * op->stride_h + kernel_rows) * row_floats + 16) * sizeof(float);
+  const uint64_t rows = (strip - 1) * op->stride_h + kernel_rows, plane_floats = rows * row_floats + 16;
+  if (strip == y->shape[1] && op->pad_top < rows)
+    args->inside = (uint32_t)(rows - op->pad_top < x->shape[1] ? rows - op->pad_top : x->shape[1]);
+  const uint64_t bytes = plane_floats * sizeof(float);
   if (bytes > INT32_MAX) return tulle_plan_fail(planner, "its padded input would take %.0f MB", (double)bytes / 1e6);
   tulle_plan_scratch(planner, bytes);
+  args->plane_floats = (size_t)plane_floats;
   args->strip_rows = (uint32_t)strip;
   args->kernel_rows = (uint32_t)kernel_rows;
   args->plane = (tulle_plane){x->shape[1], x->shape[2], op->stride_w, op->pad_left, (uint32_t)phase};
@@ -105,10 +115,10 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   args->tasks = tulle_plan_tasks(planner, args->channels);
   const bool square =
       w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 && op->dilation_w == 1;
-  const char* kernel = square && w->shape[1] == 3 && op->stride_h == 1   ? "f32_dwconv3x3_8x4"
-                       : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_8x4"
-                       : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_8x4"
-                       : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_8x4"
+  const char* kernel = square && w->shape[1] == 3 && op->stride_h == 1   ? "f32_dwconv3x3_4x8"
+                       : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_4x8"
+                       : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_4x8"
+                       : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_4x8"
                                                                          : "f32_dwconv_4x1";
   tulle_step* step = tulle_plan_step(planner, run_depthwise, args, args->tasks, kernel);
   if (!step) return false;
