@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+import demo_share
 import tulle
 from common import CACHE, ROOT, SetupError, main_guard, say
+from demo_share import build_share
 from tulle.files import write_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import LAYERS
@@ -189,9 +191,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def build_all() -> None:
+    """Brings everything that the pages load up to date: the catalogue, and the networks of the share table."""
+    build()
+    build_share(TARGET, _digest(ROOT / "py" / "tulle", Path(demo_share.__file__)).hex())
+
+
 def main() -> None:
     try:
-        build()
+        build_all()
     except tulle.TulleError as error:
         raise SetupError(str(error)) from error
 

@@ -7,11 +7,11 @@ import { WINDOW } from '../lib/meter.js';
 import { fileSize, loadCatalogue, modelsFor, sparsity } from '../lib/models.js';
 import { KINDS, showBar } from '../lib/operations.js';
 import { calm, element, setValue, showError, showEvery, svg } from '../lib/page.js';
-import { Race } from './race.js';
+import { Race } from '../lib/race.js';
 import { pictureOf, TASKS } from './tasks.js';
 
 /** @typedef {import('../lib/models.js').ModelFacts} ModelFacts */
-/** @typedef {import('./race.js').Runner} Runner */
+/** @typedef {import('../lib/race.js').Runner} Runner */
 
 const PICTURE_TIME = 3000; // milliseconds until the next picture
 
@@ -149,7 +149,7 @@ function showFacts(networks) {
   chart.clear(networks.map(({ title, role }) => ({ name: title, tone: role })));
 }
 
-/** @param {Map<Runner, import('./race.js').Outputs>} outputs */
+/** @param {Map<Runner, import('../lib/race.js').Outputs>} outputs */
 async function showOutputs(outputs) {
   const picture = await pictureOf(task, place);
   const dense = outputs.get(race.runners[0]);

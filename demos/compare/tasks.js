@@ -5,7 +5,7 @@ import { fetchBitmap, pixelsOf } from '../lib/page.js';
 import { intersectionOverUnion } from '../lib/segment/matte.js';
 import { drawSkeleton, INPUT_SIZE, meanDistance, OUTPUT } from '../lib/skeleton.js';
 
-/** @typedef {import('./race.js').Outputs} Outputs */
+/** @typedef {import('../lib/race.js').Outputs} Outputs */
 /** @typedef {{ bitmap: ImageBitmap, input: ImageData }} Picture */
 
 /**

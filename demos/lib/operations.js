@@ -41,6 +41,11 @@ export class OperationTimes {
     return new Map([...this.#averages].map(([kind, average]) => [kind, average.count ? average.mean : 0]));
   }
 
+  /** Median milliseconds for each of KINDS; NaN before the first run. */
+  get medians() {
+    return new Map([...this.#averages].map(([kind, average]) => [kind, average.median]));
+  }
+
   /** Mean milliseconds of all kinds together. */
   get total() {
     return [...this.means.values()].reduce((sum, ms) => sum + ms, 0);

@@ -1,10 +1,10 @@
 // The measurement: several networks in one engine, run in turn on the same pixels, and what that took.
 
 import { load } from '../../web/src/index.js';
-import { modelUrl } from '../lib/models.js';
-import { OperationTimes } from '../lib/operations.js';
+import { modelUrl } from './models.js';
+import { OperationTimes } from './operations.js';
 
-/** @typedef {import('../lib/models.js').ModelFacts} ModelFacts */
+/** @typedef {import('./models.js').ModelFacts} ModelFacts */
 /** @typedef {import('../../web/src/index.js').Model} Model */
 /** @typedef {Record<string, Float32Array>} Outputs by output name */
 
@@ -19,7 +19,7 @@ import { OperationTimes } from '../lib/operations.js';
 const WARM_UP = 10; // runs before timing, in which the browser compiles the kernels anew, optimised
 
 export class Race {
-  /** In the order of the catalogue. @type {Runner[]} */
+  /** In the order they were loaded. @type {Runner[]} */
   runners = [];
   #frames = 0;
 
@@ -33,10 +33,19 @@ export class Race {
     await this.close();
     for (const facts of networks) {
       onStart(facts);
-      const start = performance.now();
-      const model = await load(modelUrl(facts), options);
-      this.runners.push({ facts, model, loadTime: performance.now() - start, operations: new OperationTimes() });
+      await this.add(facts, options);
     }
+  }
+
+  /**
+   * Loads one network more. Give all of them the same options: they share an engine then.
+   * @param {ModelFacts} facts
+   * @param {{ threads?: number, variant?: 'simd' | 'relaxed' }} [options]
+   */
+  async add(facts, options) {
+    const start = performance.now();
+    const model = await load(modelUrl(facts), options);
+    this.runners.push({ facts, model, loadTime: performance.now() - start, operations: new OperationTimes() });
   }
 
   /** @param {ImageData} input */
