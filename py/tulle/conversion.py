@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tulle.errors import TulleError
 from tulle.files import PathLike, write_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import layer_stats
@@ -91,6 +93,7 @@ def convert(
     input_mean: float | None = None,
     input_std: float | None = None,
     name: str | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> Conversion:
     """Converts a TFLite or ONNX model.
 
@@ -101,11 +104,14 @@ def convert(
         sparse: "auto" decides layer by layer whether it runs sparse; "always" and "never" say it for all.
         input_mean, input_std: image inputs given as bytes are fed as (pixel - mean) / std.
         name: of the model; by default the source's own.
+        outputs: names of tensors of the source to end at, instead of its own outputs; what comes behind is left out.
 
     Raises TulleError if the source cannot be read, is no TFLite or ONNX file, or holds what tulle cannot run; then it
     lists all such ops.
     """
-    graph = source if isinstance(source, Graph) else _read(source)
+    if isinstance(source, Graph) and outputs is not None:
+        raise TulleError("outputs can be chosen of a file, not of a Graph")
+    graph = source if isinstance(source, Graph) else read_model(source, outputs)
     steps = Report()
     lowered = lower(graph, sparse=sparse, input_mean=input_mean, input_std=input_std, report=steps)
     if name is not None:
@@ -114,12 +120,13 @@ def convert(
     return Conversion(data, lowered, _report(lowered, steps, _size(source), len(data)))
 
 
-def _read(source: PathLike | bytes) -> Graph:
+def read_model(source: PathLike | bytes, outputs: Sequence[str] | None = None) -> Graph:
+    """A TFLite or, by its name, ONNX file as a Graph."""
     if isinstance(source, bytes) or Path(source).suffix != ".onnx":
-        return read(source)
+        return read(source, outputs=outputs)
     from tulle import onnx
 
-    return onnx.read(source)
+    return onnx.read(source, outputs=outputs)
 
 
 def _size(source: PathLike | bytes | Graph) -> int | None:

@@ -231,18 +231,34 @@ def test_a_truncated_model_is_damaged(model_path: Callable) -> None:
 
 def test_unsupported_ops_are_listed_together_with_their_outputs(data: bytes) -> None:
     def change(data: bytearray, model: schema.Model) -> None:
-        rename_op(schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.LOG_SOFTMAX)(data, model)
-        rename_op(schema.BuiltinOperator.PRELU, schema.BuiltinOperator.GATHER)(data, model)
+        rename_op(schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.TOPK_V2)(data, model)
+        rename_op(schema.BuiltinOperator.PRELU, schema.BuiltinOperator.CUMSUM)(data, model)
         rename_op(schema.BuiltinOperator.RESIZE_BILINEAR, schema.BuiltinOperator.WHILE)(data, model)
 
     with pytest.raises(TulleError) as error:
         tflite.read(patched(data, change))
     assert str(error.value).splitlines() == [
         "model: 3 ops are not supported:",
-        "  GATHER -> 'prelu'",
+        "  CUMSUM -> 'prelu'",
         "  WHILE -> 'up'",
-        "  LOG_SOFTMAX -> 'probabilities'",
+        "  TOPK_V2 -> 'probabilities'",
+        "The part before them can be converted by itself; its outputs (option --outputs) are 'add'",
     ]
+    assert tflite.read(patched(data, change), outputs=["add"]).outputs == ["add"]
+
+
+def test_a_graph_ends_at_the_tensors_asked_for(data: bytes) -> None:
+    whole = tflite.read(data)
+    part = tflite.read(data, outputs=["up", "add"])
+    assert part.outputs == ["up", "add"] and part.inputs == ["image"]
+    assert not {"probabilities", "prelu"} <= set(part.tensors)
+    image = {"image": np.random.default_rng(0).random(whole.tensors["image"].shape)}
+    expected = reference.run(fold_constants(whole), image, keep=["up", "add"])
+    got = reference.run(fold_constants(part), image)
+    for name in part.outputs:
+        np.testing.assert_array_equal(got[name], expected[name])
+    with pytest.raises(TulleError, match="there is no tensor 'nowhere' to end at"):
+        tflite.read(data, outputs=["nowhere"])
 
 
 def test_batches_are_refused(data: bytes) -> None:
@@ -307,13 +323,14 @@ def test_an_op_that_reads_what_comes_later_is_refused(data: bytes) -> None:
         tflite.read(patched(data, change))
 
 
-def test_several_subgraphs_are_refused(data: bytes) -> None:
+def test_of_several_subgraphs_the_first_is_read(data: bytes) -> None:
     def change(data: bytearray, model: schema.Model) -> None:
         start = model._tab.Vector(model._tab.Offset(8))
         data[start - 4 : start] = (2).to_bytes(4, "little")
 
-    with pytest.raises(TulleError, match="2 subgraphs; only models with one"):
-        tflite.read(patched(data, change))
+    graph = tflite.read(patched(data, change))
+    assert graph.notes == ["the file has 2 subgraphs, of which the first is converted"]
+    assert str(graph) == str(tflite.read(data))
 
 
 # ---- files that describe more than they hold

@@ -25,20 +25,25 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--input-mean", type=float, metavar="M", help="Images are fed as (pixel - M) / S.")
 @click.option("--input-std", type=float, metavar="S", help="See --input-mean.")
+@click.option(
+    "--outputs", multiple=True, metavar="TENSOR",
+    help="End at this tensor of IN instead of at its outputs; may be repeated.",
+)  # fmt: skip
 @click.option("--report", "with_report", is_flag=True, help="Show what became of every layer.")
-def command(source: str, target: str, *, with_report: bool, **settings: Any) -> None:
+def command(source: str, target: str, *, outputs: tuple[str, ...], with_report: bool, **settings: Any) -> None:
     """Convert a TFLite model, or an ONNX one (needs tulle[onnx]), to a .tulle file.
 
     \b
     Examples:
         tulle convert hand.tflite -o hand.tulle --input-mean 0 --input-std 255
         tulle convert mobilenet.tflite -o mobilenet.tulle --weights fp16 --report
+        tulle convert ssd.tflite -o ssd.tulle --outputs raw_boxes --outputs raw_scores
     """
     from tulle.cli import output
     from tulle.conversion import convert
 
     with output.busy(f"Converting {source}"):
-        conversion = convert(source, **settings)
+        conversion = convert(source, outputs=outputs or None, **settings)
         conversion.save(target)
     report = conversion.report
     for remark in conversion.graph.notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowE
           ArithmeticError, NotImplementedError)  # fmt: skip
 
 
-def read(source: str | os.PathLike[str] | bytes) -> Graph:
+def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | None = None) -> Graph:
     """Reads a float ONNX model from a path or from its bytes.
+
+    Args:
+        outputs: names of tensors where the Graph is to end, instead of the model's own outputs. Only what they need
+            is read.
 
     Image inputs [1, C, H, W] with 1, 3 or 4 channels become [1, H, W, C], which `notes` of the Graph says; all other
     inputs and outputs keep their shapes. A batch left open is taken as 1.
@@ -41,7 +46,7 @@ def read(source: str | os.PathLike[str] | bytes) -> Graph:
         model = onnx.load_model_from_string(source) if isinstance(source, bytes) else onnx.load(source)
         if not model.graph.node:
             raise TulleError("it has no nodes, so it is no ONNX model")
-        return _read(model, name)
+        return _read(model, name, outputs)
     except TulleError as error:
         raise TulleError(f"{label}: {error}") from error
     except OSError as error:
@@ -52,27 +57,38 @@ def read(source: str | os.PathLike[str] | bytes) -> Graph:
         raise TulleError(f"{label}: the file is damaged ({type(error).__name__}: {error})") from error
 
 
-def _read(model: Any, name: str) -> Graph:
+def _read(model: Any, name: str, outputs: Sequence[str] | None) -> Graph:
     from onnx import numpy_helper
 
     importer, proto = Importer(name), model.graph
+    ends = [info.name for info in proto.output] if outputs is None else list(outputs)
+    nodes, used = _needed(proto, ends)
     for tensor in proto.initializer:
         importer.values[tensor.name] = Value(data=numpy_helper.to_array(tensor))
     if proto.sparse_initializer:
         raise TulleError("sparse initializers are not supported")
     for info in proto.input:
-        if info.name not in importer.values:  # older files list initializers among the inputs
-            _add_input(importer, info, proto)
-    _convert_nodes(importer, model)
+        if info.name not in importer.values and (outputs is None or info.name in used):
+            _add_input(importer, info, proto)  # older files list initializers among the inputs
+    _convert_nodes(importer, model, nodes, ends)
     graph = importer.graph
-    for info in proto.output:
-        if info.name not in importer.values:
-            raise TulleError(f"output {info.name!r} is never computed")
-        output = _output(importer, info.name)
-        graph.outputs.append(output)
+    for end in ends:
+        if end not in importer.values:
+            raise TulleError(f"output {end!r} is never computed")
+        graph.outputs.append(_output(importer, end))
     if not graph.inputs or not graph.outputs or len(set(graph.outputs)) < len(graph.outputs):
         raise TulleError("the model has no inputs, or no outputs, or one output twice")
     return check_shapes(graph.check())
+
+
+def _needed(proto: Any, ends: Sequence[str]) -> tuple[list[Any], set[str]]:
+    """The nodes that the tensors `ends` depend on, in order, and the names of all tensors these read."""
+    used, nodes = set(ends), []
+    for node in reversed(proto.node):
+        if used.intersection(name for name in node.output if name):
+            nodes.append(node)
+            used.update(node.input)
+    return nodes[::-1], used
 
 
 def _add_input(importer: Importer, info: Any, proto: Any) -> None:
@@ -98,17 +114,18 @@ def _add_input(importer: Importer, info: Any, proto: Any) -> None:
         graph.notes.append(f"input {info.name!r} was {sizes} in ONNX and is {list(shape)} now, the order of pictures")
 
 
-def _convert_nodes(importer: Importer, model: Any) -> None:
+def _convert_nodes(importer: Importer, model: Any, nodes: Sequence[Any], ends: Sequence[str]) -> None:
     unsupported: list[str] = []
-    outputs = {info.name for info in model.graph.output}
-    for index, proto in enumerate(model.graph.node):
+    border: dict[str, None] = {}  # tensors that unsupported nodes and what depends on them read, in order
+    for index, proto in enumerate(nodes):
         label = proto.name or f"{proto.op_type}_{index}"
         node = OnnxNode(importer, proto, {entry.domain: entry.version for entry in model.opset_import}.get("", 1))
         if any(name and name not in importer.values for name in proto.input):
             if not unsupported:
                 raise TulleError(f"{proto.op_type} {label!r}: an input is not computed before it is used")
+            border.update(dict.fromkeys(proto.input))
             continue  # a consequence of a node left out
-        importer.label = f"{proto.output[0]}/value" if proto.output[0] in outputs else proto.output[0] or label
+        importer.label = f"{proto.output[0]}/value" if proto.output[0] in ends else proto.output[0] or label
         try:
             constants = evaluate(node, model.opset_import)
             if constants is not None:
@@ -126,9 +143,20 @@ def _convert_nodes(importer: Importer, model: Any) -> None:
         except Unsupported as error:
             problem = "" if str(error) == "no such op" else f": {error}"
             unsupported.append(f"{proto.op_type} -> {label!r}{problem}")
+            border.update(dict.fromkeys(proto.input))
     if unsupported:
         listed = "\n  ".join(unsupported)
-        raise TulleError(f"{len(unsupported)} ops are not supported:\n  {listed}")
+        raise TulleError(f"{len(unsupported)} ops are not supported:\n  {listed}{_hint(importer, [*border, *ends])}")
+
+
+def _hint(importer: Importer, border: Sequence[str]) -> str:
+    """Where the part without unsupported nodes ends."""
+    values = {name: importer.values[name] for name in dict.fromkeys(border) if name in importer.values}
+    names = [name for name, value in values.items() if value.data is None and value.name not in importer.graph.inputs]
+    if not names:
+        return ""
+    listed = ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
+    return f"\nThe part before them can be converted by itself; its outputs (option --outputs) are {listed}"
 
 
 def _output(importer: Importer, name: str) -> str:

@@ -41,7 +41,7 @@ TYPE_NAMES = {
 
 
 class File:
-    """A .tflite file with one subgraph: `model`, `graph`, and checked ways to read vectors and buffers."""
+    """A .tflite file: `model`, its first subgraph `graph`, and checked ways to read vectors and buffers."""
 
     def __init__(self, data: bytes) -> None:
         if len(data) < 16:
@@ -55,8 +55,11 @@ class File:
         self.model: Any = tflite.Model.GetRootAs(data, 0)
         if self.model.Version() != 3:
             raise TulleError(f"its schema version is {self.model.Version()}; only version 3 is known")
-        if self.model.SubgraphsLength() != 1:
-            raise TulleError(f"it has {self.model.SubgraphsLength()} subgraphs; only models with one are supported")
+        if not self.model.SubgraphsLength():
+            raise TulleError("it has no subgraphs, so there is no model in it")
+        self.notes: list[str] = []
+        if self.model.SubgraphsLength() > 1:
+            self.notes.append(f"the file has {self.model.SubgraphsLength()} subgraphs, of which the first is converted")
         self.graph: Any = self.model.Subgraphs(0)
         self.tensor_count = self._count(self.graph.TensorsLength(), "tensors")
         self.operator_count = self._count(self.graph.OperatorsLength(), "operators")

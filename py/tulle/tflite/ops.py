@@ -7,8 +7,8 @@ Attributes and their names are those of docs/architecture.md. A converter adds i
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,10 @@ class Call:
     operator: Any
     inputs: list[str | None]
     outputs: list[str]
+    version: int = 1
+    spend: Callable[[int, str], None] = lambda size, name: None
+    whole_numbers: set[str] = field(default_factory=set)
+    """Activations that hold whole numbers in the file and floats in the graph, as all activations do."""
 
     def options(self, name: str) -> Any:
         """The operator's options table, `name` being its type in the schema ("Conv2DOptions")."""
@@ -105,6 +109,14 @@ class Call:
             raise Unsupported(f"weights {self.input(index)!r} are computed while running; they must be constant")
         return data.astype(np.float32)
 
+    def is_constant(self, index: int) -> bool:
+        """Whether the operand is constant, perhaps behind DEQUANTIZE and DENSIFY."""
+        try:
+            self.weights(index)
+        except Unsupported:
+            return False
+        return True
+
     def axes(self, values: np.ndarray, rank: int) -> tuple[int, ...]:
         """Axes counted from either end, made non-negative."""
         if np.any((values < -rank) | (values >= rank)):
@@ -114,6 +126,48 @@ class Call:
     def add(self, op: str, inputs: list[str | None], **attrs: Any) -> None:
         """Adds the node that computes this operator's output."""
         self.graph.nodes.append(Node(op, self.output, inputs, [self.output], attrs))
+
+    def step(self, suffix: str, op: str, inputs: Sequence[str | None], shape: tuple[int, ...], **attrs: Any) -> str:
+        """Adds a node with a new tensor for its output, on the way to the operator's own; returns the tensor."""
+        output = self.graph.add_tensor(Tensor(f"{self.outputs[0]}_{suffix}", shape))
+        self.graph.nodes.append(Node(op, output, list(inputs), [output], attrs))
+        return output
+
+    def append(self, op: str, inputs: Sequence[str | None], output: str, **attrs: Any) -> None:
+        """Adds a node that computes one of the operator's outputs."""
+        self.graph.nodes.append(Node(op, output, list(inputs), [output], attrs))
+
+    def reserve(self, elements: int) -> None:
+        """Counts a constant about to be made; raises TulleError if the file asks for too much in all."""
+        self.spend(4 * elements, self.outputs[0])
+
+    def number(self, value: float) -> str:
+        """A constant of one number."""
+        return self.graph.add_constant(f"{self.output}_constant", np.array(value, np.float32))
+
+    def number_of(self, index: int) -> float | None:
+        """The value of a constant operand of one number; None if it is something else."""
+        data = self.graph.constant(self.input(index))
+        return float(data.reshape(-1)[0]) if data is not None and data.size == 1 else None
+
+    def whole(self, name: str) -> None:
+        """Notes that a tensor of integers holds floats in the graph."""
+        self.graph.tensors[name].dtype = np.dtype(np.float32)
+        self.whole_numbers.add(name)
+
+    def product(self, a: str, b: str, transpose_a: bool, transpose_b: bool) -> None:
+        """The operator's output as a product of two matrices, computed ones too."""
+        names = []
+        for name, transposed in ((a, transpose_a), (b, transpose_b)):
+            shape = self.graph.tensors[name].shape
+            if len(shape) < 2:
+                raise Unsupported(f"{list(shape)} is not a matrix")
+            if transposed:
+                swapped = (*shape[:-2], shape[-1], shape[-2])
+                perm = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+                name = self.step("transposed", "transpose", [name], swapped, perm=perm)
+            names.append(name)
+        self.add("matmul", [*names])
 
     def reshaped(self, name: str, shape: tuple[int, ...]) -> str:
         """`name` with another shape: the name of a reshape added before the operator's own node."""
@@ -149,6 +203,7 @@ def _ungrouped(call: Call) -> str:
         raise Unsupported(f"weights {list(call.shape(1))} do not fit {channels} channels")
     if out * height * width * channels > MAX_UNGROUPED:
         raise Unsupported(f"{groups} groups over {channels} channels are too many to run as one convolution")
+    call.reserve(out * height * width * channels)
     grouped = call.weights(1).reshape(groups, out // groups, height, width, depth)
     whole = np.zeros((groups, out // groups, height, width, groups, depth), np.float32)
     for group in range(groups):
@@ -184,6 +239,9 @@ def _transpose_conv_bias(call: Call) -> None:
 
 def _fully_connected(call: Call) -> None:
     options = call.options("FullyConnectedOptions")
+    if not call.is_constant(1):
+        _computed_weights(call, options)
+        return
     if options.WeightsFormat() != tflite.FullyConnectedOptionsWeightsFormat.DEFAULT:
         raise Unsupported("shuffled weights are not supported")
     x, weight = call.input(0), call.shape(1)
@@ -196,6 +254,13 @@ def _fully_connected(call: Call) -> None:
         "fully_connected", [x, call.input(1), call.optional(2)],
         activation=call.activation(options), keep_num_dims=bool(options.KeepNumDims()),
     )  # fmt: skip
+
+
+def _computed_weights(call: Call, options: Any) -> None:
+    """A fully connected layer whose weights are an activation is a product of two matrices."""
+    if call.optional(2) is not None or call.activation(options) != "none" or not options.KeepNumDims():
+        raise Unsupported("with computed weights, neither bias nor activation nor another number of dimensions")
+    call.product(call.input(0), call.input(1), False, True)
 
 
 def _binary(op: str, options_name: str | None) -> Callable[[Call], None]:
@@ -352,10 +417,6 @@ def _elu(call: Call) -> None:
     call.add("activation", [call.input(0)], activation="elu", alpha=1.0)
 
 
-def _prelu(call: Call) -> None:
-    call.add("activation", [call.input(0), call.input(1)], activation="prelu")
-
-
 def _block(op: str, options_name: str) -> Callable[[Call], None]:
     def convert(call: Call) -> None:
         call.add(op, [call.input(0)], block=int(call.options(options_name).BlockSize()))
@@ -397,6 +458,8 @@ CONVERTERS: dict[str, Callable[[Call], None]] = {
     "MAX_POOL_2D": _pool("max_pool2d"),
     "MEAN": _reduce("mean"),
     "SUM": _reduce("sum"),
+    "REDUCE_MAX": _reduce("reduce_max"),
+    "REDUCE_MIN": _reduce("reduce_min"),
     "RESIZE_BILINEAR": _resize("resize_bilinear", "ResizeBilinearOptions"),
     "RESIZE_NEAREST_NEIGHBOR": _resize("resize_nearest", "ResizeNearestNeighborOptions"),
     "CONCATENATION": _concat,
@@ -416,9 +479,12 @@ CONVERTERS: dict[str, Callable[[Call], None]] = {
     "HARD_SWISH": _activation("hard_swish"),
     "LOGISTIC": _activation("sigmoid"),
     "TANH": _activation("tanh"),
+    "EXP": _activation("exp"),
+    "LOG": _activation("log"),
+    "SQRT": _activation("sqrt"),
+    "RSQRT": _activation("rsqrt"),
     "LEAKY_RELU": _leaky_relu,
     "ELU": _elu,
-    "PRELU": _prelu,
     "DEPTH_TO_SPACE": _block("depth_to_space", "DepthToSpaceOptions"),
     "SPACE_TO_DEPTH": _block("space_to_depth", "SpaceToDepthOptions"),
     "DEQUANTIZE": _dequantize,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +13,38 @@ import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
-from tulle.tflite import quantized, sparse
+from tulle.tflite import integers, quantized, sparse
 from tulle.tflite.composites import COMPOSITES
 from tulle.tflite.file import BROKEN, DTYPES, MAX_RANK, MAX_TENSOR_ELEMENTS, TYPE_NAMES, File
+from tulle.tflite.functions import FUNCTIONS
+from tulle.tflite.indexing import INDEXING
+from tulle.tflite.mediapipe import MEDIAPIPE
 from tulle.tflite.ops import CONVERTERS, Call, Unsupported
 
-ALL_CONVERTERS = CONVERTERS | COMPOSITES
+ALL_CONVERTERS = CONVERTERS | COMPOSITES | FUNCTIONS | INDEXING | MEDIAPIPE
 OPERATOR_NAMES = {
     value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int) and name[0] != "_"
 }
 
 
-def read(source: str | os.PathLike[str] | bytes) -> Graph:
+def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | None = None) -> Graph:
     """Reads a .tflite model from a path or from its bytes.
+
+    Args:
+        outputs: names of tensors of the file where the Graph is to end, instead of the model's own outputs: to leave
+            out what comes behind them, as the ops of object detection that follow a network. Only what they need is
+            read.
 
     The Graph holds the model as the file has it: weights may still be behind `dequantize` and `densify` nodes,
     sparse constants are decoded to dense arrays. Shapes are checked against what the ops compute.
 
     Quantised tensors become float32: what that means for the answers is said in `notes` of the Graph.
 
+    Of several subgraphs the first is read, which `notes` says.
+
     Raises TulleError, naming the file and the cause, if the file cannot be read, is damaged, or is not a
-    model with batch 1, static shapes and one subgraph; ops that tulle does not know are listed together.
+    model with batch 1 and static shapes; ops that tulle does not know are listed together, and with them the tensors
+    where the part before them ends.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         label, name, data = "model", "model", bytes(source)
@@ -44,7 +56,7 @@ def read(source: str | os.PathLike[str] | bytes) -> Graph:
         except OSError as error:
             raise TulleError(f"{label}: cannot be read: {error.strerror or error}") from error
     try:
-        return _Reader(File(data), name).graph
+        return _Reader(File(data), name, outputs).graph
     except TulleError as error:
         raise TulleError(f"{label}: {error}") from error
     except BROKEN as error:
@@ -54,26 +66,53 @@ def read(source: str | os.PathLike[str] | bytes) -> Graph:
 class _Reader:
     """Builds the Graph op by op; `tensors` maps the file's indices to names."""
 
-    def __init__(self, file: File, name: str) -> None:
+    def __init__(self, file: File, name: str, outputs: Sequence[str] | None) -> None:
         self.file = file
         self.graph = Graph(name)
         self.names: dict[int, str] = {}
         self.scalings: dict[str, quantized.Scaling] = {}
+        self.whole_numbers: set[str] = set()
+        ends = file.vector(file.graph.OutputsAsNumpy(), "outputs") if outputs is None else self._find(outputs)
+        operators, used = self._needed(ends)
         for index in file.vector(file.graph.InputsAsNumpy(), "inputs"):
+            if outputs is not None and index not in used:
+                continue
             tensor = self.graph.tensors[self.tensor(index, constant=False)]
             if len(tensor.shape) == 4 and tensor.shape[0] != 1:
                 raise TulleError(f"input {tensor.name!r} has shape {list(tensor.shape)}: only batch 1 is supported")
             self.graph.inputs.append(tensor.name)
-        self._read_ops()
-        self.graph.outputs = [self.tensor(index) for index in file.vector(file.graph.OutputsAsNumpy(), "outputs")]
+        self._read_ops(operators, ends)
+        self.graph.outputs = [self.tensor(index) for index in ends]
         if not self.graph.inputs or not self.graph.outputs:
             raise TulleError("the model has no inputs or no outputs")
         for names in (self.graph.inputs, self.graph.outputs):
             if len(set(names)) < len(names):
                 raise TulleError(f"a tensor is listed twice among the inputs or the outputs: {', '.join(names)}")
         self._check_float()
-        self.graph.notes = quantized.notes(self.graph, self.scalings)
+        self.graph.notes = [*file.notes, *quantized.notes(self.graph, self.scalings), *self._notes()]
         check_shapes(self.graph.check())
+
+    def _find(self, outputs: Sequence[str]) -> tuple[int, ...]:
+        """Numbers of the tensors with these names."""
+        file = self.file
+        names = {file.text(file.tensor(index).Name()): index for index in range(file.tensor_count)}
+        if missing := [name for name in outputs if name not in names]:
+            raise TulleError(f"there is no tensor {missing[0]!r} to end at")
+        return tuple(names[name] for name in outputs)
+
+    def _needed(self, ends: tuple[int, ...]) -> tuple[list[int], set[int]]:
+        """Which operators the tensors `ends` depend on, in order, and all tensors these read."""
+        file, used, needed = self.file, set(ends), []
+        for index in reversed(range(file.operator_count)):
+            operator = file.graph.Operators(index)
+            if used.intersection(file.vector(operator.OutputsAsNumpy(), "operator outputs")):
+                needed.append(index)
+                used.update(file.vector(operator.InputsAsNumpy(), "operator inputs"))
+        return needed[::-1], used
+
+    def _notes(self) -> list[str]:
+        whole = [name for name in (*self.graph.inputs, *self.graph.outputs) if name in self.whole_numbers]
+        return [f"{name!r} holds whole numbers, given as float32" for name in whole]
 
     def tensor(self, index: int, constant: bool | None = None) -> str:
         """The graph's name for tensor `index` of the file, added to the graph when first asked for.
@@ -137,10 +176,13 @@ class _Reader:
             raise TulleError(f"constant {name!r}: its buffer has {len(values)} elements for shape {list(shape)}")
         return values.reshape(shape)
 
-    def _read_ops(self) -> None:
+    def _read_ops(self, operators: list[int], ends: tuple[int, ...]) -> None:
+        """Converts the operators with these numbers. `ends`: the tensors that are the outputs."""
         file = self.file
         unsupported, computed = [], set(self.graph.inputs)
-        for index in range(file.operator_count):
+        lost: set[int] = set()  # tensors that depend on an unsupported operator
+        border: dict[int, None] = {}  # computed tensors that such operators read, in order
+        for index in operators:
             operator = file.graph.Operators(index)
             code = file.opcode(operator.OpcodeIndex())
             # Files older than opcode 127 keep the code in the deprecated field.
@@ -152,25 +194,48 @@ class _Reader:
             outputs = file.vector(operator.OutputsAsNumpy(), "operator outputs")
             labels = ", ".join(repr(file.text(file.tensor(output).Name())) for output in outputs)
             converter = ALL_CONVERTERS.get(kind)
+            if converter is None or lost.intersection(inputs):
+                border.update(dict.fromkeys(inputs))
+                lost.update(outputs)
             if converter is None:
                 unsupported.append(f"{kind} -> {labels}")
                 continue
+            first = len(self.graph.nodes)
             try:
                 arguments = [None if i == -1 else self.tensor(i) for i in inputs]
                 results = [self.tensor(output, constant=False) for output in outputs]
                 if twice := computed.intersection(results):
                     raise TulleError(f"{twice.pop()!r} is computed twice")
                 computed.update(results)
-                converter(Call(self.graph, kind, operator, arguments, results))
+                spend, version = file.spend_constant, code.Version()
+                call = Call(self.graph, kind, operator, arguments, results, version, spend, self.whole_numbers)
+                converter(call)
+                integers.fold(call, first)
                 quantized.keep_clamp(self.graph, results[0] if results else "", self.scalings)
             except Unsupported as error:
                 unsupported.append(f"{kind} -> {labels}: {error}")
+                border.update(dict.fromkeys(inputs))
+                lost.update(outputs)
             except TulleError:
                 if not unsupported:  # else a consequence of an op left out
                     raise
         if unsupported:
             listed = "\n  ".join(unsupported)
-            raise TulleError(f"{len(unsupported)} ops are not supported:\n  {listed}")
+            raise TulleError(f"{len(unsupported)} ops are not supported:\n  {listed}{self._hint(border, ends, lost)}")
+
+    def _hint(self, border: dict[int, None], ends: tuple[int, ...], lost: set[int]) -> str:
+        """Where the part without unsupported operators ends."""
+        activations = set(self.graph.inputs)
+        for node in self.graph:
+            if activations.intersection(node.inputs):
+                activations.update(node.outputs)
+        activations.difference_update(self.graph.inputs)
+        indices = [index for index in dict.fromkeys((*border, *ends)) if index not in lost and index in self.names]
+        names = [self.names[index] for index in indices if self.names[index] in activations]
+        if not names:
+            return ""
+        listed = ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
+        return f"\nThe part before them can be converted by itself; its outputs (option --outputs) are {listed}"
 
     def _check_float(self) -> None:
         """Every activation must be float32; only what `densify` makes of a constant may be of another type."""
