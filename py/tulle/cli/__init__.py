@@ -12,7 +12,7 @@ import click
 
 from tulle import TulleError, __version__
 
-_COMMANDS = ("convert", "inspect", "run", "share", "sparsify", "verify", "zoo")
+_COMMANDS = ("convert", "inspect", "run", "share", "sparsify", "train-sparse", "verify", "zoo")
 
 
 class _Group(click.Group):
@@ -24,7 +24,7 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"tulle.cli.{cmd_name}").command
+        command: click.Command = import_module(f"tulle.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 _stderr = Console(stderr=True, highlight=False)
@@ -44,6 +44,24 @@ def busy(text: str) -> AbstractContextManager[Any]:
 def progress(items: Iterable[int], text: str) -> Iterable[int]:
     """A bar over a loop; nothing where stderr is no terminal."""
     return track(items, text, console=_stderr, transient=True) if _stderr.is_terminal else items
+
+
+@contextmanager
+def steps(total: int, text: str, show: bool = True) -> Iterator[Callable[[int, float], None]]:
+    """A bar for long training: gives a function that is told the steps done and the loss."""
+    if not (show and _stderr.is_terminal):
+        yield lambda done, loss: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_stderr, transient=True) as bar:
+        task = bar.add_task(text, total=total, loss="")
+        yield lambda done, loss: bar.update(task, completed=done, loss=f"{loss:.4f}")
 
 
 def table(title: str, *columns: str) -> Table:

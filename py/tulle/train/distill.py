@@ -1,0 +1,401 @@
+"""`distill`: trains a sparse student to answer as its dense teacher does, on pictures without labels.
+
+    paths = find_pictures("photos")
+    result = distill(read("model.tflite"), paths, Settings(sparsity=0.8, steps=5000))
+    data = write(result.graph, sparse=True)
+
+Runs on one processor or, under torchrun, on as many processes as there are, with the same pictures in each step.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from tulle.errors import TulleError
+from tulle.graph import Graph
+from tulle.sparsify import prunable_layers
+from tulle.train import checkpoint
+from tulle.train.allocation import ALLOCATIONS, check_allocation, check_sparsity
+from tulle.train.augment import Augmentation
+from tulle.train.data import Batches, Pictures, seeded, split
+from tulle.train.losses import Distance, block_ends, distances
+from tulle.train.magnitude import MagnitudePruner
+from tulle.train.masks import FixedMasks, Select
+from tulle.train.module import GraphModule, from_graph, to_graph
+from tulle.train.rigl import RigL
+
+METHODS = ("magnitude", "rigl")
+MOST_HELD_OUT = 256
+SAMPLE = 64  # pictures that tell how much outputs and features vary
+MOST_GRADIENT = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        method: "magnitude" raises the share of zeros gradually; "rigl" has all zeros from the first step on and moves
+            them.
+        sparsity: share of zeros of the pruned layers together; None keeps the zeros that the start has.
+        allocation: of "magnitude", and of the zeros that "rigl" begins with: "uniform", "erk" or "global".
+        steps, batch: number of batches, and pictures in each, over all processes.
+        learning_rate: of AdamW, the highest one: it rises over the first 5 % of the steps, then falls as a cosine.
+        begin, end: the share of the steps at which zeros begin to come, and at which they are complete ("magnitude")
+            or stay where they are ("rigl").
+        every: steps between changes of the masks.
+        drop_fraction: of "rigl": the share of a layer's weights that the first change moves.
+        features: weight of the loss on features beside that on outputs; 0 leaves them out.
+        augmentation: how pictures are changed; None takes them as they are.
+        measure: steps between measurements on held-out pictures.
+        save: steps between checkpoints.
+        seed: of the order of the pictures and their changes.
+    """
+
+    method: str = "magnitude"
+    sparsity: float | None = 0.8
+    allocation: str = "erk"
+    steps: int = 2000
+    batch: int = 16
+    learning_rate: float = 5e-4
+    begin: float = 0.05
+    end: float = 0.6
+    every: int = 20
+    drop_fraction: float = 0.3
+    features: float = 1.0
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
+    measure: int = 200
+    save: int = 200
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises TulleError for a value out of range."""
+        if self.sparsity is not None:
+            check_sparsity(self.sparsity)
+        check_allocation(self.allocation, ALLOCATIONS)
+        if self.method not in METHODS:
+            raise TulleError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        if not 0 <= self.begin <= self.end <= 1:
+            raise TulleError(
+                f"begin and end are shares of the steps, 0 <= begin <= end <= 1, not {self.begin}, {self.end}"
+            )
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise TulleError(f"the learning rate must be a number above 0, not {self.learning_rate}")
+        for name in ("steps", "batch", "every", "measure", "save"):
+            if getattr(self, name) < 1:
+                raise TulleError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How things stand after `step` steps.
+
+    Attributes:
+        loss: mean over the steps since the last measurement; NaN before the first step.
+        learning_rate: of the next step.
+        sparsity: share of zeros of the pruned layers.
+        distance: mean absolute difference from the teacher on held-out pictures, in % of its range; by output.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    sparsity: float
+    distance: dict[str, float]
+
+    @property
+    def mean_distance(self) -> float:
+        """Over the outputs."""
+        return sum(self.distance.values()) / len(self.distance)
+
+    def row(self) -> dict[str, float]:
+        """As a row of a table: what is known of the run, then the outputs."""
+        values = {name: value for name, value in asdict(self).items() if name != "distance"}
+        return {**values, **self.distance}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The trained model, what was measured on the way, and how many pictures could not be read."""
+
+    graph: Graph
+    measurements: list[Measurement]
+    unreadable: int
+
+
+def make_fabric(device: str = "auto") -> Fabric:
+    """Lightning Fabric for this process, or for all those that torchrun has started.
+
+    Args:
+        device: "auto", "cpu", "cuda" or another accelerator that Fabric knows.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator=device, devices=here, num_nodes=processes // here, strategy="ddp" if processes > 1 else "auto"
+    )
+    fabric.launch()
+    return fabric
+
+
+def distill(
+    teacher: Graph,
+    pictures: Sequence[Path],
+    settings: Settings,
+    *,
+    start: Graph | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    fabric: Fabric | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+    on_measurement: Callable[[list[Measurement]], None] | None = None,
+) -> Trained:
+    """Trains.
+
+    Args:
+        teacher: a model with one image as input, [1, H, W, 3] of (pixel - mean) / std with its input's mean and std.
+        pictures: files; one in ten is held out (see `data.is_held_out`).
+        start: what to begin with, as a result of one-shot pruning; by default the teacher. It has the same outputs.
+        folder: where checkpoints go; None for none.
+        resume: go on from the checkpoint there, if there is one; the result is the same as without interruption.
+        fabric: what `make_fabric` gives.
+        on_step: told the number of steps done and the loss.
+        on_measurement: told all measurements so far.
+
+    Raises TulleError for models, pictures or settings that do not fit, a checkpoint of another run, or if training
+    diverges.
+    """
+    return _Training(teacher, start or teacher, pictures, settings, fabric or make_fabric("cpu")).run(
+        folder, resume, on_step, on_measurement
+    )
+
+
+class _Training:
+    def __init__(self, teacher: Graph, start: Graph, paths: Sequence[Path], settings: Settings, fabric: Fabric) -> None:
+        settings.check()
+        if settings.batch % fabric.world_size:
+            raise TulleError(f"a batch of {settings.batch} cannot be shared by {fabric.world_size} processes evenly")
+        self.settings, self.fabric = settings, fabric
+        height, width, self.mean, self.std = _image_input(teacher)
+        if _signature(start) != _signature(teacher):
+            raise TulleError("the start has other inputs or outputs than the teacher")
+        learn, held_out = split(paths)
+        self.learn, bad = Pictures(learn, height, width).without_unreadable()
+        self.held_out, more = Pictures(held_out[:MOST_HELD_OUT], height, width).without_unreadable()
+        self.unreadable = bad + more
+        if not len(self.learn) or not len(self.held_out):
+            raise TulleError(f"{self.unreadable} of {len(paths)} pictures cannot be read: too few are left")
+
+        self.teacher = from_graph(teacher).eval().requires_grad_(False).to(fabric.device)
+        self.student = from_graph(start)
+        self.features = _shared_features(self.teacher.graph, self.student.graph) if settings.features else []
+        weights = {id(parameter): parameter for parameter in self.student.parameters()}
+        decayed = [parameter for parameter in weights.values() if parameter.ndim > 1]
+        others = [parameter for parameter in weights.values() if parameter.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": 1e-4}, {"params": others, "weight_decay": 0.0}]
+        self.model, self.optimizer = fabric.setup(self.student, torch.optim.AdamW(groups, lr=settings.learning_rate))
+        self.masks = self._make_masks()
+        self.measurements: list[Measurement] = []
+        self.losses: list[float] = []
+
+    def run(
+        self,
+        folder: Path | None,
+        resume: bool,
+        on_step: Callable[[int, float], None] | None,
+        on_measurement: Callable[[list[Measurement]], None] | None,
+    ) -> Trained:
+        settings = self.settings
+        if folder is not None:
+            self._restore(folder, resume)
+        loss_of = self._loss()
+        answers = [self._teach(self._images(batch)) for batch in self._held_out_batches()]
+        first = self.masks.steps
+        if first == 0:
+            self._measure(answers, on_measurement)
+        for step, pictures in zip(range(first, settings.steps), self._batches(first), strict=True):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate(step)
+            images = self._augmented(step, pictures)
+            with torch.no_grad():
+                expected = self._teach(images)
+            loss = loss_of(self.model(images, self.features), expected)
+            self.optimizer.zero_grad()
+            self.fabric.backward(loss)
+            # Few pictures a batch give a far too large step now and then.
+            torch.nn.utils.clip_grad_norm_(self.student.parameters(), MOST_GRADIENT)
+            self.masks.step()
+            mean = self.fabric.all_reduce(loss.detach())
+            assert isinstance(mean, Tensor)
+            self.losses.append(float(mean))
+            if not math.isfinite(self.losses[-1]):
+                raise TulleError(f"the loss is {self.losses[-1]} at step {step + 1}: try a lower learning rate")
+            if on_step:
+                on_step(step + 1, self.losses[-1])
+            last = step + 1 == settings.steps
+            if last or (step + 1) % settings.measure == 0:
+                self._measure(answers, on_measurement)
+            if folder is not None and (last or (step + 1) % settings.save == 0):
+                self._save(folder)
+        return Trained(to_graph(self.student), self.measurements, self.unreadable)
+
+    def learning_rate(self, step: int) -> float:
+        """Of a step: rises over the first 5 % in a line, then falls as half a cosine."""
+        settings = self.settings
+        rising = max(1, settings.steps // 20)
+        if step < rising:
+            return settings.learning_rate * (step + 1) / rising
+        progress = (step - rising) / max(1, settings.steps - rising)
+        return settings.learning_rate / 2 * (1 + math.cos(math.pi * progress))
+
+    # ---- masks
+
+    def _make_masks(self) -> FixedMasks:
+        settings, select = self.settings, _selection(self.student)
+        if settings.sparsity is None and settings.method == "magnitude":
+            return FixedMasks(self.student, self.optimizer, select)
+        begin, end = (int(share * settings.steps) for share in (settings.begin, settings.end))
+        if settings.method == "rigl":
+            if settings.sparsity is not None:
+                # At random places, as without a trained start, most of what the teacher knows would be gone.
+                self._pruner(select, 0, 0).prune(settings.sparsity)
+            return RigL(
+                self.student, self.optimizer, sparsity=None, end=end, every=settings.every,
+                drop_fraction=settings.drop_fraction, select=select,
+            )  # fmt: skip
+        return self._pruner(select, begin, end)
+
+    def _pruner(self, select: Select, begin: int, end: int) -> MagnitudePruner:
+        settings = self.settings
+        assert settings.sparsity is not None
+        present = FixedMasks(self.student, self.optimizer, select).sparsity
+        return MagnitudePruner(
+            self.student, self.optimizer, sparsity=settings.sparsity, begin=begin, end=end, every=settings.every,
+            initial=min(present, settings.sparsity), allocation=settings.allocation, select=select,
+        )  # fmt: skip
+
+    # ---- pictures
+
+    def _batches(self, first: int) -> DataLoader:
+        batches = Batches(
+            len(self.learn), self.settings.batch, range(first, self.settings.steps), seed=self.settings.seed,
+            rank=self.fabric.global_rank, processes=self.fabric.world_size,
+        )  # fmt: skip
+        return DataLoader(self.learn, batch_sampler=batches)
+
+    def _held_out_batches(self) -> DataLoader:
+        return DataLoader(self.held_out, batch_size=16)
+
+    def _images(self, pictures: Tensor) -> Tensor:
+        """uint8 pictures as the model's input."""
+        return (pictures.to(self.fabric.device).float() - self.mean) / self.std
+
+    def _augmented(self, step: int, pictures: Tensor) -> Tensor:
+        augmentation = self.settings.augmentation
+        if augmentation is None:
+            return self._images(pictures)
+        numbers = augmentation.draw(self.settings.batch, seeded(self.settings.seed + 1, step))
+        first = self.fabric.global_rank * len(pictures)
+        pixels = pictures.to(self.fabric.device).float()
+        return (augmentation.apply(pixels, numbers[first : first + len(pictures)]) - self.mean) / self.std
+
+    # ---- loss and measurement
+
+    def _teach(self, images: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return self.teacher(images, self.features)
+
+    def _loss(self) -> Distance:
+        count = min(SAMPLE, len(self.learn))
+        sample = [self._teach(self._images(torch.stack([self.learn[index]]))) for index in range(count)]
+        together = {name: torch.cat([answer[name] for answer in sample]) for name in sample[0]}
+        return Distance(self.teacher.graph, self.features, self.settings.features, together)
+
+    def _measure(
+        self, answers: list[dict[str, Tensor]], on_measurement: Callable[[list[Measurement]], None] | None
+    ) -> None:
+        names = self.teacher.graph.outputs
+        with torch.no_grad():
+            own = [self.student(self._images(batch)) for batch in self._held_out_batches()]
+        joined = [{name: torch.cat([part[name] for part in parts]) for name in names} for parts in (own, answers)]
+        loss = sum(self.losses) / len(self.losses) if self.losses else math.nan
+        self.losses = []
+        step = self.masks.steps
+        self.measurements.append(
+            Measurement(
+                step, loss, self.learning_rate(step), self.masks.sparsity, distances(self.teacher.graph, *joined)
+            )
+        )
+        if on_measurement and self.fabric.is_global_zero:
+            on_measurement(self.measurements)
+
+    # ---- checkpoints
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """What a run that goes on has to have in common with the one that stopped."""
+        return {**asdict(self.settings), "model": self.teacher.graph.name, "pictures": len(self.learn)}
+
+    def _save(self, folder: Path) -> None:
+        if self.fabric.is_global_zero:
+            state = {
+                "model": self.student.state_dict(), "optimizer": self.optimizer.optimizer.state_dict(),
+                "masks": self.masks.state_dict(), "measurements": [asdict(row) for row in self.measurements],
+                "losses": self.losses,
+            }  # fmt: skip
+            checkpoint.save(folder, state, self._fingerprint())
+        self.fabric.barrier()
+
+    def _restore(self, folder: Path, resume: bool) -> None:
+        state = checkpoint.load(folder, self._fingerprint()) if resume else None
+        if state is None:
+            if not resume and (folder / checkpoint.NAME).exists():
+                raise TulleError(f"{folder} holds a checkpoint: --resume goes on from it; or name another folder")
+            return
+        self.student.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.masks.load_state_dict(state["masks"])
+        self.measurements = [Measurement(**row) for row in state["measurements"]]
+        self.losses = state["losses"]
+
+
+def _selection(student: GraphModule) -> Select:
+    """The layers that one-shot sparsification prunes too."""
+    layers = {id(student.layer(name)) for name in prunable_layers(student.graph)}
+    if not layers:
+        raise TulleError("the model has no 1x1 convolutions over more than one pixel: nothing to make sparse")
+    return lambda name, module: id(module) in layers
+
+
+def _image_input(graph: Graph) -> tuple[int, int, float, float]:
+    """Height, width, mean and std of the only input."""
+    inputs = [graph.tensors[name] for name in graph.inputs]
+    shape = inputs[0].shape
+    if len(inputs) != 1 or len(shape) != 4 or shape[3] != 3:
+        raise TulleError("only models with one image [1, H, W, 3] as input can be trained on pictures")
+    return shape[1], shape[2], inputs[0].mean, inputs[0].std
+
+
+def _signature(graph: Graph) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, graph.tensors[name].shape) for name in (*graph.inputs, *graph.outputs)]
+
+
+def _shared_features(teacher: Graph, student: Graph) -> list[str]:
+    computed = student.producer()
+    shared = [
+        name
+        for name in block_ends(teacher)
+        if name in computed and student.tensors[name].shape == teacher.tensors[name].shape
+    ]
+    if not shared:
+        raise TulleError("teacher and start have no block ends in common: set the weight of features to 0")
+    return shared

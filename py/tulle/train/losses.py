@@ -1,0 +1,106 @@
+"""How far a student's answers and features are from its teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tulle.errors import TulleError
+from tulle.graph import Graph
+
+EPSILON = 1e-6
+PROBABILITIES = ("sigmoid", "softmax")
+
+
+class Distance:
+    """The loss of a student against its teacher, from the outputs and some activations of both.
+
+    - Outputs that are probabilities: cross-entropy with the teacher's, less what the teacher's own entropy is.
+    - Other outputs: mean absolute difference, in parts of their spread.
+    - Features: mean squared difference, in parts of their variance.
+
+    Args:
+        graph: of the teacher.
+        features: names of activations that student and teacher both have.
+        weight: of the features' mean beside the outputs' mean.
+        sample: the teacher's outputs and features for some pictures, which tell spread and variance.
+    """
+
+    def __init__(self, graph: Graph, features: list[str], weight: float, sample: Mapping[str, Tensor]) -> None:
+        self.features, self.weight = features, weight
+        self.kinds = {name: _kind(graph, name) for name in graph.outputs}
+        self.scales = {name: _scale(values) for name, values in sample.items()}
+
+    def __call__(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
+        outputs = [self._output(name, student[name], teacher[name]) for name in self.kinds]
+        loss = torch.stack(outputs).mean()
+        if self.features and self.weight:
+            parts = [F.mse_loss(student[name], teacher[name]) / self.scales[name] ** 2 for name in self.features]
+            loss = loss + self.weight * torch.stack(parts).mean()
+        return loss
+
+    def _output(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
+        if self.kinds[name] == "sigmoid":
+            student, teacher = student.clamp(EPSILON, 1 - EPSILON), teacher.clamp(EPSILON, 1 - EPSILON)
+            return F.binary_cross_entropy(student, teacher) - F.binary_cross_entropy(teacher, teacher)
+        if self.kinds[name] == "softmax":
+            divergence = teacher * (teacher.clamp(min=EPSILON).log() - student.clamp(min=EPSILON).log())
+            return divergence.sum(-1).mean()
+        return F.l1_loss(student, teacher) / self.scales[name]
+
+
+def _kind(graph: Graph, output: str) -> str:
+    """ "sigmoid", "softmax" or "other", through what only changes the shape."""
+    makers = graph.producer()
+    node = makers.get(output)
+    while node is not None and node.op in ("reshape", "transpose", "to_plain", "to_chw"):
+        node = makers.get(node.inputs[0] or "")
+    if node is None:
+        return "other"
+    return "softmax" if node.op == "softmax" else node.attrs.get("activation", "other")
+
+
+def _scale(values: Tensor) -> float:
+    """The standard deviation, but not less than a hundredth of the magnitude, for what hardly varies."""
+    return max(float(values.std()), 0.01 * float(values.abs().mean()), EPSILON)
+
+
+def block_ends(graph: Graph) -> list[str]:
+    """Names of the activations that blocks end with: sums of two activations, or where there are none, convolutions
+    without an activation function; images larger than one pixel only.
+
+    Raises TulleError if the graph has neither.
+    """
+
+    def is_image(name: str) -> bool:
+        shape = graph.tensors[name].shape
+        return len(shape) == 4 and shape[1] * shape[2] > 1
+
+    sums, linear = [], []
+    for node in graph:
+        if not is_image(node.output) or node.output in graph.outputs:
+            continue
+        activations = [name for name in node.inputs if name is not None and graph.constant(name) is None]
+        if (node.op == "add" and len(activations) == 2) or (node.op == "conv2d" and len(activations) == 2):
+            sums.append(node.output)
+        elif node.op == "conv2d" and node.attrs["activation"] == "none":
+            linear.append(node.output)
+    if not sums and not linear:
+        raise TulleError("the model has no blocks whose ends could be compared: set the weight of features to 0")
+    return sums or linear
+
+
+def distances(graph: Graph, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> dict[str, float]:
+    """For each output the mean absolute difference, in % of the range of the teacher's values.
+
+    The range of probabilities is 1, whatever they are here: where a model is always sure, they hardly differ.
+    """
+    result = {}
+    for name in graph.outputs:
+        values = teacher[name]
+        spread = 1.0 if _kind(graph, name) in PROBABILITIES else float(values.max() - values.min())
+        result[name] = 100 * float((student[name] - values).abs().mean()) / max(spread, EPSILON)
+    return result
