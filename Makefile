@@ -32,9 +32,13 @@ help:  ## list what there is
 	@awk -F ':.*## *' '/^[a-z-]+:.*## / { printf "  make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build models  ## set up everything, convert the hand models and serve the demo page (PORT=8000)
+demo: site  ## set up everything, convert the models and serve the demo pages (PORT=8000)
+	$(PY) scripts/serve.py --site build/site --open . $(if $(PORT),--port $(PORT))
+
+.PHONY: site
+site: build models npm  ## the demo pages and documents as static files for any host (build/site)
 	$(PY) scripts/build_demo.py
-	$(PY) scripts/serve.py --open demos/hands/ $(if $(PORT),--port $(PORT))
+	$(PY) scripts/build_site.py
 
 .PHONY: test
 test: dev build models npm chromium  ## run all tests (ARGS="tests/unit -k pad" for some)

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Serves the checkout's pages to this machine, cross-origin isolated, so that WebAssembly threads work.
 
-    python scripts/serve.py [--port 8000] [--open demos/hands/]
+    python scripts/serve.py [--port 8000] [--open demos/hands/]      the checkout's own pages
+    python scripts/serve.py --site build/site --open .                a built site
 
-Only what a page may need is served (`SERVED`), never a hidden file. Nothing is cached: an edit shows on reload.
+Of the checkout only what a page may need is served (`SERVED`), never a hidden file. Nothing is cached: an edit shows on
+reload.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import os
 import posixpath
 import sys
 import webbrowser
+from collections.abc import Callable, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +30,11 @@ PORTS_TRIED = 20
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Static files with the headers of cross-origin isolation."""
+    """Static files with the headers of cross-origin isolation. `served`: the folders of the root; None for all."""
+
+    def __init__(self, *args: Any, served: Sequence[str] | None = SERVED, **kwargs: Any) -> None:
+        self.served = served
+        super().__init__(*args, **kwargs)
 
     extensions_map = {  # noqa: RUF012, the base class declares it as an instance's
         **SimpleHTTPRequestHandler.extensions_map,
@@ -59,7 +67,9 @@ class Handler(SimpleHTTPRequestHandler):
         nowhere = str(root / ".not-served")
         decoded = unquote(urlsplit(path).path, errors="replace")
         parts = [part for part in posixpath.normpath(decoded).split("/") if part]
-        if not parts or parts[0] not in SERVED or "\0" in decoded or "\\" in decoded:
+        if self.served is not None and (not parts or parts[0] not in self.served):
+            return nowhere
+        if "\0" in decoded or "\\" in decoded:
             return nowhere
         if any(part.startswith(".") for part in parts):
             return nowhere
@@ -81,21 +91,29 @@ class Handler(SimpleHTTPRequestHandler):
         """Nothing more: the request's own line says it."""
 
 
-def make_server(root: Path = ROOT, port: int = 0) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1, not yet serving; port 0 takes a free one (`server.server_port` tells)."""
-    return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(root)))
+def make_server(root: Path = ROOT, port: int = 0, served: Sequence[str] | None = SERVED) -> ThreadingHTTPServer:
+    """A server on 127.0.0.1, not yet serving; port 0 takes a free one (`server.server_port` tells).
+
+    `served` are the folders of the root that it serves, None for the whole root.
+    """
+    return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(root), served=served))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve the checkout's pages, cross-origin isolated.")
+    parser = argparse.ArgumentParser(description="Serve pages to this machine, cross-origin isolated.")
     parser.add_argument("--port", type=int, help=f"default: {PORT}, or the next free one")
     parser.add_argument(
         "--open", metavar="PATH", default="", help="print this page's address and open it in the browser"
     )
+    parser.add_argument("--site", metavar="FOLDER", type=Path, help="serve this folder instead of the checkout")
     arguments = parser.parse_args()
 
-    server = _on_a_free_port() if arguments.port is None else make_server(port=arguments.port)
-    address = f"http://127.0.0.1:{server.server_port}/{arguments.open.lstrip('/')}"
+    root, served = (ROOT, SERVED) if arguments.site is None else (arguments.site.resolve(), None)
+    if not root.is_dir():
+        sys.exit(f"error: {root} is no folder: run `make site`")
+    make = partial(make_server, root, served=served)
+    server = _on_a_free_port(make) if arguments.port is None else make(port=arguments.port)
+    address = f"http://127.0.0.1:{server.server_port}/{arguments.open.lstrip('./')}"
     print(f"\n    {address}\n\nCtrl-C ends it.", flush=True)
     if arguments.open and _has_screen():
         webbrowser.open(address)
@@ -107,10 +125,10 @@ def main() -> None:
         server.server_close()
 
 
-def _on_a_free_port() -> ThreadingHTTPServer:
+def _on_a_free_port(make: Callable[..., ThreadingHTTPServer]) -> ThreadingHTTPServer:
     for port in range(PORT, PORT + PORTS_TRIED):
         try:
-            return make_server(port=port)
+            return make(port=port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""Makes the web site: `build/site`, static files with relative links only, for any host and below any path.
+
+    python scripts/build_site.py [FOLDER]
+
+The pages of `demos/` move to the top, `web/` goes beside them, and `docs/` becomes HTML. Every relative link is written
+anew for its new place; one that leads nowhere is an error. Pages also get coi-serviceworker, which gives them threads
+on hosts that cannot send the headers for it. Run with the Python of `.venv`, after scripts/build_demo.py and `npm ci`
+in web/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import itertools
+import os
+import posixpath
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from common import ROOT, SetupError, main_guard, say
+
+SITE = ROOT / "build" / "site"
+DEMOS, WEB, DOCS = ROOT / "demos", ROOT / "web", ROOT / "docs"
+ISOLATION = "coi-serviceworker.js"
+ISOLATION_SOURCE = WEB / "node_modules" / "coi-serviceworker" / ISOLATION
+
+# Of demos/, what no page needs.
+LEFT_OUT = {"notebooks", "weights", "tsconfig.json"}
+
+# Relative links: in JavaScript what looks like a path in quotes, elsewhere attributes and url().
+LINK = {
+    ".js": re.compile(r"""(?P<quote>['"])(?P<link>\.\.?/[^'"\s]*)(?P=quote)"""),
+    ".html": re.compile(r"""(?:href|src)=(?P<quote>")(?P<link>[^"]*)"(?!\S*>`)"""),
+    ".css": re.compile(r"""url\((?P<quote>"?)(?P<link>[^)":]+)"?\)"""),
+}
+
+
+def build(target: Path = SITE) -> None:
+    """Writes the whole site anew, in one step: an interruption leaves the last one as it was.
+
+    Raises SetupError where something that belongs to the site has not been built, or a link leads nowhere.
+    """
+    files = {**demo_files(), **web_files(), ISOLATION: need(ISOLATION_SOURCE, "run `npm ci` in web/")}
+    places = {source.resolve(): place for place, source in files.items()}
+    documents = {f"docs/{document_place(source)}": source for source in sorted(DOCS.rglob("*.md"))}
+    places |= {source.resolve(): place for place, source in documents.items()}
+    for image in sorted((DOCS / "img").glob("*")):
+        files[f"docs/img/{image.name}"] = image
+        places[image.resolve()] = f"docs/img/{image.name}"
+
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for place, source in files.items():
+        copy = partial / place
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.suffix in LINK and source.is_relative_to(DEMOS):
+            text = relink(source.read_text(), source, place, places)
+            copy.write_text(isolate(text, place) if source.suffix == ".html" else text)
+        else:
+            shutil.copyfile(source, copy)
+    for place, source in documents.items():
+        page = partial / place
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(isolate(document_page(source, place, places), place))
+    shutil.rmtree(target, ignore_errors=True)
+    partial.replace(target)
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    say(f"{target}: {len(files) + len(documents)} files, {size / 1e6:.1f} MB")
+
+
+# ---- what belongs to it -------------------------------------------------------------------------------------------
+
+
+def demo_files() -> dict[str, Path]:
+    """Place in the site -> file, for all that the pages are made of."""
+    need(DEMOS / "models" / "models.json", "run scripts/build_demo.py")
+    found = (file for file in sorted(DEMOS.rglob("*")) if file.is_file() and file.suffix != ".md")
+    relative = ((file.relative_to(DEMOS), file) for file in found)
+    return {place.as_posix(): file for place, file in relative if place.parts[0] not in LEFT_OUT}
+
+
+def web_files() -> dict[str, Path]:
+    """The package as the pages import it: its sources and the four builds."""
+    builds = [need(WEB / "dist" / f"tulle-{build}.wasm", "run `make build`") for build in
+              ("simd", "relaxed", "simd-threads", "relaxed-threads")]  # fmt: skip
+    return {f"web/{file.relative_to(WEB).as_posix()}": file for file in [*sorted((WEB / "src").glob("*.js")), *builds]}
+
+
+def need(file: Path, remedy: str) -> Path:
+    if not file.is_file():
+        raise SetupError(f"{file} is missing: {remedy}")
+    return file
+
+
+# ---- links --------------------------------------------------------------------------------------------------------
+
+
+def relink(text: str, source: Path, place: str, places: dict[Path, str]) -> str:
+    """The text of a file with its relative links written for its place in the site."""
+
+    def replace(match: re.Match[str]) -> str:
+        link = match["link"]
+        new = new_link(link, source, place, places)
+        if new is None:
+            line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].lstrip()
+            if line.startswith(("//", "*", "/*")):
+                return match[0]  # an example in a comment
+            raise SetupError(f"{source}: {link} leads to nothing that is part of the site")
+        begin, end = match.span("link")
+        return text[match.start() : begin] + new + text[end : match.end()]
+
+    return LINK[source.suffix].sub(replace, text)
+
+
+def new_link(link: str, source: Path, place: str, places: dict[Path, str]) -> str | None:
+    """A link in `source` as it has to be from `place`; None where it leads to nothing in the site.
+
+    Links to other sites, within the page and to data stay as they are; a folder is its index.html.
+    """
+    path, mark, rest = re.match(r"([^?#]*)([?#]?)(.*)", link, re.DOTALL).groups()  # type: ignore[union-attr]
+    if not path or re.match(r"[a-z]+:|//", path):
+        return link
+    file = (source.parent / unquote(path)).resolve()
+    if file == DEMOS or (file.is_dir() and file.is_relative_to(DEMOS)):
+        known = (file / "index.html") in places or any(inside.is_relative_to(file) for inside in places)
+        new: str | None = file.relative_to(DEMOS).as_posix() if known else None
+        ending = "/"
+    else:
+        new, ending = places.get(file), ""
+    if new is None:
+        return None
+    if new.endswith("index.html") and not path.endswith("index.html"):
+        new, ending = posixpath.dirname(new) or ".", "/"
+    relative = posixpath.relpath(new, posixpath.dirname(place) or ".")
+    if not relative.startswith(".") and link.startswith("."):
+        relative = f"./{relative}"
+    return f"{relative}{ending}{mark}{rest}"
+
+
+def isolate(page: str, place: str) -> str:
+    """A page with coi-serviceworker as its first script."""
+    script = posixpath.relpath(ISOLATION, posixpath.dirname(place) or ".")
+    return page.replace("<head>", f'<head>\n    <script src="{script}"></script>', 1)
+
+
+# ---- documents ----------------------------------------------------------------------------------------------------
+
+PAGE = """<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>{title} · tulle</title>
+    <link rel="icon" href="{top}icon.svg" type="image/svg+xml">
+    <link rel="preload" href="{top}fonts/geist.woff2" as="font" type="font/woff2" crossorigin>
+    <link rel="stylesheet" href="{top}base.css">
+    <link rel="stylesheet" href="{top}document.css">
+  </head>
+  <body>
+    <a class="skip button" href="#main">Skip to content</a>
+    <div class="net" aria-hidden="true"></div>
+    <div class="page">
+{header}
+      <main id="main" class="document">
+{body}
+      </main>
+    </div>
+  </body>
+</html>
+"""
+
+
+def document_place(source: Path) -> str:
+    """Where a document goes, below docs/: README.md is its folder's index."""
+    relative = source.relative_to(DOCS).with_suffix(".html")
+    return (relative.parent / "index.html" if relative.stem == "README" else relative).as_posix()
+
+
+def document_page(source: Path, place: str, places: dict[Path, str]) -> str:
+    """A Markdown file as a page. Links to files that are no part of the site, such as sources, become plain text."""
+    text = source.read_text()
+    title = re.search(r"^# +(.+)$", text, re.MULTILINE)
+    if title is None:
+        raise SetupError(f"{source} has no heading of the first level")
+    top = posixpath.relpath(".", posixpath.dirname(place)) + "/"
+    body = render(text, lambda link: new_link(link, source, place, places))
+    header = re.search(r"( *<header class=\"masthead\">.*?</header>)", front_header(top), re.DOTALL)
+    assert header is not None
+    heading = re.sub(r"`", "", title[1])
+    return PAGE.format(title=html.escape(heading), top=top, header=header[1], body=body)
+
+
+def front_header(top: str) -> str:
+    """The front page's header with its links as seen from a page whose way to the top is `top`."""
+    text = (DEMOS / "index.html").read_text()
+    text = re.sub(r' aria-current="page"', "", text)
+    docs = re.sub(r'href="\.\./docs/README\.md"', 'href="docs/" aria-current="page"', text)
+    return re.sub(r'(href|src)="(?:\./)?([^"#:]*)"', lambda m: f'{m[1]}="{top}{m[2]}"', docs)
+
+
+def render(text: str, relink: Callable[[str], str | None]) -> str:
+    """Markdown as HTML, with anchors at headings and tables that scroll by themselves."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    tokens = markdown.parse(text)
+    for heading, inline in itertools.pairwise(tokens):
+        if heading.type == "heading_open":
+            heading.attrSet("id", anchor(inline.content))
+    for block in tokens:
+        relink_tokens(block.children or [], relink)
+    body = markdown.renderer.render(tokens, markdown.options, {})
+    numbers = itertools.count(1)
+    scrolling = '<div class="wide" tabindex="0" role="region" aria-label="Table {}"><table>'
+    body = re.sub("<table>", lambda _: scrolling.format(next(numbers)), body)
+    return body.replace("</table>", "</table></div>")
+
+
+def relink_tokens(tokens: Sequence[Token], relink: Callable[[str], str | None]) -> None:
+    """Writes links and pictures anew in place; of a link that leads to nothing in the site the text stays."""
+    plain = False
+    for token in tokens:
+        if token.type == "image":
+            token.attrSet("src", relink(str(token.attrGet("src"))) or "")
+        elif token.type == "link_open":
+            new = relink(str(token.attrGet("href")))
+            plain = new is None
+            if new is not None:
+                token.attrSet("href", new)
+        if plain and token.type in ("link_open", "link_close"):
+            token.tag, token.attrs = "span", {}
+
+
+def anchor(heading: str) -> str:
+    """The name that a heading gets, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Make the web site: static files for any host.",
+        epilog="Example: python scripts/build_site.py /var/www/tulle",
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=SITE, help=f"default: {os.path.relpath(SITE)}")
+    build(parser.parse_args().folder.resolve())
+
+
+if __name__ == "__main__":
+    with main_guard():
+        main()
