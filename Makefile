@@ -53,7 +53,7 @@ pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.m
 	$(PY) scripts/pyodide_wheels.py
 
 .PHONY: notebooks
-notebooks: build models  ## the notebooks with all they read (build/notebooks)
+notebooks: pyodide models  ## a JupyterLite site of the notebooks (build/notebooks-site); see docs/pyodide.md
 	$(PY) scripts/build_notebooks.py
 
 .PHONY: bench

@@ -1,21 +1,88 @@
 #!/usr/bin/env python3
-"""Puts the notebooks with all they read (models, pictures) into build/notebooks, ready for Jupyter or JupyterLite.
+"""Builds the notebooks: a folder of them with all they read, and a JupyterLite site that runs them in the browser.
 
-Run with the Python of `.venv`, after `make models`.
+    build/notebooks         notebooks, models and pictures, for any Jupyter
+    build/notebooks-site    static files: JupyterLite, Pyodide, tulle's wheel and the packages that the kernel needs
+
+The site asks other hosts for nothing, but for NumPy, unless a wheel of it for Pyodide lies in `../shared/wheels`
+(or `$TULLE_SHARED/wheels`), and for what a reader imports beyond these notebooks: these come from Pyodide's own site.
+
+Run with the Python of `.venv`, after `make models pyodide`. Then look at it:
+
+    python scripts/serve.py --site build/notebooks-site --open "notebooks/?path=first-steps.ipynb"
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import pyodide_wheels
 import tulle
-from common import CACHE, ROOT, SetupError, main_guard, say
+from common import CACHE, ROOT, SetupError, main_guard, run_logged, say
 
 SOURCE = ROOT / "demos" / "notebooks"
-TARGET = ROOT / "build" / "notebooks"
+FOLDER = ROOT / "build" / "notebooks"
+SITE = ROOT / "build" / "notebooks-site"
+
 CONVERTED = ("hand_landmark_sparse", "selfie_segmentation")  # pixels are fed as value / 255
 PLAIN = ("hand_landmark_lite.tflite",)
 PICTURES = ("open-hand.jpg",)
+
+HOME = CACHE / "jupyterlite"
+LOG = HOME / "setup.log"
+JUPYTERLITE = ("jupyterlite-core[contents]==0.8.6", "jupyterlite-pyodide-kernel==0.8.6")
+APPS = ("lab", "notebooks")
+
+PYODIDE = pyodide_wheels.VERSIONS[0]
+PYODIDE_SITE = f"https://cdn.jsdelivr.net/pyodide/v{PYODIDE}/full/"
+PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
+
+# What the kernel installs as it starts, and tulle for converting models: from Pyodide's list of packages, or not in it.
+LISTED = ("micropip", "ipython", "jedi")
+UNLISTED = ("comm==0.2.3", "flatbuffers==25.12.19", "tflite==2.18.0")
+SHARED_WHEELS = Path(os.environ.get("TULLE_SHARED") or ROOT.parent / "shared") / "wheels"
+
+# On a cross-origin isolated page the kernel's calls go through the package coincident, which takes the value of
+# Atomics.waitAsync for a promise. Where the other side was quicker it is a string, and the cell would never end.
+MEND_WAIT_ASYNC = """<script>
+      const { waitAsync } = Atomics;
+      if (waitAsync) {
+        Atomics.waitAsync = (...parameters) => {
+          const result = waitAsync(...parameters);
+          return result.async ? result : { async: true, value: Promise.resolve(result.value) };
+        };
+      }
+    </script>"""
+
+
+def main() -> None:
+    notebooks = write_folder()
+    say(f"{notebooks} notebooks in {FOLDER.relative_to(ROOT)}")
+    build_site()
+    say(f"the site is in {SITE.relative_to(ROOT)}; to look at it:")
+    page = '"notebooks/?path=first-steps.ipynb"'
+    print(f"    python scripts/serve.py --site {SITE.relative_to(ROOT)} --open {page}")
+
+
+# ---- what the notebooks read ----------------------------------------------------------------------------------------
+
+
+def write_folder() -> int:
+    """Fills build/notebooks; how many notebooks there are."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    notebooks = {path.name: path.read_bytes() for path in SOURCE.glob("*.ipynb")}
+    for name, data in (notebooks | contents()).items():
+        (FOLDER / name).write_bytes(data)
+    return len(notebooks)
 
 
 def contents() -> dict[str, bytes]:
@@ -34,12 +101,105 @@ def model(name: str) -> Path:
     return path
 
 
-def main() -> None:
-    TARGET.mkdir(parents=True, exist_ok=True)
-    notebooks = {path.name: path.read_bytes() for path in SOURCE.glob("*.ipynb")}
-    for name, data in (notebooks | contents()).items():
-        (TARGET / name).write_bytes(data)
-    say(f"{len(notebooks)} notebooks in {TARGET}")
+# ---- the site -------------------------------------------------------------------------------------------------------
+
+
+def build_site() -> None:
+    """Builds build/notebooks-site from build/notebooks; a failure leaves the last one as it was."""
+    tool = install_jupyterlite()
+    with tempfile.TemporaryDirectory(dir=SITE.parent) as temporary:
+        source, site = Path(temporary, "source"), Path(temporary, "site")
+        add_pyodide(source / "static" / "pyodide")
+        add_wheels(source / "pypi", [tulle_wheel(), *download(UNLISTED)])
+        command: list[str | Path] = [tool, "lite", "build", "--lite-dir", source, "--output-dir", site]
+        command += ["--contents", FOLDER, "--no-sourcemaps", "--no-libarchive", *(f"--apps={app}" for app in APPS)]
+        run_logged("jupyter lite build", command, LOG)
+        for app in APPS:
+            page = site / app / "index.html"
+            head, body = page.read_text().split("<head>", 1)
+            page.write_text(f"{head}<head>\n    {MEND_WAIT_ASYNC}{body}")
+        shutil.rmtree(SITE, ignore_errors=True)
+        site.rename(SITE)
+
+
+def install_jupyterlite() -> Path:
+    """JupyterLite in a virtual environment of its own; its `jupyter` command."""
+    venv = HOME / "venv"
+    ready = venv / ("." + hashlib.sha256(" ".join(JUPYTERLITE).encode()).hexdigest()[:16])
+    if not ready.exists():
+        shutil.rmtree(venv, ignore_errors=True)
+        run_logged("a virtual environment for JupyterLite", [sys.executable, "-m", "venv", venv], LOG)
+        run_logged("pip install JupyterLite", [venv / "bin" / "pip", "install", *JUPYTERLITE], LOG)
+        ready.touch()
+    return venv / "bin" / "jupyter"
+
+
+def add_pyodide(folder: Path) -> None:
+    """Pyodide with the packages of its list that the kernel installs; the list says where all others are."""
+    package = pyodide_wheels.fetch(PYODIDE)
+    folder.mkdir(parents=True)
+    for name in PYODIDE_FILES:
+        shutil.copyfile(package / name, folder / name)
+    lock = json.loads((package / "pyodide-lock.json").read_text())
+    entries: dict[str, dict[str, Any]] = lock["packages"]
+    wheels = download([f"{name}=={entries[name]['version']}" for name in needed(entries, LISTED)])
+    wheels += SHARED_WHEELS.glob(entries["numpy"]["file_name"])
+    here = {normal(wheel.name.partition("-")[0]): wheel for wheel in wheels}
+    for name, entry in entries.items():
+        if name in here:
+            data = here[name].read_bytes()
+            (folder / here[name].name).write_bytes(data)
+            entry |= {"file_name": here[name].name, "sha256": hashlib.sha256(data).hexdigest()}
+        else:
+            entry["file_name"] = PYODIDE_SITE + entry["file_name"]
+    (folder / "pyodide-lock.json").write_text(json.dumps(lock))
+
+
+def needed(entries: dict[str, dict[str, Any]], names: Iterable[str]) -> list[str]:
+    """The packages and all they depend on."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = normal(left.pop())
+        if name not in found:
+            found.add(name)
+            left += entries[name]["depends"]
+    return sorted(found)
+
+
+def normal(name: str) -> str:
+    """A project's name as lists of packages have it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def download(requirements: Iterable[str]) -> list[Path]:
+    """Plain Python wheels, kept in .cache/pyodide/wheels; each requirement is `name==version`."""
+    folder = pyodide_wheels.HOME / "wheels"
+
+    def find(requirement: str) -> list[Path]:
+        name, _, version = requirement.partition("==")
+        return list(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+
+    missing = [requirement for requirement in requirements if not find(requirement)]
+    if missing:
+        options = ["--no-deps", "--only-binary", ":all:", "--python-version", "3.14", "--dest", str(folder)]
+        command = [sys.executable, "-m", "pip", "download", *options, *missing]
+        run_logged(f"pip download of {len(missing)} wheels for Pyodide", command, LOG)
+    return [find(requirement)[0] for requirement in requirements]
+
+
+def tulle_wheel() -> Path:
+    abi = json.loads((pyodide_wheels.HOME / PYODIDE / "pyodide-lock.json").read_text())["info"]["abi_version"]
+    found = list((ROOT / "dist").glob(f"tulle-{tulle.__version__}-*-pyemscripten_{abi}_wasm32.whl"))
+    if not found:
+        raise SetupError(f"there is no wheel of tulle for Pyodide {PYODIDE} in dist/: run `make pyodide`")
+    return found[0]
+
+
+def add_wheels(folder: Path, wheels: Iterable[Path]) -> None:
+    folder.mkdir(parents=True)
+    for wheel in wheels:
+        shutil.copyfile(wheel, folder / wheel.name)
 
 
 if __name__ == "__main__":

@@ -361,3 +361,6 @@ def test_models_and_profiles_show_themselves_in_notebooks(model: tulle.Model) ->
     assert len(str(profile).splitlines()) == len(profile) + 2
     profile[0]["name"] = "<script>"
     assert "<script>" not in profile._repr_html_()
+    profile[0]["name"] = "a_rather_long_name/" * 9 + "the_end"
+    assert "/the_end" in profile._repr_html_()
+    assert max(map(len, str(profile).splitlines())) < 150

@@ -8,9 +8,14 @@ from typing import Any
 
 from tulle.runtime.tensors import TensorInfo
 
+_NAME_LENGTH = 40
+
 
 class Profile(list[dict[str, Any]]):
-    """Rows of `Model.profile()`, in the order of execution; a notebook shows them as a table, print() as text."""
+    """Rows of `Model.profile()`, in the order of execution; a notebook shows them as a table, print() as text.
+
+    Of a long name, which fused steps have, the tables show the end, where layers differ; the rows have the whole.
+    """
 
     def __str__(self) -> str:
         widths = [max(map(len, column)) for column in zip(*self._cells(), strict=True)]
@@ -28,8 +33,9 @@ class Profile(list[dict[str, Any]]):
         for row in self:
             share = f"{row['ms'] / time:.0%}" if time else ""
             nonzero = f"{row['nnz'] / row['weights']:.0%} of {row['weights']}" if row["weights"] else ""
+            name = row["name"] if len(row["name"]) <= _NAME_LENGTH else f"…{row['name'][1 - _NAME_LENGTH :]}"
             rows.append(
-                [row["name"], row["op"], row["kernel"], f"{row['ms']:.3f}", share, f"{row['macs'] / 1e6:.2f}", nonzero]
+                [name, row["op"], row["kernel"], f"{row['ms']:.3f}", share, f"{row['macs'] / 1e6:.2f}", nonzero]
             )
         return [*rows, ["total", "", "", f"{time:.3f}", "", f"{macs / 1e6:.2f}", ""]]
 
