@@ -25,7 +25,7 @@ ACTIVATIONS = (
 )  # fmt: skip
 # What normalisation layers and attention are made of. swish and GELU are at home in convolutions too.
 FUNCTIONS = ("exp", "log", "sqrt", "rsqrt", "erf", "softplus", "swish", "gelu", "gelu_tanh")
-BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
+BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "greater", "equal", "mask")
 # Inputs of an op before prelu's alpha.
 ALPHA_INPUT = {"conv2d": 4, "depthwise_conv2d": 3, "transpose_conv2d": 3, "fully_connected": 3, "activation": 1}
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 19, 23, 28, 32, 33)

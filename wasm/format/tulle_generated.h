@@ -64,11 +64,14 @@ enum OpKind : uint8_t {
   OpKind_max_pool2d_argmax = 31,
   OpKind_max_unpool2d = 32,
   OpKind_sample_bilinear = 33,
+  OpKind_greater = 34,
+  OpKind_equal = 35,
+  OpKind_mask = 36,
   OpKind_MIN = OpKind_conv2d,
-  OpKind_MAX = OpKind_sample_bilinear
+  OpKind_MAX = OpKind_mask
 };
 
-inline const OpKind (&EnumValuesOpKind())[34] {
+inline const OpKind (&EnumValuesOpKind())[37] {
   static const OpKind values[] = {
     OpKind_conv2d,
     OpKind_depthwise_conv2d,
@@ -103,13 +106,16 @@ inline const OpKind (&EnumValuesOpKind())[34] {
     OpKind_matmul,
     OpKind_max_pool2d_argmax,
     OpKind_max_unpool2d,
-    OpKind_sample_bilinear
+    OpKind_sample_bilinear,
+    OpKind_greater,
+    OpKind_equal,
+    OpKind_mask
   };
   return values;
 }
 
 inline const char * const *EnumNamesOpKind() {
-  static const char * const names[35] = {
+  static const char * const names[38] = {
     "conv2d",
     "depthwise_conv2d",
     "transpose_conv2d",
@@ -144,13 +150,16 @@ inline const char * const *EnumNamesOpKind() {
     "max_pool2d_argmax",
     "max_unpool2d",
     "sample_bilinear",
+    "greater",
+    "equal",
+    "mask",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameOpKind(OpKind e) {
-  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_sample_bilinear)) return "";
+  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_mask)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesOpKind()[index];
 }

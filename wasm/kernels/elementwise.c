@@ -3,6 +3,11 @@
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 
+// 1 where it is so, else 0: comparisons make lanes of all ones or all zeros.
+TULLE_INLINE v4 greater(v4 a, v4 b) { return wasm_v128_and(wasm_f32x4_gt(a, b), v4_splat(1)); }
+TULLE_INLINE v4 equal(v4 a, v4 b) { return wasm_v128_and(wasm_f32x4_eq(a, b), v4_splat(1)); }
+TULLE_INLINE v4 mask(v4 a, v4 b) { return wasm_v128_and(a, wasm_f32x4_ne(b, v4_splat(0))); }
+
 // y[i] = clamp(OP(p, q)) for vectors p and q; what is loaded for them is P and Q.
 #define LOOP(OP, P, Q)                                                                              \
   {                                                                                                 \
@@ -40,6 +45,12 @@ void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const
       EACH(wasm_f32x4_max);
     case TULLE_MINIMUM:
       EACH(wasm_f32x4_min);
+    case TULLE_GREATER:
+      EACH(greater);
+    case TULLE_EQUAL:
+      EACH(equal);
+    case TULLE_MASK:
+      EACH(mask);
   }
   if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(y, n, epilogue, channel);
 }

@@ -158,7 +158,17 @@ void tulle_f32_depthwise(const tulle_depthwise* args, const float* plane, const 
 
 // ---- the rest of a convolutional network ------------------------------------------------------------------
 
-typedef enum { TULLE_ADD, TULLE_SUB, TULLE_MUL, TULLE_DIV, TULLE_MAXIMUM, TULLE_MINIMUM } tulle_binary_op;
+typedef enum {
+  TULLE_ADD,
+  TULLE_SUB,
+  TULLE_MUL,
+  TULLE_DIV,
+  TULLE_MAXIMUM,
+  TULLE_MINIMUM,
+  TULLE_GREATER,
+  TULLE_EQUAL,
+  TULLE_MASK
+} tulle_binary_op;
 
 // y[i] = a[i * a_step] op b[i * b_step], steps 0 or 1; whole vectors: may write up to 3 floats beyond n unless `exact`.
 void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y,

@@ -20,6 +20,7 @@ SAME(CONV2D, conv2d);
 SAME(MINIMUM, minimum);
 SAME(CONCAT, concat);
 SAME(REDUCE_MAX, reduce_max);
+SAME(MASK, mask);
 SAME(ACTIVATION, activation);
 SAME(SPACE_TO_DEPTH, space_to_depth);
 static_assert(int(TULLE_OP_COUNT) == int(fb::OpKind_MAX) + 1, "net.h and tulle.fbs disagree");

@@ -313,7 +313,8 @@ static bool plan_op(tulle_planner* planner, const tulle_op* op) {
   const tulle_net* net = planner->net;
   const tulle_tensor* x = &net->tensors[op->inputs[0]];
   const bool may_be_constant = op->kind == TULLE_OP_CONCAT || op->kind == TULLE_OP_MATMUL ||
-                               (op->kind >= TULLE_OP_ADD && op->kind <= TULLE_OP_MINIMUM);
+                               (op->kind >= TULLE_OP_ADD && op->kind <= TULLE_OP_MINIMUM) ||
+                               (op->kind >= TULLE_OP_GREATER && op->kind <= TULLE_OP_MASK);
   if (x->is_constant && !may_be_constant)
     return tulle_plan_fail(planner, "its input '%s' is constant; convert folds such ops away", x->name);
   if (tulle_plan_is_free(net, op)) {
@@ -338,6 +339,9 @@ static bool plan_op(tulle_planner* planner, const tulle_op* op) {
     case TULLE_OP_DIV:
     case TULLE_OP_MAXIMUM:
     case TULLE_OP_MINIMUM:
+    case TULLE_OP_GREATER:
+    case TULLE_OP_EQUAL:
+    case TULLE_OP_MASK:
       return tulle_plan_binary(planner, op);
     case TULLE_OP_AVERAGE_POOL2D:
     case TULLE_OP_MAX_POOL2D:

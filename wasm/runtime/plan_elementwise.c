@@ -163,7 +163,9 @@ static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary
 
 bool tulle_plan_binary(tulle_planner* planner, const tulle_op* op) {
   if (!tulle_plan_input(planner, op, 1)) return tulle_plan_fail(planner, "needs two operands");
-  return plan_binary(planner, op, (tulle_binary_op)(op->kind - TULLE_OP_ADD), op->inputs[0], op->inputs[1], 2);
+  const bool first = op->kind <= TULLE_OP_MINIMUM;  // the others came later
+  const uint32_t binary = first ? op->kind - TULLE_OP_ADD : TULLE_GREATER + op->kind - TULLE_OP_GREATER;
+  return plan_binary(planner, op, (tulle_binary_op)binary, op->inputs[0], op->inputs[1], 2);
 }
 
 bool tulle_plan_activation(tulle_planner* planner, const tulle_op* op) {

@@ -25,6 +25,9 @@ BINARY_FUNCTIONS: dict[str, Callable[[Array, Array], Array]] = {
     "div": np.divide,
     "maximum": np.maximum,
     "minimum": np.minimum,
+    "greater": lambda a, b: np.greater(a, b).astype(a.dtype),
+    "equal": lambda a, b: np.equal(a, b).astype(a.dtype),
+    "mask": lambda a, b: np.where(b != 0, a, np.zeros_like(a)),
 }
 
 

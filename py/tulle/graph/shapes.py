@@ -12,7 +12,7 @@ from tulle.graph.graph import Graph, Node
 
 Shape = tuple[int, ...]
 
-BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
+BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "greater", "equal", "mask")
 POOLS = ("average_pool2d", "max_pool2d")
 REDUCTIONS = ("mean", "sum", "reduce_max", "reduce_min")
 RESIZES = ("resize_bilinear", "resize_nearest")

@@ -14,7 +14,8 @@ FOLDED = frozenset((
     "Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "Div", "Equal", "Exp", "Flatten", "Floor", "Gather",
     "Identity", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Pow", "Reciprocal", "ReduceProd", "Reshape", "Round",
     "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where", "DequantizeLinear", "ReduceMean",
-    "ReduceSum", "Greater", "Less", "Size",
+    "ReduceSum", "ReduceMax", "ReduceMin", "Greater", "Less", "Size", "Sin", "Cos", "Sign", "CumSum", "Trilu", "Erf",
+    "Sigmoid", "Or", "ArgMax",
 ))  # fmt: skip
 SIZED = {"ConstantOfShape": 0, "Expand": 1}  # which input says how large the result is
 MAX_ELEMENTS = 2**26

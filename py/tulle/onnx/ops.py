@@ -76,6 +76,13 @@ class OnnxNode:
     def add(self, op: str, inputs: list[str | None], shape: tuple[int, ...] | None = None, **attrs: Any) -> str:
         return self.importer.add(op, inputs, shape, **attrs)
 
+    def combined(self, op: str) -> Value:
+        """All inputs, joined by a binary op: Max, Min and Sum take any number."""
+        result = self.value(0)
+        for index in range(1, len(self.proto.input)):
+            result = combine(self, op, result, self.value(index))
+        return result
+
     def number(self, value: float) -> str:
         return self.importer.constant([value])
 
@@ -250,16 +257,10 @@ def _global_pool(op: str) -> Callable[[OnnxNode], Result]:
 
 
 def _binary(op: str) -> Callable[[OnnxNode], Result]:
-    def convert(node: OnnxNode) -> Result:
-        result = node.value(0)
-        for index in range(1, len(node.proto.input)):  # Max and Min take any number
-            result = _combine(node, op, result, node.value(index))
-        return result
-
-    return convert
+    return lambda node: node.combined(op)
 
 
-def _combine(node: OnnxNode, op: str, a: Value, b: Value) -> Value:
+def combine(node: OnnxNode, op: str, a: Value, b: Value) -> Value:
     nhwc = a.nhwc or b.nhwc
     names: list[str | None] = []
     for value in (a, b):
@@ -281,7 +282,7 @@ def _combine(node: OnnxNode, op: str, a: Value, b: Value) -> Value:
     return Value(node.add(op, names, activation="none"), nhwc=nhwc)
 
 
-def _unary(activation: str, **defaults: float) -> Callable[[OnnxNode], Result]:
+def unary(activation: str, **defaults: float) -> Callable[[OnnxNode], Result]:
     """An activation; `defaults`: its attributes with ONNX's default values."""
 
     def convert(node: OnnxNode) -> Result:
@@ -345,9 +346,10 @@ def _same(node: OnnxNode) -> Result:
 
 
 def _cast(node: OnnxNode) -> Result:
-    if node.attribute("to", 1) not in (1, 10, 11):  # float, float16, double
-        raise Unsupported("only casts to floats are supported")
-    return node.value(0)
+    value = node.value(0)
+    if node.attribute("to", 1) not in (1, 10, 11) and value.name not in node.importer.whole_numbers:
+        raise Unsupported("only casts to floats are supported")  # float, float16, double
+    return value
 
 
 def _softmax(node: OnnxNode) -> Result:
@@ -388,11 +390,14 @@ def _gemm(node: OnnxNode) -> Result:
 
 
 def _matmul(node: OnnxNode) -> Result:
-    if node.value(1).data is None or node.constant(1).ndim != 2:
-        raise Unsupported("only products with a constant matrix are supported")
-    name = node.importer.constant(node.constant(1).T, "weight")
-    x = node.importer.plain(node.value(0))
-    return Value(node.add("fully_connected", [x, name, None], activation="none", keep_num_dims=True))
+    weight = node.value(1).data
+    if weight is not None and weight.ndim == 2:
+        name = node.importer.constant(weight.T, "weight")
+        x = node.importer.plain(node.value(0))
+        return Value(node.add("fully_connected", [x, name, None], activation="none", keep_num_dims=True))
+    if min(len(node.shape(0)), len(node.shape(1))) < 2:
+        raise Unsupported("products with a vector are not supported")
+    return Value(node.add("matmul", [node.importer.plain(node.value(0)), node.importer.plain(node.value(1))]))
 
 
 def _reduce(op: str) -> Callable[[OnnxNode], Result]:
@@ -469,7 +474,7 @@ def _concat(node: OnnxNode) -> Result:
     return Value(node.add("concat", names, axis=TO_NHWC.index(axis) if nhwc else axis, activation="none"), nhwc=nhwc)
 
 
-def _sliced(node: OnnxNode, spans: list[range]) -> Value:
+def sliced(node: OnnxNode, spans: list[range]) -> Value:
     """The elements in `spans`, one a dimension in ONNX's order."""
     x = node.operand(0)
     spans = [spans[axis] for axis in TO_NHWC] if x.nhwc else spans
@@ -494,7 +499,7 @@ def _slice(node: OnnxNode) -> Result:
         at = node.axis(axis, len(shape))
         # Negative numbers count from the end, as Python has it, but for an end far below zero, which is before all.
         spans[at] = range(shape[at])[slice(start, None if step < 0 and end < -shape[at] else end, step)]
-    return _sliced(node, spans)
+    return sliced(node, spans)
 
 
 def _split(node: OnnxNode) -> Result:
@@ -508,7 +513,7 @@ def _split(node: OnnxNode) -> Result:
     results, at = [], 0
     for size in sizes:
         spans = [range(at, at + size) if i == axis else range(whole) for i, whole in enumerate(shape)]
-        results.append(_sliced(node, spans))
+        results.append(sliced(node, spans))
         at += size
     return results
 
@@ -613,12 +618,12 @@ CONVERTERS: dict[str, Callable[[OnnxNode], Result]] = {
     "Max": _binary("maximum"),
     "Min": _binary("minimum"),
     "Sum": _binary("add"),
-    "Relu": _unary("relu"),
-    "Sigmoid": _unary("sigmoid"),
-    "Tanh": _unary("tanh"),
-    "HardSwish": _unary("hard_swish"),
-    "LeakyRelu": _unary("leaky_relu", alpha=0.01),
-    "Elu": _unary("elu", alpha=1.0),
+    "Relu": unary("relu"),
+    "Sigmoid": unary("sigmoid"),
+    "Tanh": unary("tanh"),
+    "HardSwish": unary("hard_swish"),
+    "LeakyRelu": unary("leaky_relu", alpha=0.01),
+    "Elu": unary("elu", alpha=1.0),
     "PRelu": _prelu,
     "Clip": _clip,
     "HardSigmoid": _hard_sigmoid,
@@ -629,6 +634,8 @@ CONVERTERS: dict[str, Callable[[OnnxNode], Result]] = {
     "MatMul": _matmul,
     "ReduceMean": _reduce("mean"),
     "ReduceSum": _reduce("sum"),
+    "ReduceMax": _reduce("reduce_max"),
+    "ReduceMin": _reduce("reduce_min"),
     "Reshape": _reshape,
     "Flatten": _flatten,
     "Squeeze": _squeeze,

@@ -12,9 +12,11 @@ from tulle.errors import TulleError
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.onnx.fold import evaluate
+from tulle.onnx.functions import FUNCTIONS
 from tulle.onnx.ops import CONVERTERS, OnnxNode
 from tulle.onnx.values import TO_NHWC, Importer, Unsupported, Value
 
+ALL_CONVERTERS = CONVERTERS | FUNCTIONS
 DOMAINS = ("", "ai.onnx")
 IMAGE_CHANNELS = (1, 3, 4)
 NEEDS_IMAGES = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization", "Resize", "Pad",
@@ -116,6 +118,7 @@ def _add_input(importer: Importer, info: Any, proto: Any) -> None:
 
 def _convert_nodes(importer: Importer, model: Any, nodes: Sequence[Any], ends: Sequence[str]) -> None:
     unsupported: list[str] = []
+    read = {name for proto in nodes for name in proto.input}
     border: dict[str, None] = {}  # tensors that unsupported nodes and what depends on them read, in order
     for index, proto in enumerate(nodes):
         label = proto.name or f"{proto.op_type}_{index}"
@@ -131,15 +134,15 @@ def _convert_nodes(importer: Importer, model: Any, nodes: Sequence[Any], ends: S
             if constants is not None:
                 importer.values.update(constants)
                 continue
-            converter = CONVERTERS.get(proto.op_type) if proto.domain in DOMAINS else None
+            converter = ALL_CONVERTERS.get(proto.op_type) if proto.domain in DOMAINS else None
             if converter is None:
                 raise Unsupported("no such op")
             results = converter(node)
             results = results if isinstance(results, list) else [results]
-            names = [name for name in proto.output if name]
-            if len(results) < len(names):
-                raise Unsupported(f"its output {names[len(results)]!r} is not supported")
-            importer.values.update(zip(names, results, strict=False))
+            missing = [name for name in proto.output[len(results) :] if name in read or name in ends]
+            if missing:
+                raise Unsupported(f"its output {missing[0]!r} is not supported")
+            importer.values.update((name, value) for name, value in zip(proto.output, results, strict=False) if name)
         except Unsupported as error:
             problem = "" if str(error) == "no such op" else f": {error}"
             unsupported.append(f"{proto.op_type} -> {label!r}{problem}")

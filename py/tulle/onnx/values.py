@@ -39,6 +39,7 @@ class Importer:
     def __init__(self, name: str) -> None:
         self.graph = Graph(name)
         self.values: dict[str, Value] = {}
+        self.whole_numbers: set[str] = set()  # activations that are integers in ONNX and floats in the Graph
         self.label = "tensor"  # names what the node at hand adds
 
     def add(self, op: str, inputs: list[str | None], shape: tuple[int, ...] | None = None, **attrs: Any) -> str:

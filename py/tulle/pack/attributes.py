@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tulle.errors import TulleError
+from tulle.graph.shapes import BINARY
 from tulle.pack.limits import MAX_UINT16
 from tulle.pack.schema import tulle_generated as schema
 
@@ -117,7 +118,7 @@ OPS: dict[str, dict[str, Attribute]] = {
     "depthwise_conv2d": {"strides": _STRIDES, "dilations": _DILATIONS, "padding": _PADDING, **_FUSED},
     "transpose_conv2d": {"strides": _STRIDES, "padding": _PADDING, **_FUSED},
     "fully_connected": {"sparsity": _SPARSITY, "keep_num_dims": _FROM_SHAPE, **_FUSED},
-    **dict.fromkeys(("add", "sub", "mul", "div", "maximum", "minimum"), _FUSED),
+    **dict.fromkeys(BINARY, _FUSED),
     "average_pool2d": _POOL,
     "max_pool2d": _POOL,
     **dict.fromkeys(("mean", "sum", "reduce_max", "reduce_min"), _REDUCTION),

@@ -85,7 +85,9 @@ def _binary(graph: Graph, node: Node, known: dict[str, Values]) -> Values:
     a, b = (known[name or ""] for name in node.inputs[:2])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = reference.BINARY_FUNCTIONS[node.op](a, b)
-    return np.where((a == 0) | (b == 0), 0.0, value) if node.op == "mul" else value
+    if node.op == "mul":
+        return np.where((a == 0) | (b == 0), 0.0, value)
+    return np.where(np.isnan(a) | np.isnan(b), np.nan, value)  # a comparison with NaN would be known
 
 
 def _passed_on(graph: Graph, node: Node, known: dict[str, Values]) -> Values:

@@ -38,14 +38,22 @@ def permutes(graph: Graph) -> tuple[int, int]:
 
 
 def align_ranks(graph: Graph) -> Graph:
-    """Gives binary operands of lower rank the four dimensions of the image they are broadcast to, by free reshapes."""
+    """Gives binary operands of lower rank the four dimensions of the image they are broadcast to, by free reshapes.
+
+    Constants too, but for single numbers and numbers one a channel, which are good as they are.
+    """
     graph = graph.copy()
     nodes = []
     for node in graph.nodes:
         if node.op in BINARY and len(graph.tensors[node.output].shape) == 4:
             for position, name in enumerate(node.inputs[:2]):
                 tensor = graph.tensors[name or ""]
-                if not tensor.is_constant and len(tensor.shape) < 4:
+                if len(tensor.shape) == 4 or (tensor.data is not None and tensor.shape[-1:] in ((), (tensor.size,))):
+                    continue
+                if tensor.data is not None:
+                    data = tensor.data.reshape((1,) * (4 - tensor.data.ndim) + tensor.data.shape)
+                    node.inputs[position] = graph.add_constant(tensor.name, data)
+                else:
                     image = graph.add_tensor(Tensor(f"{name}_image", (1,) * (4 - len(tensor.shape)) + tensor.shape))
                     nodes.append(Node("reshape", image, [name], [image]))
                     node.inputs[position] = image
@@ -80,7 +88,7 @@ def _demand(graph: Graph, node: Node) -> str:
 def _fits_chw(operand: Tensor, shape: tuple[int, ...]) -> bool:
     """Whether a chw binary op can read it: as an image of the output's shape, one value a channel, or one value."""
     per_channel = operand.shape[-1:] == (operand.size,) == shape[3:]
-    return operand.size == 1 or per_channel or (operand.shape == shape and not operand.is_constant)
+    return operand.size == 1 or per_channel or operand.shape == shape
 
 
 def _is_entry(graph: Graph, node: Node, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tulle.graph import Graph, Node
+from tulle.graph.shapes import BINARY
 
 # How many inputs an op has besides prelu's alpha, which comes after them when that activation is fused.
 INPUT_COUNTS = {
@@ -12,7 +13,7 @@ INPUT_COUNTS = {
     "depthwise_conv2d": 3,
     "transpose_conv2d": 3,
     "fully_connected": 3,
-    **dict.fromkeys(("add", "sub", "mul", "div", "maximum", "minimum"), 2),
+    **dict.fromkeys(BINARY, 2),
     **dict.fromkeys(("average_pool2d", "max_pool2d", "activation"), 1),
 }
 

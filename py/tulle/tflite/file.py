@@ -34,6 +34,7 @@ DTYPES: dict[int, np.dtype] = {
     tflite.TensorType.INT8: np.dtype(np.int8),
     tflite.TensorType.INT16: np.dtype(np.int16),
     tflite.TensorType.UINT8: np.dtype(np.uint8),
+    tflite.TensorType.BOOL: np.dtype(np.bool_),
 }
 TYPE_NAMES = {
     value: name for name, value in vars(tflite.TensorType).items() if isinstance(value, int) and name[0] != "_"

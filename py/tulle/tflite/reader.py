@@ -18,10 +18,11 @@ from tulle.tflite.composites import COMPOSITES
 from tulle.tflite.file import BROKEN, DTYPES, MAX_RANK, MAX_TENSOR_ELEMENTS, TYPE_NAMES, File
 from tulle.tflite.functions import FUNCTIONS
 from tulle.tflite.indexing import INDEXING
+from tulle.tflite.logic import LOGIC
 from tulle.tflite.mediapipe import MEDIAPIPE
 from tulle.tflite.ops import CONVERTERS, Call, Unsupported
 
-ALL_CONVERTERS = CONVERTERS | COMPOSITES | FUNCTIONS | INDEXING | MEDIAPIPE
+ALL_CONVERTERS = CONVERTERS | COMPOSITES | FUNCTIONS | INDEXING | LOGIC | MEDIAPIPE
 OPERATOR_NAMES = {
     value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int) and name[0] != "_"
 }

@@ -42,6 +42,9 @@ class OpKind(object):
     max_pool2d_argmax = 31
     max_unpool2d = 32
     sample_bilinear = 33
+    greater = 34
+    equal = 35
+    mask = 36
 
 
 # Applied to an op's result. `alpha` belongs to leaky_relu and elu; prelu takes its alpha from a tensor.
