@@ -1,66 +1,64 @@
-// The page: loads both networks, runs them frame after frame, and shows what came out.
+// The page: follows hands through the frames of camera, moving pictures or file, with one network or two side by side.
 
-import { Comparison, OUTPUT, SIDES } from './comparison.js';
-import { drawChart } from './chart.js';
-import { drawHand, meanDistance } from './landmarks.js';
-import { showOperations } from './operations.js';
-import { decodePicture, fetchPicture } from './pictures.js';
-import { MAX_THREADS, support } from '../../web/src/index.js';
+import { LineChart } from '../lib/chart.js';
+import { describeEngine, EngineControls, requireSimd } from '../lib/controls.js';
+import { movingHands } from '../lib/hands/moving.js';
+import { HandTracker } from '../lib/hands/tracker.js';
+import { Meter, MovingAverage } from '../lib/meter.js';
+import { fileSize, loadCatalogue, modelsFor, sparsity } from '../lib/models.js';
+import { calm, element, fetchBitmap, messageOf, setValue, showError, showEvery, svg } from '../lib/page.js';
+import { meanDistance } from '../lib/skeleton.js';
+import { acceptFiles, FrameSource } from '../lib/source.js';
+import { Networks } from './networks.js';
+import { View } from './view.js';
 
-/** @typedef {import('./comparison.js').Side} Side */
-/** @typedef {import('./pictures.js').Picture} Picture */
+/** @typedef {import('../lib/source.js').Frame} Frame */
+/** @typedef {import('../lib/source.js').SourceInfo} SourceInfo */
+/** @typedef {import('../lib/hands/tracker.js').Hand} Hand */
 
-/**
- * One network in models.json, which scripts/build_demo.py writes.
- * @typedef {object} ModelFacts
- * @property {string} file the .tulle file beside models.json
- * @property {string} name of the .tflite file it was converted from, without ending
- * @property {string} source where that came from
- * @property {string} licence
- * @property {string | null} label what else a visitor should know of it
- * @property {number} tflite_bytes
- * @property {number} tulle_bytes
- * @property {number} weights in all convolutions and fully connected layers
- * @property {number} nonzero of these
- * @property {number} folded_weights left once channels that are always the same are folded away
- * @property {number} macs multiply-adds of a frame as published, all weights counted
- * @property {number} executed_macs multiply-adds that tulle carries out
- */
+const DETECTOR = 'palm_detection_lite';
+const PICTURES = [
+  'open-hand', 'two-fingers', 'ring', 'thumb-and-two', 'finger-and-thumb', 'pointing', 'middle-down', 'four-fingers',
+];
 
-const MODELS = new URL('../models/', import.meta.url);
-const PICTURE_TIME = 3000; // milliseconds until the next picture
-const SHOW_EVERY = 250; // milliseconds between updates of the numbers, so that they can be read
-const SHOW_EVERY_CALM = 1000; // the same for visitors who asked for less motion
+/** The two pictures of the page; the second one is there only side by side. */
+const figures = [...document.querySelectorAll('.view')].map((node) => /** @type {HTMLElement} */ (node));
+const canvases = figures.map((figure) => /** @type {HTMLCanvasElement} */ (figure.querySelector('canvas')));
+const views = canvases.map((canvas) => new View(canvas));
+const radios = [...document.querySelectorAll('#networks input')].map((node) => /** @type {HTMLInputElement} */ (node));
+const beside = /** @type {HTMLSelectElement} */ (element('beside'));
+const smooth = /** @type {HTMLInputElement} */ (element('smooth'));
+const regions = /** @type {HTMLInputElement} */ (element('regions'));
 
-const calm = matchMedia('(prefers-reduced-motion: reduce)');
-const comparison = new Comparison();
+const chart = new LineChart(svg('chart'), []);
+const meter = new Meter(/** @type {const} */ (['capture', 'detect', 'crop', 'first', 'second', 'draw']));
+const controls = new EngineControls(element('settings'), () => changeEngine().catch(fail));
 
-/** The bundled pictures, as the page lists them; images/README.md says where they are from. */
-const bundled = [...document.querySelectorAll('.pictures label')].map((label) => ({
-  radio: /** @type {HTMLInputElement} */ (label.querySelector('input')),
-  url: /** @type {HTMLImageElement} */ (label.querySelector('img')).src,
-  title: /** @type {HTMLImageElement} */ (label.querySelector('img')).alt,
-}));
-/** @type {Map<string, Promise<Picture>>} */
-const fetched = new Map();
-
-/** @type {Record<Side, ModelFacts>} */
-let models;
-/** @type {Picture} */
-let picture;
-/** @type {Record<Side, import('./comparison.js').Outputs> | undefined} */
-let outputs;
-let run = 0; // raised by play and pause; a frame loop goes on while it stays the same
-let playing = false;
+/** @type {import('../lib/models.js').Catalogue} */
+let catalogue;
+/** @type {Networks} */
+let networks;
+/** @type {HandTracker} */
+let tracker;
+/** @type {FrameSource} */
+let source;
+/** Milliseconds for the landmarks of a hand, by network at work. */
+let perHand = [new MovingAverage(), new MovingAverage()];
+let apart = new MovingAverage();
+/** What was drawn last. @type {{ frame: Frame, hands: Hand[] } | undefined} */
+let last;
+/** Names of the networks at work, in the tracker's order. */
+let shown = /** @type {string[]} */ ([]);
+let frames = 0; // drawn so far
 /** @type {Promise<unknown>} */
 let turn = Promise.resolve();
 
 // ---- the frame loop ----
 
 /**
- * Everything that uses the networks waits for its turn here, so that nothing disturbs a frame that is being timed.
+ * Everything that uses or exchanges the networks waits for its turn here, so that nothing disturbs a frame.
  * @template T
- * @param {() => Promise<T>} action
+ * @param {() => T | Promise<T>} action
  * @returns {Promise<T>}
  */
 function inTurn(action) {
@@ -69,174 +67,183 @@ function inTurn(action) {
   return result;
 }
 
-function play() {
-  const thisRun = ++run;
-  playing = true;
-  element('play').textContent = 'Pause';
-  runFrames(thisRun).catch((error) => {
-    if (run === thisRun) fail(error); // else something else has failed and stopped it, and says why
-  });
-}
-
-function pause() {
-  playing = false;
-  element('play').textContent = 'Play';
-  run++;
-}
-
-/** @param {number} thisRun */
-async function runFrames(thisRun) {
-  let shown = 0;
-  let pictureSince = performance.now();
-  while (run === thisRun) {
-    await inTurn(() => showFrame(true));
-    const now = performance.now();
-    if (now - shown >= (calm.matches ? SHOW_EVERY_CALM : SHOW_EVERY)) {
-      shown = now;
-      showTimes();
-      showOperationTimes(comparison.operations);
+/** @param {() => void} onFirst called when the first frame is on the page */
+async function runFrames(onFirst) {
+  let updated = 0;
+  for await (const frame of source.frames()) {
+    await inTurn(() => showFrame(frame));
+    onFirst();
+    if (performance.now() - updated >= showEvery()) {
+      updated = performance.now();
+      showFigures();
     }
-    if (!calm.matches && now - pictureSince > PICTURE_TIME && isBundled()) {
-      pictureSince = now;
-      await nextPicture();
-    }
-    await new Promise(requestAnimationFrame); // also rests while the page is hidden
   }
+}
+
+/** @param {Frame} frame */
+async function showFrame(frame) {
+  const { hands, times } = await tracker.track(frame.image, frame.mirrored);
+  const start = performance.now();
+  draw(frame, hands);
+  meter.add('draw', performance.now() - start);
+  meter.add('capture', frame.capture);
+  meter.add('detect', times.detect ?? 0);
+  meter.add('crop', times.crop);
+  meter.add('first', times.inference[0]);
+  if (times.inference.length > 1) meter.add('second', times.inference[1]);
+  meter.endFrame();
+  frames++;
+  if (!times.seen) return;
+  times.inference.forEach((ms, i) => perHand[i].push(ms / times.seen));
+  chart.push(Object.fromEntries(times.inference.map((ms, i) => [seriesOf(i), ms / times.seen])));
+  if (times.inference.length > 1) for (const { answers: [a, b] } of hands) apart.push(meanDistance(a.raw, b.raw));
 }
 
 /**
- * Runs both networks on the picture and draws what they find.
- * @param {boolean} timed whether the frame counts for the averages
+ * @param {Frame} frame
+ * @param {Hand[]} hands
  */
-async function showFrame(timed) {
-  const shown = picture;
-  const result = timed ? await comparison.frame(shown.input) : await comparison.runBoth(shown.input);
-  if (shown !== picture || outputs) return; // another picture was chosen, or this one is drawn already
-  outputs = result;
-  drawPictures();
+function draw(frame, hands) {
+  last = { frame, hands };
+  const options = { smooth: smooth.checked && source.playing, regions: regions.checked, time: performance.now() };
+  tracker.landmarkers.forEach((_, i) => views[i].draw(frame.image, hands, i, options));
 }
 
-// ---- pictures ----
+// ---- networks ----
 
-/** @param {Picture} chosen */
-function setPicture(chosen) {
-  picture = chosen;
-  outputs = undefined;
-  drawPictures();
-  for (const side of SIDES) {
-    element(`${side}-hand`).setAttribute('aria-label', `${chosen.title}, with the ${side} network's landmarks`);
+/** The names of the networks the visitor wants: one, or two side by side. */
+function chosen() {
+  const first = radios.find(({ checked }) => checked)?.value ?? '';
+  return beside.value && beside.value !== first ? [first, beside.value] : [first];
+}
+
+/** @param {number} which of the networks at work */
+function seriesOf(which) {
+  return catalogue[shown[which]].title;
+}
+
+/** Loads what was chosen and shows it from the next frame on. */
+async function changeNetworks() {
+  element('notice').hidden = true;
+  const names = chosen();
+  const missing = names.filter((name) => !networks.has(name)).map((name) => catalogue[name]);
+  if (missing.length) {
+    say(`Loading ${missing.map(({ title, tulle_bytes }) => `${title}, ${fileSize(tulle_bytes)}`).join(' and ')}`);
   }
-  if (!playing && comparison.loaded) inTurn(() => showFrame(false)).catch(fail);
+  const models = await Promise.all(names.map((name) => networks.get(name)));
+  if (String(names) !== String(chosen())) return; // chosen anew meanwhile
+  await inTurn(() => {
+    tracker.landmarkers = models;
+    showNetworks(names);
+  });
+  if (missing.length) say('');
+  source.again();
 }
 
-/** @param {number} index */
-function bundledPicture(index) {
-  const { url, title } = bundled[index];
-  const loading = fetched.get(url) ?? fetchPicture(url, title);
-  fetched.set(url, loading);
-  return loading;
+/** Loads everything that is shown into another engine. */
+async function changeEngine() {
+  element('notice').hidden = true;
+  controls.disabled = true;
+  say('Starting the engine anew');
+  await inTurn(async () => {
+    await networks.restart(controls.options);
+    const names = chosen();
+    const [detector, ...landmarkers] = await Promise.all([DETECTOR, ...names].map((name) => networks.get(name)));
+    Object.assign(tracker, { detector, landmarkers });
+    controls.show(detector);
+    showNetworks(names);
+  });
+  say('');
+  source.again();
 }
 
-function isBundled() {
-  return bundled.some(({ radio }) => radio.checked);
+/**
+ * Makes the page fit the networks at work, and starts their averages anew.
+ * @param {string[]} names
+ */
+function showNetworks(names) {
+  shown = names;
+  figures.forEach((figure, i) => {
+    figure.hidden = i >= names.length;
+    if (figure.hidden) return;
+    const { role, title } = catalogue[names[i]];
+    figure.className = `view ${role}`;
+    setValue('title', title, figure);
+  });
+  for (const node of document.querySelectorAll('.second')) /** @type {HTMLElement} */ (node).hidden = names.length < 2;
+  for (const option of beside.options) option.disabled = option.value === names[0];
+  if (beside.value === names[0]) beside.value = '';
+  element('result').className = `result ${catalogue[names[0]].role}`;
+  setValue('first-name', names.length > 1 ? `, ${seriesOf(0).toLowerCase()}` : '');
+  setValue('second-name', names.length > 1 ? `, ${seriesOf(1).toLowerCase()}` : '');
+  chart.clear(names.map((name) => ({ name: catalogue[name].title, tone: catalogue[name].role })));
+  chart.restart(describeEngine(tracker.detector));
+  forgetTimes();
+  restyle();
 }
 
-async function nextPicture() {
-  const next = (bundled.findIndex(({ radio }) => radio.checked) + 1) % bundled.length;
-  bundled[next].radio.checked = true;
-  await showBundled(next);
-}
-
-/** @param {number} index */
-async function showBundled(index) {
-  setPicture(await bundledPicture(index));
-}
-
-/** @param {File | undefined} file */
-async function showOwn(file) {
-  if (!file) return;
-  try {
-    const own = await decodePicture(file, file.name);
-    for (const { radio } of bundled) radio.checked = false;
-    setPicture(own);
-    say(`${file.name}: the networks expect one hand, upright, that fills most of the square.`);
-  } catch (error) {
-    say(messageOf(error));
-  }
+function forgetTimes() {
+  meter.reset();
+  perHand = [new MovingAverage(), new MovingAverage()];
+  apart = new MovingAverage();
 }
 
 // ---- showing ----
 
-function drawPictures() {
-  for (const side of SIDES) {
-    const canvas = /** @type {HTMLCanvasElement} */ (element(`${side}-hand`));
-    drawHand(canvas, picture.square, outputs?.[side][OUTPUT.landmarks]);
-    const presence = outputs?.[side][OUTPUT.presence][0];
-    if (presence !== undefined) setValue(`${side}-presence`, `${(100 * presence).toFixed(1)} %`);
-  }
-  if (!outputs) return;
-  const apart = meanDistance(outputs.dense[OUTPUT.landmarks], outputs.sparse[OUTPUT.landmarks]);
-  setValue('apart', `${apart.toFixed(2)} % of width`);
+function showFigures() {
+  const two = tracker.landmarkers.length > 1;
+  const [first, second] = perHand.map(({ mean }) => mean);
+  for (const stage of meter.stages) setValue(stage, number(meter.stage(stage).mean));
+  setValue('together', number(meter.total));
+  setValue('rate', source.playing ? number(meter.framesPerSecond) : '–');
+  setValue('window', String(meter.stage('capture').count));
+  setValue('apart', apart.count ? `${apart.mean.toFixed(1)} %` : '–');
+  figures.forEach((figure, i) => setValue('ms', number(perHand[i].mean), figure));
+  setValue('headline', two ? number(Math.max(first, second) / Math.min(first, second)) : number(first));
+  setValue('unit', two ? '×' : 'ms');
+  const [fast, slow] = first < second ? [0, 1] : [1, 0];
+  setValue('meaning', two ? `as fast: ${seriesOf(fast)} against ${seriesOf(slow)}` : 'for the landmarks of a hand');
+  chart.draw();
+  describe();
 }
 
-function showTimes() {
-  const { dense, sparse, frames } = comparison.timeline.now;
-  if (frames === 0) return;
-  setValue('dense-ms', dense.toFixed(1));
-  setValue('sparse-ms', sparse.toFixed(1));
-  setValue('speedup', (dense / sparse).toFixed(2));
-  setValue('window', String(frames));
-  showChart();
-  element('chart').setAttribute(
-    'aria-label',
-    `Milliseconds per frame, mean of the last ${frames} frames: dense ${dense.toFixed(1)}, sparse ${sparse.toFixed(1)}`,
-  );
+/** @param {number} value */
+function number(value) {
+  return Number.isFinite(value) ? value.toFixed(1) : '–';
 }
 
-function showChart() {
-  drawChart(/** @type {SVGSVGElement} */ (/** @type {unknown} */ (element('chart'))), comparison.timeline.frames);
-}
-
-/** @param {Record<Side, Map<string, number>>} times milliseconds by kind of operation */
-function showOperationTimes(times) {
-  const bars = { dense: element('dense-bar'), sparse: element('sparse-bar') };
-  showOperations(bars, /** @type {HTMLTableElement} */ (element('ops-table')).tBodies[0], times);
+/** Says what is to be seen, for those who do not see it. */
+function describe() {
+  if (!last || !source.info) return;
+  const { hands } = last;
+  const what = hands.map(({ answers }) => (answers[0].right > 0.5 ? 'a right hand' : 'a left hand')).join(' and ');
+  shown.forEach((name, i) => {
+    const label = `${source.info?.title}, ${catalogue[name].title.toLowerCase()} network: ${what || 'no hand'}`;
+    if (canvases[i].getAttribute('aria-label') !== label) canvases[i].setAttribute('aria-label', label);
+  });
 }
 
 function showFacts() {
-  const megabytes = (/** @type {number} */ bytes) => (bytes / 1e6).toFixed(2);
-  const million = (/** @type {number} */ count, digits = 2) => `${(count / 1e6).toFixed(digits)} million`;
-  for (const side of SIDES) {
-    const facts = models[side];
-    const kept = (100 * facts.nonzero) / facts.weights;
-    setValue(`${side}-file`, megabytes(facts.tulle_bytes));
-    setValue(`${side}-kept`, `${kept.toFixed(0)} %`);
-    setValue(`${side}-model`, facts.label ? `${facts.name} (${facts.label})` : facts.name);
-    setValue(`${side}-source`, facts.source);
-    setValue(`${side}-licence`, facts.licence);
-    setValue(`${side}-weight-count`, `${million(facts.weights)}, ${million(facts.nonzero)} of them not zero`);
-    setValue(`${side}-folded`, million(facts.folded_weights));
-    setValue(`${side}-macs`, `${million(facts.executed_macs, 0)} of ${million(facts.macs, 0)}`);
-    setValue(`${side}-tflite`, `${megabytes(facts.tflite_bytes)} MB`);
-    setValue(`${side}-tulle`, `${megabytes(facts.tulle_bytes)} MB`);
-    showKept(element(`${side}-weights`), Math.round(kept));
-  }
-}
-
-/**
- * Shows a share as a hundred squares of which some are filled.
- * @param {Element} svg with the view box 0 0 50 2
- * @param {number} percent
- */
-function showKept(svg, percent) {
-  const squares = { kept: '', zero: '' };
-  let place = 1;
-  for (let i = 0; i < 100; i++) {
-    place = (place * 38) % 101; // visits 1 to 100 once each, in no order that the eye can see
-    squares[place <= percent ? 'kept' : 'zero'] += `M${(i % 50) + 0.1} ${Math.floor(i / 50) + 0.1}h.8v.8h-.8z`;
-  }
-  svg.innerHTML = `<path class="zero" d="${squares.zero}"/><path class="kept" d="${squares.kept}"/>`;
-  svg.setAttribute('aria-label', `${percent} of 100 weights are not zero`);
+  const rows = [...modelsFor(catalogue, 'hand'), catalogue[DETECTOR]].map((facts) => {
+    const row = document.createElement('tr');
+    const head = document.createElement('th');
+    head.scope = 'row';
+    head.className = facts.task === 'hand' ? facts.role : '';
+    head.textContent = facts.title;
+    row.append(head);
+    const million = (/** @type {number} */ count) => (count / 1e6).toFixed(0);
+    for (const text of [
+      fileSize(facts.tulle_bytes),
+      `${(100 * sparsity(facts)).toFixed(0)} %`,
+      `${million(facts.executed_macs)} of ${million(facts.macs)} million`,
+      facts.label ?? facts.source,
+      facts.licence,
+    ]) {
+      row.insertCell().textContent = text;
+    }
+    return row;
+  });
+  /** @type {HTMLTableElement} */ (element('facts')).tBodies[0].replaceChildren(...rows);
 }
 
 /** @param {string} text */
@@ -246,153 +253,124 @@ function say(text) {
 
 /** @param {unknown} error */
 function fail(error) {
-  pause();
-  const notice = element('notice');
-  notice.textContent = messageOf(error);
-  notice.hidden = false;
   say('');
-  console.error(error);
+  showError(error);
 }
 
-/** @param {unknown} error */
-function messageOf(error) {
-  return error instanceof Error ? error.message : String(error);
+/** @param {SourceInfo} info */
+function showSource({ kind, title, width, height, note }) {
+  inTurn(() => tracker?.reset()).catch(fail);
+  forgetTimes();
+  const aspect = Math.min(16 / 9, Math.max(3 / 4, width / height)); // a phone's camera is upright
+  element('views').style.setProperty('--aspect', String(aspect));
+  element('camera').setAttribute('aria-pressed', String(kind === 'camera'));
+  element('moving').setAttribute('aria-pressed', String(kind === 'animation'));
+  say(note || (kind === 'animation' ? '' : `${title}, ${width} × ${height}`));
 }
 
-/**
- * @param {string} name
- * @param {string} text
- */
-function setValue(name, text) {
-  for (const node of document.querySelectorAll(`[data-value="${name}"]`)) node.textContent = text;
-}
-
-/** @param {string} id */
-function element(id) {
-  const node = document.getElementById(id);
-  if (!node) throw new Error(`The page has no element #${id}.`);
-  return node;
+/** Colours and sizes of the canvases, after they have changed. */
+function restyle() {
+  for (const view of views) view.restyle();
+  if (last) draw(last.frame, last.hands);
 }
 
 // ---- setting up ----
 
-async function loadManifest() {
-  const url = new URL('models.json', MODELS);
-  const response = await fetch(url);
-  if (response.status === 404) {
-    throw new Error('The networks have not been converted yet: run `make demo` in the checkout, then reload this page.');
-  }
-  if (!response.ok) throw new Error(`${url} could not be loaded: HTTP ${response.status}.`);
-  const { hand_landmark_full: dense, hand_landmark_sparse: sparse } = await response.json();
-  return /** @type {Record<Side, ModelFacts>} */ ({ dense, sparse });
-}
-
-/** Loads both networks with the chosen settings; the selects then show what the engine really uses. */
-async function loadModels(/** @type {{ threads?: number, variant?: 'simd' | 'relaxed' }} */ options) {
-  element('notice').hidden = true;
-  const urls = { dense: new URL(models.dense.file, MODELS).href, sparse: new URL(models.sparse.file, MODELS).href };
-  await comparison.load(urls, options, (side) => {
-    say(`Loading the ${side} network, ${(models[side].tulle_bytes / 1e6).toFixed(1)} MB`);
-  });
-  await showFrame(false); // the first landmarks are there while the warm-up goes on
-  await comparison.warmUp(picture.input);
-  const { threads, variant } = comparison.settings;
-  selectOf('threads').value = String(threads);
-  selectOf('variant').value = variant;
-  for (const side of SIDES) {
-    const engine = side === 'dense' ? ", with the engine's start" : '';
-    setValue(`${side}-load`, `${comparison.loadTime[side].toFixed(0)} ms${engine}`);
-    setValue(`${side}-runs`, `${threads} ${threads === 1 ? 'thread' : 'threads'}, ${variant} build`);
-  }
-  say('');
-}
-
-/** @param {string} id */
-function selectOf(id) {
-  return /** @type {HTMLSelectElement} */ (element(id));
-}
-
 function listen() {
-  element('play').addEventListener('click', () => (playing ? pause() : play()));
-  element('next').addEventListener('click', () => nextPicture().catch(fail));
-  bundled.forEach(({ radio }, index) => radio.addEventListener('change', () => showBundled(index).catch(fail)));
-  const changeSettings = () => {
-    const threads = Number(selectOf('threads').value);
-    const variant = selectOf('variant').value === 'simd' ? 'simd' : 'relaxed';
-    inTurn(() => loadModels({ threads, variant })).catch(fail);
+  for (const control of [...radios, beside]) control.addEventListener('change', () => changeNetworks().catch(fail));
+  for (const box of [smooth, regions]) box.addEventListener('change', () => last && draw(last.frame, last.hands));
+  const open = (/** @type {import('../lib/source.js').Origin} */ origin) => {
+    setPlaying(true);
+    return source.open(origin).catch((error) => say(messageOf(error)));
   };
-  selectOf('threads').addEventListener('change', changeSettings);
-  selectOf('variant').addEventListener('change', changeSettings);
-
-  const own = /** @type {HTMLInputElement} */ (element('own'));
-  own.addEventListener('change', () => showOwn(own.files?.[0]));
-  const stage = element('stage');
-  for (const kind of ['dragenter', 'dragover']) {
-    stage.addEventListener(kind, (event) => {
-      event.preventDefault();
-      stage.classList.add('dropping');
-    });
-  }
-  stage.addEventListener('dragleave', () => stage.classList.remove('dropping'));
-  stage.addEventListener('drop', (event) => {
-    event.preventDefault();
-    stage.classList.remove('dropping');
-    showOwn(event.dataTransfer?.files[0]);
+  element('camera').addEventListener('click', () => {
+    say('Waiting for the camera');
+    open({ kind: 'camera' });
   });
-
-  new ResizeObserver(() => {
-    if (picture) drawPictures();
-    showChart();
-  }).observe(stage);
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => picture && drawPictures());
+  element('moving').addEventListener('click', () => open(source.fallback));
+  element('play').addEventListener('click', () => setPlaying(!source.playing));
+  acceptFiles(source, {
+    input: /** @type {HTMLInputElement} */ (element('own')),
+    area: element('stage'),
+    onError: (error) => say(messageOf(error)),
+  });
+  new ResizeObserver(restyle).observe(element('views'));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', restyle);
 }
 
-function offerSettings() {
-  selectOf('variant').options[0].disabled = !support().relaxedSimd;
-  const most = support().threads ? Math.min(navigator.hardwareConcurrency, MAX_THREADS) : 1;
-  selectOf('threads').replaceChildren(...Array.from({ length: most }, (_, i) => new Option(String(i + 1))));
-  if (support().threads) return;
-  element('isolation').textContent =
-    'One thread only: this page is not cross-origin isolated, so the browser shares no memory between threads. ' +
-    'A server that sends the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: ' +
-    'require-corp, as `make demo` does, allows more.';
-  element('isolation').hidden = false;
+/** @param {boolean} playing */
+function setPlaying(playing) {
+  if (playing) source.play();
+  else source.pause();
+  element('play').textContent = playing ? 'Pause' : 'Play';
+  meter.reset();
 }
 
 async function start() {
-  showChart();
-  showOperationTimes({ dense: new Map(), sparse: new Map() });
-  setPicture(await bundledPicture(0));
-  if (!support().simd) {
-    throw new Error(
-      'This browser has no WebAssembly SIMD, which tulle needs. ' +
-        'Chrome and Edge have it since version 91, Firefox since 89, Safari since 16.4.',
-    );
-  }
-  models = await loadManifest();
+  chart.draw();
+  requireSimd();
+  const pictures = Promise.all(PICTURES.map((name) => fetchBitmap(new URL(`../images/${name}.jpg`, import.meta.url))));
+  pictures.catch(() => {}); // heard of below, after the networks
+  catalogue = await loadCatalogue();
+  networks = new Networks(catalogue);
+  const names = chosen();
+  const models = Promise.all([DETECTOR, ...names].map((name) => networks.get(name)));
+  offerOwn();
   showFacts();
-  offerSettings();
-  await loadModels({});
+  const [detector, ...landmarkers] = await models;
+  tracker = new HandTracker({ detector, landmarkers });
+  source = new FrameSource({
+    fallback: { kind: 'animation', ...movingHands(await pictures) },
+    onChange: showSource,
+    willReadFrequently: true,
+  });
+  showNetworks(names);
+  controls.show(detector);
   listen();
-  for (const id of ['play', 'next', 'threads', 'variant', 'own']) element(id).removeAttribute('disabled');
-  play();
+  await source.open(source.fallback);
+  if (calm.matches) setPlaying(false);
+  const first = new Promise((resolve) => runFrames(() => resolve(undefined)).catch(fail));
+  for (const control of document.querySelectorAll('main :disabled:not(option)')) control.removeAttribute('disabled');
+  await first;
+  performance.mark('first-result');
+  showFigures();
+}
+
+/** Offers tulle's own sparse network where it was built. */
+function offerOwn() {
+  const own = modelsFor(catalogue, 'hand').find(({ role }) => role === 'own');
+  if (!own) return;
+  document.querySelector('.networks .absent')?.classList.remove('absent');
+  beside.append(new Option(own.title, own.name));
 }
 
 const ready = start();
 ready.catch(fail);
 
 /**
- * For tests (tests/browser/test_demo.py): `ready` resolves once both networks run; `evaluate(index)` runs both on a
- * bundled picture and hands out the very pixels they saw with all that they answered.
+ * For tests (tests/browser/test_demo_hands.py): `ready` resolves once the first frame is drawn; `look()` starts over on
+ * the present frame, follows it for a few more, and hands out the frame and each time's hands.
  */
 Object.assign(globalThis, {
   tulleDemo: {
     ready,
-    pictures: bundled.map(({ url }) => url),
-    evaluate: (/** @type {number} */ index) =>
+    get last() {
+      return last;
+    },
+    get frames() {
+      return frames;
+    },
+    get memoryBytes() {
+      return tracker.detector.info.memoryBytes;
+    },
+    look: (/** @type {number} */ times) =>
       inTurn(async () => {
-        const { input } = await bundledPicture(index);
-        return { input, ...(await comparison.runBoth(input)) };
+        if (!last) throw new Error('There is no frame yet.');
+        const { image, mirrored } = last.frame;
+        tracker.reset();
+        const hands = [];
+        for (let i = 0; i < times; i++) hands.push((await tracker.track(image, mirrored)).hands);
+        return { image, hands };
       }),
   },
 });

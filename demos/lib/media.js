@@ -36,7 +36,7 @@ export async function openCamera(title = 'Camera') {
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({
-      video: { facingMode: 'user', width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } },
+      video: { facingMode: 'user', width: { ideal: 640 }, height: { ideal: 360 }, frameRate: { ideal: 30 } },
     });
   } catch (error) {
     throw new Error(cameraTrouble(error), { cause: error });

@@ -9,8 +9,8 @@ export const LANDMARKS = 21;
 /** Names of the networks' outputs, the same in all of them. */
 export const OUTPUT = { landmarks: 'Identity', presence: 'Identity_1', handedness: 'Identity_2' };
 
-// Pairs of landmarks joined by a line: wrist 0, thumb 1-4, then four of each finger from index to little.
-const BONES = [
+/** Pairs of landmarks joined by a line: wrist 0, thumb 1-4, then four of each finger from index to little. */
+export const BONES = [
   [0, 1], [1, 2], [2, 3], [3, 4],
   [0, 5], [5, 6], [6, 7], [7, 8],
   [9, 10], [10, 11], [11, 12],

@@ -3,8 +3,8 @@
 /** @typedef {import('../media.js').Animation} Animation */
 
 const WIDTH = 640;
-const HEIGHT = 480;
-const SIDE = 360; // of a picture in the frame
+const HEIGHT = 360;
+const SIDE = 300; // of a picture in the frame
 const SHOW = 4; // seconds that a picture stays
 const FADE = 0.3; // seconds in which one becomes the next
 const FEATHER = 0.12; // of a picture's side: how far its edges fade into the background
@@ -61,7 +61,7 @@ function drawHand(context, card, { x, mirrored }, seconds, opacity) {
   const scale = 1 + 0.08 * Math.sin(0.7 * seconds + 2 * phase);
   context.save();
   context.globalAlpha = opacity;
-  context.translate(x * WIDTH + 34 * Math.sin(0.6 * seconds + phase), HEIGHT + 14);
+  context.translate(x * WIDTH + 34 * Math.sin(0.6 * seconds + phase), HEIGHT + 12);
   context.rotate(angle);
   context.scale(mirrored ? -scale : scale, scale);
   context.drawImage(card, -SIDE / 2, -SIDE, SIDE, SIDE);

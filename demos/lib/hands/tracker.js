@@ -7,6 +7,7 @@
 // Several landmark networks may answer on the same pixels; the first of them leads. As MediaPipe's hand tracking does,
 // the palm detector runs only while hands are missing: on every frame while there is none, else now and then.
 
+import { INPUT_SIZE, LANDMARKS, OUTPUT } from '../skeleton.js';
 import { Cropper } from './crop.js';
 import { DETECTOR_SIZE, findPalms } from './palms.js';
 import { regionOfLandmarks, regionOfPalm, toFrame, wholeFrame, withoutDuplicates } from './region.js';
@@ -14,16 +15,9 @@ import { regionOfLandmarks, regionOfPalm, toFrame, wholeFrame, withoutDuplicates
 /** @typedef {import('../../../web/src/index.js').Model} Model */
 /** @typedef {import('./region.js').Region} Region */
 
-/** Landmarks of a hand. */
-export const LANDMARKS = 21;
+/** Names of the detector's outputs. */
+const PALM_OUTPUT = { boxes: 'Identity', scores: 'Identity_1' };
 
-/** Names of the networks' outputs. */
-export const OUTPUT = {
-  palm: { boxes: 'Identity', scores: 'Identity_1' },
-  hand: { landmarks: 'Identity', presence: 'Identity_1', handedness: 'Identity_2' },
-};
-
-const INPUT_SIZE = 224; // side of the landmark networks' square input, in pixels
 const MIN_PRESENCE = 0.5;
 const SEARCH_EVERY = 10; // frames, while some hands are followed but more may come
 
@@ -50,6 +44,7 @@ const SEARCH_EVERY = 10; // frames, while some hands are followed but more may c
  * @property {number | undefined} detect making the detector's input, running it and reading it; undefined if it did not
  * @property {number} crop making the landmark networks' inputs
  * @property {number[]} inference of each landmark network, all hands together
+ * @property {number} seen how many hands these were, given up ones included
  */
 
 export class HandTracker {
@@ -91,7 +86,7 @@ export class HandTracker {
    */
   async track(image, mirrored = false) {
     /** @type {Times} */
-    const times = { detect: undefined, crop: 0, inference: this.landmarkers.map(() => 0) };
+    const times = { detect: undefined, crop: 0, inference: this.landmarkers.map(() => 0), seen: 0 };
     const missing = this.#maxHands - this.#followed.length;
     this.#sinceSearch++;
     if (missing > 0 && (this.#followed.length === 0 || this.#sinceSearch >= SEARCH_EVERY)) {
@@ -106,6 +101,7 @@ export class HandTracker {
     /** @type {Hand[]} */
     const hands = [];
     for (const { id, region } of this.#followed) hands.push(await this.#look(image, id, region, mirrored, times));
+    times.seen = hands.length;
     const present = hands.filter(({ answers }) => answers[0].presence >= MIN_PRESENCE);
     const next = present.map((hand) => ({ ...hand, hand, region: regionOfLandmarks(hand.answers[0].points) }));
     const distinct = withoutDuplicates(next);
@@ -118,7 +114,7 @@ export class HandTracker {
   async #search(image) {
     const seen = wholeFrame(image.width, image.height);
     const outputs = await this.detector.run(this.#detectorInput.crop(image, seen));
-    const palms = findPalms(outputs[OUTPUT.palm.boxes], outputs[OUTPUT.palm.scores]);
+    const palms = findPalms(outputs[PALM_OUTPUT.boxes], outputs[PALM_OUTPUT.scores]);
     return palms.map((palm) => ({ id: undefined, region: regionOfPalm(palm, seen) }));
   }
 
@@ -155,13 +151,13 @@ export class HandTracker {
  * @returns {Answer}
  */
 function readAnswer(outputs, region, mirrored) {
-  const raw = outputs[OUTPUT.hand.landmarks];
+  const raw = outputs[OUTPUT.landmarks];
   const points = new Float32Array(2 * LANDMARKS);
   for (let i = 0; i < LANDMARKS; i++) {
     const { x, y } = toFrame(region, raw[3 * i] / INPUT_SIZE, raw[3 * i + 1] / INPUT_SIZE);
     points[2 * i] = x;
     points[2 * i + 1] = y;
   }
-  const looksRight = outputs[OUTPUT.hand.handedness][0];
-  return { points, raw, presence: outputs[OUTPUT.hand.presence][0], right: mirrored ? 1 - looksRight : looksRight };
+  const looksRight = outputs[OUTPUT.handedness][0];
+  return { points, raw, presence: outputs[OUTPUT.presence][0], right: mirrored ? 1 - looksRight : looksRight };
 }

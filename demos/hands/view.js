@@ -1,0 +1,76 @@
+// One picture on the page: the frame, and over it what one network finds.
+
+import { drawLabel, drawRegion, drawSkeleton } from '../lib/hands/draw.js';
+import { OneEuroFilter } from '../lib/hands/smoothing.js';
+import { context2d } from '../lib/page.js';
+
+/** @typedef {import('../lib/hands/tracker.js').Hand} Hand */
+
+const SHOWN = 0.5; // presence below which a network's landmarks are not drawn
+
+export class View {
+  #canvas;
+  #context;
+  #style = { color: '', halo: '', unit: 1 };
+  /** By hand. @type {Map<number, OneEuroFilter>} */
+  #filters = new Map();
+
+  /** @param {HTMLCanvasElement} canvas its CSS `color` is the skeleton's, `--halo` that of its rim */
+  constructor(canvas) {
+    this.#canvas = canvas;
+    this.#context = context2d(canvas);
+    this.restyle();
+  }
+
+  /** Reads colours and size anew: after either has changed. */
+  restyle() {
+    const canvas = this.#canvas;
+    const style = getComputedStyle(canvas);
+    const width = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
+    const height = Math.max(1, Math.round(canvas.clientHeight * devicePixelRatio));
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    this.#style = { color: style.color, halo: style.getPropertyValue('--halo'), unit: 1 };
+  }
+
+  /**
+   * @param {HTMLCanvasElement} image the frame, shown as large as fits
+   * @param {Hand[]} hands
+   * @param {number} which of their answers
+   * @param {{ smooth: boolean, regions: boolean, time: number }} options `time` of the frame, milliseconds
+   */
+  draw(image, hands, which, { smooth, regions, time }) {
+    const canvas = this.#canvas;
+    const context = this.#context;
+    const scale = Math.min(canvas.width / image.width, canvas.height / image.height);
+    const left = (canvas.width - image.width * scale) / 2;
+    const top = (canvas.height - image.height * scale) / 2;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.setTransform(scale, 0, 0, scale, left, top);
+    context.drawImage(image, 0, 0);
+    // Thinner lines on a phone.
+    const thickness = Math.max(0.7, Math.min(1.15, canvas.clientWidth / 420));
+    const style = { ...this.#style, unit: (devicePixelRatio / scale) * thickness };
+    this.#forget(hands);
+    for (const { id, region, answers } of hands) {
+      if (regions) drawRegion(context, region, style);
+      if (!answers[which] || answers[which].presence < SHOWN) continue; // one chosen just now has not answered yet
+      const { points, right } = answers[which];
+      const shown = smooth ? this.#filter(id).apply(points, time, region.size) : points;
+      drawSkeleton(context, shown, style);
+      drawLabel(context, right > 0.5 ? 'Right' : 'Left', shown, image.height, style);
+    }
+  }
+
+  /** @param {number} id */
+  #filter(id) {
+    const filter = this.#filters.get(id) ?? new OneEuroFilter();
+    this.#filters.set(id, filter);
+    return filter;
+  }
+
+  /** @param {Hand[]} hands */
+  #forget(hands) {
+    for (const id of this.#filters.keys()) if (!hands.some((hand) => hand.id === id)) this.#filters.delete(id);
+  }
+}
