@@ -110,4 +110,6 @@ class Batches(Sampler):
 
 def seeded(seed: int, number: int) -> torch.Generator:
     """A source of random numbers for the number-th of many things."""
-    return torch.Generator().manual_seed((seed << 32) + number)
+    # PyTorch's generator looks at 32 bits of a seed only.
+    digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
