@@ -5,6 +5,7 @@ import { LineChart } from '../lib/chart.js';
 import { fileSize, loadCatalogue, modelUrl, modelsFor, sparsity } from '../lib/models.js';
 import { MovingAverage } from '../lib/meter.js';
 import { calm, element, messageOf, setValue, showError, showEvery, svg } from '../lib/page.js';
+import { compositorKinds } from '../lib/segment/index.js';
 import { FrameSource, acceptFiles } from '../lib/source.js';
 import { GRADIENTS, cover, drawGradient, readBackground } from './backgrounds.js';
 import { Pair, SIDES } from './pair.js';
@@ -51,7 +52,7 @@ let waiting = [];
 const source = new FrameSource({
   fallback: clip,
   onChange({ title, note, kind }) {
-    pair.newScene();
+    inTurn(async () => pair.newScene()); // after the frame under way, which is of the old scene
     say(note || (kind === 'camera' ? 'Your camera: its pictures stay on this device.' : title));
     element('play').hidden = kind === 'picture';
   },
@@ -338,7 +339,7 @@ async function start() {
   await loadModels();
   await opening;
   listen();
-  select('compositor').options[0].disabled = pair.compositor.kind !== 'gpu';
+  select('compositor').options[0].disabled = !compositorKinds().includes('gpu');
   select('compositor').value = pair.compositor.kind;
   for (const id of ['camera', 'clip', 'own', 'play', 'network', 'sparse-model', 'compositor']) {
     element(id).removeAttribute('disabled');

@@ -1,8 +1,8 @@
 // The compositor without a graphics processor: the same sums in JavaScript, and a 2D canvas to show them.
-//
-// Where the mask is all background or all person, its pixels need no upsampling; that is most of a frame.
 
-import { COLOUR_FLOOR, SIGMA_COLOUR, SIGMA_SPACE, TAPS, WRAP, blurSigma, blurTaps, lightOf, withAlpha } from './composition.js';
+import {
+  COLOUR_FLOOR, SIGMA_COLOUR, SIGMA_SPACE, TAPS, WRAP, blurSigma, blurTaps, clamp, lightOf, mixedPlaces, withAlpha,
+} from './composition.js';
 
 /** @typedef {import('./composition.js').Layer} Layer */
 /** @typedef {import('./composition.js').Compositor} Compositor */
@@ -150,15 +150,6 @@ function place(i, large, small) {
 }
 
 /**
- * @param {number} i
- * @param {number} size
- * @returns {number} the nearest of 0 to size - 1
- */
-function clamp(i, size) {
-  return i < 0 ? 0 : i >= size ? size - 1 : i;
-}
-
-/**
  * @param {number} large
  * @param {number} small
  */
@@ -199,14 +190,12 @@ function drawMatte(result, matte, left) {
   }
 }
 
-const MIXED = 256; // no value of a byte
-
 /** The matte at the frame's size, pixel by pixel. */
 class Matte {
   #guide;
   #frame;
   #soft;
-  #flat;
+  #mixed;
 
   /**
    * @param {Uint8Array} guide the frame at the mask's size, alpha: the matte
@@ -224,7 +213,7 @@ class Matte {
     /** Where the frame's columns and rows lie in the mask. */
     this.across = places(frame.width, width);
     this.down = places(frame.height, height);
-    this.#flat = flatPlaces(guide, width, height);
+    this.#mixed = mixedPlaces(guide, width, height);
   }
 
   /**
@@ -233,12 +222,12 @@ class Matte {
    * @returns {number} 0 to 255
    */
   at(x, y) {
-    const { floor, share } = this.across[x];
+    const column = this.across[x];
     const row = this.down[y];
-    const flat = this.#flat[(row.floor + 1) * (this.width + 1) + floor + 1];
-    if (flat !== MIXED) return flat;
-    if (this.#soft) return this.#bilateral(floor, row.floor, share, row.share, 4 * (y * this.#frame.width + x));
-    return this.#linear(this.across[x], row);
+    if (!this.#mixed[(row.floor + 1) * (this.width + 1) + column.floor + 1]) {
+      return this.#guide[4 * (row.first * this.width + column.first) + 3];
+    }
+    return this.#soft ? this.#bilateral(column, row, 4 * (y * this.#frame.width + x)) : this.#linear(column, row);
   }
 
   /**
@@ -255,25 +244,23 @@ class Matte {
 
   /**
    * The mask's pixels around, those of a like colour first.
-   * @param {number} column of the mask, to the left of the pixel
-   * @param {number} row of the mask, above the pixel
-   * @param {number} right how far the pixel is from that column
-   * @param {number} down how far the pixel is from that row
+   * @param {Place} x
+   * @param {Place} y
    * @param {number} pixel where in the frame's data
    */
-  #bilateral(column, row, right, down, pixel) {
+  #bilateral(x, y, pixel) {
     const guide = this.#guide;
     const frame = this.#frame.data;
     let sum = 0;
     let weights = 0;
     for (let j = 1 - TAPS / 2; j <= TAPS / 2; j++) {
-      const line = clamp(row + j, this.height) * this.width;
+      const line = clamp(y.floor + j, this.height) * this.width;
       for (let i = 1 - TAPS / 2; i <= TAPS / 2; i++) {
-        const tap = 4 * (line + clamp(column + i, this.width));
+        const tap = 4 * (line + clamp(x.floor + i, this.width));
         const red = guide[tap] - frame[pixel];
         const green = guide[tap + 1] - frame[pixel + 1];
         const blue = guide[tap + 2] - frame[pixel + 2];
-        const way = (i - right) ** 2 + (j - down) ** 2;
+        const way = (i - x.share) ** 2 + (j - y.share) ** 2;
         const alike = ALIKE[(red * red + green * green + blue * blue) >> 4];
         const weight = Math.exp(-way / (2 * SIGMA_SPACE ** 2)) * alike;
         sum += weight * guide[tap + 3];
@@ -282,30 +269,6 @@ class Matte {
     }
     return sum / weights;
   }
-}
-
-/**
- * For every place between pixels of the mask, the one value of all TAPS x TAPS pixels around it, or MIXED.
- * @param {Uint8Array} guide alpha: the matte
- * @param {number} width
- * @param {number} height
- * @returns {Uint16Array} [height + 1, width + 1]: from above and left of the first pixel to below and right of the last
- */
-function flatPlaces(guide, width, height) {
-  const flat = new Uint16Array((height + 1) * (width + 1));
-  for (let row = -1; row < height; row++) {
-    for (let column = -1; column < width; column++) {
-      let value = guide[4 * (clamp(row, height) * width + clamp(column, width)) + 3];
-      for (let j = 1 - TAPS / 2; j <= TAPS / 2 && value !== MIXED; j++) {
-        const line = clamp(row + j, height) * width;
-        for (let i = 1 - TAPS / 2; i <= TAPS / 2; i++) {
-          if (guide[4 * (line + clamp(column + i, width)) + 3] !== value) value = MIXED;
-        }
-      }
-      flat[(row + 1) * (width + 1) + column + 1] = value;
-    }
-  }
-  return flat;
 }
 
 /**

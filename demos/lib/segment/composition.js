@@ -85,6 +85,40 @@ export function withAlpha(input, alpha) {
 }
 
 /**
+ * Where the matte needs upsampling at all: nowhere inside the person and the background, which is most of a frame.
+ * @param {Uint8Array} guide as `withAlpha` gives it
+ * @param {number} width
+ * @param {number} height
+ * @returns {Uint8Array} [height + 1, width + 1], by place between pixels of the mask, from above and left of the first to
+ *   below and right of the last: 0 where all TAPS x TAPS pixels around have one alpha, else 255
+ */
+export function mixedPlaces(guide, width, height) {
+  const mixed = new Uint8Array((height + 1) * (width + 1));
+  for (let row = -1; row < height; row++) {
+    for (let column = -1; column < width; column++) {
+      const value = guide[4 * (clamp(row, height) * width + clamp(column, width)) + 3];
+      const place = (row + 1) * (width + 1) + column + 1;
+      for (let j = 1 - TAPS / 2; j <= TAPS / 2 && !mixed[place]; j++) {
+        const line = clamp(row + j, height) * width;
+        for (let i = 1 - TAPS / 2; i <= TAPS / 2; i++) {
+          if (guide[4 * (line + clamp(column + i, width)) + 3] !== value) mixed[place] = 255;
+        }
+      }
+    }
+  }
+  return mixed;
+}
+
+/**
+ * @param {number} i
+ * @param {number} size
+ * @returns {number} the nearest of 0 to size - 1
+ */
+export function clamp(i, size) {
+  return i < 0 ? 0 : i >= size ? size - 1 : i;
+}
+
+/**
  * The light of a replaced background: itself, so small that only its large shapes are left.
  * @param {HTMLCanvasElement} background
  * @returns {ImageData} LIGHT_SIZE x LIGHT_SIZE

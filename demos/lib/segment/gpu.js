@@ -1,6 +1,6 @@
 // The compositor on the graphics processor, in WebGL2: two passes of blur at the mask's size and one at the frame's.
 
-import { EFFECTS, blurSigma, blurTaps, lightOf, withAlpha } from './composition.js';
+import { EFFECTS, blurSigma, blurTaps, lightOf, mixedPlaces, withAlpha } from './composition.js';
 import { BLUR, COMPOSE, COVER } from './shaders.js';
 
 /** @typedef {import('./composition.js').Layer} Layer */
@@ -16,10 +16,14 @@ export class GpuCompositor {
   #targets;
   #maskSize = { width: 0, height: 0 };
 
-  /** @returns {GpuCompositor | null} null where the browser offers no WebGL2 */
-  static create() {
+  /**
+   * @param {boolean} fast only where WebGL2 is not emulated by software, which takes longer than canvas.js
+   * @returns {GpuCompositor | null} null where the browser offers no WebGL2
+   */
+  static create(fast) {
     const canvas = document.createElement('canvas');
-    const gl = canvas.getContext('webgl2', { alpha: false, antialias: false, depth: false });
+    const settings = { alpha: false, antialias: false, depth: false, failIfMajorPerformanceCaveat: fast };
+    const gl = /** @type {WebGL2RenderingContext | null} */ (canvas.getContext('webgl2', settings));
     return gl && new GpuCompositor(canvas, gl);
   }
 
@@ -32,14 +36,15 @@ export class GpuCompositor {
     this.#gl = gl;
     this.#blur = program(gl, BLUR, ['flip', 'source', 'step', 'sigma', 'taps', 'first']);
     this.#compose = program(gl, COMPOSE, [
-      'flip', 'frame', 'guide', 'blurred', 'background', 'light', 'effect', 'soft',
+      'flip', 'frame', 'guide', 'mixed', 'blurred', 'background', 'light', 'effect', 'soft',
     ]);
     const make = () => texture(gl);
     this.#textures = {
-      frame: make(), guide: make(), across: make(), blurred: make(), background: make(), light: make(),
+      frame: make(), guide: make(), mixed: make(), across: make(), blurred: make(), background: make(), light: make(),
     };
     this.#targets = { across: gl.createFramebuffer(), blurred: gl.createFramebuffer() };
     gl.disable(gl.BLEND);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1); // rows of `mixed` have any length
     this.setBackground(black());
   }
 
@@ -65,22 +70,24 @@ export class GpuCompositor {
     const gl = this.#gl;
     const { width, height } = this.canvas;
     this.#resizeMask(input.width, input.height);
+    const guide = withAlpha(input, alpha);
     gl.bindTexture(gl.TEXTURE_2D, this.#textures.guide);
-    gl.texSubImage2D(
-      gl.TEXTURE_2D, 0, 0, 0, input.width, input.height, gl.RGBA, gl.UNSIGNED_BYTE, withAlpha(input, alpha),
-    );
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, input.width, input.height, gl.RGBA, gl.UNSIGNED_BYTE, guide);
+    const mixed = mixedPlaces(guide, input.width, input.height);
+    gl.bindTexture(gl.TEXTURE_2D, this.#textures.mixed);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, input.width + 1, input.height + 1, gl.RED, gl.UNSIGNED_BYTE, mixed);
     if (effect === 'blur' || effect === 'replace') this.#drawBlur(blurSigma(blur, this.canvas, input));
 
-    const { textures, compose } = { textures: this.#textures, compose: this.#compose };
+    const compose = this.#compose;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(0, 0, width, height);
     gl.enable(gl.SCISSOR_TEST);
     gl.scissor(left, 0, Math.max(0, right - left), height);
     gl.useProgram(compose.program);
-    const read = { frame: 0, guide: 1, blurred: 2, background: 3, light: 4 };
+    const read = { frame: 0, guide: 1, mixed: 2, blurred: 3, background: 4, light: 5 };
     for (const [name, unit] of /** @type {[keyof typeof read, number][]} */ (Object.entries(read))) {
       gl.activeTexture(gl.TEXTURE0 + unit);
-      gl.bindTexture(gl.TEXTURE_2D, textures[name]);
+      gl.bindTexture(gl.TEXTURE_2D, this.#textures[name]);
       gl.uniform1i(compose.places[name], unit);
     }
     gl.activeTexture(gl.TEXTURE0);
@@ -129,6 +136,8 @@ export class GpuCompositor {
       gl.bindTexture(gl.TEXTURE_2D, this.#textures[name]);
       gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, width, height, 0, gl.RGBA, gl.UNSIGNED_BYTE, null);
     }
+    gl.bindTexture(gl.TEXTURE_2D, this.#textures.mixed);
+    gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8, width + 1, height + 1, 0, gl.RED, gl.UNSIGNED_BYTE, null);
     for (const name of /** @type {const} */ (['across', 'blurred'])) {
       gl.bindFramebuffer(gl.FRAMEBUFFER, this.#targets[name]);
       gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, this.#textures[name], 0);

@@ -4,7 +4,7 @@
 //
 //     const segmenter = await Segmenter.load('selfie_segmentation_landscape.tulle');
 //     const matte = new MatteMaker();
-//     const compositor = createCompositor(); // WebGL2 where there is, else a 2D canvas
+//     const compositor = createCompositor(); // WebGL2 where hardware does it, else a 2D canvas
 //     document.body.append(compositor.canvas);
 //
 //     async function show(frame) {           // a canvas with the frame, for example drawn from a video
@@ -26,12 +26,21 @@ export { Segmenter } from './segmenter.js';
 /** @typedef {import('./composition.js').Layer} Layer */
 
 /**
- * @param {'gpu' | 'canvas' | 'auto'} [kind] "auto" takes WebGL2 where there is, and else the 2D canvas
+ * @param {'gpu' | 'canvas' | 'auto'} [kind] "auto" takes WebGL2 where hardware does it, and else the 2D canvas
  * @returns {Compositor}
  * @throws {Error} when "gpu" was asked for and there is no WebGL2, and when there is no 2D canvas either
  */
 export function createCompositor(kind = 'auto') {
-  const gpu = kind === 'canvas' ? null : GpuCompositor.create();
+  const gpu = kind === 'canvas' ? null : GpuCompositor.create(kind === 'auto');
   if (!gpu && kind === 'gpu') throw new Error('This browser offers no WebGL2 here.');
   return gpu ?? new CanvasCompositor();
+}
+
+/**
+ * @returns {('gpu' | 'canvas')[]} the kinds of compositor that this browser can be asked for
+ */
+export function compositorKinds() {
+  const gpu = GpuCompositor.create(false);
+  gpu?.close();
+  return gpu ? ['gpu', 'canvas'] : ['canvas'];
 }

@@ -1,6 +1,6 @@
 // The shaders of gpu.js. Rows of textures go downwards, as those of canvases do.
 
-import { COLOUR_FLOOR, MOST_TAPS, SIGMA_COLOUR, SIGMA_SPACE, TAPS, WRAP } from './composition.js';
+import { COLOUR_FLOOR, SIGMA_COLOUR, SIGMA_SPACE, TAPS, WRAP } from './composition.js';
 
 const number = (/** @type {number} */ value) => value.toFixed(6);
 
@@ -30,8 +30,7 @@ void main() {
   ivec2 here = ivec2(at * vec2(textureSize(source, 0)));
   vec4 sum = vec4(0.0);
   float weights = 0.0;
-  for (int i = -${MOST_TAPS}; i <= ${MOST_TAPS}; i++) {
-    if (abs(i) > taps) continue;
+  for (int i = -taps; i <= taps; i++) {
     float weight = exp(-float(i * i) / (2.0 * sigma * sigma));
     vec4 texel = texelFetch(source, clamp(here + i * step, ivec2(0), last), 0);
     if (first) texel = vec4(texel.rgb, 1.0) * (1.0 - texel.a);
@@ -46,6 +45,7 @@ export const COMPOSE = `#version 300 es
 precision highp float;
 uniform sampler2D frame;
 uniform sampler2D guide;      // the frame at the mask's size, alpha: the matte
+uniform sampler2D mixed;      // by place between pixels of the mask, whether those around differ
 uniform sampler2D blurred;    // alpha: nearness
 uniform sampler2D background;
 uniform sampler2D light;      // of the background
@@ -59,6 +59,7 @@ float matte(vec3 colour) {
   vec2 place = at * vec2(size) - 0.5;
   ivec2 corner = ivec2(floor(place));
   if (!soft) return texture(guide, at).a;
+  if (texelFetch(mixed, corner + 1, 0).r == 0.0) return texelFetch(guide, clamp(corner, ivec2(0), size - 1), 0).a;
   float sum = 0.0;
   float weights = 0.0;
   for (int y = 0; y < ${TAPS}; y++) {
