@@ -71,6 +71,18 @@ def same_as_onnx(data: bytes, seed: int = 0) -> tulle.Graph:
     return graph
 
 
+def positive(m: OnnxModel) -> str:
+    return m.node("Add", m.node("Abs", "x"), m.constant(0.1))
+
+
+def grid(m: OnnxModel, spread: float = 1.2) -> str:
+    """Positions [1, 9, 6, 2] made of the image, most of them from -1 to 1, some beyond."""
+    pairs = m.node("Reshape", m.node("Slice", "x", *(m.constant([n], np.int64) for n in (0, 12, 2))),
+                   m.constant([1, 2, 9, -1], np.int64))  # fmt: skip
+    few = m.node("Slice", pairs, *(m.constant([n], np.int64) for n in (0, 6, 3)))
+    return m.node("Transpose", m.node("Mul", m.node("Tanh", few), m.constant(spread)), perm=[0, 2, 3, 1])
+
+
 def flat_shape(m: OnnxModel) -> str:
     """What PyTorch writes for x.view(x.size(0), -1)."""
     batch = m.node("Gather", m.node("Shape", "x"), m.constant(0, np.int64))
@@ -166,6 +178,58 @@ CASES: dict[str, Case] = {
     "space to depth": lambda m: m.node(
         "SpaceToDepth", m.node("MaxPool", "x", kernel_shape=[2, 2]), blocksize=2
     ),
+    "exp": lambda m: m.node("Exp", "x"),
+    "log": lambda m: m.node("Log", positive(m)),
+    "sqrt": lambda m: m.node("Sqrt", positive(m)),
+    "erf": lambda m: m.node("Erf", "x"),
+    "softplus": lambda m: m.node("Softplus", "x"),
+    "reciprocal": lambda m: m.node("Reciprocal", positive(m)),
+    "softsign": lambda m: m.node("Softsign", "x"),
+    "selu": lambda m: m.node("Selu", "x", alpha=1.5, gamma=1.2),
+    "celu": lambda m: m.node("Celu", "x", alpha=0.7),
+    "square": lambda m: m.node("Pow", "x", m.constant(2.0)),
+    "cube below": lambda m: m.node("Pow", positive(m), m.constant(-3.0)),
+    "root": lambda m: m.node("Pow", positive(m), m.constant(0.5)),
+    "power": lambda m: m.node("Pow", positive(m), m.constant(1.7)),
+    "mean of three": lambda m: m.node("Mean", "x", m.node("Tanh", "x"), m.node("Relu", "x")),
+    "gelu of PyTorch": lambda m: m.node(
+        "Mul", m.constant(0.5),
+        m.node("Mul", "x", m.node("Add", m.node("Erf", m.node("Div", "x", m.constant(2**0.5))), m.constant(1.0))),
+    ),
+    "greater": lambda m: m.node("Where", m.node("Greater", "x", m.constant(0.3)), "x", m.constant(-1.0)),
+    "less": lambda m: m.node("Where", m.node("Less", "x", m.noise(7)), m.node("Exp", "x"), "x"),
+    "at most": lambda m: m.node("Where", m.node("LessOrEqual", "x", m.constant(0.0)), "x", m.noise(6, 1, 1)),
+    "at least and not": lambda m: m.node(
+        "Where", m.node("And", m.node("GreaterOrEqual", "x", m.constant(-1.0)),
+                        m.node("Not", m.node("Greater", "x", m.constant(1.0)))), "x", m.constant(0.0),
+    ),
+    "where by a constant": lambda m: m.node("Where", m.constant(np.arange(7) % 2 == 0, np.bool_), "x", m.constant(2.0)),
+    "sign": lambda m: m.node("Sign", "x"),
+    "instance norm": lambda m: m.node("InstanceNormalization", "x", m.noise(6), m.noise(6), epsilon=1e-3),
+    "layer norm": lambda m: m.node("LayerNormalization", "x", m.noise(7), m.noise(7), axis=-1),
+    "layer norm of an image": lambda m: m.node("LayerNormalization", "x", m.noise(6, 9, 7), axis=1),
+    "lp norm": lambda m: m.node("LpNormalization", "x", axis=1),
+    "log softmax": lambda m: m.node("LogSoftmax", "x", axis=1),
+    "reduce max": lambda m: m.node("ReduceMax", "x", axes=[2, 3]),
+    "reduce min": lambda m: m.node("ReduceMin", "x", axes=[1], keepdims=0),
+    "reduce l1": lambda m: m.node("ReduceL1", "x", axes=[1, 2]),
+    "reduce l2": lambda m: m.node("ReduceL2", "x", axes=[3], keepdims=0),
+    "reduce sum of squares": lambda m: m.node("ReduceSumSquare", "x", axes=[2]),
+    "arg max": lambda m: m.node("ArgMax", "x", axis=1),
+    "arg min": lambda m: m.node("Cast", m.node("ArgMin", "x", axis=3, keepdims=0), to=1),
+    "gather": lambda m: m.node("Gather", "x", m.constant([3, 4, 5, 1, 0], np.int64), axis=1),
+    "gather one": lambda m: m.node("Gather", "x", m.constant(-2, np.int64), axis=2),
+    "gather a table": lambda m: m.node("Gather", "x", m.constant([[0, 2, 4], [6, 5, 5]], np.int64), axis=3),
+    "expand": lambda m: m.node("Expand", m.node("GlobalAveragePool", "x"), m.constant([1, 6, 4, 3], np.int64)),
+    "tile": lambda m: m.node("Tile", "x", m.constant([1, 2, 1, 3], np.int64)),
+    "attention": lambda m: m.node(
+        "MatMul", m.node("Softmax", m.node("MatMul", "x", m.node("Transpose", "x", perm=[0, 1, 3, 2])), axis=-1), "x"
+    ),
+    "matmul of a constant": lambda m: m.node("MatMul", m.noise(5, 9), "x"),
+    "matmuls of constants": lambda m: m.node("MatMul", "x", m.noise(1, 6, 7, 4)),
+    "grid sample": lambda m: m.node("GridSample", "x", grid(m)),
+    "grid sample corners": lambda m: m.node("GridSample", "x", grid(m), align_corners=1, padding_mode="border"),
+    "dropout": lambda m: m.node("Dropout", "x", outputs=2)[0],
     "shape arithmetic": lambda m: m.node("Reshape", "x", flat_shape(m)),
 }  # fmt: skip
 
@@ -252,10 +316,48 @@ def refused(data: bytes, cause: str) -> None:
 
 def test_what_cannot_run_is_listed_together() -> None:
     m = OnnxModel((1, 6, 9, 7))
-    y = m.node("LRN", "x", size=3)
-    y = m.node("MatMul", y, y)
-    z = m.node("ArgMax", "x")
-    refused(m.finish(m.node("Add", y, y), z), r"2 ops are not supported:\n  LRN -> .*\n  ArgMax -> ")
+    before = m.node("Relu", "x")
+    y = m.node("GlobalLpPool", before)
+    y = m.node("Relu", y)
+    z = m.node("Hardmax", "x")
+    data = m.finish(m.node("Add", y, y), z)
+    refused(data, rf"2 ops are not supported:\n  GlobalLpPool -> .*\n  Hardmax -> .*\nThe part .* are '{before}'$")
+    assert read(data, outputs=[before]).outputs == [before]
+    with pytest.raises(TulleError, match="'nowhere' is never computed"):
+        read(data, outputs=["nowhere"])
+
+
+def test_group_normalisation() -> None:
+    """By its definition: ONNX's evaluator wants the scale a group as older opsets have it."""
+    m = OnnxModel((1, 6, 5, 4), opset=21)
+    scale, bias = m.random.standard_normal((2, 6)).astype(np.float32)
+    y = m.node("GroupNormalization", "x", m.constant(scale), m.constant(bias), num_groups=3, epsilon=1e-3)
+    x = m.random.standard_normal((1, 6, 5, 4)).astype(np.float32)
+    rows = x.reshape(3, -1).astype(np.float64)
+    rows = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + 1e-3)
+    expected = rows.reshape(x.shape) * scale.reshape(1, 6, 1, 1) + bias.reshape(1, 6, 1, 1)
+    with tulle.load(read(m.finish(y))) as model:
+        np.testing.assert_allclose(model(x)[y], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [3, 4, 9])
+def test_local_response_normalisation(size: int) -> None:
+    """By its definition: ONNX's evaluator sums squares for the first channel only."""
+    m = OnnxModel(IMAGE)
+    y = m.node("LRN", "x", size=size, alpha=0.4, beta=0.7, bias=1.5)
+    x = m.random.standard_normal(IMAGE).astype(np.float32)
+    sums = np.zeros(IMAGE)
+    for channel in range(6):
+        first, last = max(0, channel - (size - 1) // 2), min(5, channel + size // 2)
+        sums[:, channel] = (x[:, first : last + 1].astype(np.float64) ** 2).sum(axis=1)
+    with tulle.load(read(m.finish(y))) as model:
+        np.testing.assert_allclose(model(x)[y], x / (1.5 + 0.4 / size * sums) ** 0.7, atol=1e-5)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_and_mish(approximate: str) -> None:
+    m = OnnxModel(IMAGE, opset=20)
+    same_as_onnx(m.finish(m.node("Gelu", "x", approximate=approximate), m.node("Mish", "x")))
 
 
 def test_shapes_that_are_not_static_are_refused() -> None:

@@ -104,7 +104,9 @@ def test_ops_that_work_in_either_follow_the_majority() -> None:
         ((1,), "chw"),
         ((), "chw"),
         ((1, 8, 8, 1), "plain"),
-        ((1, 8, 8, 4), "plain"),
+        ((8, 1), "plain"),
+        ((1, 8, 8, 4), "chw"),
+        ((8, 8, 4), "chw"),
     ],
 )
 def test_operands_that_chw_cannot_broadcast_make_it_plain(shape: tuple[int, ...], layout: str) -> None:
