@@ -110,7 +110,7 @@ def build_site() -> None:
     with tempfile.TemporaryDirectory(dir=SITE.parent) as temporary:
         source, site = Path(temporary, "source"), Path(temporary, "site")
         add_pyodide(source / "static" / "pyodide")
-        add_wheels(source / "pypi", [tulle_wheel(), *download(UNLISTED)])
+        add_wheels(source / "pypi", [pyodide_wheels.wheel_of(PYODIDE), *download(UNLISTED)])
         command: list[str | Path] = [tool, "lite", "build", "--lite-dir", source, "--output-dir", site]
         command += ["--contents", FOLDER, "--no-sourcemaps", "--no-libarchive", *(f"--apps={app}" for app in APPS)]
         run_logged("jupyter lite build", command, LOG)
@@ -186,14 +186,6 @@ def download(requirements: Iterable[str]) -> list[Path]:
         command = [sys.executable, "-m", "pip", "download", *options, *missing]
         run_logged(f"pip download of {len(missing)} wheels for Pyodide", command, LOG)
     return [find(requirement)[0] for requirement in requirements]
-
-
-def tulle_wheel() -> Path:
-    abi = json.loads((pyodide_wheels.HOME / PYODIDE / "pyodide-lock.json").read_text())["info"]["abi_version"]
-    found = list((ROOT / "dist").glob(f"tulle-{tulle.__version__}-*-pyemscripten_{abi}_wasm32.whl"))
-    if not found:
-        raise SetupError(f"there is no wheel of tulle for Pyodide {PYODIDE} in dist/: run `make pyodide`")
-    return found[0]
 
 
 def add_wheels(folder: Path, wheels: Iterable[Path]) -> None:

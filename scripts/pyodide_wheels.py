@@ -2,15 +2,17 @@
 """Builds the wheels for Pyodide, `dist/tulle-*-pyemscripten_*_wasm32.whl`, with pyodide-build.
 
 pyodide-build wants a Python of its own (3.12 or newer: this one, `$PYODIDE_PYTHON`, one on PATH or of pyenv) and a
-cross-build environment. Only names and versions in that environment reach our wheel, none of its headers or libraries,
-so a small one is made here from the npm package `pyodide` instead of fetching the whole.
+cross-build environment. Its own is fetched where it can be. Only names and versions in it reach our wheel, none of its
+headers or libraries, so a minimal one made here from the npm package `pyodide` does as well, and needs no other host.
 
-    scripts/pyodide_wheels.py            both wheels
+    scripts/pyodide_wheels.py            both wheels, each only where something that goes into it has changed
+    scripts/pyodide_wheels.py --minimal  the same, without trying to fetch pyodide-build's cross-build environment
     scripts/pyodide_wheels.py --fetch    only the npm packages, in .cache/pyodide/VERSION, which the tests run
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -29,6 +31,19 @@ MINIMUM_PYTHON = (3, 12)
 
 HOME = CACHE / "pyodide"
 LOG = HOME / "setup.log"
+DIST = ROOT / "dist"
+FETCH_SECONDS = 900.0
+
+# What goes into a wheel, in patterns below the checkout.
+INPUTS = [f"{folder}/**/*" for folder in ("py/tulle", "wasm", "web/src", "third_party")]
+INPUTS += [
+    "scripts/*.mk",
+    "scripts/hatch_hook.py",
+    "scripts/pyodide_wheels.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+]
 
 
 def main() -> None:
@@ -36,9 +51,13 @@ def main() -> None:
         fetch(version)
     if "--fetch" in sys.argv[1:]:
         return
+    stale = [version for version in VERSIONS if not is_fresh(version)]
+    if not stale:
+        say(f"the wheels for Pyodide in {DIST.relative_to(ROOT)} are up to date")
+        return
     tool = install_pyodide_build()
-    for version in VERSIONS:
-        build(tool, version)
+    for version in stale:
+        build(tool, version, try_own="--minimal" not in sys.argv[1:])
 
 
 def fetch(version: str) -> Path:
@@ -98,19 +117,95 @@ def python_version(python: str) -> tuple[int, ...]:
     return tuple(map(int, result.stdout.split())) if result.returncode == 0 else (0,)
 
 
-def build(tool: Path, version: str) -> None:
-    names = describe(HOME / version)
+def build(tool: Path, version: str, *, try_own: bool) -> None:
+    """Builds the wheel for a Pyodide, in pyodide-build's own cross-build environment if that can be had and works."""
+    inputs = digest()
+    built = False
+    if try_own:
+        try:
+            build_in(fetch_cross_build_environment(tool, version), tool, version)
+            built = True
+        except SetupError as error:
+            say(f"{str(error).splitlines()[0]}: building with a minimal one instead")
+    if not built:
+        build_in(make_cross_build_environment(tool, version), tool, version)
+    wheel = wheel_of(version)
+    stamp(version).write_text(f"{inputs} {hashlib.sha256(wheel.read_bytes()).hexdigest()}")
+    say(f"{wheel.relative_to(DIST.parent)}: {wheel.stat().st_size / 1e3:.0f} kB")
+
+
+def build_in(environment: Path, tool: Path, version: str) -> None:
+    command: list[str | Path] = [tool, "build", ROOT, "--outdir", DIST, "--no-isolation"]
+    command += ["--xbuildenv-path", environment]
+    run_logged(f"pyodide build for Pyodide {version}", command, LOG, env=tool_environment(tool, environment))
+
+
+def tool_environment(tool: Path, environment: Path) -> dict[str, str]:
+    return {"PYODIDE_XBUILDENV_PATH": str(environment), "PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def wheel_of(version: str) -> Path:
+    """The wheel in dist/. Raises SetupError if there is none."""
+    abi = describe(HOME / version)["PYODIDE_ABI_VERSION"]
+    found = sorted(DIST.glob(f"tulle-*-pyemscripten_{abi}_wasm32.whl"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise SetupError(f"there is no wheel of tulle for Pyodide {version} in {DIST}: run `make pyodide`")
+    return found[-1]
+
+
+# ---- building only what has changed ---------------------------------------------------------------------------------
+
+
+def digest() -> str:
+    """Of everything that goes into a wheel."""
+    total = hashlib.sha256()
+    for pattern in INPUTS:
+        for path in sorted(ROOT.glob(pattern)):
+            if path.is_file() and not {"__pycache__", "_wasm"} & set(path.parts):
+                total.update(f"{path.relative_to(ROOT)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def stamp(version: str) -> Path:
+    """Says from what the wheel in dist/ was built, and what it was."""
+    return HOME / f"wheel-{version}.stamp"
+
+
+def is_fresh(version: str) -> bool:
+    try:
+        inputs, wheel = stamp(version).read_text().split()
+        return inputs == digest() and wheel == hashlib.sha256(wheel_of(version).read_bytes()).hexdigest()
+    except (OSError, ValueError, SetupError):
+        return False
+
+
+# ---- the cross-build environment ------------------------------------------------------------------------------------
+
+
+def fetch_cross_build_environment(tool: Path, version: str) -> Path:
+    """pyodide-build's own, kept once it is there. Raises SetupError where it cannot be had."""
+    environment = HOME / f"xbuildenv-own-{version}"
+    ready = environment / ".ready"
+    if not ready.exists():
+        shutil.rmtree(environment, ignore_errors=True)
+        # --force: it asks for Python of the same version as Pyodide's, which only wheels with code for CPython need.
+        command: list[str | Path] = [tool, "xbuildenv", "install", version, "--force", "--path", environment]
+        env = tool_environment(tool, environment)
+        title = f"pyodide-build's cross-build environment for Pyodide {version}"
+        run_logged(title, command, LOG, env=env, timeout=FETCH_SECONDS)
+        ready.touch()
+    return environment
+
+
+def make_cross_build_environment(tool: Path, version: str) -> Path:
+    """A minimal one, made anew."""
     environment = HOME / f"xbuildenv-{version}"
     shutil.rmtree(environment, ignore_errors=True)
-    archive = make_cross_build_environment(version, names)
-    env = {"PYODIDE_XBUILDENV_PATH": str(environment), "PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"}
-    install: list[str | Path] = [tool, "xbuildenv", "install", "--path", environment, "--url", archive.as_uri()]
-    run_logged(f"cross-build environment for Pyodide {version}", install, LOG, env=env)
-    command: list[str | Path] = [tool, "build", ROOT, "--outdir", ROOT / "dist", "--no-isolation"]
-    command += ["--xbuildenv-path", environment]
-    run_logged(f"pyodide build for Pyodide {version}", command, LOG, env=env)
-    (wheel,) = (ROOT / "dist").glob(f"tulle-*-pyemscripten_{names['PYODIDE_ABI_VERSION']}_wasm32.whl")
-    say(f"{wheel.relative_to(ROOT)}: {wheel.stat().st_size / 1e3:.0f} kB")
+    archive = pack_cross_build_environment(version, describe(HOME / version))
+    command: list[str | Path] = [tool, "xbuildenv", "install", "--path", environment, "--url", archive.as_uri()]
+    env = tool_environment(tool, environment)
+    run_logged(f"a minimal cross-build environment for Pyodide {version}", command, LOG, env=env)
+    return environment
 
 
 def describe(package: Path) -> dict[str, str]:
@@ -139,7 +234,7 @@ def describe(package: Path) -> dict[str, str]:
     }
 
 
-def make_cross_build_environment(version: str, names: dict[str, str]) -> Path:
+def pack_cross_build_environment(version: str, names: dict[str, str]) -> Path:
     """An archive that `pyodide xbuildenv install` takes."""
     root = HOME / f"xbuildenv-source-{version}" / "xbuildenv"
     shutil.rmtree(root.parent, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from paths import ROOT, SHARED
 
 HERE = Path(__file__).parent
 VERSIONS = pyodide_wheels.VERSIONS
+wheel_of = pyodide_wheels.wheel_of
 PYTHONS = {"314.0.7": "cp314", "0.29.5": "cp313"}
 # micropip as Pyodide's own distribution has it, and what the converter needs; all plain Python.
 PURE = ("micropip==0.11.1", "packaging==26.2", "flatbuffers==25.12.19", "tflite==2.18.0")
@@ -24,12 +24,6 @@ Run = Callable[..., Any]
 
 class PythonError(Exception):
     """What Python in Pyodide raised: the end of its traceback."""
-
-
-def wheel_of(version: str) -> Path:
-    abi = json.loads((pyodide_wheels.HOME / version / "pyodide-lock.json").read_text())["info"]["abi_version"]
-    (wheel,) = (ROOT / "dist").glob(f"tulle-*-py3-none-pyemscripten_{abi}_wasm32.whl")
-    return wheel
 
 
 def numpy_wheel(site: Site, version: str) -> str:
