@@ -40,6 +40,10 @@ SAMPLE = 64  # pictures that tell how much outputs and features vary
 MOST_GRADIENT = 1.0
 
 
+class Diverged(TulleError):
+    """The loss is no number any more."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to train.
@@ -239,7 +243,7 @@ class _Training:
             assert isinstance(mean, Tensor)
             self.losses.append(float(mean))
             if not math.isfinite(self.losses[-1]):
-                raise TulleError(f"the loss is {self.losses[-1]} at step {step + 1}: try a lower learning rate")
+                raise Diverged(f"the loss is {self.losses[-1]} at step {step + 1}: try a lower learning rate")
             if on_step:
                 on_step(step + 1, self.losses[-1])
             last = step + 1 == settings.steps

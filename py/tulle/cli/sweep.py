@@ -1,0 +1,129 @@
+"""`tulle sweep`: searches sparsity, schedule, learning rate and method for a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tulle.cli import options
+
+if TYPE_CHECKING:
+    from tulle.train.sweep import Result
+
+
+@click.command("sweep")
+@click.argument("source", type=options.FILE, metavar="MODEL.tflite")
+@click.option("--data", type=options.FILE, required=True, metavar="FOLDER", help="Pictures; no labels are needed.")
+@click.option(
+    "--trials", type=click.IntRange(min=0), default=20, show_default=True, help="Of this worker; 0: only show."
+)
+@click.option(
+    "--storage", default="sqlite:///sweep.db", show_default=True, metavar="URL",
+    help="Where trials are kept: any storage of Optuna's.",
+)  # fmt: skip
+@click.option("--study", "name", metavar="NAME", help="Its name in the storage.  [default: the model's]")
+@click.option("-o", "--output", "folder", type=options.FILE, metavar="FOLDER", help="Write each trial's model here.")
+@click.option(
+    "--sparsity", type=float, nargs=2, default=(0.5, 0.9), show_default=True, metavar="FROM TO", help="To search."
+)
+@click.option(
+    "--lr", "learning_rate", type=float, nargs=2, default=(1e-4, 3e-3), show_default=True, metavar="FROM TO",
+    help="To search.",
+)  # fmt: skip
+@click.option("--method", "methods", type=click.Choice(["magnitude", "rigl"]), multiple=True, help="[default: both]")
+@click.option("--steps", type=int, default=500, show_default=True, help="Of each trial.")
+@click.option("--batch", type=int, default=16, show_default=True, help="Pictures in a batch.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the training; workers search differently.")
+@click.option(
+    "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or what else Lightning Fabric knows."
+)
+@click.option("--input-mean", type=float, default=0.0, show_default=True, help="Pictures are fed as (pixel - M) / S.")
+@click.option("--input-std", type=float, default=255.0, show_default=True, help="See --input-mean.")
+def command(
+    source: str,
+    data: str,
+    *,
+    trials: int,
+    storage: str,
+    name: str | None,
+    folder: str | None,
+    sparsity: tuple[float, float],
+    learning_rate: tuple[float, float],
+    methods: tuple[str, ...],
+    steps: int,
+    batch: int,
+    seed: int,
+    device: str,
+    input_mean: float,
+    input_std: float,
+) -> None:
+    """Search how best to train MODEL.tflite sparse, on pictures without labels.
+
+    Every trial trains as `tulle train-sparse` does. The table shows those that no other trial beats in both time (of
+    the pruned layers, by the cost model) and distance from the dense model on held-out pictures. Several workers may
+    share one storage, and an interrupted search goes on where it was.
+
+    \b
+    Examples:
+        tulle sweep hand.tflite --data photos --trials 20 -o trials
+        tulle sweep hand.tflite --data photos --storage postgresql://host/sweeps --study hand
+        tulle sweep hand.tflite --data photos --trials 0
+    """
+    from pathlib import Path
+
+    from tulle import TulleError
+    from tulle.cli import output
+    from tulle.passes.lower import set_normalisation
+    from tulle.sparsify.oneshot import has_half_weights
+    from tulle.tflite import read
+
+    try:
+        from tulle.train.data import find_pictures
+        from tulle.train.distill import METHODS, Settings
+        from tulle.train.sweep import Space, open_study, results, sweep
+    except ImportError as error:
+        raise TulleError(f"training needs PyTorch and more: pip install 'tulle[train]' ({error})") from error
+
+    dense = read(source)
+    teacher = set_normalisation(dense, input_mean, input_std)
+    pictures = find_pictures(data)
+    target = None if folder is None else Path(folder)
+    if target is not None:
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TulleError(f"{target} cannot be made: {error.strerror or error}") from None
+    study = open_study(storage, name or Path(source).stem)
+
+    def done(result: Result) -> None:
+        output.show(
+            f"trial {result.number}: {result.distance:.3f} % from the dense model, {result.milliseconds:.2f} ms, "
+            f"{output.share(result.settings['sparsity'])} zeros, {result.settings['method']}"
+        )
+
+    if trials:
+        space = Space(sparsity=sparsity, learning_rate=learning_rate, methods=methods or METHODS)
+        settings = Settings(steps=steps, batch=batch, seed=seed, measure=steps)
+        with output.busy(f"Searching, {trials} trials of {steps} steps"):
+            sweep(
+                study, teacher, pictures, settings, trials=trials, space=space, folder=target, device=device,
+                weights="fp16" if has_half_weights(dense) else "fp32", on_trial=done,
+            )  # fmt: skip
+    found = results(study)
+    if not found:
+        raise TulleError(f"the study {study.study_name!r} in {storage} has no finished trial yet")
+    table = output.table(
+        f"{len(found)} trials: those that none beats in both",
+        ">trial", ">ms", ">distance %", ">zeros", "method", "allocation", ">learning rate", ">end",
+    )  # fmt: skip
+    for result in (result for result in found if result.best):
+        setting = result.settings
+        table.add_row(
+            str(result.number), f"{result.milliseconds:.2f}", f"{result.distance:.3f}",
+            output.share(setting["sparsity"]), setting["method"], setting["allocation"],
+            f"{setting['learning_rate']:.2g}", f"{setting['end']:.2f}",
+        )  # fmt: skip
+    output.show(table)
+    nearest = min(found, key=lambda result: result.distance)
+    output.show(f"nearest to the dense model: trial {nearest.number}, {nearest.distance:.3f} %")
