@@ -11,6 +11,9 @@ from tulle.cli import options
 from tulle.errors import TulleError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from tulle.graph import Graph
     from tulle.sparsify import Sparsified
 
 
@@ -23,8 +26,24 @@ if TYPE_CHECKING:
 @click.option("--sparsity", type=float, metavar="SHARE", help="Share of the weights to be zero.  [default: 0.7]")
 @click.option("--target-macs", type=float, metavar="SHARE", help="Instead: share of the multiply-adds to be left.")
 @click.option(
-    "--allocation", type=click.Choice(["uniform", "erk"]), default="uniform", show_default=True,
-    help="The same level for every layer, or more for wide layers (ERK).",
+    "--target-ms", type=float, metavar="MS",
+    help="Instead: milliseconds for these layers together, by the cost model (one thread of its machine).",
+)  # fmt: skip
+@click.option(
+    "--calibration", type=click.Path(), metavar="FOLDER",
+    help="Pictures (or .npy arrays) like those that the model is for; no labels.",
+)  # fmt: skip
+@click.option(
+    "--images", type=click.IntRange(1), default=256, show_default=True, help="At most so many of them are looked at."
+)
+@click.option(
+    "--method", type=click.Choice(["magnitude", "reconstruct"]),
+    help="Zero the smallest weights, or choose and solve anew by what each layer does to the pictures.  "
+    "[default: reconstruct with --calibration, else magnitude]",
+)  # fmt: skip
+@click.option(
+    "--allocation", type=click.Choice(["uniform", "erk", "sensitivity"]), default="uniform", show_default=True,
+    help="The same level for every layer, more for wide ones (ERK), or by what each layer's error does to the outputs.",
 )  # fmt: skip
 @click.option(
     "--block", type=click.Choice(["1", "2", "4"]), default="1", show_default=True,
@@ -41,46 +60,79 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--input-mean", type=float, metavar="M", help="Images are fed as (pixel - M) / S.")
 @click.option("--input-std", type=float, metavar="S", help="See --input-mean.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of pictures and pixels.")
+@click.option("--report", "report_file", type=options.FILE, metavar="OUT.html", help="Write what became of each layer.")
 def command(
     source: str,
     target: str,
     *,
+    calibration: str | None,
+    images: int,
     patterns: tuple[str, ...],
     block: str,
     weights: str,
     input_mean: float | None,
     input_std: float | None,
+    report_file: str | None,
     **settings: Any,
 ) -> None:
     """Make the 1x1 convolutions of a TFLite model sparse, without labels or training.
 
-    OUT.tflite holds layers with many zeros in sparse form, which LiteRT runs as it is.
+    OUT.tflite holds layers with many zeros in sparse form, which LiteRT runs as it is. With --calibration, finished
+    layers are kept in OUT.work until the end: after an interruption the same command goes on from there.
 
     \b
     Examples:
-        tulle sparsify hand.tflite -o sparse.tflite --sparsity 0.8
-        tulle sparsify hand.tflite -o sparse.tulle --target-macs 0.3 --allocation erk
+        tulle sparsify hand.tflite -o sparse.tflite --sparsity 0.8 --calibration hands/ --input-std 255
+        tulle sparsify hand.tflite -o sparse.tulle --target-macs 0.3 --calibration hands/ --input-std 255 \\
+            --allocation sensitivity --report report.html
+        tulle sparsify hand.tflite -o fast.tflite --sparsity 0.8 --method magnitude
     """
     from tulle.cli import output
     from tulle.files import read_bytes, write_bytes
     from tulle.passes.lower import set_normalisation
     from tulle.sparsify import Options, match_layers, sparsify
+    from tulle.sparsify.report import html
     from tulle.tflite import read
 
     if Path(target).suffix not in (".tflite", ".tulle"):
         raise TulleError(f"{target} must end in .tflite or .tulle, which says what to write")
     graph = set_normalisation(read(source), input_mean, input_std)
-    chosen = match_layers(graph, patterns) if patterns else None
-    with output.busy(f"Sparsifying {source}"):
-        result = sparsify(graph, Options(**settings, block=int(block), layers=chosen))
-        data = _encode(result, target, weights)
-        write_bytes(target, data)
+    choices = Options(
+        **settings, block=int(block), layers=match_layers(graph, patterns) if patterns else None
+    )  # fmt: skip
+    choices.budget()  # what is out of range should not wait for the pictures to be read
+    pictures = [] if calibration is None else _read_pictures(calibration, graph, images, choices.seed)
+    workfile = Path(f"{target}.work") if pictures else None
+    if workfile is not None and workfile.exists():
+        output.note(f"going on from {workfile}")
+    result = sparsify(graph, choices, images=pictures, workfile=workfile, progress=output.progress)
+    data = _encode(result, target, weights)
+    write_bytes(target, data)
+    if report_file is not None:
+        write_bytes(report_file, html(result, Path(source).name).encode())
+    if workfile is not None:
+        workfile.unlink(missing_ok=True)
     macs, left = (sum(getattr(layer, key) for layer in result.layers) for key in ("macs", "nonzero_macs"))
     output.show(
         f"{target}: {output.size(len(data))} ({source}: {output.size(len(read_bytes(source)))}), "
         f"{output.share(result.zeros)} of the weights of {len(result.layers)} layers are zero, "
         f"{output.count(left)} of their {output.count(macs)} MACs are left"
     )
+
+
+def _read_pictures(folder: str, graph: Graph, most: int, seed: int) -> list[np.ndarray]:
+    from tulle.cli import output
+    from tulle.sparsify.calibration import read_folder
+
+    found = read_folder(folder, graph, most=most, seed=seed, progress=output.progress)
+    if found.skipped:
+        output.note(f"{len(found.skipped)} files were skipped; the first: {found.skipped[0]}")
+    tensor = graph.tensors[graph.inputs[0]]
+    if any(image.dtype == "uint8" for image in found.images) and (tensor.mean, tensor.std) == (0, 1):
+        output.note("no normalisation is stated, so pixels go in as 0 to 255 (see --input-std)")
+    output.note(f"calibrating on {len(found.images)} images")
+    return found.images
 
 
 def _encode(result: Sparsified, target: str, weights: str) -> bytes:

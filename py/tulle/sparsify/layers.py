@@ -106,5 +106,12 @@ def is_pointwise(graph: Graph, node: Node) -> bool:
     return node.op == "conv2d" and graph.tensors[node.inputs[1] or ""].shape[1:3] == (1, 1)
 
 
+def layer_weight(graph: Graph, layer: Layer) -> np.ndarray:
+    """The layer's weights [outputs, 1, 1, inputs]."""
+    data = graph.constant(layer.weight)
+    assert data is not None  # find_layers has looked
+    return data
+
+
 def _pixels(graph: Graph, node: Node) -> int:
     return int(np.prod(graph.tensors[node.output].shape[1:3]))

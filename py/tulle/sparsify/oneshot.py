@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from tulle.errors import TulleError
+from tulle.files import PathLike
 from tulle.graph import Graph
 from tulle.passes.fold_constants import fold_constants
-from tulle.sparsify.allocation import Budget, Keep, erk, uniform
-from tulle.sparsify.layers import Layer, find_layers
+from tulle.sparsify.allocation import Budget, ErrorCurve, Keep, by_sensitivity, erk, uniform
+from tulle.sparsify.layers import Layer, find_layers, layer_weight
 from tulle.sparsify.magnitude import prune_weight
 
 Method = Literal["magnitude", "reconstruct"]
 Allocation = Literal["uniform", "erk", "sensitivity"]
-Item = TypeVar("Item")
-Progress = Callable[[Sequence[Item], str], Iterable[Item]]
+Progress = Callable[[range, str], Iterable[int]]
 """Wraps a loop, to show how far it is; the second argument says what is being done."""
 
 
@@ -138,31 +138,84 @@ class Sparsified:
         return {**plain, "layers": [asdict(layer) for layer in self.layers]}
 
 
-def sparsify(graph: Graph, options: Options | None = None) -> Sparsified:
+def sparsify(
+    graph: Graph,
+    options: Options | None = None,
+    *,
+    images: Sequence[np.ndarray] = (),
+    workfile: PathLike | None = None,
+    progress: Progress = lambda items, _: items,
+) -> Sparsified:
     """Makes the 1x1 convolutions of a model sparse.
+
+    With `method="reconstruct"` each layer is solved for on the inputs that it sees once all layers before it are
+    sparse, so that it makes up for their errors, and gets a new bias. Layers that share their weights, or are padded,
+    are pruned by magnitude even so.
 
     Args:
         graph: not lowered, as `tflite.read` gives it; it is not changed.
         options: what to do; see `Options`.
+        images: calibration images, for a model with one input: uint8 (H, W, 3), normalised with the input's mean and
+            std, or float32 of the input's shape. `calibration.read_folder` reads them. They should look like what the
+            model will see; a few hundred will do.
+        workfile: where finished layers are kept. A file that an interrupted run left there is gone on from, to the same
+            result; the caller removes it.
+        progress: wraps the loop over the layers.
 
-    Raises TulleError if an option is out of range or there is nothing to sparsify.
+    The same arguments give the same result on the same machine.
+    Raises TulleError if an option is out of range, there is nothing to sparsify, images are needed and there are none,
+    an image does not fit, or the work file cannot be written or is another run's.
     """
     options = options or Options()
     budget = options.budget()
+    method = options.method or ("reconstruct" if images else "magnitude")
     if options.block not in (1, 2, 4):
         raise TulleError(f"block must be 1, 2 or 4, not {options.block}")
+    for value, choices in ((method, get_args(Method)), (options.allocation, get_args(Allocation))):
+        if value not in choices:
+            what = "method" if choices == get_args(Method) else "allocation"
+            raise TulleError(f"{what} must be one of {', '.join(choices)}, not {value!r}")
+    if not images and (method == "reconstruct" or options.allocation == "sensitivity"):
+        what = "method reconstruct" if method == "reconstruct" else "allocation by sensitivity"
+        raise TulleError(f"{what} needs calibration images: pictures like those that the model is for")
     half = has_half_weights(graph)
     graph = fold_constants(graph)
     layers = find_layers(graph, options.layers, options.block)
-    method = options.method or "magnitude"
-    keep = _allocate(layers, budget, options)
-    sparse = graph.copy()
-    for layer in layers:
-        data = graph.constant(layer.weight)
-        assert data is not None  # find_layers has looked
-        sparse.tensors[layer.weight].data = prune_weight(data, keep[layer.name], layer.block)
-    results = [_result(graph, sparse, layer) for layer in layers]
-    return Sparsified(sparse, method, options.allocation, 0, half, results)
+    if not images:
+        keep = _allocate(layers, budget, options)
+        sparse = graph.copy()
+        for layer in layers:
+            sparse.tensors[layer.weight].data = prune_weight(layer_weight(graph, layer), keep[layer.name], layer.block)
+        return _sparsified(graph, sparse, layers, method, options, 0, half, {})
+
+    # Not needed without images: in a browser, Python need not load the runtime for magnitude pruning.
+    from tulle.sparsify import reconstruct, sensitivity
+    from tulle.sparsify.calibration import check_image
+
+    images = [check_image(np.asarray(image), graph) for image in images]
+    settings = {**asdict(options), "method": method, "half": half, "layers": [layer.name for layer in layers]}
+    done = reconstruct.WorkFile(workfile, reconstruct.fingerprint(graph, settings, images))
+    if done.keep is None:
+        curves: Mapping[str, ErrorCurve] = {}
+        if options.allocation == "sensitivity":
+            near = sum(uniform(layers, budget).values()) / sum(layer.size for layer in layers)
+            curves = sensitivity.error_curves(
+                graph, layers, near, images, reconstruct=method == "reconstruct", seed=options.seed, progress=progress
+            )
+        done.decide(_allocate(layers, budget, options, curves))
+    assert done.keep is not None
+    sparse, errors = reconstruct.sweep(
+        graph,
+        layers,
+        done.keep,
+        images,
+        reconstruct=method == "reconstruct",
+        half=half,
+        seed=options.seed,
+        done=done,
+        progress=progress,
+    )
+    return _sparsified(graph, sparse, layers, method, options, len(images), half, errors)
 
 
 def has_half_weights(graph: Graph) -> bool:
@@ -173,30 +226,38 @@ def has_half_weights(graph: Graph) -> bool:
     ) or any(tensor.is_constant and tensor.dtype == np.float16 for tensor in graph.tensors.values())
 
 
-def _allocate(layers: Sequence[Layer], budget: Budget, options: Options) -> Keep:
-    if options.allocation == "uniform":
-        return uniform(layers, budget)
-    if options.allocation == "erk":
-        return erk(layers, budget)
-    raise TulleError(f"allocation must be one of uniform, erk, not {options.allocation!r}")
+def _allocate(
+    layers: Sequence[Layer], budget: Budget, options: Options, curves: Mapping[str, ErrorCurve] | None = None
+) -> Keep:
+    if options.allocation == "sensitivity":
+        return by_sensitivity(layers, budget, curves or {})
+    return (uniform if options.allocation == "uniform" else erk)(layers, budget)
 
 
-def _result(before: Graph, after: Graph, layer: Layer, error: float | None = None) -> LayerResult:
-    zeros = [_zeros(graph, layer) for graph in (before, after)]
-    return LayerResult(
-        name=layer.name,
-        outputs=layer.outputs,
-        inputs=layer.inputs,
-        pixels=layer.pixels,
-        zeros_before=zeros[0],
-        zeros=zeros[1],
-        ms_dense=layer.milliseconds(layer.size),
-        ms=layer.milliseconds(layer.size - zeros[1]),
-        error=error,
-    )
-
-
-def _zeros(graph: Graph, layer: Layer) -> int:
-    data = graph.constant(layer.weight)
-    assert data is not None  # find_layers has looked
-    return int(np.count_nonzero(data == 0))
+def _sparsified(
+    before: Graph,
+    after: Graph,
+    layers: Sequence[Layer],
+    method: Method,
+    options: Options,
+    images: int,
+    half: bool,
+    errors: Mapping[str, float],
+) -> Sparsified:
+    results = []
+    for layer in layers:
+        zeros_before, zeros = (int(np.sum(layer_weight(graph, layer) == 0)) for graph in (before, after))
+        results.append(
+            LayerResult(
+                name=layer.name,
+                outputs=layer.outputs,
+                inputs=layer.inputs,
+                pixels=layer.pixels,
+                zeros_before=zeros_before,
+                zeros=zeros,
+                ms_dense=layer.milliseconds(layer.size),
+                ms=layer.milliseconds(layer.size - zeros),
+                error=errors.get(layer.name),
+            )
+        )
+    return Sparsified(after, method, options.allocation, images, half, results)
