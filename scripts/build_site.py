@@ -207,7 +207,7 @@ def front_header(top: str) -> str:
 
 
 def render(text: str, relink: Callable[[str], str | None]) -> str:
-    """Markdown as HTML, with anchors at headings and tables that scroll by themselves."""
+    """Markdown as HTML, with anchors at headings; tables and code scroll by themselves, with the keyboard too."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     tokens = markdown.parse(text)
     for heading, inline in itertools.pairwise(tokens):
@@ -219,7 +219,7 @@ def render(text: str, relink: Callable[[str], str | None]) -> str:
     numbers = itertools.count(1)
     scrolling = '<div class="wide" tabindex="0" role="region" aria-label="Table {}"><table>'
     body = re.sub("<table>", lambda _: scrolling.format(next(numbers)), body)
-    return body.replace("</table>", "</table></div>")
+    return body.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')
 
 
 def relink_tokens(tokens: Sequence[Token], relink: Callable[[str], str | None]) -> None:

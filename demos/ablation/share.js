@@ -41,8 +41,9 @@ export async function loadNetworks() {
  */
 export async function measureShare({ file }, variant) {
   const response = await fetch(new URL(file, MODELS));
-  if (!response.ok || !response.body) throw new Error(`${file} could not be loaded: HTTP ${response.status}.`);
-  const unpacked = await new Response(response.body.pipeThrough(new DecompressionStream('gzip'))).arrayBuffer();
+  if (!response.ok) throw new Error(`${file} could not be loaded: HTTP ${response.status}.`);
+  const packed = await response.blob();
+  const unpacked = await new Response(packed.stream().pipeThrough(new DecompressionStream('gzip'))).arrayBuffer();
   const model = await load(unpacked, { threads: 1, variant });
   try {
     const [{ shape }] = model.inputs;

@@ -18,11 +18,14 @@ const PICTURE_TIME = 3000; // milliseconds until the next picture
 const race = new Race();
 const chart = new LineChart(svg('chart'), []);
 const controls = new EngineControls(element('settings'), () => inTurn(loadTask).catch(fail));
+const copyButton = /** @type {HTMLButtonElement} */ (element('copy'));
 const playButton = /** @type {HTMLButtonElement} */ (element('play'));
 
 /** @type {import('../lib/models.js').Catalogue} */
 let catalogue;
 let task = TASKS.hand;
+/** Whose networks the panels, bars and tables are for. @type {import('./tasks.js').Task | undefined} */
+let shownTask;
 let place = 0; // of the picture shown
 let run = 0; // raised by play and pause; a frame loop goes on while it stays the same
 let playing = false;
@@ -84,9 +87,10 @@ async function runFrames(thisRun) {
 /** Loads the task's networks with the settings chosen, and starts new averages. */
 async function loadTask() {
   element('notice').hidden = true;
-  playButton.disabled = true;
+  playButton.disabled = copyButton.disabled = true;
   const networks = modelsFor(catalogue, task.name);
-  showFacts(networks);
+  if (shownTask !== task) showFacts(networks);
+  shownTask = task;
   const picture = await pictureOf(task, place);
   lanes().forEach((lane) => task.draw(canvasOf(lane), picture));
   await race.load(networks, controls.options, (facts) => say(`Loading ${facts.name}, ${fileSize(facts.tulle_bytes)}`));
@@ -96,7 +100,7 @@ async function loadTask() {
   const [{ model }] = race.runners;
   controls.show(model);
   chart.restart(describeEngine(model));
-  say('The networks take turns on the same picture.');
+  say(`Taking turns on ${describeEngine(model)} build`);
   playButton.disabled = false;
 }
 
@@ -184,6 +188,7 @@ function showTimes() {
   const sparse = race.runners.findLast(({ facts }) => facts.role !== 'distilled');
   if (sparse) setValue('speedup', (dense / chart.average(sparse.facts.title).mean).toFixed(2));
   setValue('window', String(chart.average(race.runners[0].facts.title).count));
+  copyButton.disabled = false;
   chart.draw();
   element('chart').setAttribute('aria-label', `Milliseconds per frame, moving averages: ${words.join(', ')}`);
 }
@@ -263,9 +268,7 @@ async function start() {
     });
     radio.removeAttribute('disabled');
   }
-  const copy = /** @type {HTMLButtonElement} */ (element('copy'));
-  copyOnClick(copy, results);
-  copy.disabled = false;
+  copyOnClick(copyButton, results);
   play();
 }
 

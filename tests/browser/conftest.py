@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
+import build_demo
+import build_site
 from browser.server import Site
+from conftest import missing
 from paths import ROOT, WASM
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack import pack
@@ -54,6 +57,17 @@ def site(built: Path) -> Iterator[Site]:
     """The site most tests use: cross-origin isolated."""
     with package_site() as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def site_folder(built: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole web site as `make site` makes it, of the models as they are now."""
+    if not build_site.ISOLATION_SOURCE.is_file():
+        missing("no coi-serviceworker: run `make npm`")
+    build_demo.build_all()
+    folder = tmp_path_factory.mktemp("site") / "site"
+    build_site.build(folder)
+    return folder
 
 
 @pytest.fixture

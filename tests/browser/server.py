@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,11 +15,13 @@ from urllib.parse import unquote, urlsplit
 TYPES = {
     ".css": "text/css",
     ".html": "text/html; charset=utf-8",
+    ".jpg": "image/jpeg",
     ".js": "text/javascript",
     ".json": "application/json",
     ".mjs": "text/javascript",
     ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
+    ".webm": "video/webm",
 }
 
 
@@ -40,6 +43,8 @@ class Site:
         self._folders: dict[str, Path] = {}
         self._files: dict[str, bytes] = {}
         self._halves: set[str] = set()
+        # Of every request answered: seconds since the epoch when it came, path, and bytes of content.
+        self.log: list[tuple[float, str, int]] = []
         self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), partial(_Handler, self))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -68,7 +73,8 @@ class Site:
             return self._files[path]
         for prefix, folder in self._folders.items():
             if path.startswith(prefix):
-                file = folder.joinpath(path[len(prefix) :] or "index.html").resolve()
+                index = "index.html" if path.endswith("/") else ""
+                file = folder.joinpath(path[len(prefix) :] + index).resolve()
                 return file.read_bytes() if file.is_relative_to(folder) and file.is_file() else None
         return None
 
@@ -107,10 +113,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         content = self.site.find(path)
+        self.site.log.append((time.time(), path, len(content or b"")))
         self.send_response(200 if content is not None else 404)
         for name, value in self.site.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", TYPES.get(Path(path).suffix, "application/octet-stream"))
+        suffix = ".html" if path.endswith("/") else Path(path).suffix
+        self.send_header("Content-Type", TYPES.get(suffix, "application/octet-stream"))
         self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()
         if content is None:
