@@ -421,8 +421,177 @@ def unary(m: RandomModel, kind: str, x: int) -> int:
 
 
 def prelu(m: RandomModel, kind: str, x: int) -> int:
-    _, _, c = m.image(x)
-    return m.model.op(kind, [x, m.model.constant(m.values(1, 1, c))], m.model.shape(x))
+    h, w, c = m.image(x)
+    shape = {"number": (1, 1, 1), "channel": (1, 1, c), "pixel": (h, w, 1), "each": (h, w, c)}[
+        str(m.pick(kind, "slopes", ["number", "channel", "channel", "pixel", "each"]))
+    ]
+    return m.model.op(kind, [x, m.model.constant(m.values(*shape))], m.model.shape(x))
+
+
+def positive(m: RandomModel, x: int) -> int:
+    """|x| + 0.1, for functions that want it."""
+    y = m.model.op("ABS", [x], m.model.shape(x), "AbsOptions")
+    return int(m.model.op("ADD", [y, m.model.constant([0.1])], m.model.shape(x), "AddOptions"))
+
+
+def function(m: RandomModel, kind: str, x: int) -> int:
+    shape = m.model.shape(x)
+    m.note(kind, rank=len(shape))
+    if kind == "EXP":  # never so large that infinities meet
+        return m.model.op(kind, [m.model.op("TANH", [x], shape)], shape, "ExpOptions")
+    if kind == "GELU":
+        return m.model.op(kind, [x], shape, "GeluOptions", approximate=bool(m.pick(kind, "approximate", [False, True])))
+    return m.model.op(kind, [positive(m, x)], shape)
+
+
+def power(m: RandomModel, kind: str, x: int) -> int:
+    shape = m.model.shape(x)
+    if m.pick(kind, "constant", ["exponent", "exponent", "base"]) == "base":
+        y = m.model.op("TANH", [x], shape)
+        return m.model.op(kind, [m.model.constant(2.5), y], shape, "PowOptions")
+    exponent = float(m.pick(kind, "exponent", [2, 3, 0.5, -0.5, -1, 1, 1.7, -0.3]))
+    y = x if exponent in (1, 2) else positive(m, m.model.op("TANH", [x], shape))
+    return m.model.op(kind, [y, m.model.constant(exponent)], shape, "PowOptions")
+
+
+def normalise(m: RandomModel, kind: str, x: int) -> int:
+    h, w, c = m.image(x)
+    options: dict[str, object] = {}
+    if kind == "LOCAL_RESPONSE_NORMALIZATION":
+        radius = m.draw(0, 6)
+        m.note(kind, radius=radius)
+        options = {"radius": radius, "bias": 1.5, "alpha": 0.3, "beta": float(m.pick(kind, "beta", [0.5, 0.75, 1.0]))}
+    table = {"LOCAL_RESPONSE_NORMALIZATION": "LocalResponseNormalizationOptions", "L2_NORMALIZATION": "L2NormOptions",
+             "LOG_SOFTMAX": "LogSoftmaxOptions"}[kind]  # fmt: skip
+    y = positive(m, x) if kind == "L2_NORMALIZATION" else x  # next to a row of zeros anything may happen
+    return m.model.op(kind, [y], (1, h, w, c), table, **options)
+
+
+def arg(m: RandomModel, kind: str, x: int) -> int:
+    shape = m.model.shape(x)
+    if x not in m.model.inputs or not shape:  # a computed tie could go either way
+        raise Unfit
+    axis = m.draw(0, len(shape) - 1)
+    out = (*shape[:axis], *shape[axis + 1 :])
+    if not out:
+        raise Unfit
+    m.note(kind, axis=f"{axis} of {len(shape)}")
+    stated = m.model.constant([axis - len(shape) if m.chance(0.3) else axis], np.int32)
+    options = "ArgMaxOptions" if kind == "ARG_MAX" else "ArgMinOptions"
+    index = m.model.op(kind, [x, stated], out, options, dtype=np.int32, outputType=2)
+    return m.model.op("CAST", [index], out, "CastOptions")
+
+
+def gather(m: RandomModel, kind: str, x: int) -> int:
+    shape = m.model.shape(x)
+    if not shape:
+        raise Unfit
+    axis = m.draw(0 if len(shape) == 1 else 1, len(shape) - 1)
+    how = str(m.pick(kind, "indices", ["stretch", "any", "one", "table"]))
+    count = m.draw(1, 6)
+    indices = m.random.integers(0, shape[axis], (2, count) if how == "table" else count)
+    if how == "stretch":
+        indices = np.arange(shape[axis])[:: [1, -1, 2][m.draw(0, 2)]]
+    if how == "one":
+        indices = indices[0]
+    m.note(kind, axis=f"{axis} of {len(shape)}")
+    out = (*shape[:axis], *indices.shape, *shape[axis + 1 :])
+    return m.model.op(kind, [x, m.model.constant(indices, np.int32)], out, "GatherOptions", axis=axis)
+
+
+def repeat(m: RandomModel, kind: str, x: int) -> int:
+    shape = m.model.shape(x)
+    if not 1 <= len(shape) <= 4:
+        raise Unfit
+    if kind == "TILE":
+        multiples = [m.draw(1, 3) if d and m.chance(0.5) else 1 for d in range(len(shape))]
+        m.note(kind, dims="".join("t" if count > 1 else "-" for count in multiples))
+        out = tuple(int(n) for n in np.multiply(shape, multiples))
+        return m.model.op(kind, [x, m.model.constant(multiples, np.int32)], out, "TileOptions")
+    out = tuple(m.draw(1, 5) if size == 1 and d else size for d, size in enumerate(shape))
+    m.note(kind, rank=len(shape), spread=out != shape)
+    return m.model.op(kind, [x, m.model.constant(out, np.int32)], out, "BroadcastToOptions", version=2)
+
+
+def reverse(m: RandomModel, kind: str, x: int) -> int:
+    shape = m.model.shape(x)
+    if not 2 <= len(shape) <= 4:
+        raise Unfit
+    axis = m.draw(1, len(shape) - 1)
+    m.note(kind, axis=f"{axis} of {len(shape)}")
+    return m.model.op(kind, [x, m.model.constant([axis], np.int32)], shape, "ReverseV2Options")
+
+
+def matmul(m: RandomModel, kind: str, x: int) -> int:
+    shape = m.model.shape(x)
+    if not 2 <= len(shape) <= 4:
+        raise Unfit
+    adj_x, adj_y = bool(m.pick(kind, "adj_x", [False, True])), bool(m.pick(kind, "adj_y", [False, True]))
+    rows, depth = (shape[-1], shape[-2]) if adj_x else (shape[-2], shape[-1])
+    columns = m.draw(1, 20)
+    batch = shape[:-2] if m.chance(0.7) else (1,) * (len(shape) - 2)
+    other_shape = (*batch, columns, depth) if adj_y else (*batch, depth, columns)
+    if np.prod(other_shape) > 20_000:
+        raise Unfit
+    where = str(m.pick(kind, "operand", ["input", "constant"]))
+    other = m.model.input(other_shape) if where == "input" else m.model.constant(m.values(*other_shape))
+    m.note(kind, rank=len(shape), broadcast=batch != shape[:-2])
+    out = (*shape[:-2], rows, columns)
+    return m.model.op(kind, [x, other], out, "BatchMatMulOptions", version=3, adjX=adj_x, adjY=adj_y)
+
+
+COMPARISONS = {
+    "GREATER": "GreaterOptions", "LESS": "LessOptions", "GREATER_EQUAL": "GreaterEqualOptions",
+    "LESS_EQUAL": "LessEqualOptions", "EQUAL": "EqualOptions", "NOT_EQUAL": "NotEqualOptions",
+}  # fmt: skip
+
+
+def select(m: RandomModel, kind: str, x: int) -> int:
+    """A choice by a comparison, sometimes by its opposite or by two."""
+    shape = m.model.shape(x)
+    if not 1 <= len(shape) <= 4:
+        raise Unfit
+
+    def compared() -> int:
+        how = str(m.pick(kind, "comparison", list(COMPARISONS)))
+        # Equal values: what was clamped to 0 or the same input twice.
+        other = (
+            m.model.constant(0.0) if m.chance(0.5) else x if m.chance(0.3) else m.model.constant(m.values(shape[-1]))
+        )
+        return int(m.model.op(how, [x, other], shape, COMPARISONS[how], dtype=np.bool_))
+
+    condition = compared()
+    logic = m.pick(kind, "logic", ["", "", "LOGICAL_NOT", "LOGICAL_AND", "LOGICAL_OR"])
+    if logic == "LOGICAL_NOT":
+        condition = m.model.op(logic, [condition], shape, "LogicalNotOptions", dtype=np.bool_)
+    elif logic:
+        options = "LogicalAndOptions" if logic == "LOGICAL_AND" else "LogicalOrOptions"
+        condition = m.model.op(logic, [condition, compared()], shape, options, dtype=np.bool_)
+    other = m.model.input(shape) if m.chance(0.5) else m.model.constant(m.values(*shape))
+    operands = [x, other] if m.chance(0.5) else [other, x]
+    return m.model.op(kind, [condition, *operands], shape, "SelectOptions" if kind == "SELECT" else "SelectV2Options")
+
+
+def add_n(m: RandomModel, kind: str, x: int) -> int:
+    shape = m.model.shape(x)
+    inputs = [x, *(m.model.input(shape) for _ in range(m.draw(1, 3)))]
+    m.note(kind, inputs=len(inputs))
+    return m.model.op(kind, inputs, shape, "AddNOptions")
+
+
+def computed_shape(m: RandomModel, kind: str, x: int) -> int:
+    """What Keras writes for a Reshape: the batch is taken out of the shape, and packed with constants."""
+    shape = m.model.shape(x)
+    if len(shape) < 2 or shape[0] != 1:
+        raise Unfit
+    whole = m.model.op(kind, [x], (len(shape),), "ShapeOptions", dtype=np.int32, outType=2)
+    bounds = [m.model.constant([n], np.int32) for n in (0, 1, 1)]
+    batch = m.model.op(
+        "STRIDED_SLICE", [whole, *bounds], (), "StridedSliceOptions", dtype=np.int32, shrinkAxisMask=1
+    )  # fmt: skip
+    rest = m.model.constant(int(np.prod(shape[1:])), np.int32)
+    wanted = m.model.op("PACK", [batch, rest], (2,), "PackOptions", dtype=np.int32, valuesCount=2, axis=0)
+    return m.model.op("RESHAPE", [x, wanted], (1, int(np.prod(shape[1:]))), "ReshapeOptions")
 
 
 def depth_space(m: RandomModel, kind: str, x: int) -> int:
@@ -504,7 +673,7 @@ OPS: dict[str, Callable[[RandomModel, str, int], int]] = {
     "FULLY_CONNECTED": fully_connected,
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"), binary),
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), pool),
-    **dict.fromkeys(("MEAN", "SUM"), reduce),
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), reduce),
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), resize),
     "CONCATENATION": concat,
     **dict.fromkeys(("PAD", "PADV2", "MIRROR_PAD"), pad),
@@ -521,8 +690,19 @@ OPS: dict[str, Callable[[RandomModel, str, int], int]] = {
     "SOFTMAX": softmax,
     **dict.fromkeys(
         ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "HARD_SWISH", "LOGISTIC", "TANH", "LEAKY_RELU", "ELU",
-         "ABS", "NEG", "SQUARE"), unary,
+         "ABS", "NEG", "SQUARE", "SIGN"), unary,
     ),
+    **dict.fromkeys(("EXP", "LOG", "SQRT", "RSQRT", "GELU"), function),
+    "POW": power,
+    **dict.fromkeys(("L2_NORMALIZATION", "LOCAL_RESPONSE_NORMALIZATION", "LOG_SOFTMAX"), normalise),
+    **dict.fromkeys(("ARG_MAX", "ARG_MIN"), arg),
+    "GATHER": gather,
+    **dict.fromkeys(("TILE", "BROADCAST_TO"), repeat),
+    "REVERSE_V2": reverse,
+    "BATCH_MATMUL": matmul,
+    **dict.fromkeys(("SELECT", "SELECT_V2"), select),
+    "ADD_N": add_n,
+    "SHAPE": computed_shape,
     "PRELU": prelu,
     **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), depth_space),
 }  # fmt: skip

@@ -49,9 +49,8 @@ NO_IDENTITIES = {
     "add almost 0": lambda: sandwiched("add", np.array([0, 0, 1e-6], np.float32), activation="none"),
     "broadcast": lambda: sandwiched("mul", np.ones((2, 4, 5, 3), np.float32), activation="none"),
     "transpose": lambda: sandwiched("transpose", perm=(0, 2, 1, 3)),
-    "reverse order of equal sizes": lambda: sandwiched(
-        "slice", shape=(1, 4, 5, 2), begin=(0, 0, 0, 1), strides=(1,) * 4
-    ),
+    "reverse order": lambda: sandwiched("slice", shape=(1, 4, 5, 3), begin=(0, 3, 0, 0), strides=(1, -1, 1, 1)),
+    "a part": lambda: sandwiched("slice", shape=(1, 4, 5, 2), begin=(0, 0, 0, 1), strides=(1,) * 4),
     "max pool": lambda: sandwiched("max_pool2d", kernel=(3, 3), strides=(1, 1), padding="same", activation="none"),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tulle.graph import Graph
 from tulle.graph.geometry import explicit_padding as padding_of
 from tulle.graph.geometry import transpose_padding
-from tulle.graph.shapes import POOLS
 
 
 def explicit_padding(graph: Graph) -> Graph:
@@ -15,7 +14,7 @@ def explicit_padding(graph: Graph) -> Graph:
         if "padding" not in node.attrs:
             continue
         attrs, x = node.attrs, graph.tensors[node.inputs[0] or ""].shape
-        kernel = attrs["kernel"] if node.op in POOLS else graph.tensors[node.inputs[1] or ""].shape[1:3]
+        kernel = attrs["kernel"] if "kernel" in attrs else graph.tensors[node.inputs[1] or ""].shape[1:3]
         if node.op == "transpose_conv2d":
             output = graph.tensors[node.output].shape
             attrs["padding"] = transpose_padding(attrs["padding"], output[1:3], kernel, attrs["strides"])

@@ -58,7 +58,7 @@ def _unchanged(graph: Graph, node: Node) -> str | None:
     same = shape == result and {
         "reshape": True,
         "pad": True,
-        "slice": True,
+        "slice": all(step == 1 for step in attrs.get("strides", ())),  # not one that turns the order round
         "concat": len(node.inputs) == 1 and attrs.get("activation", "none") == "none",
         "transpose": attrs.get("perm") == tuple(range(len(shape))),
         "activation": attrs.get("activation") == "none",

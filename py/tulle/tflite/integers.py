@@ -28,7 +28,7 @@ def fold(call: Call, first: int) -> None:
         tensor = graph.tensors[node.output]
         values = _execute(graph, node, arrays)
         tensor.dtype = dtype
-        tensor.data = np.ascontiguousarray(values.reshape(tensor.shape).astype(dtype))
+        tensor.data = values.reshape(tensor.shape).astype(dtype)
     del graph.nodes[first:]
 
 
