@@ -90,6 +90,7 @@ CATALOGUE = [
         )
         for percent in ABLATION
     ),
+    DemoModel(f"{LANDSCAPE}_tulle", "selfie", "own", "Sparse by tulle", f"{LANDSCAPE}_tulle", optional=True),
     DemoModel(SQUARE, "selfie-square", "dense", "Dense", SQUARE),
     DemoModel(f"{SQUARE}_20", "selfie-square", "sparse", "20 % zeros", "selfie_pruned", SQUARE, 0.2),
 ]

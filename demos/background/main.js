@@ -347,6 +347,7 @@ async function start() {
   setPlaying(!calm.matches); // a still picture for visitors who want less motion, until they press Play
   runFrames();
   await nextResult();
+  performance.mark('first-result');
 }
 
 /** @returns {Promise<import('./pair.js').Result>} of the next frame that is shown */

@@ -408,7 +408,7 @@ def test_without_webgl_the_picture_is_the_same(chromium: Browser, chromium_path:
         for kind, browser in {"gpu": chromium, "canvas": without}.items():
             visit = open_demo(browser=browser).started()
             page = visit.page
-            if kind == "gpu":  # not taken by itself where it is emulated, as here
+            if kind == "gpu":  # emulated here, and so not taken by itself
                 page.select_option("#compositor", kind)
                 page.evaluate("tulleDemo.next().then(() => {})")
             assert page.evaluate("tulleDemo.compositor.kind") == kind
