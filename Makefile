@@ -41,7 +41,7 @@ site: build models npm  ## the demo pages and documents as static files for any 
 	$(PY) scripts/build_site.py
 
 .PHONY: test
-test: dev build models npm chromium  ## run all tests (ARGS="tests/unit -k pad" for some)
+test: dev build models npm chromium firefox  ## run all tests (ARGS="tests/unit -k pad" for some)
 	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest $(ARGS)
 
 .PHONY: build
@@ -123,6 +123,10 @@ web/node_modules/.package-lock.json: web/package.json web/package-lock.json | no
 .PHONY: chromium
 chromium: dev
 	@$(PY) scripts/chromium.py
+
+.PHONY: firefox
+firefox: dev
+	@$(PY) scripts/firefox.py
 
 .PHONY: models
 models: node

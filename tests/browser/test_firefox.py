@@ -1,0 +1,119 @@
+"""The pages in a real Firefox, driven over WebDriver BiDi: they open, and their networks answer as elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+
+from browser.conftest import decode
+from browser.server import Site
+from conftest import LiteRT, missing
+from paths import ROOT
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+DRIVER = Path(__file__).with_name("firefox.mjs")
+PAGES = ("", "hands/", "background/", "compare/", "ablation/")
+SIGMOIDS = ("Identity_1", "Identity_2")  # presence, handedness
+
+# Opens a page and waits until it shows what it is there for.
+READY = """async () => {
+  await tulleDemo.ready;
+  return { isolated: crossOriginIsolated, threads: document.querySelectorAll('#threads option').length,
+           marked: performance.getEntriesByName('first-result').length };
+}"""
+
+# All networks of the compare page on its first picture, with the pixels they saw.
+COMPARE = """async () => {
+  await tulleDemo.ready;
+  const encode = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength).toBase64();
+  const { input, outputs } = await tulleDemo.evaluate(0);
+  for (const values of Object.values(outputs)) for (const name in values) values[name] = encode(values[name]);
+  return { pixels: encode(input.data), outputs };
+}"""
+
+# One network on made-up pixels, the same in every browser, on the build whose arithmetic is the same everywhere.
+SAME_PIXELS = """async () => {
+  const { load } = await import(new URL('web/src/index.js', location.href));
+  const url = new URL('models/hand_landmark_sparse.tulle', location.href);
+  const model = await load(url, { variant: 'simd', threads: 2 });
+  const input = Float32Array.from({ length: 224 * 224 * 3 }, (_, i) => ((i * 7919) % 256) / 255);
+  const outputs = await model.run(input);
+  const encode = ({ buffer }) => new Uint8Array(buffer).toBase64();
+  return Object.fromEntries(Object.entries(outputs).map(([name, values]) => [name, encode(values)]));
+}"""
+
+
+@pytest.fixture(scope="module")
+def site(site_folder: Path) -> Iterator[Site]:
+    with Site() as site:
+        site.mount("/", site_folder)
+        yield site
+
+
+@pytest.fixture(scope="module")
+def answers(site: Site) -> dict[str, dict[str, Any]]:
+    """What Firefox gave: a page's name, `outputs` or `same pixels` -> {value, complaints}."""
+    record = ROOT / ".cache" / "firefox-path"
+    recorded = record.read_text().strip() if record.is_file() else None
+    firefox = os.environ.get("FIREFOX") or recorded or missing("no Firefox: run `make firefox`")
+    if not (ROOT / "web" / "node_modules" / "puppeteer-core").is_dir():
+        missing("no puppeteer-core: run `make npm`")
+    node = shutil.which("node") or missing("no Node: run `make node`")
+    visits = {page: (page, READY) for page in PAGES}
+    visits |= {"outputs": ("compare/", COMPARE), "same pixels": ("", SAME_PIXELS)}
+    given = json.dumps([{"url": f"{site.url}/{page}", "script": script} for page, script in visits.values()])
+    done = subprocess.run([node, DRIVER, firefox], input=given, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(visits, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_opens(page: str, answers: dict[str, dict[str, Any]]) -> None:
+    answer = answers[page]
+    assert "error" not in answer, answer["error"]
+    assert answer["complaints"] == []
+    assert answer["value"]["isolated"] is True
+    if page != "":
+        assert answer["value"]["threads"] > 1
+
+
+def test_the_networks_answer_as_litert_does(
+    answers: dict[str, dict[str, Any]], model_path: Callable[[str], Path], litert: LiteRT
+) -> None:
+    answer = answers["outputs"]
+    assert "error" not in answer, answer["error"]
+    pixels = np.frombuffer(base64.b64decode(answer["value"]["pixels"]), np.uint8).reshape(1, 224, 224, 4)
+    for network in ("hand_landmark_full", "hand_landmark_lite", "hand_landmark_sparse"):
+        expected = litert(model_path(network), {"input_1": pixels[..., :3] / np.float32(255)})
+        found = decode(answer["value"]["outputs"][network])
+        assert expected["Identity_1"].item() > 0.9, "the picture shows a hand"
+        for name, right in expected.items():
+            scale = 1.0 if name in SIGMOIDS else float(np.ptp(right))
+            np.testing.assert_allclose(found[name], right.ravel(), atol=1e-3 * scale, err_msg=f"{network} {name}")
+
+
+def test_the_plain_build_answers_as_in_chromium_to_the_bit(
+    answers: dict[str, dict[str, Any]], chromium: Browser, site: Site
+) -> None:
+    answer = answers["same pixels"]
+    assert "error" not in answer, answer["error"]
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(site.url)
+    expected = page.evaluate(SAME_PIXELS)
+    context.close()
+    assert "Identity" in expected
+    for name, values in decode(expected).items():
+        assert np.isfinite(values).all()
+        np.testing.assert_array_equal(decode(answer["value"])[name], values, err_msg=name)
