@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import cos, sin
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,16 +31,26 @@ class Region:
     rotation: float = 0.0
 
 
-def to_input(picture: Any, info: TensorInfo, region: Region | None = None, *, keep_aspect: bool = False) -> np.ndarray:
-    """A region of a picture, resized and normalised for a model's input, as MediaPipe's image-to-tensor step does.
+def to_input(
+    picture: Any,
+    info: TensorInfo,
+    region: Region | None = None,
+    *,
+    keep_aspect: bool = False,
+    border: Literal["black", "edge"] = "black",
+) -> np.ndarray:
+    """A region of a picture, resized and normalised for a model's input, as MediaPipe's ImageToTensorCalculator does.
 
-    Pixels are sampled bilinearly between pixel centres; what lies outside the picture is black.
+    Sampled bilinearly at the centres of pixels. MediaPipe on a processor goes from corner to corner instead, which moves
+    the result by half an output pixel less half a pixel of the picture.
 
     Args:
         picture: uint8 (H, W, 3) or (H, W, 4), whose alpha is ignored; a PIL image; or, in Pyodide, an ImageData.
         info: the input, of shape (1, H, W, 3), as in `model.inputs[0]`.
         region: the part to take, the whole picture by default.
         keep_aspect: widen the region to the input's proportions (letterbox) instead of stretching it.
+        border: what lies outside the picture: "black" (MediaPipe's BORDER_ZERO) or the nearest pixel of its "edge"
+            (BORDER_REPLICATE, which is MediaPipe's default).
 
     Returns float32 (1, H, W, 3), (pixel - mean) / std with the input's mean and std. Where std is 1 and mean 0, as in
     a file converted without --input-std, that is 0 to 255.
@@ -63,6 +73,10 @@ def to_input(picture: Any, info: TensorInfo, region: Region | None = None, *, ke
     c, s = cos(region.rotation), sin(region.rotation)
     x = c * across - s * down + region.x * pixels.shape[1] - 0.5
     y = s * across + c * down + region.y * pixels.shape[0] - 0.5
+    if border == "edge":
+        x, y = np.clip(x, 0, pixels.shape[1] - 1), np.clip(y, 0, pixels.shape[0] - 1)
+    elif border != "black":
+        raise TulleError(f'border={border!r} must be "black" or "edge"')
     values = _bilinear(pixels, x, y)
     return ((values - info.mean) / info.std).astype(np.float32)[None]
 

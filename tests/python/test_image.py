@@ -1,13 +1,15 @@
-"""`tulle.image.to_input` against Pillow's own resampling, exact cases, and what it refuses."""
+"""`tulle.image.to_input` against Pillow's and MediaPipe's resampling, exact cases, and what it refuses."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import pi
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import mediapipe_image_oracle
 from tulle import TulleError
 from tulle.image import Region, to_input
 from tulle.runtime import TensorInfo
@@ -66,11 +68,37 @@ def test_letterbox_keeps_proportions(picture: np.ndarray) -> None:
     assert not result[:5].any() and not result[25:].any()
 
 
+@pytest.mark.parametrize("case", mediapipe_image_oracle.CASES, ids=str)
+def test_regions_are_mediapipes(case: mediapipe_image_oracle.Case) -> None:
+    """Against what MediaPipe gave on a processor; see the oracle."""
+    region, (height, width) = case.region, case.size
+    picture = mediapipe_image_oracle.picture()
+    full_height, full_width, _ = picture.shape
+    # It samples half an output pixel further up and left, in the region's own directions.
+    box_w, box_h = region.width * full_width, region.height * full_height
+    if case.keep_aspect:
+        scale = max(box_w / width, box_h / height)
+        box_w, box_h = scale * width, scale * height
+    across, down = -box_w / width / 2, -box_h / height / 2
+    c, s = np.cos(region.rotation), np.sin(region.rotation)
+    moved = replace(
+        region, x=region.x + (c * across - s * down) / full_width, y=region.y + (s * across + c * down) / full_height
+    )
+    # Its picture begins at the centre of the first pixel, not at its corner.
+    moved = replace(moved, x=moved.x + 0.5 / full_width, y=moved.y + 0.5 / full_height)
+    ours = to_input(picture, info(height, width), moved, keep_aspect=case.keep_aspect, border=case.border)
+    difference = np.abs(ours[0] - mediapipe_image_oracle.answer(case))
+    # OpenCV rounds weights to 1/32, and values to whole numbers.
+    assert difference.mean() < 0.5 and np.quantile(difference, 0.99) < 6
+
+
 def test_what_does_not_fit_is_named(picture: np.ndarray) -> None:
     with pytest.raises(TulleError, match=r"not float32 \(20, 30, 3\)"):
         to_input(picture.astype(np.float32), info(4, 4))
     with pytest.raises(TulleError, match=r"\(20, 30\)"):
         to_input(picture[..., 0], info(4, 4))
+    with pytest.raises(TulleError, match=r"border='mirror' must be"):
+        to_input(picture, info(4, 4), border="mirror")  # type: ignore[arg-type]
     with pytest.raises(TulleError, match="is empty"):
         to_input(picture, info(4, 4), Region(width=0))
     with pytest.raises(TulleError, match="takes no pictures"):
