@@ -64,7 +64,7 @@ def facts_table(models: list[dict[str, Any]]) -> str:
     first = models[0]
     graph = unpack((build_demo.TARGET / first["file"]).read_bytes())
     lines = [
-        f"- from: {first['source']}, {first['licence']}",
+        f"- from: {origin(first['source'])}, {first['licence']}",
         f"- input: {shapes(graph, graph.inputs)}, RGB from 0 to 1",
         f"- output: {shapes(graph, graph.outputs)}",
         "",
@@ -78,6 +78,11 @@ def facts_table(models: list[dict[str, Any]]) -> str:
             f"| {facts['macs'] / 1e6:.0f} M | {tflite} | {facts['tulle_bytes'] / 1e6:.2f} MB |"
         )
     return "\n".join(lines) + "\n"
+
+
+def origin(source: str) -> str:
+    """Where a model is from, without how it came onto this machine."""
+    return "published by MediaPipe" if source.startswith(("published", "http")) else source
 
 
 def shapes(graph: Graph, names: list[str]) -> str:
