@@ -31,8 +31,10 @@ TULLE_INLINE v4 v4_exp_whole(v4 x) {
   return wasm_f32x4_mul(root, root);
 }
 
+// Not below 1.2e-38: subnormal numbers, which a division makes ten times slower, are no use to anyone here.
 TULLE_INLINE v4 v4_sigmoid(v4 x) {
   const v4 one = v4_splat(1.0f);
+  x = wasm_f32x4_pmax(x, v4_splat(-87.3f));
   return wasm_f32x4_div(one, wasm_f32x4_add(one, v4_exp(wasm_f32x4_neg(x))));
 }
 

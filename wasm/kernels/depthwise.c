@@ -8,6 +8,7 @@
 // Tiles go from right to left: a row whose width is not a multiple of 4 stores over the beginning of the next row,
 // which is computed later.
 
+#include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
@@ -45,6 +46,7 @@ typedef struct {
   float* output;
   uint32_t row_floats, phase_width, out_width;
   float bias, low, high;
+  bool hard_swish;
 } strip_args;
 
 TULLE_INLINE void tiles(const strip_args* a, const uint32_t k, const uint32_t stride, const uint32_t rows) {
@@ -75,7 +77,13 @@ TULLE_INLINE void tiles(const strip_args* a, const uint32_t k, const uint32_t st
     const v4 low = v4_load_splat(&a->low), high = v4_load_splat(&a->high);
     float* output = a->output + x;
     TULLE_UNROLL
-    for (uint32_t o = 0; o < rows; o++, output += out_width) v4_store(output, v4_clamp(sum[o], low, high));
+    for (uint32_t o = 0; o < rows; o++) sum[o] = v4_clamp(sum[o], low, high);
+    if (a->hard_swish) {
+      TULLE_UNROLL
+      for (uint32_t o = 0; o < rows; o++) sum[o] = v4_hard_swish(sum[o]);
+    }
+    TULLE_UNROLL
+    for (uint32_t o = 0; o < rows; o++, output += out_width) v4_store(output, sum[o]);
   }
 }
 
@@ -128,7 +136,8 @@ static void any(const tulle_depthwise* d, const strip_args* a) {
           sum = v4_madd(v4_load_splat(weight++), v4_load(p), sum);
         }
       }
-      v4_store(a->output + (size_t)y * d->out_width + x, v4_clamp(sum, low, high));
+      sum = v4_clamp(sum, low, high);
+      v4_store(a->output + (size_t)y * d->out_width + x, a->hard_swish ? v4_hard_swish(sum) : sum);
     }
   }
 }
@@ -143,7 +152,8 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* plane, const flo
                         .out_width = d->out_width,
                         .bias = bias,
                         .low = epilogue->low,
-                        .high = epilogue->high};
+                        .high = epilogue->high,
+                        .hard_swish = epilogue->kind == TULLE_ACT_HARD_SWISH};
   const bool square_kernel =
       d->kernel_h == d->kernel_w && d->stride_h == d->stride_w && d->dilation_h == 1 && d->dilation_w == 1;
   if (square_kernel && d->kernel_h == 3 && d->stride_h == 1) {
@@ -157,6 +167,6 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* plane, const flo
   } else {
     any(d, &a);
   }
-  if (epilogue->kind != TULLE_ACT_NONE)
+  if (!tulle_in_store(epilogue->kind))
     tulle_f32_activate(output, (size_t)d->out_height * d->out_width, epilogue, channel);
 }

@@ -5,6 +5,7 @@
 // the 15 registers V8 has to give on x86; 4 x 12 would need 16, and spills. Offsets make the same kernel serve 1x1
 // convolutions (a tap is an input channel) and k x k ones (a tap is a channel, row and column of padded planes).
 
+#include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
@@ -41,18 +42,31 @@ TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* o
       for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_madd(w, x[i], sum[r][i]);
     }
   }
-  v4 low = v4_splat(args->epilogue->low), high = v4_splat(args->epilogue->high);
+  if (args->finish) {
+    const v4 low = v4_splat(args->epilogue->low), high = v4_splat(args->epilogue->high);
+    TULLE_UNROLL
+    for (uint32_t r = 0; r < rows; r++) {
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_clamp(sum[r][i], low, high);
+    }
+    if (args->epilogue->kind == TULLE_ACT_HARD_SWISH) {
+      TULLE_UNROLL
+      for (uint32_t r = 0; r < rows; r++) {
+        TULLE_UNROLL
+        for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_hard_swish(sum[r][i]);
+      }
+    }
+  }
   TULLE_UNROLL
   for (uint32_t r = 0; r < rows; r++) {
     if (r >= args->rows) break;
     float* out = output + r * args->output_stride;
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) {
-      const v4 y = args->finish ? v4_clamp(sum[r][i], low, high) : sum[r][i];
       if (exact && i == vectors - 1) {
-        v4_store_first(out + 4 * i, y, count - 4 * i);
+        v4_store_first(out + 4 * i, sum[r][i], count - 4 * i);
       } else {
-        v4_store(out + 4 * i, y);
+        v4_store(out + 4 * i, sum[r][i]);
       }
     }
   }

@@ -41,13 +41,19 @@ typedef enum {
 } tulle_activation;
 
 // y = activation(clamp(x, low, high)): clamping is free in every kernel's store, and all the ReLUs are clamps, so
-// `kind` is only ever TULLE_ACT_NONE for them. The others take a second look at each row while it is in L1.
+// `kind` is only ever TULLE_ACT_NONE for them. Convolutions do hard_swish in their store as well; the others take a
+// second look at each row while it is in L1.
 typedef struct {
   float low, high;
   tulle_activation kind;
   float alpha;         // leaky_relu, elu
   const float* prelu;  // alpha per channel
 } tulle_epilogue;
+
+// Whether the kernels of convolutions do it in their store.
+static inline bool tulle_in_store(tulle_activation kind) {
+  return kind == TULLE_ACT_NONE || kind == TULLE_ACT_HARD_SWISH;
+}
 
 // In place over n floats of one channel; nothing beyond them is written.
 void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel);

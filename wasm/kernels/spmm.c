@@ -5,6 +5,7 @@
 // splat and one load and multiply-add a vector. All output channels run over the tile before the next one, which keeps
 // the tile's inputs in L1.
 
+#include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
@@ -40,8 +41,14 @@ TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_e
       continue;
     }
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, v4_clamp(sum[i], low, high));
-    if (args->epilogue.kind != TULLE_ACT_NONE) tulle_f32_activate(output, 4 * vectors, &args->epilogue, row);
+    for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_clamp(sum[i], low, high);
+    if (args->epilogue.kind == TULLE_ACT_HARD_SWISH) {
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_hard_swish(sum[i]);
+    }
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, sum[i]);
+    if (!tulle_in_store(args->epilogue.kind)) tulle_f32_activate(output, 4 * vectors, &args->epilogue, row);
   }
 }
 
