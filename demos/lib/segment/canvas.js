@@ -61,9 +61,11 @@ export class CanvasCompositor {
     const result = new ImageData(right - left, height);
     const guide = withAlpha(input, alpha);
     const matte = new Matte(guide, input.width, input.height, this.#frame, soft);
-    if (effect === 'mask') drawMatte(result, matte, left);
-    else {
-      const far = withoutPerson(guide, input.width, input.height, blurSigma(blur, this.canvas, input));
+    if (effect === 'mask') {
+      drawMatte(result, matte, left);
+    } else {
+      const columns = { from: matte.across.first[left], to: matte.across.second[right - 1] + 1 };
+      const far = withoutPerson(guide, input.width, input.height, blurSigma(blur, this.canvas, input), columns);
       this.#mix(result, matte, far, effect === 'replace' ? this.#replacement() : undefined, left);
     }
     this.#context.putImageData(result, left, 0);
@@ -79,29 +81,36 @@ export class CanvasCompositor {
   #mix(result, matte, far, replaced, left) {
     const frame = this.#frame.data;
     const { width, height } = this.#frame;
-    const light = this.#light;
-    const lightAcross = places(width, light.width);
-    const lightDown = places(height, light.height);
-    const behind = new Float32Array(4);
-    const shine = new Float32Array(4);
+    const { first, second, share: part } = matte.across;
+    const farRow = new Float32Array(4 * matte.width);
+    const light = new Upsampled(this.#light, width, height);
+    const data = result.data;
     for (let y = 0; y < height; y++) {
-      for (let x = 0; x < result.width; x++) {
-        const column = left + x;
-        const from = 4 * (y * width + column);
-        const to = 4 * (y * result.width + x);
-        result.data[to + 3] = 255;
-        const share = matte.at(column, y) / 255;
-        if (replaced && share === 0) {
-          for (let c = 0; c < 3; c++) result.data[to + c] = replaced[from + c];
+      interpolateRow(far, matte.width, matte.down, y, farRow);
+      if (replaced) light.row(y);
+      let to = 4 * y * result.width;
+      let from = 4 * (y * width + left);
+      for (let x = left; x < left + result.width; x++, from += 4, to += 4) {
+        data[to + 3] = 255;
+        const share = matte.at(x, y) / 255;
+        const a = 4 * first[x];
+        const b = 4 * second[x];
+        if (share === 1 && farRow[a + 3] + farRow[b + 3] === 0) { // deep inside the person
+          for (let c = 0; c < 3; c++) data[to + c] = frame[from + c];
           continue;
         }
-        linear(far, matte.width, matte.across[column], matte.down[y], behind);
-        if (replaced) linear(light.data, light.width, lightAcross[column], lightDown[y], shine);
-        const wrap = (WRAP * behind[3]) / 255;
+        const near = farRow[a + 3] + (farRow[b + 3] - farRow[a + 3]) * part[x];
+        const wrap = (WRAP * near) / 255;
         for (let c = 0; c < 3; c++) {
-          const back = replaced ? replaced[from + c] : behind[c];
-          const rim = frame[from + c] + ((replaced ? shine[c] : back) - frame[from + c]) * wrap;
-          result.data[to + c] = back + (rim - back) * share;
+          const blurred = farRow[a + c] + (farRow[b + c] - farRow[a + c]) * part[x];
+          const behind = replaced ? replaced[from + c] : blurred;
+          if (share === 0) {
+            data[to + c] = behind;
+            continue;
+          }
+          const shine = replaced ? light.at(x, c) : blurred;
+          const rim = frame[from + c] + (shine - frame[from + c]) * wrap;
+          data[to + c] = behind + (rim - behind) * share;
         }
       }
     }
@@ -128,52 +137,77 @@ export class CanvasCompositor {
 }
 
 /**
- * A place between two pixels, as textures are read: `share` of the second, the rest of the first.
- * @typedef {object} Place
- * @property {number} floor the pixel before, which may lie outside
- * @property {number} first the same, inside
- * @property {number} second the pixel after, inside
- * @property {number} share
+ * Where each of `large` pixels lies among `small` ones, in one direction: as textures are read, it is made of two.
+ * @typedef {object} Places
+ * @property {Int32Array} floor the pixel before, which may lie outside
+ * @property {Int32Array} first the same, inside
+ * @property {Int32Array} second the pixel after, inside
+ * @property {Float32Array} share of the second; the rest is the first's
  */
-
-/**
- * Where a pixel of a larger picture lies in a smaller one, in one direction.
- * @param {number} i
- * @param {number} large
- * @param {number} small
- * @returns {Place}
- */
-function place(i, large, small) {
-  const exact = ((i + 0.5) * small) / large - 0.5;
-  const floor = Math.floor(exact);
-  return { floor, first: clamp(floor, small), second: clamp(floor + 1, small), share: exact - floor };
-}
 
 /**
  * @param {number} large
  * @param {number} small
+ * @returns {Places}
  */
 function places(large, small) {
-  return Array.from({ length: large }, (_, i) => place(i, large, small));
+  const [floor, first, second] = [new Int32Array(large), new Int32Array(large), new Int32Array(large)];
+  const share = new Float32Array(large);
+  for (let i = 0; i < large; i++) {
+    const exact = ((i + 0.5) * small) / large - 0.5;
+    floor[i] = Math.floor(exact);
+    first[i] = clamp(floor[i], small);
+    second[i] = clamp(floor[i] + 1, small);
+    share[i] = exact - floor[i];
+  }
+  return { floor, first, second, share };
 }
 
 /**
- * One pixel of an RGBA picture, interpolated linearly.
- * @param {ArrayLike<number>} pixels
+ * @param {ArrayLike<number>} pixels four channels
  * @param {number} width
- * @param {Place} x
- * @param {Place} y
- * @param {Float32Array} result four channels
+ * @param {Places} down
+ * @param {number} y row of the larger picture
+ * @param {Float32Array} row of the smaller one's width, to fill
  */
-function linear(pixels, width, x, y, result) {
-  const a = 4 * (y.first * width + x.first);
-  const b = 4 * (y.first * width + x.second);
-  const c = 4 * (y.second * width + x.first);
-  const d = 4 * (y.second * width + x.second);
-  for (let i = 0; i < 4; i++) {
-    const top = pixels[a + i] + (pixels[b + i] - pixels[a + i]) * x.share;
-    const bottom = pixels[c + i] + (pixels[d + i] - pixels[c + i]) * x.share;
-    result[i] = top + (bottom - top) * y.share;
+function interpolateRow(pixels, width, down, y, row) {
+  const above = 4 * width * down.first[y];
+  const below = 4 * width * down.second[y];
+  const share = down.share[y];
+  for (let i = 0; i < row.length; i++) row[i] = pixels[above + i] + (pixels[below + i] - pixels[above + i]) * share;
+}
+
+/** A picture interpolated linearly to a larger size, row by row. */
+class Upsampled {
+  #picture;
+  #across;
+  #down;
+  #row;
+
+  /**
+   * @param {ImageData} picture
+   * @param {number} width
+   * @param {number} height
+   */
+  constructor(picture, width, height) {
+    this.#picture = picture;
+    this.#across = places(width, picture.width);
+    this.#down = places(height, picture.height);
+    this.#row = new Float32Array(4 * picture.width);
+  }
+
+  /** Goes to a row. @param {number} y */
+  row(y) {
+    interpolateRow(this.#picture.data, this.#picture.width, this.#down, y, this.#row);
+  }
+
+  /**
+   * @param {number} x
+   * @param {number} channel
+   */
+  at(x, channel) {
+    const first = this.#row[4 * this.#across.first[x] + channel];
+    return first + (this.#row[4 * this.#across.second[x] + channel] - first) * this.#across.share[x];
   }
 }
 
@@ -183,10 +217,12 @@ function linear(pixels, width, x, y, result) {
  * @param {number} left the first column
  */
 function drawMatte(result, matte, left) {
-  const pixels = new Uint32Array(result.data.buffer); // red, green, blue, alpha from the lowest byte up
-  for (let i = 0; i < pixels.length; i++) {
-    const share = Math.round(matte.at(left + (i % result.width), Math.floor(i / result.width)));
-    pixels[i] = 0xff000000 | (share * 0x010101);
+  let to = 0;
+  for (let y = 0; y < result.height; y++) {
+    for (let x = left; x < left + result.width; x++, to += 4) {
+      result.data[to] = result.data[to + 1] = result.data[to + 2] = matte.at(x, y);
+      result.data[to + 3] = 255;
+    }
   }
 }
 
@@ -196,6 +232,8 @@ class Matte {
   #frame;
   #soft;
   #mixed;
+  #nearAcross;
+  #nearDown;
 
   /**
    * @param {Uint8Array} guide the frame at the mask's size, alpha: the matte
@@ -208,12 +246,14 @@ class Matte {
     this.#guide = guide;
     this.#frame = frame;
     this.#soft = soft;
+    this.#mixed = mixedPlaces(guide, width, height);
     this.width = width;
     this.height = height;
     /** Where the frame's columns and rows lie in the mask. */
     this.across = places(frame.width, width);
     this.down = places(frame.height, height);
-    this.#mixed = mixedPlaces(guide, width, height);
+    this.#nearAcross = nearness(this.across);
+    this.#nearDown = nearness(this.down);
   }
 
   /**
@@ -222,47 +262,49 @@ class Matte {
    * @returns {number} 0 to 255
    */
   at(x, y) {
-    const column = this.across[x];
-    const row = this.down[y];
-    if (!this.#mixed[(row.floor + 1) * (this.width + 1) + column.floor + 1]) {
-      return this.#guide[4 * (row.first * this.width + column.first) + 3];
+    if (this.#mixed[(this.down.floor[y] + 1) * (this.width + 1) + this.across.floor[x] + 1]) {
+      return this.#soft ? this.#bilateral(x, y) : this.#linear(x, y);
     }
-    return this.#soft ? this.#bilateral(column, row, 4 * (y * this.#frame.width + x)) : this.#linear(column, row);
+    return this.#guide[4 * (this.down.first[y] * this.width + this.across.first[x]) + 3];
   }
 
   /**
-   * @param {Place} x
-   * @param {Place} y
+   * @param {number} x
+   * @param {number} y
    */
   #linear(x, y) {
+    const { across, down } = this;
     const at = (/** @type {number} */ row, /** @type {number} */ column) =>
       this.#guide[4 * (row * this.width + column) + 3];
-    const top = at(y.first, x.first) * (1 - x.share) + at(y.first, x.second) * x.share;
-    const bottom = at(y.second, x.first) * (1 - x.share) + at(y.second, x.second) * x.share;
-    return top * (1 - y.share) + bottom * y.share;
+    const above = at(down.first[y], across.first[x]) * (1 - across.share[x])
+      + at(down.first[y], across.second[x]) * across.share[x];
+    const below = at(down.second[y], across.first[x]) * (1 - across.share[x])
+      + at(down.second[y], across.second[x]) * across.share[x];
+    return above * (1 - down.share[y]) + below * down.share[y];
   }
 
   /**
    * The mask's pixels around, those of a like colour first.
-   * @param {Place} x
-   * @param {Place} y
-   * @param {number} pixel where in the frame's data
+   * @param {number} x
+   * @param {number} y
    */
-  #bilateral(x, y, pixel) {
+  #bilateral(x, y) {
     const guide = this.#guide;
     const frame = this.#frame.data;
+    const pixel = 4 * (y * this.#frame.width + x);
+    const column = this.across.floor[x] - (TAPS / 2 - 1);
+    const row = this.down.floor[y] - (TAPS / 2 - 1);
     let sum = 0;
     let weights = 0;
-    for (let j = 1 - TAPS / 2; j <= TAPS / 2; j++) {
-      const line = clamp(y.floor + j, this.height) * this.width;
-      for (let i = 1 - TAPS / 2; i <= TAPS / 2; i++) {
-        const tap = 4 * (line + clamp(x.floor + i, this.width));
+    for (let j = 0; j < TAPS; j++) {
+      const line = clamp(row + j, this.height) * this.width;
+      for (let i = 0; i < TAPS; i++) {
+        const tap = 4 * (line + clamp(column + i, this.width));
         const red = guide[tap] - frame[pixel];
         const green = guide[tap + 1] - frame[pixel + 1];
         const blue = guide[tap + 2] - frame[pixel + 2];
-        const way = (i - x.share) ** 2 + (j - y.share) ** 2;
         const alike = ALIKE[(red * red + green * green + blue * blue) >> 4];
-        const weight = Math.exp(-way / (2 * SIGMA_SPACE ** 2)) * alike;
+        const weight = this.#nearAcross[TAPS * x + i] * this.#nearDown[TAPS * y + j] * alike;
         sum += weight * guide[tap + 3];
         weights += weight;
       }
@@ -272,60 +314,82 @@ class Matte {
 }
 
 /**
+ * Weights by distance in one direction: a Gaussian in two is the product of two in one.
+ * @param {Places} places
+ * @returns {Float32Array} TAPS for each pixel
+ */
+function nearness({ share }) {
+  const weights = new Float32Array(TAPS * share.length);
+  for (let i = 0; i < weights.length; i++) {
+    const way = (i % TAPS) - (TAPS / 2 - 1) - share[Math.floor(i / TAPS)];
+    weights[i] = Math.exp(-(way ** 2) / (2 * SIGMA_SPACE ** 2));
+  }
+  return weights;
+}
+
+/**
  * The frame without the person, blurred.
  * @param {Uint8Array} guide alpha: the matte
  * @param {number} width
  * @param {number} height
  * @param {{ x: number, y: number }} sigma in pixels
+ * @param {{ from: number, to: number }} columns that are wanted; the others stay 0
  * @returns {Float32Array} RGB of 0 to 255, and nearness of 0 to 255 as the fourth channel
  */
-function withoutPerson(guide, width, height, sigma) {
+function withoutPerson(guide, width, height, sigma, columns) {
   const weighted = new Float32Array(guide.length);
   for (let i = 0; i < guide.length; i += 4) {
     const behind = 1 - guide[i + 3] / 255;
     for (let c = 0; c < 3; c++) weighted[i + c] = guide[i + c] * behind;
     weighted[i + 3] = 255 * behind;
   }
-  const across = blurLines(weighted, width, height, 4, 4 * width, sigma.x);
-  const blurred = blurLines(across, height, width, 4 * width, 4, sigma.y);
-  for (let i = 0; i < blurred.length; i += 4) {
-    const scale = 255 / Math.max(1, blurred[i + 3]);
-    for (let c = 0; c < 3; c++) blurred[i + c] *= scale;
+  const across = new Float32Array(guide.length);
+  const kernelX = kernel(sigma.x);
+  const reachX = (kernelX.length - 1) / 2;
+  for (let y = 0; y < height; y++) {
+    for (let x = columns.from; x < columns.to; x++) {
+      const to = 4 * (y * width + x);
+      let [red, green, blue, near] = [0, 0, 0, 0];
+      for (let t = -reachX; t <= reachX; t++) {
+        const from = 4 * (y * width + clamp(x + t, width));
+        const weight = kernelX[t + reachX];
+        red += weight * weighted[from];
+        green += weight * weighted[from + 1];
+        blue += weight * weighted[from + 2];
+        near += weight * weighted[from + 3];
+      }
+      across[to] = red;
+      across[to + 1] = green;
+      across[to + 2] = blue;
+      across[to + 3] = near;
+    }
+  }
+  const blurred = new Float32Array(guide.length);
+  const kernelY = kernel(sigma.y);
+  const reachY = (kernelY.length - 1) / 2;
+  for (let y = 0; y < height; y++) {
+    const start = 4 * (y * width + columns.from);
+    const end = 4 * (y * width + columns.to);
+    for (let t = -reachY; t <= reachY; t++) {
+      const step = 4 * width * (clamp(y + t, height) - y);
+      const weight = kernelY[t + reachY];
+      for (let i = start; i < end; i++) blurred[i] += weight * across[i + step];
+    }
+    for (let i = start; i < end; i += 4) {
+      const scale = 255 / Math.max(1, blurred[i + 3]);
+      for (let c = 0; c < 3; c++) blurred[i + c] *= scale;
+    }
   }
   return blurred;
 }
 
 /**
- * Blurs along one direction.
- * @param {Float32Array} pixels four channels
- * @param {number} length of a line
- * @param {number} lines
- * @param {number} step from a pixel to the next of its line
- * @param {number} lineStep from a line to the next
  * @param {number} sigma
+ * @returns {Float32Array} the Gaussian's weights, which add up to 1
  */
-function blurLines(pixels, length, lines, step, lineStep, sigma) {
+function kernel(sigma) {
   const taps = blurTaps(sigma);
-  const kernel = Float32Array.from({ length: 2 * taps + 1 }, (_, i) => Math.exp(-((i - taps) ** 2) / (2 * sigma ** 2)));
-  const total = kernel.reduce((sum, weight) => sum + weight, 0);
-  const result = new Float32Array(pixels.length);
-  for (let line = 0; line < lines; line++) {
-    for (let i = 0; i < length; i++) {
-      const to = line * lineStep + i * step;
-      let [red, green, blue, near] = [0, 0, 0, 0];
-      for (let t = 0; t < kernel.length; t++) {
-        const from = line * lineStep + clamp(i + t - taps, length) * step;
-        const weight = kernel[t];
-        red += weight * pixels[from];
-        green += weight * pixels[from + 1];
-        blue += weight * pixels[from + 2];
-        near += weight * pixels[from + 3];
-      }
-      result[to] = red / total;
-      result[to + 1] = green / total;
-      result[to + 2] = blue / total;
-      result[to + 3] = near / total;
-    }
-  }
-  return result;
+  const weights = Float32Array.from({ length: 2 * taps + 1 }, (_, i) => Math.exp(-((i - taps) ** 2) / (2 * sigma ** 2)));
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  return weights.map((weight) => weight / total);
 }
