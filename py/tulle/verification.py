@@ -1,4 +1,4 @@
-"""`verify`: does a `.tulle` file compute what its TFLite model computes?"""
+"""`verify`: does a `.tulle` file compute what its original computes?"""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from tulle.conversion import read_model
 from tulle.errors import TulleError
 from tulle.files import PathLike, read_bytes
-from tulle.graph import Graph, Node, reference
+from tulle.graph import Graph, Node
+from tulle.oracle import oracle
 from tulle.passes.fold_constants import fold_constants
 from tulle.runtime import Model, TensorInfo, load
 from tulle.runtime.host import Variant
-from tulle.tflite import read
 
 TOLERANCE = 1e-3
 """Largest error, relative to an output's range, that passes."""
 
-Oracle = Callable[[list[np.ndarray]], list[np.ndarray]]
+ROUNDED_TOLERANCE = 0.05
+"""The same where the original rounds activations to 8 bits and tulle does not."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class OutputError:
 
     Attributes:
         max_error: largest absolute difference; NaN if the two disagree about NaN or infinity.
-        range: the oracle's largest value minus its smallest; 1 for a sigmoid.
+        range: the oracle's largest value minus its smallest; 1 for a sigmoid; what the type spans if it is quantised.
         relative_error: max_error / range.
     """
 
@@ -64,70 +66,61 @@ def verify(
     inputs: Sequence[np.ndarray] = (),
     runs: int = 5,
     seed: int = 0,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     variant: Variant = "auto",
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Verification:
-    """Compares a `.tulle` file with the `.tflite` file that it was made from.
+    """Compares a `.tulle` file with the `.tflite` or `.onnx` file that it was made from.
 
     Args:
         inputs: for a model with one input, arrays as `Model` takes them. Besides these, random ones are tried.
         runs: how many random inputs, uniform from 0 to 1; an image input also gets as many of random bytes if its
             normalisation is in the file.
         seed: of the random inputs.
-        tolerance: largest error relative to an output's range.
+        tolerance: largest error relative to an output's range; by default TOLERANCE, and ROUNDED_TOLERANCE where
+            the original rounds activations to integers. The range of a quantised output is what its type spans.
         progress: wraps the loop over the inputs, to show how far it is.
 
-    The oracle is LiteRT's interpreter where the package ai-edge-litert is installed, else the NumPy reference in
-    float32. Raises TulleError if a file cannot be read, or if the two do not have the same inputs and
-    outputs.
+    The oracle is LiteRT's interpreter or ONNX Runtime where the package ai-edge-litert or onnxruntime is installed,
+    else the NumPy reference in float32 or ONNX's reference evaluator. Raises TulleError if a file cannot be read, or
+    if the two do not have the same inputs and outputs.
     """
-    graph = fold_constants(read(source))
-    oracle_name, oracle = _oracle(source, graph)
     with load(read_bytes(converted), variant=variant) as model:
+        graph = fold_constants(_read(source, [info.name for info in model.outputs]))
+        original = oracle(source, graph)
         _check_ports(graph, model)
         cases = [*_given(inputs, model), *_random(model, runs, seed)]
         if not cases:
             raise TulleError("there is nothing to compare: give inputs or runs")
         pairs = []
         for index in progress(range(len(cases))):
-            expected = oracle([_floats(info, x) for info, x in zip(model.inputs, cases[index], strict=True)])
+            expected = original.run([_floats(info, x) for info, x in zip(model.inputs, cases[index], strict=True)])
             got = model({info.name: x for info, x in zip(model.inputs, cases[index], strict=True)})
             pairs.append((expected, [got[name] for name in graph.outputs]))
     producers = graph.producer()
     rows = [
-        _compare(name, [(a[i], b[i]) for a, b in pairs], is_sigmoid=_is_sigmoid(name, producers))
+        _compare(
+            name, [(a[i], b[i]) for a, b in pairs], 1.0 if _is_sigmoid(name, producers) else original.extents.get(name)
+        )
         for i, name in enumerate(graph.outputs)
     ]
-    return Verification(oracle_name, model.variant, len(cases), tolerance, rows)
+    if tolerance is None:
+        tolerance = ROUNDED_TOLERANCE if original.rounds else TOLERANCE
+    return Verification(original.name, model.variant, len(cases), tolerance, rows)
 
 
-def _oracle(source: PathLike, graph: Graph) -> tuple[str, Oracle]:
+def _read(source: PathLike, ends: list[str]) -> Graph:
+    """The original as far as the converted model goes: to its own outputs, or to those that were chosen."""
     try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        name = "tulle's NumPy reference (install ai-edge-litert to compare with LiteRT)"
-        return name, lambda inputs: _run_reference(graph, inputs)
-
+        graph = read_model(source)
+        if set(ends) <= set(graph.outputs):
+            return graph
+    except TulleError:
+        return read_model(source, ends)
     try:
-        interpreter = Interpreter(model_content=read_bytes(source), num_threads=1)
-        interpreter.allocate_tensors()
-    except (RuntimeError, ValueError) as error:  # a custom op that LiteRT lacks
-        reason = str(error).strip().splitlines()[0]
-        return f"tulle's NumPy reference (LiteRT: {reason})", lambda inputs: _run_reference(graph, inputs)
-
-    def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
-        for detail, array in zip(interpreter.get_input_details(), inputs, strict=True):
-            interpreter.set_tensor(detail["index"], array)
-        interpreter.invoke()
-        return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
-
-    return "LiteRT", run
-
-
-def _run_reference(graph: Graph, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    outputs = reference.run(graph, dict(zip(graph.inputs, inputs, strict=True)), np.float32)
-    return [outputs[name] for name in graph.outputs]
+        return read_model(source, ends)
+    except TulleError:
+        return graph  # another model: what differs is said later
 
 
 def _check_ports(graph: Graph, model: Model) -> None:
@@ -135,7 +128,7 @@ def _check_ports(graph: Graph, model: Model) -> None:
         ours = [(info.name, info.shape) for info in infos]
         theirs = [(name, graph.tensors[name].shape) for name in names]
         if ours != theirs:
-            raise TulleError(f"the models differ: the .tflite file has {what} {theirs}, the .tulle file {ours}")
+            raise TulleError(f"the models differ: the original has {what} {theirs}, the .tulle file {ours}")
 
 
 def _given(inputs: Sequence[np.ndarray], model: Model) -> list[list[np.ndarray]]:
@@ -174,7 +167,8 @@ def _is_sigmoid(name: str, producers: dict[str, Node]) -> bool:
     return node is not None and node.attrs.get("activation") == "sigmoid"
 
 
-def _compare(name: str, pairs: list[tuple[np.ndarray, np.ndarray]], *, is_sigmoid: bool) -> OutputError:
+def _compare(name: str, pairs: list[tuple[np.ndarray, np.ndarray]], extent: float | None) -> OutputError:
+    """`extent`: the output's range where it is known, else that of the values expected."""
     expected = np.stack([pair[0] for pair in pairs]).astype(np.float64)
     got = np.stack([pair[1] for pair in pairs]).astype(np.float64)
     finite = np.isfinite(expected)
@@ -183,7 +177,6 @@ def _compare(name: str, pairs: list[tuple[np.ndarray, np.ndarray]], *, is_sigmoi
     expected, got = expected[finite], got[finite]
     if not expected.size:
         return OutputError(name, 0.0, 1.0, 0.0)
-    spread = float(np.ptp(expected))
-    extent = 1.0 if is_sigmoid else spread or float(np.abs(expected).max()) or 1.0
+    extent = extent or float(np.ptp(expected)) or float(np.abs(expected).max()) or 1.0
     error = float(np.abs(got - expected).max())
     return OutputError(name, error, extent, error / extent)

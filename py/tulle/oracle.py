@@ -1,0 +1,137 @@
+"""What runs an original model, for `verify`: LiteRT, ONNX Runtime, or where neither is there a reference in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tulle.files import PathLike, read_bytes
+from tulle.graph import Graph, reference
+
+Run = Callable[[list[np.ndarray]], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The original model.
+
+    Attributes:
+        name: of what runs it.
+        run: its outputs for the inputs, both float32 and in the order and layout of the Graph.
+        extents: of outputs that are quantised, what their type spans, by name: finer than that they do not tell.
+        rounds: whether it rounds activations to integers on the way.
+    """
+
+    name: str
+    run: Run
+    extents: dict[str, float] = field(default_factory=dict)
+    rounds: bool = False
+
+
+def oracle(source: PathLike, graph: Graph) -> Oracle:
+    """What runs the model in file `source`; `graph` is the same as `tulle` reads it, constants folded."""
+    if Path(source).suffix == ".onnx":
+        return _onnx(source, graph)
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        return _reference(graph, "install ai-edge-litert to compare with LiteRT")
+    try:
+        # What the Graph ends at may be in the middle of the file's.
+        interpreter = Interpreter(
+            model_content=read_bytes(source), num_threads=1, experimental_preserve_all_tensors=_is_part(source, graph)
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:  # a custom op that LiteRT lacks
+        return _reference(graph, f"LiteRT: {str(error).strip().splitlines()[0]}")
+    details = {detail["name"]: detail for detail in interpreter.get_tensor_details()}
+    details |= {detail["name"]: detail for detail in interpreter.get_output_details()}
+    outputs = [details[name] for name in graph.outputs]
+    inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
+
+    def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
+        for detail in inputs.values():
+            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        for name, array in zip(graph.inputs, arrays, strict=True):
+            interpreter.set_tensor(inputs[name]["index"], _quantised(inputs[name], array))
+        interpreter.invoke()
+        return [_real(detail, interpreter.get_tensor(detail["index"])) for detail in outputs]
+
+    extents = {detail["name"]: _extent(detail) for detail in outputs if detail["quantization"][0]}
+    return Oracle("LiteRT", run, extents, rounds=any("quantised" in note for note in graph.notes))
+
+
+def _is_part(source: PathLike, graph: Graph) -> bool:
+    import tflite
+
+    subgraph = tflite.Model.GetRootAs(read_bytes(source), 0).Subgraphs(0)
+    own = {subgraph.Tensors(int(index)).Name() for index in subgraph.OutputsAsNumpy()}
+    return not {name.encode() for name in graph.outputs} <= own
+
+
+def _quantised(detail: dict[str, Any], array: np.ndarray) -> np.ndarray:
+    scale, zero_point = detail["quantization"]
+    if not scale:
+        return array.astype(detail["dtype"])
+    limits = np.iinfo(detail["dtype"])
+    stored = np.rint(array.astype(np.float64) / scale) + zero_point
+    return np.clip(stored, limits.min, limits.max).astype(detail["dtype"])
+
+
+def _real(detail: dict[str, Any], stored: np.ndarray) -> np.ndarray:
+    scale, zero_point = detail["quantization"]
+    return ((stored.astype(np.float64) - zero_point) * scale).astype(np.float32) if scale else stored
+
+
+def _extent(detail: dict[str, Any]) -> float:
+    limits = np.iinfo(detail["dtype"])
+    return float((limits.max - limits.min) * detail["quantization"][0])
+
+
+def _reference(graph: Graph, why: str) -> Oracle:
+    def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
+        outputs = reference.run(graph, dict(zip(graph.inputs, arrays, strict=True)), np.float32)
+        return [outputs[name] for name in graph.outputs]
+
+    return Oracle(f"tulle's NumPy reference ({why})", run)
+
+
+def _onnx(source: PathLike, graph: Graph) -> Oracle:
+    import onnx
+
+    model = onnx.load(str(source))
+    own = {info.name for info in model.graph.output}
+    infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in graph.outputs]
+    model.graph.output.extend(info for info in infos if info.name not in own)
+    ranks = {info.name: _sizes(info) for info in model.graph.input}
+
+    def feed(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Inputs in ONNX's order: a Graph's image input is [1, H, W, C]."""
+        named = dict(zip(graph.inputs, arrays, strict=True))
+        return {
+            name: array if array.shape == ranks[name] else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+            for name, array in named.items()
+        }
+
+    try:
+        import onnxruntime
+    except ImportError:
+        from onnx.reference import ReferenceEvaluator
+
+        evaluator = ReferenceEvaluator(model)
+        name = "ONNX's reference evaluator (install onnxruntime to compare with ONNX Runtime)"
+        return Oracle(name, lambda arrays: list(evaluator.run(graph.outputs, feed(arrays))))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return Oracle("ONNX Runtime", lambda arrays: list(session.run(graph.outputs, feed(arrays))))
+
+
+def _sizes(info: Any) -> tuple[int, ...]:
+    """The input's shape, a batch left open being 1."""
+    sizes = [int(dim.dim_value) for dim in info.type.tensor_type.shape.dim]
+    return (max(1, sizes[0]), *sizes[1:]) if sizes else ()
