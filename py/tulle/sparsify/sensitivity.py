@@ -16,8 +16,8 @@ from tulle.sparsify.solve import output_error, solve
 from tulle.sparsify.walk import Sight, can_walk, prepare, walk
 
 DENSITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
-IMAGES = 64
-"""As many images are looked at: the order of the layers is settled sooner than their weights."""
+IMAGES, PROBE_IMAGES = 64, 24
+"""As many images are looked at, and run through the whole model: the levels are settled sooner than the weights."""
 
 
 def error_curves(
@@ -32,8 +32,8 @@ def error_curves(
 ) -> dict[str, ErrorCurve]:
     """For each layer the error of the model's outputs with that layer alone sparse.
 
-    The layer's own error is known for all levels; how much of it arrives at the outputs is measured at `density`, and
-    taken to be in proportion elsewhere. An output's error is its mean square difference over its variance.
+    The layer's own error is known for all levels; how much of it arrives at the outputs is measured at two, `density`
+    and a third of it, and interpolated. An output's error is its mean square difference over its variance.
 
     Args:
         graph: without DEQUANTIZE and DENSIFY.
@@ -41,7 +41,7 @@ def error_curves(
     """
     images = images[:IMAGES]
     dense = prepare(graph, layers)
-    expected = _outputs(dense, images)
+    expected = _outputs(dense, images[:PROBE_IMAGES])
     sights = walk(dense, dense, [layer for layer in layers if can_walk(graph, layer)], images, seed)
     curves = {}
     for index in progress(range(len(layers)), "Measuring each layer's weight"):
@@ -49,12 +49,16 @@ def error_curves(
         levels = _reconstructed if reconstruct and can_walk(graph, layer) else _pruned
         sight = next(sights)[1] if can_walk(graph, layer) else None
         densities, errors, weights = levels(graph, layer, sight)
-        probe = int(np.argmin(np.abs(densities - density)))
-        changed = dense.copy()
-        set_layer(changed, layer, weights[probe])
-        effect = _distance(_outputs(changed, images), expected)
-        scale = effect / max(errors[probe], 1e-12)
-        curves[layer.name] = ErrorCurve(np.append(densities, 1.0), np.append(errors * scale, 0.0))
+        probes = sorted({int(np.argmin(np.abs(densities - share))) for share in (density / 3, density)})
+        shares = []
+        for probe in probes:
+            changed = dense.copy()
+            set_layer(changed, layer, weights[probe])
+            effect = _distance(_outputs(changed, images[:PROBE_IMAGES]), expected)
+            shares.append(effect / max(errors[probe], 1e-12))
+        # With no weight at all the output is constant, which is an error of 1.
+        densities, errors = np.concatenate([[0], densities, [1]]), np.concatenate([[1], errors, [0]])
+        curves[layer.name] = ErrorCurve(densities, errors * np.interp(densities, densities[1:-1][probes], shares))
     return curves
 
 

@@ -1,0 +1,142 @@
+"""What the experiments share: data, splits, models made once and kept, tables written into documents."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import track
+
+from tulle import TulleError
+from tulle.files import write_bytes
+from tulle.graph import Graph
+from tulle.passes.fold_constants import fold_constants
+from tulle.passes.lower import set_normalisation
+from tulle.sparsify import Options, sparsify
+from tulle.sparsify.layers import find_layers, layer_weight
+from tulle.tflite import read, write
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ROOT / ".cache" / "models"
+SHARED = Path(os.environ.get("TULLE_SHARED") or ROOT.parent / "shared")
+WORK = ROOT / "build" / "experiments"
+RESULTS = ROOT / "experiments" / "results"
+GUIDE = ROOT / "docs" / "sparsify.md"
+
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is made: options of `sparsify`, and how many of the calibration images it sees (0: none)."""
+
+    name: str
+    title: str
+    options: dict[str, Any] = field(default_factory=dict)
+    images: int = 0
+
+
+def data_folder(name: str) -> Path:
+    """A folder of the shared data. Raises TulleError if it is absent."""
+    folder = SHARED / "data" / name
+    if not folder.is_dir():
+        raise TulleError(f"there is no {folder}; TULLE_SHARED names the folder that holds data/{name}")
+    return folder
+
+
+def is_held_out(path: Path) -> bool:
+    """One file in five, by a digest of its name, is for measuring only."""
+    return zlib.crc32(path.name.encode()) % 5 == 0
+
+
+def dense_model(name: str) -> Graph:
+    """A fetched model, with its pictures normalised to 0..1. Raises TulleError if it has not been fetched."""
+    path = MODELS / f"{name}.tflite"
+    if not path.is_file():
+        raise TulleError(f"there is no {path}; run `make models`")
+    return set_normalisation(read(path), 0.0, 255.0)
+
+
+def progress(items: Iterable[int], text: str) -> Iterable[int]:
+    """A bar, or a line where there is no terminal."""
+    items = list(items)
+    if console.is_terminal:
+        return track(items, text, console=console, transient=True)
+    console.print(f"{text}: {len(items)}")
+    return items
+
+
+def make(recipe: Recipe, dense: Graph, images: Sequence[np.ndarray], folder: Path) -> Path:
+    """The recipe's .tflite file in the folder, with a .json beside it; made if it is not there."""
+    path = folder / f"{recipe.name}.tflite"
+    if path.is_file():
+        return path
+    console.print(f"making {path.relative_to(ROOT)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    workfile = folder / f"{recipe.name}.work"
+    seen = list(images[: recipe.images])
+    result = sparsify(dense, Options(**recipe.options), images=seen, workfile=workfile, progress=progress)
+    record = {"options": recipe.options, **result.to_dict()}
+    write_bytes(folder / f"{recipe.name}.json", json.dumps(record, indent=1).encode())
+    write_bytes(path, write(result.graph, weights="fp16" if result.half else "fp32", sparse=True))
+    workfile.unlink(missing_ok=True)
+    return path
+
+
+def zeros(path: Path) -> dict[str, float]:
+    """Shares of zeros, counted alike for every file: of the weights of 1x1 convolutions, and of their multiply-adds.
+
+    `ms` is the cost model's estimate for these layers.
+    """
+    graph = fold_constants(read(path))
+    layers = find_layers(graph)
+    nonzero = {layer.name: int(np.count_nonzero(layer_weight(graph, layer))) for layer in layers}
+    return {
+        "weights": 1 - sum(nonzero.values()) / sum(layer.size for layer in layers),
+        "macs": 1 - sum(nonzero[layer.name] * layer.pixels for layer in layers) / sum(layer.macs for layer in layers),
+        "macs_left": float(sum(nonzero[layer.name] * layer.pixels for layer in layers)),
+        "ms": sum(layer.milliseconds(nonzero[layer.name]) for layer in layers),
+    }
+
+
+def save_results(name: str, rows: list[dict[str, Any]]) -> None:
+    """Writes experiments/results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    write_bytes(RESULTS / f"{name}.json", (json.dumps(rows, indent=1) + "\n").encode())
+
+
+def insert_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->` in docs/sparsify.md by a table.
+
+    Columns whose header begins with ">" hold numbers.
+    """
+    lines = ["| " + " | ".join(title.lstrip(">") for title in header) + " |"]
+    lines.append("|" + "|".join("---:" if title.startswith(">") else "---" for title in header) + "|")
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    text = GUIDE.read_text()
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise TulleError(f"{GUIDE} has no place for the table: <!-- {name} --> and <!-- /{name} -->")
+    table = "\n".join(lines)
+    write_bytes(GUIDE, pattern.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text).encode())
+
+
+def save_figure(figure: Figure, name: str) -> None:
+    """Writes docs/img/NAME.svg, the same bytes for the same figure."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    lines = (line.rstrip() for line in buffer.getvalue().decode().splitlines())
+    write_bytes(ROOT / "docs" / "img" / f"{name}.svg", ("\n".join(lines) + "\n").encode())

@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""hand_landmark_full made 80 % sparse without labels, beside the models that were published for the same task."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+
+from common import (
+    MODELS,
+    WORK,
+    Recipe,
+    console,
+    data_folder,
+    dense_model,
+    insert_table,
+    is_held_out,
+    make,
+    progress,
+    save_figure,
+    save_results,
+    zeros,
+)
+from tulle import TulleError, load
+from tulle.image import read_image
+
+FOLDER = WORK / "hands"
+SIZE = 224
+LANDMARKS = "Identity"  # [1, 63]: x, y in pixels of the crop, z
+
+RECIPES = [
+    Recipe("magnitude", "magnitude", {"sparsity": 0.8}),
+    Recipe("uniform", "reconstruct", {"sparsity": 0.8, "method": "reconstruct"}, 384),
+    Recipe(
+        "sensitivity", "reconstruct, sensitivity",
+        {"sparsity": 0.8, "method": "reconstruct", "allocation": "sensitivity"}, 384,
+    ),
+    Recipe(
+        "sensitivity-macs", "reconstruct, sensitivity, 20 % of the MACs",
+        {"target_macs": 0.2, "method": "reconstruct", "allocation": "sensitivity"}, 384,
+    ),
+]  # fmt: skip
+PUBLISHED = {
+    "hand_landmark_sparse": "published sparse model (trained with labels)",
+    "hand_landmark_lite": "published lite model (dense, distilled)",
+}
+
+EPILOG = """\b
+Needs ../shared/data/hands (or TULLE_SHARED) and `make models`. Models are made once, in build/experiments/hands, where
+an interrupted one goes on; other .tflite files that lie there (distilled ones, say) are scored too.
+\b
+Examples:
+  python experiments/hands.py                        make what is missing, score all, write table and plot
+  python experiments/hands.py --only sensitivity     make that one, and score all there are
+  python experiments/hands.py --score                only score what there is
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--only", multiple=True, type=click.Choice([recipe.name for recipe in RECIPES]), help="Make only these.")
+@click.option("--score", "score_only", is_flag=True, help="Make nothing.")
+@click.option("--no-table", is_flag=True, help="Leave docs/ alone.")
+def main(only: tuple[str, ...], score_only: bool, no_table: bool) -> None:
+    """Landmark distance to the dense model on held-out pictures, in % of the crop's side.
+
+    Calibration sees four fifths of the pictures, measuring the rest; a digest of the file's name decides which.
+    """
+    files = sorted(data_folder("hands").glob("*.jpg"))
+    dense = dense_model("hand_landmark_full")
+    seen = [path for path in files if not is_held_out(path)]
+    held_out = [path for path in files if is_held_out(path)]
+    if not score_only:
+        for recipe in RECIPES:
+            if not only or recipe.name in only:
+                some = np.random.default_rng(0).permutation(len(seen))[: recipe.images]
+                images = [read_image(seen[index], SIZE, SIZE) for index in some]
+                make(recipe, dense, images, FOLDER)
+    rows = score(held_out)
+    for row in rows:
+        console.print(
+            f"{row['title']:50} {row['distance']:6.3f} %   zeros {row['weights']:.3f}, MACs {row['macs']:.3f}"
+        )
+    if not no_table:
+        write(rows)
+
+
+def score(held_out: list[Path]) -> list[dict[str, Any]]:
+    """A row for every model, in the order of the table."""
+    pictures = [read_image(held_out[index], SIZE, SIZE) for index in progress(range(len(held_out)), "Reading")]
+    teacher = landmarks(MODELS / "hand_landmark_full.tflite", pictures)
+    titles = {recipe.name: recipe.title for recipe in RECIPES}
+    made = sorted(FOLDER.glob("*.tflite"), key=lambda path: (path.stem not in titles, list(titles).index(path.stem)
+                                                              if path.stem in titles else 0, path.stem))  # fmt: skip
+    paths = {path: titles.get(path.stem, path.stem) for path in made}
+    paths |= {MODELS / f"{name}.tflite": title for name, title in PUBLISHED.items()}
+    rows = []
+    for path, title in paths.items():
+        distances = np.linalg.norm(landmarks(path, pictures) - teacher, axis=-1).mean(axis=-1) / SIZE * 100
+        error = float(distances.std(ddof=1) / np.sqrt(len(distances)))
+        rows.append({
+            "name": path.stem, "title": title, "images": len(pictures), "distance": float(distances.mean()),
+            "standard_error": error, "median": float(np.median(distances)), "bytes": path.stat().st_size, **zeros(path),
+        })  # fmt: skip
+    return rows
+
+
+def landmarks(path: Path, pictures: list[np.ndarray]) -> np.ndarray:
+    """[pictures, 21, 2], in pixels of the crop. Pictures are uint8 (224, 224, 3)."""
+    with load(path) as model:
+        found = [
+            model(np.float32(pictures[index])[None] / 255)[LANDMARKS]
+            for index in progress(range(len(pictures)), f"Scoring {path.stem}")
+        ]
+    return np.stack(found).reshape(-1, 21, 3)[..., :2].astype(np.float64)
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    save_results("hands", rows)
+    table = [
+        [
+            row["title"], f"{row['distance']:.2f} ± {row['standard_error']:.2f}", f"{row['median']:.2f}",
+            f"{row['weights']:.1%}", f"{row['macs_left'] / 1e6:.0f} M", f"{row['ms']:.1f}",
+            f"{row['bytes'] / 1e6:.1f} MB",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    insert_table(
+        "hands", ["model", ">mean distance, %", ">median, %", ">zeros", ">MACs left", ">ms", ">file"], table
+    )  # fmt: skip
+    figure = Figure(figsize=(7.5, 0.5 + 0.42 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(rows))[::-1]
+    ours = [row["name"] not in PUBLISHED for row in rows]
+    axes.barh(places, [row["distance"] for row in rows], color=["#2f6fd0" if own else "#9aa4b1" for own in ours])
+    for place, row in zip(places, rows, strict=True):
+        axes.text(row["distance"] * 1.05, place, f"{row['distance']:.2f} %", va="center", fontsize=9)
+    axes.set_yticks(places, [row["title"] for row in rows], fontsize=9)
+    axes.set_xscale("log")
+    axes.set_xlim(0.5, 60)
+    axes.set_xlabel("mean landmark distance to the dense model, % of the crop (logarithmic)", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, "sparsify-hands")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TulleError as error:
+        sys.exit(f"Error: {error}")

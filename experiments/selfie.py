@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""selfie_segmentation_landscape at 30 to 90 % zeros: how well it still finds people, as in the article's ablation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from common import (
+    MODELS,
+    SHARED,
+    WORK,
+    Recipe,
+    console,
+    data_folder,
+    dense_model,
+    insert_table,
+    make,
+    progress,
+    save_figure,
+    save_results,
+    zeros,
+)
+from tulle import TulleError, load
+from tulle.image import Region, read_image, to_input
+from tulle.runtime import TensorInfo
+
+FOLDER = WORK / "selfie"
+MODEL = "selfie_segmentation_landscape"
+WIDTH, HEIGHT = 256, 144
+LEVELS = (30, 50, 70, 80, 90)
+
+METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "magnitude": ("magnitude", {}, 0),
+    "uniform": ("reconstruct", {"method": "reconstruct"}, 320),
+    "sensitivity": ("reconstruct, sensitivity", {"method": "reconstruct", "allocation": "sensitivity"}, 320),
+    "webcam": ("reconstruct on webcam frames (comparison only)", {"method": "reconstruct"}, 320),
+}
+
+EPILOG = """\b
+Needs ../shared/data/people, hands and webcam and ../shared/video (or TULLE_SHARED), `make models`, and PyAV
+(`pip install av`) to read the video. Models are made once, in build/experiments/selfie, where an interrupted one goes
+on; other .tflite files that lie there (METHOD-LEVEL.tflite, as distilled-70.tflite) are scored too.
+\b
+Examples:
+  python experiments/selfie.py                               make what is missing, score all, write table and plot
+  python experiments/selfie.py --only uniform --level 70     make that one, and score all there are
+  python experiments/selfie.py --score                       only score what there is
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--only", multiple=True, type=click.Choice(list(METHODS)), help="Make only these.")
+@click.option("--level", "levels", multiple=True, type=int, help="Make only these, in % of zeros.")
+@click.option("--score", "score_only", is_flag=True, help="Make nothing.")
+@click.option("--no-table", is_flag=True, help="Leave docs/ alone.")
+def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool, no_table: bool) -> None:
+    """IoU with the masks of people/, which are only ever measured on, against the share of zeros.
+
+    Calibration sees frames of the carphone clip and pictures of hands, whose licences let the results ship; webcam/ is
+    seen by one row for comparison.
+    """
+    if not score_only:
+        dense = dense_model(MODEL)
+        free: list[np.ndarray] = []
+        webcam: list[np.ndarray] = []
+        for level in levels or LEVELS:
+            for method in only or METHODS:
+                title, options, count = METHODS[method]
+                if method == "webcam":
+                    webcam = webcam or webcam_pictures()
+                elif count:
+                    free = free or free_pictures()
+                recipe = Recipe(f"{method}-{level}", title, {"sparsity": level / 100, **options}, count)
+                make(recipe, dense, webcam if method == "webcam" else free, FOLDER)
+    rows = score()
+    for row in rows:
+        console.print(f"{row['name']:20} IoU {row['iou']:.4f}   zeros {row['weights']:.3f}, MACs {row['macs']:.3f}")
+    if not no_table:
+        write(rows)
+
+
+# ---- pictures
+
+
+def free_pictures() -> list[np.ndarray]:
+    """Clip frames, once whole and once mirrored and cut out at random, and pictures of hands; uint8 (144, 256, 3)."""
+    try:
+        import av
+    except ImportError:
+        raise TulleError("reading the clip needs PyAV: pip install av") from None
+
+    clip = SHARED / "video" / "carphone_pristine.mp4"
+    if not clip.is_file():
+        raise TulleError(f"there is no {clip}; TULLE_SHARED names the folder that holds video/")
+    info = TensorInfo("frame", (1, HEIGHT, WIDTH, 3), takes_images=True)
+    random = np.random.default_rng(0)
+    pictures = []
+    with av.open(str(clip)) as container:
+        for frame in container.decode(video=0):
+            pixels = frame.to_ndarray(format="rgb24")
+            pictures.append(cut(pixels, Region(), info))
+            size = random.uniform(0.55, 1.0)
+            x, y = random.uniform(size / 2, 1 - size / 2, 2)
+            pictures.append(cut(pixels[:, ::-1], Region(x, y, size, size, random.normal(0, 0.1)), info))
+    hands = sorted(data_folder("hands").glob("*.jpg"))
+    for index in random.permutation(len(hands))[:80]:
+        pictures.append(read_image(hands[index], HEIGHT, WIDTH))
+    order = np.random.default_rng(1).permutation(len(pictures))
+    return [pictures[index] for index in order]
+
+
+def cut(pixels: np.ndarray, region: Region, info: TensorInfo) -> np.ndarray:
+    return np.rint(to_input(np.ascontiguousarray(pixels), info, region)[0]).astype(np.uint8)
+
+
+def webcam_pictures() -> list[np.ndarray]:
+    files = sorted(data_folder("webcam").glob("*.jpg"))
+    order = np.random.default_rng(0).permutation(len(files))
+    return [read_image(files[index], HEIGHT, WIDTH) for index in order[:320]]
+
+
+# ---- measuring
+
+
+def evaluate_iou(path: Path) -> float:
+    """Mean over the 200 pictures of people/ of the intersection over union of the person, a number from 0 to 1.
+
+    Pictures are stretched to the input, as MediaPipe does; the probability is stretched back bilinearly to the mask's
+    size and cut at one half.
+    """
+    folder = data_folder("people")
+    pictures = sorted((folder / "images").glob("*.jpg"))
+    scores = []
+    with load(path) as model:
+        name = model.outputs[0].name
+        for index in progress(range(len(pictures)), f"Scoring {path.stem}"):
+            pixels = read_image(pictures[index], HEIGHT, WIDTH)
+            probability = model(np.float32(pixels)[None] / 255)[name].reshape(HEIGHT, WIDTH)
+            with Image.open(folder / "masks" / f"{pictures[index].stem}.png") as mask:
+                truth = np.asarray(mask.convert("L")) > 127
+            wide = Image.fromarray(probability).resize(truth.shape[::-1], Image.Resampling.BILINEAR)
+            found = np.asarray(wide) > 0.5
+            union = np.count_nonzero(found | truth)
+            scores.append(np.count_nonzero(found & truth) / union if union else 1.0)
+    return float(np.mean(scores))
+
+
+def score() -> list[dict[str, Any]]:
+    """A row for the dense model and for every file METHOD-LEVEL.tflite."""
+    rows = [row(MODELS / f"{MODEL}.tflite", "dense", 0)]
+    for path in sorted(FOLDER.glob("*-*.tflite")):
+        method, _, level = path.stem.rpartition("-")
+        if level.isdigit():
+            rows.append(row(path, method, int(level)))
+    return rows
+
+
+def row(path: Path, method: str, level: int) -> dict[str, Any]:
+    counted = zeros(path)
+    return {"name": path.stem, "method": method, "level": level, "iou": evaluate_iou(path),
+            "bytes": path.stat().st_size, **counted}  # fmt: skip
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    save_results("selfie", rows)
+    known = [name for name in METHODS if any(row["method"] == name for row in rows)]
+    methods = known + sorted({row["method"] for row in rows} - {*known, "dense"})
+    dense = rows[0]["iou"]
+
+    def cell(method: str, level: int, text: Callable[[dict[str, Any]], str]) -> str:
+        return next((text(row) for row in rows if (row["method"], row["level"]) == (method, level)), "")
+
+    table = [["0 %", f"{dense:.3f}", *["" for _ in methods[1:]]]]
+    for level in LEVELS:
+        table.append([f"{level} %", *[cell(method, level, lambda row: f"{row['iou']:.3f}") for method in methods]])
+    titles = [METHODS[method][0] if method in METHODS else method for method in methods]
+    insert_table("selfie", ["zeros", *[f">{title}" for title in titles]], table)
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(dense, color="#9aa4b1", linestyle="--", linewidth=1, label="dense")
+    for method, title in zip(methods, titles, strict=True):
+        points = sorted((row["level"], row["iou"]) for row in rows if row["method"] == method)
+        axes.plot(*zip((0, dense), *points, strict=True), marker="o", markersize=4, label=title)
+    axes.set_xlabel("zeros in 1x1 convolutions, %")
+    axes.set_ylabel("IoU on people/")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    save_figure(figure, "sparsify-selfie")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TulleError as error:
+        sys.exit(f"Error: {error}")
