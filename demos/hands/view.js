@@ -1,8 +1,9 @@
 // One picture on the page: the frame, and over it what one network finds.
 
-import { drawLabel, drawRegion, drawSkeleton } from '../lib/hands/draw.js';
+import { drawLabel, drawRegion } from '../lib/hands/draw.js';
 import { OneEuroFilter } from '../lib/hands/smoothing.js';
 import { context2d } from '../lib/page.js';
+import { drawBones } from '../lib/skeleton.js';
 
 /** @typedef {import('../lib/hands/tracker.js').Hand} Hand */
 
@@ -57,7 +58,7 @@ export class View {
       if (!answers[which] || answers[which].presence < SHOWN) continue; // one chosen just now has not answered yet
       const { points, right } = answers[which];
       const shown = smooth ? this.#filter(id).apply(points, time, region.size) : points;
-      drawSkeleton(context, shown, style);
+      drawBones(context, shown, style);
       drawLabel(context, right > 0.5 ? 'Right' : 'Left', shown, image.height, style);
     }
   }

@@ -1,5 +1,5 @@
-// The 21 landmarks of a hand as the landmark networks give them for their own input: comparing two sets, and drawing
-// them as a skeleton over that input.
+// The 21 landmarks of a hand: what the landmark networks give for their own input, comparing two sets, and drawing them
+// as a skeleton.
 
 /** Side of the square input of the hand landmark networks, in pixels. */
 export const INPUT_SIZE = 224;
@@ -9,8 +9,8 @@ export const LANDMARKS = 21;
 /** Names of the networks' outputs, the same in all of them. */
 export const OUTPUT = { landmarks: 'Identity', presence: 'Identity_1', handedness: 'Identity_2' };
 
-/** Pairs of landmarks joined by a line: wrist 0, thumb 1-4, then four of each finger from index to little. */
-export const BONES = [
+// Pairs of landmarks joined by a line: wrist 0, thumb 1-4, then four of each finger from index to little.
+const BONES = [
   [0, 1], [1, 2], [2, 3], [3, 4],
   [0, 5], [5, 6], [6, 7], [7, 8],
   [9, 10], [10, 11], [11, 12],
@@ -49,28 +49,45 @@ export function drawSkeleton(canvas, square, landmarks) {
 
   const style = getComputedStyle(canvas);
   const unit = (resolution / side) * Math.max(0.6, Math.min(1.15, side / 340)); // thinner lines in a small picture
-  const x = (/** @type {number} */ i) => (landmarks[3 * i] / INPUT_SIZE) * resolution;
-  const y = (/** @type {number} */ i) => (landmarks[3 * i + 1] / INPUT_SIZE) * resolution;
+  const points = new Float32Array(2 * LANDMARKS);
+  for (let i = 0; i < points.length; i++) points[i] = (landmarks[3 * (i >> 1) + (i % 2)] / INPUT_SIZE) * resolution;
+  drawBones(context, points, { color: style.color, halo: style.getPropertyValue('--halo'), unit });
+}
+
+/**
+ * How to draw.
+ * @typedef {object} Style
+ * @property {string} color of the skeleton
+ * @property {string} halo colour of the rim that sets it off from the picture
+ * @property {number} unit what one CSS pixel is in the context's units
+ */
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Float32Array} points x, y of the 21 landmarks, in the context's units
+ * @param {Style} style
+ */
+export function drawBones(context, points, { color, halo, unit }) {
   const discs = (/** @type {number} */ radius) => {
     context.beginPath();
     for (let i = 0; i < LANDMARKS; i++) {
-      context.moveTo(x(i) + radius, y(i));
-      context.arc(x(i), y(i), radius, 0, 2 * Math.PI);
+      context.moveTo(points[2 * i] + radius, points[2 * i + 1]);
+      context.arc(points[2 * i], points[2 * i + 1], radius, 0, 2 * Math.PI);
     }
     context.fill();
   };
   context.lineCap = context.lineJoin = 'round';
-  for (const [color, rim] of /** @type {[string, number][]} */ ([[style.getPropertyValue('--halo'), 1.6], [style.color, 0]])) {
-    context.strokeStyle = context.fillStyle = color;
+  for (const [ink, rim] of /** @type {[string, number][]} */ ([[halo, 1.6], [color, 0]])) {
+    context.strokeStyle = context.fillStyle = ink;
     context.lineWidth = (2 + 2 * rim) * unit;
     context.beginPath();
     for (const [from, to] of BONES) {
-      context.moveTo(x(from), y(from));
-      context.lineTo(x(to), y(to));
+      context.moveTo(points[2 * from], points[2 * from + 1]);
+      context.lineTo(points[2 * to], points[2 * to + 1]);
     }
     context.stroke();
     discs((3.6 + rim) * unit);
   }
-  context.fillStyle = style.getPropertyValue('--halo');
+  context.fillStyle = halo;
   discs(1.7 * unit);
 }

@@ -1,52 +1,6 @@
-// Draws a followed hand over its frame: skeleton, whether it is a left or right hand, and where the network looked.
+// What is drawn of a followed hand beside its skeleton: whether it is a left or right one, and where the network looked.
 
-import { BONES, LANDMARKS } from '../skeleton.js';
-
-/**
- * How to draw.
- * @typedef {object} Style
- * @property {string} color of the skeleton
- * @property {string} halo colour of the rim that sets it off from the picture
- * @property {number} unit what one CSS pixel is in the context's units
- */
-
-/**
- * @param {CanvasRenderingContext2D} context in pixels of the frame
- * @param {Float32Array} points x, y of the 21 landmarks
- * @param {Style} style
- */
-export function drawSkeleton(context, points, { color, halo, unit }) {
-  const x = (/** @type {number} */ i) => points[2 * i];
-  const y = (/** @type {number} */ i) => points[2 * i + 1];
-  context.lineCap = context.lineJoin = 'round';
-  for (const [ink, rim] of /** @type {[string, number][]} */ ([[halo, 1.6], [color, 0]])) {
-    context.strokeStyle = context.fillStyle = ink;
-    context.lineWidth = (2 + 2 * rim) * unit;
-    context.beginPath();
-    for (const [from, to] of BONES) {
-      context.moveTo(x(from), y(from));
-      context.lineTo(x(to), y(to));
-    }
-    context.stroke();
-    dots(context, points, (3.6 + rim) * unit);
-  }
-  context.fillStyle = halo;
-  dots(context, points, 1.7 * unit);
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {Float32Array} points
- * @param {number} radius
- */
-function dots(context, points, radius) {
-  context.beginPath();
-  for (let i = 0; i < LANDMARKS; i++) {
-    context.moveTo(points[2 * i] + radius, points[2 * i + 1]);
-    context.arc(points[2 * i], points[2 * i + 1], radius, 0, 2 * Math.PI);
-  }
-  context.fill();
-}
+/** @typedef {import('../skeleton.js').Style} Style */
 
 /**
  * A word below the wrist, or above it at the lower edge of the frame.
