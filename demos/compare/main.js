@@ -187,7 +187,7 @@ function showTimes() {
   });
   const sparse = race.runners.findLast(({ facts }) => facts.role !== 'distilled');
   if (sparse) setValue('speedup', (dense / chart.average(sparse.facts.title).mean).toFixed(2));
-  setValue('window', String(chart.average(race.runners[0].facts.title).count));
+  setValue('frames', `mean of ${chart.average(race.runners[0].facts.title).count} frames`);
   copyButton.disabled = false;
   chart.draw();
   element('chart').setAttribute('aria-label', `Milliseconds per frame, moving averages: ${words.join(', ')}`);
@@ -272,7 +272,7 @@ async function start() {
   play();
 }
 
-setValue('full-window', String(WINDOW));
+setValue('window', String(WINDOW));
 const ready = start();
 ready.catch(fail);
 

@@ -131,7 +131,7 @@ def test_the_mask_networks_answer_as_litert_does(
 def test_the_figures_belong_together(open_compare: OpenCompare, catalogue: dict[str, dict[str, Any]]) -> None:
     visit = open_compare().started()
     page = visit.page
-    expect(page.locator("[data-value=window]").first).to_have_text("100", timeout=90_000)
+    expect(page.locator("[data-value=frames]")).to_have_text("mean of 100 frames", timeout=90_000)
     page.click("#play")
     expect(page.locator("#play")).to_have_text("Play")
     networks = [facts for facts in catalogue.values() if facts["task"] == "hand"]
