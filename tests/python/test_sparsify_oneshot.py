@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from click.testing import CliRunner
 
 import networks
 import tulle
+from paths import ROOT
 from tulle import tflite
 from tulle.cli import main
 from tulle.errors import TulleError
@@ -130,6 +134,23 @@ def test_float16_goes_in_and_comes_out(model_path: Callable, litert: Callable, t
 def test_wrong_options_are_refused(network: Graph, options: dict, cause: str) -> None:
     with pytest.raises(TulleError, match=cause):
         sparsify(network, Options(**options))
+
+
+def test_magnitude_needs_what_pyodide_has_and_no_more(network: Graph, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(tflite.write(network))
+    code = """
+import sys
+for absent in ("wasmtime", "PIL", "rich", "click"):
+    sys.modules[absent] = None
+import tulle
+from tulle.sparsify import Options, magnitude, sparsify
+graph = tulle.read_tflite(sys.argv[1])
+tulle.convert(sparsify(graph, Options(sparsity=0.8, block=2)).graph)
+tulle.convert(magnitude(graph, 0.8))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "py")}
+    words = [sys.executable, "-c", code, str(tmp_path / "model.tflite")]
+    subprocess.run(words, env=environment, check=True)
 
 
 def test_a_model_without_pointwise_layers_is_refused() -> None:
