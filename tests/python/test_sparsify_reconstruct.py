@@ -139,6 +139,21 @@ def test_an_input_that_never_changes_becomes_bias() -> None:
     np.testing.assert_allclose(solved[:, -1], 2.5, atol=0.01)
 
 
+def test_an_output_that_never_changes_is_bias_and_its_weights_go_to_others() -> None:
+    x = correlated(1000, 9)
+    weight = np.random.default_rng(1).standard_normal((6, 9))
+    weight[[1, 4]] = 0
+    sight = Sight(x, (x @ weight.T + 5).astype(np.float32), FREE)
+    shares = []
+    solved = solve(sight, weight, 27, watch=lambda share, now: shares.append((share, np.count_nonzero(now[:, :-1]))))
+    assert (solved[[1, 4], :-1] == 0).all()
+    np.testing.assert_allclose(solved[[1, 4], -1], 5)
+    assert np.count_nonzero(solved[:, :-1]) == 27
+    assert shares[-1] == (pytest.approx(0.5), 27)
+    without = Sight(x, np.full((1000, 6), 5, np.float32), FREE)
+    np.testing.assert_array_equal(solve(without, weight, 27), np.tile([0.0] * 9 + [5.0], (6, 1)))
+
+
 @pytest.mark.parametrize("keep", [0, 1])
 def test_next_to_nothing_is_kept(keep: int) -> None:
     x = correlated(500, 6)
