@@ -41,8 +41,8 @@ def to_input(
 ) -> np.ndarray:
     """A region of a picture, resized and normalised for a model's input, as MediaPipe's ImageToTensorCalculator does.
 
-    Sampled bilinearly at the centres of pixels. MediaPipe on a processor goes from corner to corner instead, which moves
-    the result by half an output pixel less half a pixel of the picture.
+    Sampled bilinearly at the centres of pixels. MediaPipe on a processor goes from corner to corner instead, which
+    moves the result by half an output pixel less half a pixel of the picture.
 
     Args:
         picture: uint8 (H, W, 3) or (H, W, 4), whose alpha is ignored; a PIL image; or, in Pyodide, an ImageData.
