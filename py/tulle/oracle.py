@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,12 +41,15 @@ def oracle(source: PathLike, graph: Graph) -> Oracle:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         return _reference(graph, "install ai-edge-litert to compare with LiteRT")
+    # What the Graph ends at may be in the middle of the file's.
+    keep = _is_part(source, graph)
     try:
-        # What the Graph ends at may be in the middle of the file's.
-        interpreter = Interpreter(
-            model_content=read_bytes(source), num_threads=1, experimental_preserve_all_tensors=_is_part(source, graph)
-        )
-        interpreter.allocate_tensors()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+            interpreter = Interpreter(
+                model_content=read_bytes(source), num_threads=1, experimental_preserve_all_tensors=keep
+            )
+            interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:  # a custom op that LiteRT lacks
         return _reference(graph, f"LiteRT: {str(error).strip().splitlines()[0]}")
     details = {detail["name"]: detail for detail in interpreter.get_tensor_details()}

@@ -206,6 +206,9 @@ CASES: dict[str, Case] = {
     "where by a constant": lambda m: m.node("Where", m.constant(np.arange(7) % 2 == 0, np.bool_), "x", m.constant(2.0)),
     "sign": lambda m: m.node("Sign", "x"),
     "instance norm": lambda m: m.node("InstanceNormalization", "x", m.noise(6), m.noise(6), epsilon=1e-3),
+    "group norm of PyTorch": lambda m: m.node(
+        "InstanceNormalization", m.node("Reshape", "x", m.constant([0, 3, -1], np.int64)), m.noise(3), m.noise(3)
+    ),
     "layer norm": lambda m: m.node("LayerNormalization", "x", m.noise(7), m.noise(7), axis=-1),
     "layer norm of an image": lambda m: m.node("LayerNormalization", "x", m.noise(6, 9, 7), axis=1),
     "lp norm": lambda m: m.node("LpNormalization", "x", axis=1),

@@ -127,9 +127,13 @@ def _scaled(node: OnnxNode, y: str, scale: np.ndarray, bias: np.ndarray | None) 
 
 
 def _instance_normalization(node: OnnxNode) -> Result:
-    x = node.importer.image(node.value(0))
-    y = _standardised(node, x, (1, 2), float(node.attribute("epsilon", 1e-5)))
-    return Value(_scaled(node, y, node.constant(1), node.constant(2)), nhwc=True)
+    rank, epsilon = len(node.shape(0)), float(node.attribute("epsilon", 1e-5))
+    if rank == 4:
+        y = _standardised(node, node.importer.image(node.value(0)), (1, 2), epsilon)
+        return Value(_scaled(node, y, node.constant(1), node.constant(2)), nhwc=True)
+    along = (1, -1, *[1] * (rank - 2))  # groups of channels in rows, as PyTorch writes GroupNorm
+    y = _standardised(node, node.importer.plain(node.value(0)), tuple(range(2, rank)), epsilon)
+    return Value(_scaled(node, y, node.constant(1).reshape(along), node.constant(2).reshape(along)))
 
 
 def _layer_normalization(node: OnnxNode) -> Result:

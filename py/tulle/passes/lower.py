@@ -12,6 +12,7 @@ from tulle.passes.explicit_padding import explicit_padding
 from tulle.passes.fold_affine import fold_affine
 from tulle.passes.fold_constants import fold_constants
 from tulle.passes.fuse_activations import fuse_activations, split_activations
+from tulle.passes.fuse_gates import fuse_gates
 from tulle.passes.fuse_residuals import fuse_residuals
 from tulle.passes.layout import assign_layouts
 from tulle.passes.lowered import check_lowered, require_constant_weights
@@ -45,7 +46,7 @@ def lower(
     graph = require_constant_weights(fold_constants(graph))
     graph = remove_identities(graph)
     graph = fold_affine(graph)
-    graph = fuse_activations(split_activations(graph))
+    graph = fuse_activations(split_activations(fuse_gates(graph)))
     whole = merge_pads(explicit_padding(graph))
     graph = remove_dead_channels(whole)
     report.count_channels(whole, graph)
