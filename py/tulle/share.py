@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,11 +68,9 @@ def measure(source: PathLike, *, runs: int = 20, variant: Variant = "auto") -> M
     """
     if runs < 1:
         raise TulleError(f"runs={runs} must be at least 1")
-    name, graph = _graph(source)
-    lowered = lower(graph, sparse="never")
-    kinds = {node.name: _kind(lowered, node.op, node.inputs) for node in lowered}
+    network = prepare(source)
     random = np.random.default_rng(0)
-    with load(pack(lowered), variant=variant) as model:
+    with load(network.data, variant=variant) as model:
         inputs = {info.name: random.random(info.shape, np.float32) for info in model.inputs}
         model(inputs)
         profiles = []
@@ -79,13 +78,36 @@ def measure(source: PathLike, *, runs: int = 20, variant: Variant = "auto") -> M
             model(inputs)
             profiles.append(model.profile())
         used = model.variant
+    steps = [
+        {**of_one[0], "ms": float(np.median([step["ms"] for step in of_one]))} for of_one in zip(*profiles, strict=True)
+    ]
+    return add_up(network, used, steps)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is measured: a `.tulle` file with every layer dense, and the kind of each of its ops, by name."""
+
+    name: str
+    data: bytes
+    kinds: dict[str, str]
+
+
+def prepare(source: PathLike) -> Network:
+    """The network to measure for a .tflite or .tulle file or the name of an architecture of the zoo."""
+    name, graph = _graph(source)
+    lowered = lower(graph, sparse="never")
+    return Network(name, pack(lowered), {node.name: _kind(lowered, node.op, node.inputs) for node in lowered})
+
+
+def add_up(network: Network, variant: str, steps: Iterable[Mapping[str, Any]]) -> ModelShare:
+    """A profile by kind of op; `steps` as `Model.profile` or the browser's `model.profile()` has them."""
     rows: dict[str, list[float]] = {}
-    for steps in zip(*profiles, strict=True):
-        first = steps[0]
-        row = rows.setdefault(kinds.get(first["name"], first["op"]), [0, 0, 0])
+    for step in steps:
+        row = rows.setdefault(network.kinds.get(step["name"], step["op"]), [0, 0, 0])
         row[0] += 1
-        row[1] += first["macs"]
-        row[2] += float(np.median([step["ms"] for step in steps]))
+        row[1] += step["macs"]
+        row[2] += step["ms"]
     total = sum(time for _, _, time in rows.values())
     shares = sorted(
         (KindShare(kind, int(count), int(macs), time, time / total if total else 0.0)
@@ -93,7 +115,7 @@ def measure(source: PathLike, *, runs: int = 20, variant: Variant = "auto") -> M
         key=lambda row: -row.share,
     )  # fmt: skip
     pointwise = sum(row.share for row in shares if row.kind == POINTWISE)
-    return ModelShare(name, used, total, pointwise, ARTICLE.get(name), shares)
+    return ModelShare(network.name, variant, total, pointwise, ARTICLE.get(network.name), shares)
 
 
 def _graph(source: PathLike) -> tuple[str, Graph]:
