@@ -121,6 +121,19 @@ def test_profile_adds_up(environment: dict[str, str], tmp_path: Path) -> None:
     assert "by kernel" in done.stdout and "GMAC/s" in done.stdout
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+def test_shares_of_the_time_add_up(environment: dict[str, str], tmp_path: Path) -> None:
+    kept = tmp_path / "share.json"
+    done = run("share.py", "mobilenet_v2", "--runs", "3", "--json", str(kept), environment=environment)
+    assert done.returncode == 0, done.stderr
+    (share,) = json.loads(kept.read_text())
+    kinds = {row["kind"]: row for row in share["kinds"]}
+    assert abs(sum(row["share"] for row in kinds.values()) - 1) < 1e-6
+    assert kinds["conv2d 1x1"]["count"] == 35 and kinds["conv2d 1x1"]["share"] == share["pointwise"] > 0.3
+    assert "71 %" in done.stdout
+
+
 def test_bad_arguments_are_explained(environment: dict[str, str], tmp_path: Path) -> None:
     done = run("run.py", "--models", "hand,foot", environment=environment)
     assert done.returncode == 2 and "hand, foot" in done.stderr
