@@ -19,7 +19,9 @@ import tulle  # noqa: E402
 from tulle import tflite  # noqa: E402
 from tulle.errors import TulleError  # noqa: E402
 from tulle.graph import Graph, Node, Tensor  # noqa: E402
-from tulle.train import GraphModule, from_graph, from_tflite, to_graph  # noqa: E402
+from tulle.passes.fold_constants import fold_constants  # noqa: E402
+from tulle.train import GraphModule, from_graph, from_tflite, ops, to_graph  # noqa: E402
+from tulle.zoo import ARCHITECTURES  # noqa: E402
 
 MODELS = [
     "hand_landmark_full",
@@ -67,6 +69,13 @@ def test_module_equals_litert(name: str, model_path: Callable, litert: Callable)
         assert error(answers(module, {x: image}), litert(model_path(name), {x: image})) < 1e-4
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0"])
+def test_architectures_of_the_zoo_equal_litert(name: str, litert: Callable) -> None:
+    graph = ARCHITECTURES[name].build(width=0.5, size=64)
+    inputs = networks.patchwork(graph)
+    assert error(answers(from_graph(graph), inputs), litert(tflite.write(graph), inputs)) < 1e-4
+
+
 @pytest.mark.parametrize("name", ["hand_landmark_full", "selfie_segmentation_landscape", "palm_detection_full"])
 def test_batch_equals_single_images(name: str, model_path: Callable) -> None:
     module = from_tflite(model_path(name))
@@ -85,6 +94,8 @@ def test_random_models_equal_litert(seed: int, litert: Callable) -> None:
     inputs = networks.noise(graph, seed)
     if any(graph.tensors[name].is_constant for name in graph.outputs):
         pytest.skip("an output is a constant")
+    if unknown := {node.op for node in fold_constants(graph)} - ops.KNOWN:
+        pytest.skip(f"{', '.join(sorted(unknown))} cannot be trained")
     got = answers(from_graph(graph), inputs)
     expected = litert(data, inputs)
     assert error(got, expected) < random_models.TOLERANCE, features
@@ -121,7 +132,7 @@ def test_exported_file_runs_in_litert_and_tulle(name: str, model_path: Callable,
 
 
 def test_untrained_export_has_the_same_weights_and_zeros(model_path: Callable) -> None:
-    graph = tulle.passes.fold_constants.fold_constants(tflite.read(model_path("hand_landmark_sparse")))
+    graph = fold_constants(tflite.read(model_path("hand_landmark_sparse")))
     again = to_graph(from_graph(graph))
     for name, tensor in graph.tensors.items():
         if tensor.data is not None:
@@ -209,6 +220,16 @@ def test_model_that_mixes_the_batch_takes_one_image() -> None:
     assert module(torch.zeros(1, 2, 2, 3))["y"].shape == (4, 3)
     with pytest.raises(TulleError, match=r"one image at a time.*reshape"):
         module(torch.zeros(2, 2, 2, 3))
+
+
+def test_ops_that_cannot_be_trained_are_named() -> None:
+    graph = Graph("unknown", inputs=["x", "at"], outputs=["y"])
+    graph.add_tensor(Tensor("x", (1, 2, 2, 3)))
+    graph.add_tensor(Tensor("at", (1, 5, 5, 2)))
+    graph.add_tensor(Tensor("y", (1, 5, 5, 3)))
+    graph.nodes = [Node("sample_bilinear", "y", ["x", "at"], ["y"])]
+    with pytest.raises(TulleError, match="sample_bilinear 'y': not an op that can be trained"):
+        from_graph(graph)
 
 
 def test_weights_computed_while_running_are_refused() -> None:

@@ -218,6 +218,7 @@ def _needs_batch_of_one(graph: Graph) -> str:
             shape[:1] != (1,)
             or (node.op in ops.REDUCTIONS and 0 in attrs["axes"])
             or (node.op == "transpose" and attrs["perm"][0] != 0)
+            or (node.op == "argmax" and attrs["axis"] == 0)
             or (node.op == "concat" and (attrs["axis"] == 0 or len(activations) < len(inputs)))
             or (node.op == "pad" and tuple(attrs["pads"][0]) != (0, 0))
             or (node.op in (*ops.BINARY, "matmul") and any(len(tensor.shape) != len(shape) for tensor in activations))

@@ -28,6 +28,9 @@ BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "div": torch.div,
     "maximum": torch.maximum,
     "minimum": torch.minimum,
+    "greater": lambda a, b: torch.gt(a, b).to(a),
+    "equal": lambda a, b: torch.eq(a, b).to(a),
+    "mask": lambda a, b: torch.where(b != 0, a, 0),
 }
 
 
@@ -200,6 +203,10 @@ def _reduce(node: Node, shapes: list[Shape | None], result: Shape) -> Function:
     return lambda x, *_: function(x, axes, keep) if axes else x
 
 
+def _argmax(node: Node, shapes: list[Shape | None], result: Shape) -> Function:
+    return lambda x, *_: _reshaped(x.argmax(node.attrs["axis"]).to(x), result)
+
+
 def _positions(node: Node, size: int, out: int) -> np.ndarray:
     """Where in the input each output pixel lies, float32 as TensorFlow Lite computes it, since rounding decides."""
     aligned = node.attrs["align_corners"] and out > 1
@@ -349,6 +356,7 @@ _BUILDERS: dict[str, Callable[[Node, list[Shape | None], Shape], Function]] = {
     "average_pool2d": _average_pool,
     "max_pool2d": _max_pool,
     **dict.fromkeys(REDUCTIONS, _reduce),
+    "argmax": _argmax,
     "resize_bilinear": _resize_bilinear,
     "resize_nearest": _resize_nearest,
     "concat": _concat,
@@ -364,3 +372,6 @@ _BUILDERS: dict[str, Callable[[Node, list[Shape | None], Shape], Function]] = {
     "to_chw": _same,
     "to_plain": _same,
 }
+
+KNOWN = frozenset({*BINARY, *_BUILDERS})
+"""The ops that `build` knows."""
