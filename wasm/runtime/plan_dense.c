@@ -5,8 +5,8 @@
 
 #include "runtime/plan_conv.h"
 
-// Taps of a dense 1x1 convolution that one pass sums: keeps the packed pixels (32 bytes a tap) in half of a 32 KB L1.
-#define GEMM_TAPS 512
+// Taps of a dense 1x1 convolution that one pass sums: keeps the packed pixels (32 bytes a tap) in half of a 48 KB L1.
+#define GEMM_TAPS 768
 // Below this many output channels, copying pixels into a packed panel costs more than it saves.
 #define GEMM_PACK_CHANNELS 24
 // Tiles that one call takes where pixels are not packed: calls cost something where there are few taps.
