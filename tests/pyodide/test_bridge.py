@@ -97,17 +97,39 @@ def test_page_without_isolation_gets_one_thread_and_a_warning(models: Site, in_c
     assert "the page is not cross-origin isolated" in answer["warnings"][0]
 
 
+PICTURES = """
+import json, js, numpy, tulle
+from pyodide.ffi import to_js
+model = tulle.load("/tiny.tulle")
+(info,) = model.inputs
+pixels = numpy.arange(info.shape[1] * info.shape[2] * 4, dtype=numpy.uint8).reshape(*info.shape[1:3], 4)
+clamped = js.Uint8ClampedArray.new(to_js(pixels.tobytes()))
+image = js.ImageData.new(clamped, info.shape[2], info.shape[1])
+inputs = [tulle.image.to_input(picture, info) for picture in (image, pixels)]
+by_pixels, by_typed_array, by_input = (model(value)["y"] for value in (pixels, clamped, inputs[0]))
+json.dumps({"inputs": numpy.array_equal(*inputs), "typed": numpy.array_equal(by_pixels, by_typed_array),
+    "input": float(abs(by_pixels - by_input).max())})
+"""
+
+
+def test_image_data_and_typed_arrays_are_pictures(models: Site, in_chromium: Run) -> None:
+    files = options(models, VERSIONS[0], "/tiny.tulle", packages=[numpy_wheel(models, VERSIONS[0])])
+    answer = json.loads(in_chromium(VERSIONS[0], PICTURES, **files))
+    assert answer["inputs"] and answer["typed"] and answer["input"] < 1e-5
+
+
 CONVERT = """
 import json, tulle
 tulle.convert("/hand.tflite").save("/converted.tulle")
 floats = memoryview(open("/hand.f32", "rb").read()).cast("f")
 a, b = tulle.load("/converted.tulle")(floats), tulle.load("/hand.tulle")(floats)
-pruned = tulle.sparsify.magnitude(tulle.read_tflite("/lite.tflite"), 0.75)
-with tulle.load(tulle.convert(pruned).data) as model:
+options = tulle.sparsify.Options(sparsity=0.75, method="magnitude", allocation="erk")
+pruned = tulle.sparsify.sparsify(tulle.read_tflite("/lite.tflite"), options)
+with tulle.load(tulle.convert(pruned.graph).data) as model:
     answer, rows = model(floats), model.profile()
 json.dumps({"same": [bytes(a[k]) == bytes(b[k]) for k in b], "kernels": sorted({row["kernel"] for row in rows}),
     "finite": bool(all(abs(v).max() < 1e4 for v in answer.values())),
-    "nnz": sum(r["nnz"] for r in rows) / sum(r["weights"] for r in rows)})
+    "nnz": sum(r["nnz"] for r in rows) / sum(r["weights"] for r in rows), "zeros": pruned.zeros})
 """
 
 
@@ -118,7 +140,7 @@ def test_converter_runs_in_pyodide(version: str, models: Site, in_node: Run, pur
     files = options(models, version, "/hand.tulle", "/hand.tflite", "/lite.tflite", "/hand.f32", packages=packages)
     answer = json.loads(in_node(version, CONVERT, **files))
     assert answer["same"] == [True, True, True]
-    assert answer["finite"] and answer["nnz"] < 0.6
+    assert answer["finite"] and answer["nnz"] < 0.6 and abs(answer["zeros"] - 0.75) < 0.001
     assert any("spmm" in kernel for kernel in answer["kernels"])
 
 
