@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,32 @@ def zeros(path: Path) -> dict[str, float]:
         "macs_left": float(sum(nonzero[layer.name] * layer.pixels for layer in layers)),
         "ms": sum(layer.milliseconds(nonzero[layer.name]) for layer in layers),
     }
+
+
+def digest(path: Path) -> str:
+    """Tells files apart."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def cached(what: str, path: Path, compute: Callable[[Path], Any]) -> Any:
+    """`compute(path)`, JSON, from an earlier run if the file has not changed since."""
+    record = WORK / f"{what}.json"
+    known: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {}
+    key = f"{path.name} {digest(path)}"
+    if key not in known:
+        value = compute(path)
+        known = json.loads(record.read_text()) if record.is_file() else {}  # others may have written meanwhile
+        known[key] = value
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(record, json.dumps(known, indent=1).encode())
+    return known[key]
+
+
+def milliseconds(path: Path) -> str:
+    """What experiments/times.py measured for this very file; empty if it has not."""
+    times = RESULTS / "times.json"
+    known = json.loads(times.read_text()) if times.is_file() else {}
+    return f"{known[digest(path)]['ms']:.1f}" if digest(path) in known else ""
 
 
 def save_results(name: str, rows: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from tulle.sparsify.solve import output_error, solve
 from tulle.sparsify.walk import Sight, can_walk, prepare, walk
 
 DENSITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
-IMAGES, PROBE_IMAGES = 64, 24
+IMAGES, PROBE_IMAGES = 48, 16
 """As many images are looked at, and run through the whole model: the levels are settled sooner than the weights."""
 
 
