@@ -99,8 +99,8 @@ def convert(
 
     Args:
         source: path or bytes of a `.tflite` file, path of an `.onnx` file (needs `tulle[onnx]`), or a Graph.
-        weights: "auto" stores a constant as float16 where that loses nothing, as float32 otherwise; "fp16" rounds
-            weights; "fp32" keeps all wide.
+        weights: "auto" stores a constant as float16 where that loses nothing, as float32 otherwise; "fp16" and "int8"
+            round weights; "fp32" keeps all wide.
         sparse: "auto" decides layer by layer whether it runs sparse; "always" and "never" say it for all.
         input_mean, input_std: image inputs given as bytes are fed as (pixel - mean) / std.
         name: of the model; by default the source's own.

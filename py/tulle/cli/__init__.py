@@ -12,7 +12,7 @@ import click
 
 from tulle import TulleError, __version__
 
-_COMMANDS = ("convert", "inspect", "run", "share", "sparsify", "sweep", "train-sparse", "verify", "zoo")
+_COMMANDS = ("compress", "convert", "inspect", "run", "share", "sparsify", "sweep", "train-sparse", "verify", "zoo")
 
 
 class _Group(click.Group):

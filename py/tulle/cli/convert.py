@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @click.argument("source", type=options.FILE, metavar="IN")
 @click.option("-o", "--output", "target", type=options.FILE, required=True, metavar="OUT.tulle", help="File to write.")
 @click.option(
-    "--weights", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True,
-    help="auto: fp16 where that loses nothing, else fp32. fp16: round weights.",
+    "--weights", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True,
+    help="auto: fp16 where that loses nothing, else fp32. fp16, int8: round weights (see tulle compress).",
 )  # fmt: skip
 @click.option(
     "--sparse", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,

@@ -14,33 +14,42 @@ from tulle.errors import TulleError
 from tulle.pack.limits import ALIGNMENT
 from tulle.pack.schema import tulle_generated as schema
 
-Weights = Literal["auto", "fp32", "fp16"]
+Weights = Literal["auto", "fp32", "fp16", "int8"]
 
 _SKIP = 255  # in a delta index: skip 255 elements, no value here
-_DTYPES: dict[int, np.dtype[Any]] = {schema.ValueType.fp32: np.dtype("<f4"), schema.ValueType.fp16: np.dtype("<f2")}
+_DTYPES: dict[int, np.dtype[Any]] = {
+    schema.ValueType.fp32: np.dtype("<f4"),
+    schema.ValueType.fp16: np.dtype("<f2"),
+    schema.ValueType.int8: np.dtype("i1"),
+}
+_NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A constant as the file stores it; `index` is None when dense. Values and index are uint8 arrays."""
+    """A constant as the file stores it; `index` is None when dense. Values and index are uint8 arrays.
+
+    `scales`: float32, of int8 values only; one, or one for each index of the first or of the last dimension.
+    """
 
     type: int
     encoding: int
     count: int
     values: np.ndarray
     index: np.ndarray | None
+    scales: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
-        return self.values.size + (0 if self.index is None else self.index.size)
+        return sum(part.nbytes for part in (self.values, self.index, self.scales) if part is not None)
 
 
 def choose_type(name: str, data: np.ndarray, weights: Weights, *, is_weight: bool) -> np.ndarray:
     """`data` as little-endian float32 or float16 values.
 
-    "auto" takes float16 where every value survives it unchanged, bit for bit. "fp16" rounds the weights of
-    convolutions and fully connected layers (`is_weight`); other constants (biases, alphas) are few, and stay exact.
-    "fp32" keeps every value wide.
+    "auto" takes float16 where every value survives it unchanged, bit for bit, and so does "int8", which is not this
+    function's business. "fp16" rounds the weights of convolutions and fully connected layers (`is_weight`); other
+    constants (biases, alphas) are few, and stay exact. "fp32" keeps every value wide.
     Raises TulleError if a weight is too large for float16.
     """
     if data.dtype not in (np.float32, np.float16):
@@ -61,22 +70,28 @@ def choose_type(name: str, data: np.ndarray, weights: Weights, *, is_weight: boo
     return half if lossless else wide
 
 
-def encode(values: np.ndarray) -> Encoded:
-    """The smallest encoding of float32 or float16 `values`, counted with the padding that alignment costs."""
+def encode(values: np.ndarray, scales: np.ndarray | None = None) -> Encoded:
+    """The smallest encoding of float32, float16 or int8 `values`, counted with the padding that alignment costs.
+
+    `scales` belong to int8 values; see `Encoded`.
+    """
     flat = np.ascontiguousarray(values).reshape(-1)
-    number = schema.ValueType.fp16 if flat.dtype.itemsize == 2 else schema.ValueType.fp32
+    number = _NUMBERS[flat.dtype]
     positions = np.flatnonzero(flat)
     nonzeros = flat[positions].view(np.uint8)
-    candidates = [Encoded(number, schema.Encoding.dense, flat.size, flat.view(np.uint8), None)]
+    candidates = [Encoded(number, schema.Encoding.dense, flat.size, flat.view(np.uint8), None, scales)]
     if positions.size < flat.size:
         mask = np.packbits(flat != 0, bitorder="little")
-        candidates.append(Encoded(number, schema.Encoding.bitmask, positions.size, nonzeros, mask))
-        candidates.append(Encoded(number, schema.Encoding.delta, positions.size, nonzeros, _deltas(positions)))
+        candidates.append(Encoded(number, schema.Encoding.bitmask, positions.size, nonzeros, mask, scales))
+        candidates.append(Encoded(number, schema.Encoding.delta, positions.size, nonzeros, _deltas(positions), scales))
     return min(candidates, key=_stored_bytes)
 
 
 def decode(stored: Encoded, shape: tuple[int, ...]) -> np.ndarray:
-    """The inverse of `encode`: float32 or float16 values of `shape`. Raises TulleError if the parts do not agree."""
+    """The inverse of `encode`: float32 or float16 values of `shape`; int8 ones times their scales, as float32.
+
+    Raises TulleError if the parts do not agree.
+    """
     dtype = _DTYPES.get(stored.type)
     if dtype is None:
         raise TulleError(f"value type {stored.type} cannot be read here")
@@ -89,13 +104,25 @@ def decode(stored: Encoded, shape: tuple[int, ...]) -> np.ndarray:
     if stored.encoding == schema.Encoding.dense:
         if values.size != size:
             raise TulleError(f"{values.size} values stored for {size} elements")
-        return values.reshape(shape).copy()
+        return _scaled(values.reshape(shape).copy(), stored.scales)
     positions = _positions(stored, size)
     if positions.size != values.size or (positions.size and positions[-1] >= size):
         raise TulleError(f"its index gives {positions.size} places among {size} elements to {values.size} values")
     flat = np.zeros(size, dtype)
     flat[positions] = values
-    return flat.reshape(shape)
+    return _scaled(flat.reshape(shape), stored.scales)
+
+
+def _scaled(values: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
+    if values.dtype != np.int8:
+        return values
+    if scales is None or not scales.size:
+        raise TulleError("int8 values without scales")
+    first, last = (values.shape[0], values.shape[-1]) if values.ndim else (1, 1)
+    if scales.size not in (1, first, last):
+        raise TulleError(f"{scales.size} scales fit neither its first nor its last dimension")
+    is_first = scales.size == first
+    return values * scales.reshape(scales.shape + (1,) * (values.ndim - 1) if is_first else scales.shape)
 
 
 def _stored_bytes(encoded: Encoded) -> int:

@@ -91,8 +91,9 @@ def _tensor(record: Any) -> Tensor:
         constant = record.constant
         values = np.zeros(0, np.uint8) if constant.values is None else constant.values
         try:
-            data = decode(Encoded(constant.type, constant.encoding, constant.count, values, constant.index), shape)
-            data = data.astype(np.float32)
+            scales = None if constant.scales is None else np.asarray(constant.scales, np.float32)
+            stored = Encoded(constant.type, constant.encoding, constant.count, values, constant.index, scales)
+            data = decode(stored, shape).astype(np.float32)
         except TulleError as error:
             raise TulleError(f"constant {name!r}: {error}") from None
     return Tensor(

@@ -13,12 +13,14 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.pack.attributes import OPS, names, write_attributes
 from tulle.pack.encoding import Weights, choose_type, encode
 from tulle.pack.limits import ALIGNMENT, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_OP_INPUTS, MAX_RANK, MAX_RECORDS, VERSION
+from tulle.pack.quantise import quantise
 from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
 
 IDENTIFIER = b"TULL"
 
-_WEIGHTED = ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected")
+# Ops with weights, and the dimension of these that is the output channels.
+_CHANNEL_AXIS = {"conv2d": 0, "depthwise_conv2d": -1, "transpose_conv2d": 0, "fully_connected": 0}
 _KINDS = names(schema.OpKind)
 _LAYOUTS = names(schema.Layout)
 
@@ -27,10 +29,11 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     """A lowered graph (docs/architecture.md) as a `.tulle` file. The same graph gives the same bytes.
 
     `weights`: "auto" stores a constant as float16 where that is lossless and as float32 otherwise; "fp16" rounds the
-    weights of convolutions and fully connected layers; "fp32" keeps every value wide.
+    weights of convolutions and fully connected layers; "int8" rounds them to 255 levels for each output channel, with
+    all else as in "auto"; "fp32" keeps every value wide.
 
     Raises TulleError if the graph is not lowered, has ops or attributes that the format does not know, exceeds one of
-    its limits, or if a weight does not fit float16.
+    its limits, or if a weight does not fit float16 or is not finite where it should be rounded to int8.
     """
     if weights not in get_args(Weights):
         raise TulleError(f"weights={weights!r} is not one of {', '.join(get_args(Weights))}")
@@ -39,13 +42,13 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     _check(graph)
     used = _used_tensors(graph)
     numbers = {name: number for number, name in enumerate(used)}
-    is_weight = {node.inputs[1] for node in graph if node.op in _WEIGHTED}
+    axes = {node.inputs[1]: _CHANNEL_AXIS[node.op] for node in graph if node.op in _CHANNEL_AXIS}
 
     model = schema.ModelT()
     model.version = VERSION
     model.name = graph.name
     model.producer = f"tulle {__version__}"
-    model.tensors = [_tensor(graph.tensors[name], weights, is_weight=name in is_weight) for name in used]
+    model.tensors = [_tensor(graph.tensors[name], weights, axes.get(name)) for name in used]
     model.ops = [_op(node, numbers) for node in graph]
     model.inputs = np.array([numbers[name] for name in graph.inputs], "<u4")
     model.outputs = np.array([numbers[name] for name in graph.outputs], "<u4")
@@ -75,17 +78,20 @@ def _used_tensors(graph: Graph) -> list[str]:
     return list(used)
 
 
-def _tensor(tensor: Tensor, weights: Weights, *, is_weight: bool) -> Any:
+def _tensor(tensor: Tensor, weights: Weights, channel_axis: int | None) -> Any:
+    """`channel_axis`: None for what is no layer's weight."""
     record = schema.TensorT()
     record.name = tensor.name
     record.shape = np.array(tensor.shape, "<i4")
     record.layout = _LAYOUTS[tensor.layout]
     record.inputMean, record.inputStd = float(tensor.mean), float(tensor.std)
     if tensor.data is not None:
-        stored = encode(choose_type(tensor.name, tensor.data, weights, is_weight=is_weight))
+        stored = encode(choose_type(tensor.name, tensor.data, weights, is_weight=channel_axis is not None))
+        if weights == "int8" and channel_axis is not None:
+            stored = min(stored, encode(*quantise(tensor.name, tensor.data, channel_axis)), key=lambda way: way.nbytes)
         record.constant = constant = schema.ConstantT()
         constant.type, constant.encoding, constant.count = stored.type, stored.encoding, stored.count
-        constant.values, constant.index = stored.values, stored.index
+        constant.values, constant.index, constant.scales = stored.values, stored.index, stored.scales
     return record
 
 

@@ -1,0 +1,90 @@
+"""`tulle compress`: the same model in fewer bytes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from tulle.cli import options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tulle.compression import Compression
+    from tulle.pack.encoding import Weights
+
+
+@click.command("compress")
+@click.argument("source", type=options.FILE, metavar="IN")
+@click.option("-o", "--output", "target", type=options.FILE, required=True, metavar="OUT.tulle", help="File to write.")
+@click.option(
+    "--values", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True,
+    help="auto: fp16 where that loses nothing, else fp32. fp16, int8: round weights.",
+)  # fmt: skip
+@click.option(
+    "--calibration", type=click.Path(), metavar="FOLDER",
+    help="Pictures (or .npy arrays) on which to compare the outputs with those of IN.",
+)  # fmt: skip
+@click.option(
+    "--images", type=click.IntRange(1), default=64, show_default=True, help="At most so many of them are looked at."
+)
+@options.as_json
+def command(source: str, target: str, *, values: Weights, calibration: str | None, images: int, as_json: bool) -> None:
+    """Store the weights of a .tulle or .tflite model in fewer bytes, and say what that costs.
+
+    Zeros are never stored. The error of each layer's weights is shown; with pictures, how far the outputs move too.
+
+    \b
+    Examples:
+        tulle compress hand.tulle -o small.tulle --values int8
+        tulle compress hand.tulle -o small.tulle --values int8 --calibration hands/
+    """
+    from tulle.cli import output
+    from tulle.compression import compress
+
+    pictures = [] if calibration is None else _read_pictures(source, calibration, images)
+    result = compress(source, values, images=pictures, progress=partial(output.progress, text="Comparing"))
+    result.save(target)
+    if as_json:
+        output.show_json(result.to_dict())
+    else:
+        _print(result, source, target)
+
+
+def _read_pictures(source: str, folder: str, most: int) -> list[np.ndarray]:
+    from tulle.cli import output
+    from tulle.compression import read_lowered
+    from tulle.files import read_bytes
+    from tulle.sparsify.calibration import read_folder
+
+    found = read_folder(folder, read_lowered(read_bytes(source)), most=most, progress=output.progress)
+    if found.skipped:
+        output.note(f"{len(found.skipped)} files were skipped; the first: {found.skipped[0]}")
+    return found.images
+
+
+def _print(result: Compression, source: str, target: str) -> None:
+    from tulle.cli import output
+
+    if not result.lossless:
+        table = output.table("Weights", "layer", "op", "shape", ">zeros", ">RMS error", ">max error")
+        for row in result.layers:
+            table.add_row(
+                output.short(row.name), row.op, output.shape(row.shape), output.share(row.zeros),
+                f"{row.rms_error:.2%}", f"{row.max_error:.2%}",
+            )  # fmt: skip
+        output.show(table)
+    if result.outputs:
+        table = output.table("Outputs", "output", ">mean change", ">max change", ">range")
+        for change in result.outputs:
+            table.add_row(
+                change.name, f"{change.mean_change:.3g}", f"{change.max_change:.3g}", f"{change.range:.3g}"
+            )  # fmt: skip
+        output.show(table)
+    loss = "nothing lost" if result.lossless else "errors above are relative to each layer's RMS and largest weight"
+    output.show(
+        f"{target}: {output.size(len(result.data))}, {output.share(len(result.data) / result.source_bytes)} of "
+        f"{source} ({output.size(result.source_bytes)}); {loss}"
+    )
