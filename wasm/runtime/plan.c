@@ -24,7 +24,8 @@ bool tulle_plan_fail(tulle_planner* planner, const char* format, ...) {
   return false;
 }
 
-void* tulle_plan_alloc(tulle_planner* planner, size_t size) {
+// Memory for the life of the model, holding anything.
+static void* reserve(tulle_planner* planner, size_t size) {
   tulle_model* model = planner->model;
   if (model->allocation_count == model->allocation_capacity) {
     const uint32_t capacity = 2 * model->allocation_capacity + 64;
@@ -39,8 +40,12 @@ void* tulle_plan_alloc(tulle_planner* planner, size_t size) {
     tulle_engine_fail(model->engine, "out of memory: %u bytes more were needed", (unsigned)size);
     return NULL;
   }
-  memset(memory, 0, size);
   return model->allocations[model->allocation_count++] = memory;
+}
+
+void* tulle_plan_alloc(tulle_planner* planner, size_t size) {
+  void* memory = reserve(planner, size);
+  return memory ? memset(memory, 0, size) : NULL;
 }
 
 const tulle_tensor* tulle_plan_input(const tulle_planner* planner, const tulle_op* op, uint32_t index) {
@@ -244,7 +249,8 @@ static bool place_tensors(tulle_planner* planner) {
       tulle_engine_fail(model->engine, "the model's activations would take %.0f MB", (double)model->arena_bytes / 1e6);
       ok = false;
     } else {
-      ok = (arena = tulle_plan_alloc(planner, (size_t)model->arena_bytes)) != NULL;
+      // Not cleared: tensors lie over each other's remains anyway, and a small file can claim a gigabyte.
+      ok = (arena = reserve(planner, (size_t)model->arena_bytes)) != NULL;
     }
   }
   for (uint32_t t = 0; ok && t < count; t++) {
