@@ -171,9 +171,10 @@ def evaluate_iou(path: Path) -> float:
     scores = []
     with load(path) as model:
         name = model.outputs[0].name
+        height, width = model.inputs[0].shape[1:3]
         for index in progress(range(len(pictures)), f"Scoring {path.stem}"):
-            pixels = read_image(pictures[index], HEIGHT, WIDTH)
-            probability = model(np.float32(pixels)[None] / 255)[name].reshape(HEIGHT, WIDTH)
+            pixels = read_image(pictures[index], height, width)
+            probability = model(np.float32(pixels)[None] / 255)[name].reshape(height, width)
             with Image.open(folder / "masks" / f"{pictures[index].stem}.png") as mask:
                 truth = np.asarray(mask.convert("L")) > 127
             wide = Image.fromarray(probability).resize(truth.shape[::-1], Image.Resampling.BILINEAR)
