@@ -61,7 +61,7 @@ class RandomModel:
 
     def image(self, x: int) -> tuple[int, int, int]:
         shape = self.model.shape(x)
-        if len(shape) != 4:
+        if len(shape) != 4 or shape[0] != 1:
             raise Unfit
         return shape[1], shape[2], shape[3]
 
