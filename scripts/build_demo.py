@@ -30,7 +30,8 @@ from tulle.sparsify.magnitude import magnitude
 MODELS = CACHE / "models"
 TARGET = ROOT / "demos" / "models"
 
-# Models that tulle made sparse and that ship with the project, with a SOURCES.json as fetch_models.py writes it.
+# Models that tulle made sparse and that ship with the project, with a SOURCES.json as fetch_models.py writes it. A "label"
+# in there says how a model was made.
 SHIPPED = ROOT / "demos" / "weights"
 
 # MediaPipe feeds pixels as 0 to 1.
@@ -90,6 +91,12 @@ CATALOGUE = [
         )
         for percent in ABLATION
     ),
+    *(
+        DemoModel(
+            f"{LANDSCAPE}_tulle_{percent}", "ablation", "own", f"{percent} % zeros", "selfie_sparsified", optional=True
+        )
+        for percent in ABLATION
+    ),
     DemoModel(f"{LANDSCAPE}_tulle", "selfie", "own", "Sparse by tulle", f"{LANDSCAPE}_tulle", optional=True),
     DemoModel(SQUARE, "selfie-square", "dense", "Dense", SQUARE),
     DemoModel(f"{SQUARE}_20", "selfie-square", "sparse", "20 % zeros", "selfie_pruned", SQUARE, 0.2),
@@ -134,7 +141,7 @@ def _find(name: str) -> tuple[Path, dict[str, str]] | None:
 def _convert(model: DemoModel, file: Path, source: dict[str, str]) -> dict[str, Any]:
     """Writes the .tulle file; returns what models.json says of it."""
     graph = tulle.read_tflite(file)
-    label = OWN_LABEL if source["source"].startswith(OWN_SOURCE) else None
+    label = source.get("label") or (OWN_LABEL if source["source"].startswith(OWN_SOURCE) else None)
     tflite_bytes: int | None = file.stat().st_size
     if model.sparsity is not None:
         graph = magnitude(graph, model.sparsity)

@@ -16,27 +16,35 @@ import { loadNetworks, measureShare } from './share.js';
 /** @typedef {import('../lib/race.js').Runner} Runner */
 
 const DENSE = 'selfie_segmentation_landscape';
-const ZEROS = [10, 20, 30, 40, 50, 60, 70, 80, 90]; // percent, of the models DENSE_10 and so on
+const ZEROS = [10, 20, 30, 40, 50, 60, 70, 80, 90]; // percent, of the models DENSE_10 and so on, and DENSE_tulle_10
 const FRAMES = [1, 2, 3, 4, 5, 6, 7, 8].map((number) => new URL(`../images/person/${number}.jpg`, import.meta.url));
 const ROUNDS = 5; // over all frames
 
-/** What was measured of a network. */
+/** A network at one share of zeros, and what was measured of it. */
 class Level {
   time = new MovingAverage();
   overlap = new MovingAverage();
 
-  /** @param {number} zeros percent */
-  constructor(zeros) {
+  /**
+   * @param {number} zeros percent
+   * @param {ModelFacts} facts
+   */
+  constructor(zeros, facts) {
     this.zeros = zeros;
+    this.facts = facts;
+  }
+
+  /** Whether weights were solved for, not only left out. */
+  get solved() {
+    return this.facts.role === 'own';
   }
 }
 
 const race = new Race();
 const again = /** @type {HTMLButtonElement} */ (element('again'));
 const controls = new EngineControls(element('settings'), () => inTurn(measureAll).catch(fail));
-let levels = [0, ...ZEROS].map((zeros) => new Level(zeros));
-/** @type {ModelFacts[]} */
-let networks = [];
+/** The dense network, then those pruned by size, then those solved for, each with rising zeros. @type {Level[]} */
+let levels = [];
 /** @type {Promise<ImageData[]> | undefined} */
 let frames;
 /** @type {Promise<unknown>} */
@@ -64,24 +72,25 @@ async function measureAll() {
 // ---- sparsity against time and overlap ----
 
 async function measureLevels() {
-  levels = levels.map(({ zeros }) => new Level(zeros));
+  levels = levels.map(({ zeros, facts }) => new Level(zeros, facts));
   frames ??= Promise.all(FRAMES.map(async (url) => pixelsOf(await fetchBitmap(url), WIDTH, HEIGHT)));
   const pictures = await frames;
+  const networks = levels.map(({ facts }) => facts);
   await race.load(networks, controls.options, ({ title }) => say(`Loading: ${title}`));
-  controls.show(race.runners[0].model);
+  const [{ model }] = race.runners;
+  controls.show(model);
   controls.disabled = true;
-  say(`Measuring on ${describeEngine(race.runners[0].model)}`);
+  say(`Measuring on ${describeEngine(model)}`);
   await race.warmUp(pictures[0]);
   for (let round = 0; round < ROUNDS; round++) {
     for (const picture of pictures) {
       const { outputs, took } = await race.frame(picture);
-      const dense = outputs.get(race.runners[0]);
+      const masks = race.runners.map((runner) => maskOf(outputs.get(runner) ?? {}));
       race.runners.forEach((runner, i) => {
-        const own = outputs.get(runner);
-        if (!own || !dense) return;
         levels[i].time.push(took.get(runner) ?? NaN);
-        levels[i].overlap.push(intersectionOverUnion(maskOf(dense), maskOf(own)));
-        if (picture === pictures[0] && round === 0) drawMask(thumbnail(i), picture, maskOf(own));
+        levels[i].overlap.push(intersectionOverUnion(masks[0], masks[i]));
+        // Those solved for come last, over the mask of their pruned twins.
+        if (picture === pictures[0] && round === 0) drawMask(thumbnail(levels[i]), picture, masks[i]);
       });
       await new Promise(requestAnimationFrame); // also rests while the page is hidden
     }
@@ -92,28 +101,41 @@ async function measureLevels() {
 
 function showLevels() {
   const dense = levels[0].time.median;
-  levels.forEach(({ time, overlap }, i) => {
-    const values = [time.median.toFixed(2), (dense / time.median).toFixed(2), (100 * overlap.mean).toFixed(1)];
-    values.forEach((value, column) => (row('levels', i).cells[column + 3].textContent = value));
-    setValue('overlap', `IoU ${(100 * overlap.mean).toFixed(1)} %`, element('masks').children[i]);
-  });
+  for (const level of levels) {
+    const { cells } = rowOf(level);
+    const overlap = (100 * level.overlap.mean).toFixed(1);
+    setValue('overlap', `IoU ${overlap} %`, maskOfLevel(level));
+    cells[level.solved ? 6 : 5].textContent = overlap;
+    if (level.solved) continue;
+    cells[3].textContent = level.time.median.toFixed(2);
+    cells[4].textContent = (dense / level.time.median).toFixed(2);
+  }
   drawPlots();
 }
 
 function drawPlots() {
-  const times = levels.map(({ zeros, time }) => ({ zeros, value: time.median }));
+  const [dense, ...sparse] = levels;
+  const lines = (/** @type {(level: Level) => number} */ value) =>
+    [false, true].map((solved) => ({
+      tone: solved ? 'own' : 'sparse',
+      points: sparse.filter((level) => level.solved === solved).length === 0 ? [] : [dense, ...sparse]
+        .filter((level) => level === dense || level.solved === solved)
+        .map((level) => ({ zeros: level.zeros, value: value(level) })),
+    }));
+  const times = lines(({ time }) => time.median);
   drawPlot(svg('time-plot'), times, { fromZero: true, format: (ms) => String(Number(ms.toPrecision(3))) });
-  const overlaps = levels.map(({ zeros, overlap }) => ({ zeros, value: 100 * overlap.mean }));
+  const overlaps = lines(({ overlap }) => 100 * overlap.mean);
   drawPlot(svg('overlap-plot'), overlaps, { fromZero: false, format: (share) => `${Math.round(share)} %` });
 }
 
 function showFacts() {
-  networks.forEach((facts, i) => {
-    row('levels', i).cells[1].textContent = `${(100 * sparsity(facts)).toFixed(0)} %`;
-    row('levels', i).cells[2].textContent = fileSize(facts.tulle_bytes);
-  });
-  const labels = new Set(networks.slice(1).map(({ label }) => (label ?? '').replace(/\d+ ?%/, 'so many')));
-  setValue('made', [...labels].join('; '));
+  for (const level of levels) {
+    if (level.solved) continue;
+    rowOf(level).cells[1].textContent = `${(100 * sparsity(level.facts)).toFixed(0)} %`;
+    rowOf(level).cells[2].textContent = fileSize(level.facts.tulle_bytes);
+  }
+  const solved = levels.find((level) => level.solved);
+  setValue('solved', solved?.facts.label ?? 'none are part of this site');
 }
 
 // ---- the share of 1×1 convolutions ----
@@ -142,9 +164,19 @@ function row(table, index) {
   return /** @type {HTMLTableElement} */ (element(table)).tBodies[0].rows[index];
 }
 
-/** @param {number} index */
-function thumbnail(index) {
-  return /** @type {HTMLCanvasElement} */ (element('masks').children[index].querySelector('canvas'));
+/** The table's row for a level, the same for pruned and solved. @param {Level} level */
+function rowOf({ zeros }) {
+  return row('levels', zeros / 10);
+}
+
+/** @param {Level} level */
+function maskOfLevel({ zeros }) {
+  return element('masks').children[zeros / 10];
+}
+
+/** @param {Level} level */
+function thumbnail(level) {
+  return /** @type {HTMLCanvasElement} */ (maskOfLevel(level).querySelector('canvas'));
 }
 
 /** What the button copies: both tables as Markdown. */
@@ -156,7 +188,7 @@ function results() {
     return markdownTable(texts(/** @type {HTMLTableSectionElement} */ (tHead).rows[0]), [...tBodies[0].rows].map(texts));
   };
   return [
-    `tulle, ${DENSE} at shares of zeros:`, table('levels', 6),
+    `tulle, ${DENSE} at shares of zeros:`, table('levels', 7),
     'Share of 1×1 convolutions in dense networks, one thread:', table('shares', 4),
     deviceLines(),
   ].join('\n\n');
@@ -179,7 +211,13 @@ async function start() {
   new ResizeObserver(drawPlots).observe(element('time-plot'));
   requireSimd();
   const models = await loadCatalogue();
-  networks = [models[DENSE], ...ZEROS.map((zeros) => models[`${DENSE}_${zeros}`])];
+  levels = [new Level(0, models[DENSE])];
+  for (const made of ['', 'tulle_']) {
+    for (const zeros of ZEROS) {
+      const facts = models[`${DENSE}_${made}${zeros}`];
+      if (facts) levels.push(new Level(zeros, facts));
+    }
+  }
   showFacts();
   again.addEventListener('click', () => inTurn(measureAll).catch(fail));
   const copy = /** @type {HTMLButtonElement} */ (element('copy'));

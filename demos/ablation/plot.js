@@ -1,4 +1,4 @@
-// A small chart of one quantity against the share of zeros, in SVG.
+// A small chart of one quantity against the share of zeros, in SVG: a line for each way of making the zeros.
 
 import { line, svgElement, text, tickStep } from '../lib/chart.js';
 
@@ -6,19 +6,20 @@ const MARGIN = { top: 14, right: 18, bottom: 34, left: 44 };
 const ZEROS = [0, 30, 50, 70, 90]; // labelled, percent
 
 /**
- * Draws points, in order, joined by a line, at the size that the element has on the page.
- * @param {SVGSVGElement} svg with the classes `chart` and a tone
- * @param {{ zeros: number, value: number }[]} points zeros in percent; a NaN leaves a gap
+ * Draws each line's points, in order, at the size that the element has on the page.
+ * @param {SVGSVGElement} svg with the class `chart`
+ * @param {{ tone: string, points: { zeros: number, value: number }[] }[]} lines zeros in percent; a NaN leaves a gap;
+ *   `tone` is a class of base.css
  * @param {object} axis
  * @param {boolean} axis.fromZero whether the scale begins at 0, else a little below the lowest value
  * @param {(value: number) => string} axis.format of a tick
  */
-export function drawPlot(svg, points, { fromZero, format }) {
+export function drawPlot(svg, lines, { fromZero, format }) {
   const { width, height } = svg.getBoundingClientRect();
   if (width === 0) return;
   svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
   const plot = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
-  const values = points.map(({ value }) => value).filter(Number.isFinite);
+  const values = lines.flatMap(({ points }) => points.map(({ value }) => value)).filter(Number.isFinite);
   const [low, high, step] = scale(values, fromZero);
   const x = (/** @type {number} */ zeros) => plot.left + ((plot.right - plot.left) * zeros) / 90;
   const y = (/** @type {number} */ value) => plot.bottom - ((plot.bottom - plot.top) * (value - low)) / (high - low);
@@ -29,10 +30,12 @@ export function drawPlot(svg, points, { fromZero, format }) {
     if (values.length) parts.push(text(plot.left - 8, y(tick) + 4, format(tick), 'axis end'));
   }
   for (const zeros of ZEROS) parts.push(text(x(zeros), height - 10, `${zeros} %`, 'axis middle'));
-  const places = points.map(({ zeros, value }) => ({ x: x(zeros), y: y(value) }));
-  parts.push(svgElement('path', { d: line(places), class: 'average' }));
-  for (const place of places) {
-    if (Number.isFinite(place.y)) parts.push(svgElement('circle', { cx: place.x, cy: place.y, r: 4, class: 'point' }));
+  for (const { tone, points } of lines) {
+    const places = points.map(({ zeros, value }) => ({ x: x(zeros), y: y(value) }));
+    parts.push(svgElement('path', { d: line(places), class: `average ${tone}` }));
+    for (const { x: cx, y: cy } of places) {
+      if (Number.isFinite(cy)) parts.push(svgElement('circle', { cx, cy, r: 4, class: `point ${tone}` }));
+    }
   }
   svg.replaceChildren(...parts);
 }
