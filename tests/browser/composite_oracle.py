@@ -28,7 +28,7 @@ def matte(mask: np.ndarray, before: np.ndarray | None = None) -> tuple[np.ndarra
     mask = mask.astype(np.float64)
     uncertainty = 1 - (2 * mask - 1) ** 2
     smooth = mask if before is None else mask + (before - mask) * 0.6 * uncertainty
-    share = np.clip((smooth - 0.25) / 0.5, 0, 1)
+    share = np.clip((smooth - 0.4) / 0.5, 0, 1)
     return np.rint(255 * share**2 * (3 - 2 * share)).astype(np.uint8), smooth
 
 

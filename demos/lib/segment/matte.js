@@ -3,9 +3,12 @@
 /** How much of the mask before is kept where the network is undecided: steady edges, yet quick to follow. */
 const KEEP = 0.6;
 
-/** Probabilities up to FLOOR are background, from CEILING on foreground: without this the background shimmers. */
-const FLOOR = 0.25;
-const CEILING = 0.75;
+/**
+ * Probabilities up to FLOOR are background, from CEILING on person: without this the background shimmers. Above the
+ * middle, since a rim of the old background is seen sooner than a rim that the person lacks.
+ */
+const FLOOR = 0.4;
+const CEILING = 0.9;
 
 /** Smooths one network's masks over time. Make one for each network, and `reset` it when the scene changes. */
 export class MatteMaker {
