@@ -48,7 +48,7 @@ def progress(items: Iterable[int], text: str) -> Iterable[int]:
 
 @contextmanager
 def steps(total: int, text: str, show: bool = True) -> Iterator[Callable[[int, float], None]]:
-    """A bar for long training: gives a function that is told the steps done and the loss."""
+    """A bar for long training: gives a function that is told the steps done and the loss, and shows it from then on."""
     if not (show and _stderr.is_terminal):
         yield lambda done, loss: None
         return
@@ -59,9 +59,17 @@ def steps(total: int, text: str, show: bool = True) -> Iterator[Callable[[int, f
         TextColumn("loss {task.fields[loss]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_stderr, transient=True) as bar:
-        task = bar.add_task(text, total=total, loss="")
-        yield lambda done, loss: bar.update(task, completed=done, loss=f"{loss:.4f}")
+    bar = Progress(*columns, console=_stderr, transient=True)
+    task = bar.add_task(text, total=total, loss="")
+
+    def advance(done: int, loss: float) -> None:
+        bar.start()  # not before: rich shows one bar at a time, and until now another one may have been there
+        bar.update(task, completed=done, loss=f"{loss:.4f}")
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
 
 
 def table(title: str, *columns: str) -> Table:

@@ -138,6 +138,7 @@ def command(
     with output.steps(settings["steps"], "Training", show=fabric.is_global_zero) as advance:
         result = distill(
             teacher, find_pictures(data), Settings(**settings), start=begin, resume=resume, fabric=fabric,
+            progress=output.progress if fabric.is_global_zero else None,
             folder=None if checkpoint is None else Path(checkpoint), on_step=advance, on_measurement=measured,
         )  # fmt: skip
     if not fabric.is_global_zero:

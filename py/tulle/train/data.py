@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch.utils.data import Dataset, Sampler
 from tulle.errors import TulleError
 from tulle.files import PathLike
 from tulle.image import read_image
+
+# Passes numbers on while it shows, under a title, how far they have come.
+Progress: TypeAlias = Callable[[Iterable[int], str], Iterable[int]]
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 HELD_OUT = 10  # one picture in so many is held out
@@ -42,15 +46,16 @@ class Pictures(Dataset):
             self.cache[index] = picture
         return picture
 
-    def without_unreadable(self) -> tuple[Pictures, int]:
+    def without_unreadable(self, progress: Progress | None = None) -> tuple[Pictures, int]:
         """Only the pictures that can be read, and how many others there were."""
         readable = []
-        for index, path in enumerate(self.paths):
+        places: Iterable[int] = range(len(self.paths))
+        for index in progress(places, "Reading pictures") if progress else places:
             try:
                 self[index]
             except TulleError:
                 continue
-            readable.append(path)
+            readable.append(self.paths[index])
         return Pictures(readable, self.height, self.width), len(self.paths) - len(readable)
 
 

@@ -27,7 +27,7 @@ from tulle.sparsify import prunable_layers
 from tulle.train import checkpoint
 from tulle.train.allocation import ALLOCATIONS, check_allocation, check_sparsity
 from tulle.train.augment import Augmentation
-from tulle.train.data import Batches, Pictures, seeded, split
+from tulle.train.data import Batches, Pictures, Progress, seeded, split
 from tulle.train.losses import Distance, block_ends, distances
 from tulle.train.magnitude import MagnitudePruner
 from tulle.train.masks import FixedMasks, Select
@@ -95,6 +95,8 @@ class Settings:
             )
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise TulleError(f"the learning rate must be a number above 0, not {self.learning_rate}")
+        if not (self.features >= 0 and math.isfinite(self.features)):
+            raise TulleError(f"the weight of features must be a number of at least 0, not {self.features}")
         for name in ("steps", "batch", "every", "measure", "save"):
             if getattr(self, name) < 1:
                 raise TulleError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -161,6 +163,7 @@ def distill(
     folder: Path | None = None,
     resume: bool = False,
     fabric: Fabric | None = None,
+    progress: Progress | None = None,
     on_step: Callable[[int, float], None] | None = None,
     on_measurement: Callable[[list[Measurement]], None] | None = None,
 ) -> Trained:
@@ -173,19 +176,28 @@ def distill(
         folder: where checkpoints go; None for none.
         resume: go on from the checkpoint there, if there is one; the result is the same as without interruption.
         fabric: what `make_fabric` gives.
+        progress: shows how far reading the pictures has come; given a range of numbers and a title.
         on_step: told the number of steps done and the loss.
         on_measurement: told all measurements so far.
 
     Raises TulleError for models, pictures or settings that do not fit, a checkpoint of another run, or if training
     diverges.
     """
-    return _Training(teacher, start or teacher, pictures, settings, fabric or make_fabric("cpu")).run(
+    return _Training(teacher, start or teacher, pictures, settings, fabric or make_fabric("cpu"), progress).run(
         folder, resume, on_step, on_measurement
     )
 
 
 class _Training:
-    def __init__(self, teacher: Graph, start: Graph, paths: Sequence[Path], settings: Settings, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        teacher: Graph,
+        start: Graph,
+        paths: Sequence[Path],
+        settings: Settings,
+        fabric: Fabric,
+        progress: Progress | None = None,
+    ) -> None:
         settings.check()
         if settings.batch % fabric.world_size:
             raise TulleError(f"a batch of {settings.batch} cannot be shared by {fabric.world_size} processes evenly")
@@ -194,7 +206,7 @@ class _Training:
         if _signature(start) != _signature(teacher):
             raise TulleError("the start has other inputs or outputs than the teacher")
         learn, held_out = split(paths)
-        self.learn, bad = Pictures(learn, height, width).without_unreadable()
+        self.learn, bad = Pictures(learn, height, width).without_unreadable(progress)
         self.held_out, more = Pictures(held_out[:MOST_HELD_OUT], height, width).without_unreadable()
         self.unreadable = bad + more
         if not len(self.learn) or not len(self.held_out):

@@ -121,6 +121,10 @@ def sweep(
     space.check()
     settings.check()
     fabric = make_fabric(device)
+    if fabric.world_size > 1:
+        raise TulleError(
+            "a trial runs in one process: start workers one by one, with the same storage, not by torchrun"
+        )
 
     def objective(trial: Trial) -> tuple[float, float]:
         trained = distill(teacher, pictures, replace(settings, **space.suggest(trial)), fabric=fabric)
