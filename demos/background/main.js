@@ -214,19 +214,28 @@ function reload() {
   inTurn(loadModels).then(redraw).catch(fail);
 }
 
-/** Lists the sparse versions of the chosen network, and takes the first that is trained, or else a mild one. */
+/** Lists the sparse versions of the chosen network, and takes the one made for this page, or else a mild one. */
 function offerSparse() {
   const task = select('network').value === 'selfie-square' ? 'selfie-square' : 'selfie';
   const dense = modelsFor(catalogue, task).find(({ role }) => role === 'dense');
   const sparse = SPARSE_TASKS[task].flatMap((name) => modelsFor(catalogue, name)).filter(({ role }) => role !== 'dense');
   if (!dense || sparse.length === 0) throw new Error('models.json lists no such network: run `make demo` again.');
   sparse.sort((a, b) => sparsity(a) - sparsity(b));
-  select('sparse-model').replaceChildren(...sparse.map(({ name, title }) => new Option(title, name)));
+  select('sparse-model').replaceChildren(...sparse.map((facts) => new Option(nameOf(facts), facts.name)));
   const distance = (/** @type {ModelFacts} */ facts) => Math.abs(sparsity(facts) - FIRST_SPARSITY);
-  const first = sparse.find(({ role }) => role === 'own')
-    ?? sparse.reduce((best, facts) => (distance(facts) < distance(best) ? facts : best));
+  const first = sparse.find((facts) => facts.task === task && facts.role === 'own')
+    ?? sparse.filter(({ role }) => role === 'sparse').reduce((best, facts) => (distance(facts) < distance(best) ? facts : best));
   select('sparse-model').value = first.name;
   models = { dense, sparse: first };
+}
+
+/**
+ * @param {ModelFacts} facts
+ * @returns {string} what tells a sparse network from the others
+ */
+function nameOf({ task, role, title }) {
+  if (role !== 'own') return `${title}, pruned`;
+  return task === 'ablation' ? `${title}, solved for` : title;
 }
 
 /** @param {'gpu' | 'canvas'} kind */

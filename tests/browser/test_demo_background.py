@@ -545,6 +545,22 @@ def test_facts_are_those_of_the_models(open_demo: OpenDemo, demo_models: Path, s
         assert facts[name]["label"] is None or facts[name]["label"] in visit.value(f"{side}-model")
 
 
+def test_a_network_made_for_the_page_is_taken_first(
+    open_demo: OpenDemo, demo_models: Path, model_path: Callable[[str], Path], litert: LiteRT
+) -> None:
+    facts = json.loads((demo_models / "models.json").read_text())
+    own = {**facts[f"{DENSE}_70"], "name": f"{DENSE}_tulle", "role": "own", "task": "selfie", "title": "By tulle"}
+    level = {**facts[f"{DENSE}_20"], "name": f"{DENSE}_tulle_20", "role": "own", "task": "ablation"}
+    manifest = {**facts, own["name"]: own, level["name"]: level}
+    page = open_demo(answer_instead("models.json", body=json.dumps(manifest))).started().page
+    expect(page.locator("#sparse-model")).to_have_value(own["name"])
+    sparse = write(magnitude(read(model_path(DENSE)), 0.7), weights="fp32", sparse=True)
+    check_masks([next_frame(page)], {"sparse": sparse}, litert)
+    offered = page.locator("#sparse-model option").all_inner_texts()
+    assert len(set(offered)) == len(offered) >= 11
+    assert {"By tulle", "20 % zeros, pruned", "20 % zeros, solved for"} <= set(offered)
+
+
 def test_the_line_and_the_choices_work_by_keyboard(open_demo: OpenDemo) -> None:
     page = open_demo().started().page
     page.locator("#divider").focus()
