@@ -396,33 +396,49 @@ def test_a_second_hand_comes_and_goes_and_sparse_agrees_with_dense(open_demo: Op
     assert float(np.mean(apart)) < 2.5 and max(apart) < 8, "percent of the hand's square"
 
 
+# For each frame the hands at the given places (centre x, side) are drawn, and what the tracker follows is noted.
+PLACED = """
+const { HandTracker } = await import('/demos/lib/hands/tracker.js');
+const { fetchBitmap } = await import('/demos/lib/page.js');
+const { load } = await import('/web/src/index.js');
+const picture = await fetchBitmap('/demos/images/open-hand.jpg');
+const canvas = document.createElement('canvas');
+Object.assign(canvas, { width: 640, height: 400 });
+const context = canvas.getContext('2d', { willReadFrequently: true });
+const landmarkers = [await load('/demos/models/hand_landmark_sparse.tulle')];
+const detector = await load('/demos/models/palm_detection_lite.tulle');
+const tracker = new HandTracker({ detector, landmarkers });
+const found = [];
+for (const places of frames) {
+  context.globalCompositeOperation = 'source-over';
+  context.fillStyle = '#ddd';
+  context.fillRect(0, 0, 640, 400);
+  context.globalCompositeOperation = 'multiply'; // a hand that lies on another leaves that to be seen
+  for (const [x, side] of places) context.drawImage(picture, x - side / 2, 200 - side / 2, side, side);
+  found.push((await tracker.track(canvas)).hands.map(({ region }) => region.x));
+}
+return found;
+"""
+
+
 def test_a_hand_that_is_lost_is_found_again(open_demo: OpenDemo) -> None:
-    """From one moment to the next the first hand is elsewhere: given up there, it is looked for at once."""
+    """From one frame to the next the hand is elsewhere: it is given up there, and looked for in the frame after."""
     page = open_demo(reduced_motion="reduce").started().page
-    jump = """
-    const { HandTracker } = await import('/demos/lib/hands/tracker.js');
-    const { fetchBitmap } = await import('/demos/lib/page.js');
-    const { load } = await import('/web/src/index.js');
-    const picture = await fetchBitmap('/demos/images/open-hand.jpg');
-    const canvas = document.createElement('canvas');
-    Object.assign(canvas, { width: 640, height: 400 });
-    const context = canvas.getContext('2d', { willReadFrequently: true });
-    const landmarkers = [await load('/demos/models/hand_landmark_sparse.tulle')];
-    const detector = await load('/demos/models/palm_detection_lite.tulle');
-    const tracker = new HandTracker({ detector, landmarkers });
-    const found = [];
-    for (const x of places) {
-      context.fillStyle = '#bbb';
-      context.fillRect(0, 0, 640, 400);
-      if (x !== null) context.drawImage(picture, x, 100, 200, 200);
-      found.push((await tracker.track(canvas)).hands.map(({ region }) => region.x));
-    }
-    return found;
-    """
-    found = evaluate(page, jump, places=[20, 20, 420, 420, None, None, 20])
+    there, elsewhere = [[120, 200]], [[520, 200]]
+    found = evaluate(page, PLACED, frames=[there, there, elsewhere, elsewhere, [], [], there])
     assert [len(hands) for hands in found] == [1, 1, 0, 1, 0, 0, 1]
     assert found[3][0] - found[1][0] == pytest.approx(400, abs=40)
     assert found[6][0] == pytest.approx(found[0][0], abs=1)
+
+
+def test_two_squares_that_come_to_show_one_hand_are_one(open_demo: OpenDemo) -> None:
+    """Two hands move until one lies on the other: both squares see it then, and one goes on."""
+    page = open_demo(reduced_motion="reduce").started().page
+    frames = [[[320 - apart, 170], [320 + apart, 170]] for apart in (80, 80, 72, 64, 56, 48, 40, 32, 24, 16, 8, 0)]
+    found = evaluate(page, PLACED, frames=frames)
+    counts = [len(hands) for hands in found]
+    assert counts[:2] == [2, 2] and counts[-2:] == [1, 1] and 0 not in counts, counts
+    assert found[-1][0] == pytest.approx(320, abs=30)
 
 
 # ---- the camera ----
