@@ -209,7 +209,7 @@ def front_header(top: str) -> str:
 def render(text: str, relink: Callable[[str], str | None]) -> str:
     """Markdown as HTML, with anchors at headings; tables and code scroll by themselves, with the keyboard too."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    tokens = markdown.parse(text)
+    tokens = markdown.parse(re.sub(r"^<!--.*?-->\n", "", text, flags=re.MULTILINE | re.DOTALL))
     for heading, inline in itertools.pairwise(tokens):
         if heading.type == "heading_open":
             heading.attrSet("id", anchor(inline.content))

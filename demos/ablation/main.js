@@ -135,7 +135,8 @@ function showFacts() {
     rowOf(level).cells[2].textContent = fileSize(level.facts.tulle_bytes);
   }
   const solved = levels.find((level) => level.solved);
-  setValue('solved', solved?.facts.label ?? 'none are part of this site');
+  element('main').classList.toggle('unsolved', !solved);
+  setValue('solved', solved?.facts.label ?? '');
 }
 
 // ---- the share of 1×1 convolutions ----
@@ -188,7 +189,7 @@ function results() {
     return markdownTable(texts(/** @type {HTMLTableSectionElement} */ (tHead).rows[0]), [...tBodies[0].rows].map(texts));
   };
   return [
-    `tulle, ${DENSE} at shares of zeros:`, table('levels', 7),
+    `tulle, ${DENSE} at shares of zeros:`, table('levels', levels.some(({ solved }) => solved) ? 7 : 6),
     'Share of 1×1 convolutions in dense networks, one thread:', table('shares', 4),
     deviceLines(),
   ].join('\n\n');

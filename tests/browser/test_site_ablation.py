@@ -36,7 +36,7 @@ def visit(chromium: Browser, built: Path, models_dir: Path) -> Iterator[Visit]:
 
 def rows(visit: Visit, table: str) -> list[list[str]]:
     script = (
-        "(id) => [...document.getElementById(id).tBodies[0].rows].map((row) => [...row.cells].map((c) => c.innerText))"
+        "(id) => [...document.getElementById(id).tBodies[0].rows].map((row) => [...row.cells].map((c) => c.textContent))"
     )
     return visit.page.evaluate(script, table)
 
