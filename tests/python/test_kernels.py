@@ -720,13 +720,31 @@ def test_slice(variant: str, seed: int) -> None:
     case.run(case.op("slice", [case.input(*shape)], counts, begin=begin, strides=strides), variant)
 
 
-@each(16)
+@each(30)
+def test_slice_of_an_image(variant: str, seed: int) -> None:
+    """In chw: of rows, columns and channels, in steps, and backwards."""
+    case = Case(seed)
+    shape = (1, case.size(), case.size(), case.size())
+    begin, strides, counts = [0], [1], [1]
+    for size in shape[1:]:
+        step = case.pick(1, 1, 2, -1, -2)
+        first = int(case.rng.integers(0, size))
+        room = -(-(size - first) // step) if step > 0 else first // -step + 1
+        begin.append(first)
+        strides.append(step)
+        counts.append(int(case.rng.integers(1, room + 1)))
+    x = case.input(*shape, chw=True)
+    case.run(case.op("slice", [x], counts, chw=True, begin=tuple(begin), strides=tuple(strides)), variant)
+
+
+@each(24)
 def test_depth_to_space_and_back(variant: str, seed: int) -> None:
     case = Case(seed)
     height, width, channels, block = case.size(9), case.size(9), case.size(9), case.pick(1, 2, 3, 4)
     wide, deep = (1, height * block, width * block, channels), (1, height, width, channels * block * block)
     kind, before, after = [("depth_to_space", deep, wide), ("space_to_depth", wide, deep)][seed % 2]
-    case.run(case.op(kind, [case.input(*before)], after, block=block), variant)
+    chw = bool(case.pick(True, False))
+    case.run(case.op(kind, [case.input(*before, chw=chw)], after, chw=chw, block=block), variant)
 
 
 @each(4)

@@ -132,8 +132,9 @@ bool tulle_plan_copy(tulle_planner* planner, const tulle_op* op) {
     for (uint32_t d = 0; d < y->rank; d++) add_loop(c, y->shape[order[d]], in_steps[order[d]], out_steps[order[d]]);
     return plan_copies(planner, c, 1, y->elements);
   }
-  if (x->chw || y->chw) return tulle_plan_fail(planner, "needs plain tensors");
+  if (x->chw != y->chw) return tulle_plan_fail(planner, "input and output differ in layout");
   if (op->kind == TULLE_OP_TRANSPOSE) {
+    if (x->chw) return tulle_plan_fail(planner, "needs plain tensors");
     if (op->list_count != x->rank || y->rank != x->rank)
       return tulle_plan_fail(planner, "its permutation does not have %u axes", x->rank);
     bool seen[TULLE_MAX_RANK] = {false};
@@ -153,10 +154,14 @@ bool tulle_plan_copy(tulle_planner* planner, const tulle_op* op) {
         return tulle_plan_fail(planner, "reads [%d..%d] of dimension %u, which has %u", (int)first, (int)last, d,
                                x->shape[d]);
       c->input += first * in_steps[d];
+    }
+    for (uint32_t i = 0; i < y->rank; i++) {
+      const uint32_t d = order[i];
       add_loop(c, y->shape[d], in_steps[d] * op->strides[d], out_steps[d]);
     }
   } else {
-    // [1, H, W, C] and [1, H * b, W * b, C / (b * b)]: loops over the finer tensor's (row, i, column, j, channel).
+    // [1, H, W, C] and [1, H * b, W * b, C / (b * b)]: loops over the finer tensor's (row, i, column, j, channel), the
+    // channel first in chw.
     const bool to_space = op->kind == TULLE_OP_DEPTH_TO_SPACE;
     const tulle_tensor *deep = to_space ? x : y, *wide = to_space ? y : x;
     const uint32_t b = op->block;
@@ -164,12 +169,15 @@ bool tulle_plan_copy(tulle_planner* planner, const tulle_op* op) {
         (uint64_t)deep->shape[1] * b != wide->shape[1] || (uint64_t)deep->shape[2] * b != wide->shape[2] ||
         (uint64_t)wide->shape[3] * b * b != deep->shape[3])
       return tulle_plan_fail(planner, "a block of %u does not lead to the output's shape", b);
-    const int64_t *d = to_space ? in_steps : out_steps, *w = to_space ? out_steps : in_steps, channels = wide->shape[3];
+    const int64_t *d = to_space ? in_steps : out_steps, *w = to_space ? out_steps : in_steps;
+    const int64_t block_step = wide->shape[3] * d[3];
     const uint32_t sizes[] = {deep->shape[0], deep->shape[1], b, deep->shape[2], b, wide->shape[3]};
-    const int64_t deep_steps[] = {d[0], d[1], b * channels, d[2], channels, 1},
-                  wide_steps[] = {w[0], b * w[1], w[1], b * w[2], w[2], 1};
-    for (uint32_t i = 0; i < 6; i++)
+    const int64_t deep_steps[] = {d[0], d[1], b * block_step, d[2], block_step, d[3]},
+                  wide_steps[] = {w[0], b * w[1], w[1], b * w[2], w[2], w[3]};
+    for (uint32_t loop = 0; loop < 6; loop++) {
+      const uint32_t i = y->chw ? (loop + 5) % 6 : loop;
       add_loop(c, sizes[i], to_space ? deep_steps[i] : wide_steps[i], to_space ? wide_steps[i] : deep_steps[i]);
+    }
   }
   if (c->loops == 0) add_loop(c, 1, 1, 1);
   return plan_copies(planner, c, 1, y->elements);

@@ -16,6 +16,7 @@ from tulle.passes.rewrite import redirect
 MAX_ENTRY_CHANNELS = 4
 
 EITHER = "either"
+EITHER_OPS = ("activation", "concat", "pad", "slice", "depth_to_space", "space_to_depth")
 CHW_ONLY = ("max_pool2d_argmax", "max_unpool2d", "sample_bilinear")
 
 
@@ -69,7 +70,7 @@ def _demand(graph: Graph, node: Node) -> str:
     if node.op in REDUCTIONS:
         image = len(graph.tensors[node.inputs[0] or ""].shape) == 4
         return "chw" if image and node.attrs["axes"] == (1, 2) else "plain"
-    if node.op not in (*BINARY, "activation", "concat", "pad"):
+    if node.op not in (*BINARY, *EITHER_OPS):
         return "plain"
     operands = [graph.tensors[name] for name in node.inputs if name is not None]
     result = graph.tensors[node.output]
