@@ -88,6 +88,7 @@ async function runFrames() {
 /** Runs the networks on the frame, and draws. */
 async function process() {
   const result = await pair.frame(frame, look);
+  if (!pair.compositor.canvas.isConnected) placeCanvas(); // not before there is something in it
   if (pair.compositor.lost) {
     switchCompositor('canvas');
     say('The browser took the graphics processor away; the 2D canvas goes on.');
@@ -337,7 +338,7 @@ function checked(name) {
 // ---- setting up ----
 
 async function start() {
-  placeCanvas();
+  showLook();
   chart.draw();
   offerBackgrounds();
   requireSimd();

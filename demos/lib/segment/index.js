@@ -1,18 +1,5 @@
 // Person segmentation for video in a page: a network's mask, a steady matte, and a compositor with soft edges.
-//
-//     import { MatteMaker, Segmenter, createCompositor } from './lib/segment/index.js';
-//
-//     const segmenter = await Segmenter.load('selfie_segmentation_landscape.tulle');
-//     const matte = new MatteMaker();
-//     const compositor = createCompositor(); // WebGL2 where hardware does it, else a 2D canvas
-//     document.body.append(compositor.canvas);
-//
-//     async function show(frame) {           // a canvas with the frame, for example drawn from a video
-//       const input = segmenter.read(frame);
-//       const alpha = matte.next(await segmenter.run(input));
-//       compositor.begin(frame);
-//       compositor.draw({ input, alpha, effect: 'blur', blur: 0.03, soft: true, left: 0, right: frame.width });
-//     }
+// README.md shows how to use it.
 
 import { CanvasCompositor } from './canvas.js';
 import { GpuCompositor } from './gpu.js';
