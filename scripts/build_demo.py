@@ -30,8 +30,8 @@ from tulle.sparsify.magnitude import magnitude
 MODELS = CACHE / "models"
 TARGET = ROOT / "demos" / "models"
 
-# Models that tulle made sparse and that ship with the project, with a SOURCES.json as fetch_models.py writes it. A "label"
-# in there says how a model was made.
+# Models that tulle made sparse and that ship with the project, with a SOURCES.json as fetch_models.py writes it: a
+# "label" in there says how a model was made.
 SHIPPED = ROOT / "demos" / "weights"
 
 # MediaPipe feeds pixels as 0 to 1.

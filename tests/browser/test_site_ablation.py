@@ -35,10 +35,12 @@ def visit(chromium: Browser, built: Path, models_dir: Path) -> Iterator[Visit]:
 
 
 def rows(visit: Visit, table: str) -> list[list[str]]:
-    script = (
-        "(id) => [...document.getElementById(id).tBodies[0].rows].map((row) => [...row.cells].map((c) => c.textContent))"
-    )
-    return visit.page.evaluate(script, table)
+    return visit.page.evaluate(ROWS, table)
+
+
+ROWS = """
+(id) => [...document.getElementById(id).tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent))
+"""
 
 
 def test_the_overlaps_are_those_of_litert(visit: Visit, models_dir: Path, litert: LiteRT) -> None:
