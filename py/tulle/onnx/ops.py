@@ -593,9 +593,10 @@ def _depth_to_space(node: OnnxNode) -> Result:
     if node.attribute("mode", "DCR") == "DCR":
         return Value(node.add("depth_to_space", [x], block=block), nhwc=True)
     left = channels // (block * block)  # CRD, as PyTorch's PixelShuffle has it: channels vary slowest
-    y = node.add("reshape", [x], (height, width, left, block, block))
-    y = node.add("transpose", [y], perm=(0, 3, 1, 4, 2))
-    return Value(node.add("reshape", [y], (1, height * block, width * block, left)), nhwc=True)
+    y = node.add("reshape", [x], (1, height, width, left, block * block))
+    y = node.add("transpose", [y], perm=(0, 1, 2, 4, 3))  # as DCR, which leaves an order of channels to change
+    y = node.add("reshape", [y], (1, height, width, channels))
+    return Value(node.add("depth_to_space", [y], block=block), nhwc=True)
 
 
 def _space_to_depth(node: OnnxNode) -> Result:

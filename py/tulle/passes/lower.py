@@ -11,6 +11,7 @@ from tulle.passes.dead_channels import remove_dead_channels
 from tulle.passes.explicit_padding import explicit_padding
 from tulle.passes.fold_affine import fold_affine
 from tulle.passes.fold_constants import fold_constants
+from tulle.passes.fold_shuffles import fold_shuffles
 from tulle.passes.fuse_activations import fuse_activations, split_activations
 from tulle.passes.fuse_gates import fuse_gates
 from tulle.passes.fuse_residuals import fuse_residuals
@@ -44,7 +45,7 @@ def lower(
     report = report or Report()
     graph = set_normalisation(graph, input_mean, input_std)
     graph = require_constant_weights(fold_constants(graph))
-    graph = remove_identities(graph)
+    graph = fold_shuffles(remove_identities(graph))
     graph = fold_affine(graph)
     graph = fuse_activations(split_activations(fuse_gates(graph)))
     whole = merge_pads(explicit_padding(graph))
