@@ -25,11 +25,12 @@ from tulle.train.distill import Measurement, Settings, distill
 EPILOG = """\b
 A run begins with what one-shot reconstruction makes of the model, and keeps its zeros. It is written beside the
 one-shot models, where experiments/hands.py and experiments/selfie.py find it with --score, as
-hands/reconstruct-distilled.tflite or selfie/distilled-LEVEL.tflite in build/experiments, with a .json of how it was
-made. Stopped runs go on.
+hands/distilled.tflite or selfie/distilled-LEVEL.tflite in build/experiments, with a .json of how it was made. Stopped
+runs go on.
 \b
 Examples:
   python experiments/distill.py hands
+  python experiments/distill.py hands --allocation erk --steps 3000
   python experiments/distill.py selfie --level 70 --steps 2000
 """
 
@@ -45,7 +46,7 @@ class Task:
 
 
 TASKS = {
-    "hands": Task("hand_landmark_full", 224, 224, "reconstruct-distilled"),
+    "hands": Task("hand_landmark_full", 224, 224, "distilled"),
     "selfie": Task("selfie_segmentation_landscape", 144, 256, "distilled-{level}"),
 }
 
@@ -56,20 +57,24 @@ TASKS = {
 @click.option("--steps", type=int, default=1500, show_default=True)
 @click.option("--batch", type=int, default=8, show_default=True)
 @click.option("--lr", type=float, default=5e-4, show_default=True, help="The highest learning rate.")
+@click.option(
+    "--allocation", type=click.Choice(["uniform", "erk", "sensitivity"]), default="uniform", show_default=True,
+    help="Of the start's zeros. With uniform, as many multiply-adds are left as weights; with the others more.",
+)  # fmt: skip
 @click.option("--images", type=int, default=64, show_default=True, help="That the one-shot start sees.")
-def main(task: str, level: int | None, steps: int, batch: int, lr: float, images: int) -> None:
+def main(task: str, level: int | None, steps: int, batch: int, lr: float, allocation: str, images: int) -> None:
     """Distil TASK from its dense model."""
     wanted = TASKS[task]
     level = level or {"hands": 80, "selfie": 70}[task]
     folder = WORK / task
-    name = wanted.name.format(level=level)
+    name = ("" if allocation == "uniform" else f"{allocation}-") + wanted.name.format(level=level)
     private = folder / f"training-{name}"  # apart from the models that are scored
     private.mkdir(parents=True, exist_ok=True)
     paths = hand_pictures() if task == "hands" else selfie_pictures(folder / "pictures")
     teacher = dense_model(wanted.teacher)
 
     some = np.random.default_rng(0).permutation(len(paths))[:images]
-    options = {"sparsity": level / 100, "method": "reconstruct", "allocation": "erk"}
+    options = {"sparsity": level / 100, "method": "reconstruct", "allocation": allocation}
     shown = [read_image(paths[index], wanted.height, wanted.width) for index in some]
     start = make(Recipe("start", "", options, images), teacher, shown, private)
 
