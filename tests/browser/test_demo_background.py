@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 import build_demo
 from browser import composite_oracle as oracle
@@ -344,6 +344,29 @@ def test_both_compositors_draw_what_numpy_does(blur: float, chromium: Browser, a
         assert error.max() <= bound, f"{what}: off by {error.max()}"
 
 
+def test_the_example_in_the_readme_works(open_demo: OpenDemo) -> None:
+    readme = (ROOT / "demos" / "lib" / "segment" / "README.md").read_text()
+    example = readme.split("```js\n")[1].split("```")[0].split("\n", 1)[1]  # without its import
+    page = open_demo().started().page
+    body = """
+    const { MatteMaker, Segmenter, createCompositor } = await import('/demos/lib/segment/index.js');
+    const frame = Object.assign(document.createElement('canvas'), { width: 192, height: 144 });
+    frame.getContext('2d').drawImage(tulleDemo.compositor.canvas, 0, 0, 192, 144);
+    """
+    body += example.replace("'selfie", "'/demos/models/selfie") + "await show(frame);"
+    body += """
+    const pixels = compositor.canvas.getContext('2d').getImageData(0, 0, 192, 144).data;
+    const before = frame.getContext('2d').getImageData(0, 0, 192, 144).data;
+    await segmenter.close();
+    return [compositor.canvas.isConnected, pixels.filter((value, i) => Math.abs(value - before[i]) > 2).length];
+    """
+    page.get_by_label("None", exact=True).check()
+    settled(page)
+    connected, changed = evaluate(page, body)
+    assert connected
+    assert 0.1 < changed / (192 * 144 * 3) < 0.9, "the background changes, the person does not"
+
+
 MATTES = """
 const { MatteMaker, intersectionOverUnion } = await import('/demos/lib/segment/index.js');
 const maker = new MatteMaker();
@@ -604,6 +627,18 @@ def test_nothing_moves_while_loading_and_nothing_sticks_out(width: int, open_dem
     page.get_by_label("Replace").check()
     settled(page)
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_the_first_result_is_light(open_demo: OpenDemo, record_property: Callable[[str, object], None]) -> None:
+    answers: list[Response] = []
+    visit = open_demo(lambda page: page.context.on("response", lambda answer: answers.append(answer))).started()
+    seconds = visit.page.evaluate("performance.getEntriesByName('first-result')[0].startTime / 1000")
+    size = sum(len(answer.body()) for answer in answers)
+    record_property("seconds", seconds)
+    record_property("bytes", size)
+    print(f"first composite: {size / 1e6:.2f} MB, {seconds:.2f} s with an empty cache")
+    assert sum(answer.url.endswith(".tulle") for answer in answers) == 2
+    assert size < 1.5e6
 
 
 # ---- when something is off ----
