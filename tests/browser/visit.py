@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
 import serve
 
@@ -44,7 +44,7 @@ class Visit:
         self.page = context.new_page()
         self.page.on("pageerror", lambda error: self.complaints.append(f"thrown: {error}"))
         self.page.on("console", self._on_console)
-        self.page.on("requestfailed", lambda request: self.complaints.append(f"{request.failure}: {request.url}"))
+        self.page.on("requestfailed", self._on_failure)
         self.page.on(
             "response", lambda answer: answer.ok or self.complaints.append(f"HTTP {answer.status}: {answer.url}")
         )
@@ -52,6 +52,11 @@ class Visit:
         if setup:
             setup(self.page)
         self.page.goto(url)
+
+    def _on_failure(self, request: Request) -> None:
+        # Now and then Chromium calls a request aborted whose body the page has read to its end, as a stream.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.failure}: {request.url}")
 
     def _on_console(self, message: ConsoleMessage) -> None:
         # Chromium remarks on every test that reads a WebGL canvas back.
