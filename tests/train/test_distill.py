@@ -28,8 +28,9 @@ from tulle.errors import TulleError  # noqa: E402
 from tulle.graph import Graph, reference  # noqa: E402
 from tulle.sparsify import magnitude, prunable_layers  # noqa: E402
 from tulle.train.data import find_pictures, split  # noqa: E402
-from tulle.train.distill import Settings, Trained, distill, make_fabric  # noqa: E402
+from tulle.train.distill import Trained, distill, make_fabric  # noqa: E402
 from tulle.train.losses import Distance, block_ends, distances  # noqa: E402
+from tulle.train.settings import Settings  # noqa: E402
 
 QUICK = Settings(sparsity=0.7, steps=12, batch=4, every=2, measure=5, save=5, learning_rate=2e-3)
 
@@ -231,7 +232,8 @@ from pathlib import Path
 from tulle.tflite import read
 from tulle.passes.lower import set_normalisation
 from tulle.train.data import find_pictures
-from tulle.train.distill import Settings, _Training, make_fabric
+from tulle.train.distill import _Training, make_fabric
+from tulle.train.settings import Settings
 
 
 def train(model, pictures, method, fabric):

@@ -19,7 +19,7 @@ from tulle.errors import TulleError  # noqa: E402
 from tulle.graph import Graph  # noqa: E402
 from tulle.sparsify import magnitude  # noqa: E402
 from tulle.train.data import find_pictures  # noqa: E402
-from tulle.train.distill import Settings  # noqa: E402
+from tulle.train.settings import Settings  # noqa: E402
 from tulle.train.sweep import Space, open_study, predicted_milliseconds, results, sweep  # noqa: E402
 
 QUICK = Settings(steps=3, batch=2, measure=3, every=1)

@@ -80,7 +80,7 @@ def command(
 
     try:
         from tulle.train.data import find_pictures
-        from tulle.train.distill import METHODS, Settings
+        from tulle.train.settings import METHODS, Settings
         from tulle.train.sweep import Space, open_study, results, sweep
     except ImportError as error:
         raise TulleError(f"training needs PyTorch and more: pip install 'tulle[train]' ({error})") from error

@@ -9,7 +9,7 @@ import click
 from tulle.cli import options
 
 if TYPE_CHECKING:
-    from tulle.train.distill import Measurement
+    from tulle.train.settings import Measurement
 
 
 @click.command("train-sparse")
@@ -111,7 +111,8 @@ def command(
         _check_target(table)
     try:
         from tulle.train.data import find_pictures
-        from tulle.train.distill import Settings, distill, make_fabric
+        from tulle.train.distill import distill, make_fabric
+        from tulle.train.settings import Settings
     except ImportError as error:
         raise TulleError(f"training needs PyTorch and more: pip install 'tulle[train]' ({error})") from error
     if settings["sparsity"] is None and start is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,14 @@ from tulle.errors import TulleError
 from tulle.graph import Graph
 from tulle.sparsify import prunable_layers
 from tulle.train import checkpoint
-from tulle.train.allocation import ALLOCATIONS, check_allocation, check_sparsity
-from tulle.train.augment import Augmentation
 from tulle.train.data import Batches, Pictures, Progress, seeded, split
 from tulle.train.losses import Distance, block_ends, distances
 from tulle.train.magnitude import MagnitudePruner
 from tulle.train.masks import FixedMasks, Select
 from tulle.train.module import GraphModule, from_graph, to_graph
 from tulle.train.rigl import RigL
+from tulle.train.settings import Measurement, Settings
 
-METHODS = ("magnitude", "rigl")
 MOST_HELD_OUT = 256
 SAMPLE = 64  # pictures that tell how much outputs and features vary
 MOST_GRADIENT = 1.0
@@ -42,92 +40,6 @@ MOST_GRADIENT = 1.0
 
 class Diverged(TulleError):
     """The loss is no number any more."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    Attributes:
-        method: "magnitude" raises the share of zeros gradually; "rigl" has all zeros from the first step on and moves
-            them.
-        sparsity: share of zeros of the pruned layers together; None keeps the zeros that the start has.
-        allocation: of "magnitude", and of the zeros that "rigl" begins with: "uniform", "erk" or "global".
-        steps, batch: number of batches, and pictures in each, over all processes.
-        learning_rate: of AdamW, the highest one: it rises over the first 5 % of the steps, then falls as a cosine.
-        begin, end: the share of the steps at which zeros begin to come, and at which they are complete ("magnitude")
-            or stay where they are ("rigl").
-        every: steps between changes of the masks.
-        drop_fraction: of "rigl": the share of a layer's weights that the first change moves.
-        features: weight of the loss on features beside that on outputs; 0 leaves them out.
-        augmentation: how pictures are changed; None takes them as they are.
-        measure: steps between measurements on held-out pictures.
-        save: steps between checkpoints.
-        seed: of the order of the pictures and their changes.
-    """
-
-    method: str = "magnitude"
-    sparsity: float | None = 0.8
-    allocation: str = "erk"
-    steps: int = 2000
-    batch: int = 16
-    learning_rate: float = 5e-4
-    begin: float = 0.05
-    end: float = 0.6
-    every: int = 20
-    drop_fraction: float = 0.3
-    features: float = 1.0
-    augmentation: Augmentation | None = field(default_factory=Augmentation)
-    measure: int = 200
-    save: int = 200
-    seed: int = 0
-
-    def check(self) -> None:
-        """Raises TulleError for a value out of range."""
-        if self.sparsity is not None:
-            check_sparsity(self.sparsity)
-        check_allocation(self.allocation, ALLOCATIONS)
-        if self.method not in METHODS:
-            raise TulleError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
-        if not 0 <= self.begin <= self.end <= 1:
-            raise TulleError(
-                f"begin and end are shares of the steps, 0 <= begin <= end <= 1, not {self.begin}, {self.end}"
-            )
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise TulleError(f"the learning rate must be a number above 0, not {self.learning_rate}")
-        if not (self.features >= 0 and math.isfinite(self.features)):
-            raise TulleError(f"the weight of features must be a number of at least 0, not {self.features}")
-        for name in ("steps", "batch", "every", "measure", "save"):
-            if getattr(self, name) < 1:
-                raise TulleError(f"{name} must be at least 1, not {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """How things stand after `step` steps.
-
-    Attributes:
-        loss: mean over the steps since the last measurement; NaN before the first step.
-        learning_rate: of the next step.
-        sparsity: share of zeros of the pruned layers.
-        distance: mean absolute difference from the teacher on held-out pictures, in % of its range; by output.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    sparsity: float
-    distance: dict[str, float]
-
-    @property
-    def mean_distance(self) -> float:
-        """Over the outputs."""
-        return sum(self.distance.values()) / len(self.distance)
-
-    def row(self) -> dict[str, float]:
-        """As a row of a table: what is known of the run, then the outputs."""
-        values = {name: value for name, value in asdict(self).items() if name != "distance"}
-        return {**values, **self.distance}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from tulle.files import write_bytes
 from tulle.graph import Graph
 from tulle.sparsify.layers import find_layers, layer_weight
 from tulle.tflite import write
-from tulle.train.distill import METHODS, Diverged, Settings, distill, make_fabric
+from tulle.train.distill import Diverged, distill, make_fabric
+from tulle.train.settings import METHODS, Settings
 
 
 @dataclass(frozen=True)
