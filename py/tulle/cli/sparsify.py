@@ -84,8 +84,8 @@ def command(
     \b
     Examples:
         tulle sparsify hand.tflite -o sparse.tflite --sparsity 0.8 --calibration hands/ --input-std 255
-        tulle sparsify hand.tflite -o sparse.tulle --target-macs 0.3 --calibration hands/ --input-std 255 \\
-            --allocation sensitivity --report report.html
+        tulle sparsify hand.tflite -o sparse.tulle --target-macs 0.3 --allocation sensitivity --calibration hands/
+        tulle sparsify hand.tflite -o sparse.tflite --calibration hands/ --input-std 255 --report report.html
         tulle sparsify hand.tflite -o fast.tflite --sparsity 0.8 --method magnitude
     """
     from tulle.cli import output
