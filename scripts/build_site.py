@@ -223,11 +223,15 @@ def render(text: str, relink: Callable[[str], str | None]) -> str:
 
 
 def relink_tokens(tokens: Sequence[Token], relink: Callable[[str], str | None]) -> None:
-    """Writes links and pictures anew in place; of a link that leads to nothing in the site the text stays."""
+    """Writes links and pictures anew in place; of what leads to nothing in the site the words stay."""
     plain = False
     for token in tokens:
         if token.type == "image":
-            token.attrSet("src", relink(str(token.attrGet("src"))) or "")
+            new = relink(str(token.attrGet("src")))
+            if new is None:
+                token.type, token.tag = "text", ""
+            else:
+                token.attrSet("src", new)
         elif token.type == "link_open":
             new = relink(str(token.attrGet("href")))
             plain = new is None
