@@ -93,10 +93,14 @@ async function process() {
     switchCompositor('canvas');
     say('The browser took the graphics processor away; the 2D canvas goes on.');
   }
-  chart.push(result.milliseconds);
-  if (result.iou !== undefined) agreement.push(result.iou);
   counted++;
   for (const resolve of waiting.splice(0)) resolve(result);
+  if (!pair.warm) { // the picture is there while the warm-up goes on
+    await pair.warmUp(frame);
+    return redraw();
+  }
+  chart.push(result.milliseconds);
+  if (result.iou !== undefined) agreement.push(result.iou);
   const now = performance.now();
   if (now - shown < showEvery()) return;
   shown = now;
@@ -190,13 +194,12 @@ const select = (/** @type {string} */ id) => /** @type {HTMLSelectElement} */ (e
 async function loadModels() {
   element('notice').hidden = true;
   const urls = { dense: modelUrl(models.dense), sparse: modelUrl(models.sparse) };
-  await pair.load(urls, controls.options, (side) => say(`Loading the ${side} network, ${fileSize(models[side].tulle_bytes)}`));
-  await pair.warmUp(frame);
+  say(`Loading the two networks, ${SIDES.map((side) => fileSize(models[side].tulle_bytes)).join(' and ')}`);
+  await pair.load(urls, controls.options);
   controls.show(pair.model);
   const { width, height } = pair.size;
   for (const side of SIDES) {
-    const engine = side === 'dense' ? ", with the engine's start" : '';
-    setValue(`${side}-load`, `${pair.loadTime[side].toFixed(0)} ms${engine}`);
+    setValue(`${side}-load`, `${pair.loadTime[side].toFixed(0)} ms, both at once`);
     setValue(`${side}-runs`, `${describeEngine(pair.model)} build, ${width} × ${height} pixels`);
   }
   showFacts();

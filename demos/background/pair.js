@@ -37,8 +37,10 @@ export class Pair {
   meter = new Meter(STAGES);
   /** @type {Compositor} */
   compositor = createCompositor();
-  /** Milliseconds from `load()` to ready; the dense one, loaded first, starts the engine too. @type {Record<Side, number>} */
+  /** Milliseconds from `load()` to ready, with the engine's start. @type {Record<Side, number>} */
   loadTime = { dense: NaN, sparse: NaN };
+  /** Whether the networks have run often enough to be timed. */
+  warm = false;
   /** @type {Partial<Record<Side, Segmenter>>} */
   #segmenters = {};
   #mattes = { dense: new MatteMaker(), sparse: new MatteMaker() };
@@ -47,18 +49,22 @@ export class Pair {
   #background;
 
   /**
-   * Loads both networks, after closing those loaded before.
+   * Loads both networks at once, after closing those loaded before.
    * @param {Record<Side, string>} urls of the two .tulle files
    * @param {{ threads?: number, variant?: 'simd' | 'relaxed' }} options left out: what suits this device
-   * @param {(side: Side) => void} onStart called before each
    */
-  async load(urls, options, onStart) {
+  async load(urls, options) {
     await this.close();
-    for (const side of SIDES) {
-      onStart(side);
-      const start = performance.now();
+    this.warm = false;
+    const start = performance.now();
+    const loads = await Promise.allSettled(SIDES.map(async (side) => {
       this.#segmenters[side] = await Segmenter.load(urls[side], options);
       this.loadTime[side] = performance.now() - start;
+    }));
+    const failed = loads.find((load) => load.status === 'rejected');
+    if (failed) {
+      await this.close();
+      throw failed.reason;
     }
     const { dense, sparse } = this.#both();
     if (dense.width !== sparse.width || dense.height !== sparse.height) {
@@ -83,7 +89,10 @@ export class Pair {
     return { width, height };
   }
 
-  /** @param {HTMLCanvasElement} frame */
+  /**
+   * Runs both networks some times, and starts new averages.
+   * @param {HTMLCanvasElement} frame
+   */
   async warmUp(frame) {
     const { dense, sparse } = this.#both();
     const input = dense.read(frame);
@@ -91,6 +100,8 @@ export class Pair {
       await dense.run(input);
       await sparse.run(input);
     }
+    this.warm = true;
+    this.meter.reset();
   }
 
   /** Starts new averages, since the settings changed. */

@@ -542,7 +542,7 @@ def test_paused_pictures_still_follow_the_settings(open_demo: OpenDemo) -> None:
     visit = open_demo(reduced_motion="reduce").started()
     page = visit.page
     expect(page.locator("#play")).to_have_text("Play")
-    page.wait_for_timeout(500)
+    expect(page.locator("[data-value=speedup]")).not_to_have_text("–", timeout=30_000)
     frames = page.evaluate("tulleDemo.frames")
     page.wait_for_timeout(500)
     assert page.evaluate("tulleDemo.frames") == frames, "nothing moves"
