@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--sparsity", type=float, nargs=2, default=(0.5, 0.9), show_default=True, metavar="FROM TO", help="To search."
 )
 @click.option(
-    "--lr", "learning_rate", type=float, nargs=2, default=(1e-4, 3e-3), show_default=True, metavar="FROM TO",
+    "--lr", "learning_rate", type=float, nargs=2, default=(3e-4, 1e-2), show_default=True, metavar="FROM TO",
     help="To search.",
 )  # fmt: skip
 @click.option("--method", "methods", type=click.Choice(["magnitude", "rigl"]), multiple=True, help="[default: both]")

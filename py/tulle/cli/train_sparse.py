@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--steps", type=int, default=2000, show_default=True, help="Batches to train on.")
 @click.option("--batch", type=int, default=16, show_default=True, help="Pictures in a batch, over all processes.")
-@click.option("--lr", "learning_rate", type=float, default=5e-4, show_default=True, help="The highest learning rate.")
+@click.option(
+    "--lr",
+    "learning_rate",
+    type=float,
+    default=2e-3,
+    show_default=True,
+    help="The highest learning rate, in parts of a tensor's typical weight.",
+)
 @click.option(
     "--begin", type=float, default=0.05, show_default=True, metavar="SHARE", help="Of the steps: zeros begin to come."
 )

@@ -36,6 +36,7 @@ from tulle.train.settings import Measurement, Settings
 MOST_HELD_OUT = 256
 SAMPLE = 64  # pictures that tell how much outputs and features vary
 MOST_GRADIENT = 1.0
+SMALLEST_SIZE = 1e-3
 
 
 class Diverged(TulleError):
@@ -127,11 +128,9 @@ class _Training:
         self.teacher = from_graph(teacher).eval().requires_grad_(False).to(fabric.device)
         self.student = from_graph(start)
         self.features = _shared_features(self.teacher.graph, self.student.graph) if settings.features else []
-        weights = {id(parameter): parameter for parameter in self.student.parameters()}
-        decayed = [parameter for parameter in weights.values() if parameter.ndim > 1]
-        others = [parameter for parameter in weights.values() if parameter.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": 1e-4}, {"params": others, "weight_decay": 0.0}]
-        self.model, self.optimizer = fabric.setup(self.student, torch.optim.AdamW(groups, lr=settings.learning_rate))
+        groups = [{"params": [weight], "size": _size(weight)} for weight in self.student.parameters()]
+        optimizer = torch.optim.Adam(groups, lr=settings.learning_rate)
+        self.model, self.optimizer = fabric.setup(self.student, optimizer)
         self.masks = self._make_masks()
         self.measurements: list[Measurement] = []
         self.losses: list[float] = []
@@ -153,7 +152,7 @@ class _Training:
             self._measure(answers, on_measurement)
         for step, pictures in zip(range(first, settings.steps), self._batches(first), strict=True):
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate(step)
+                group["lr"] = self.learning_rate(step) * group["size"]
             images = self._augmented(step, pictures)
             with torch.no_grad():
                 expected = self._teach(images)
@@ -294,6 +293,16 @@ class _Training:
         self.masks.load_state_dict(state["masks"])
         self.measurements = [Measurement(**row) for row in state["measurements"]]
         self.losses = state["losses"]
+
+
+def _size(weight: Tensor) -> float:
+    """The root mean square of a tensor's nonzero values, which its learning rate is in parts of.
+
+    With batch normalisation folded in, weights of one layer are hundreds of times those of another; one step for all
+    is too long for some and nothing to others (Adafactor's relative step: Shazeer & Stern 2018, arXiv 1804.04235).
+    """
+    values = weight.detach()[weight.detach() != 0]
+    return max(SMALLEST_SIZE, float(values.square().mean().sqrt())) if len(values) else SMALLEST_SIZE
 
 
 def _selection(student: GraphModule) -> Select:

@@ -22,7 +22,8 @@ class Settings:
         sparsity: share of zeros of the pruned layers together; None keeps the zeros that the start has.
         allocation: of "magnitude", and of the zeros that "rigl" begins with: "uniform", "erk" or "global".
         steps, batch: number of batches, and pictures in each, over all processes.
-        learning_rate: of AdamW, the highest one: it rises over the first 5 % of the steps, then falls as a cosine.
+        learning_rate: of Adam, the highest one, in parts of the typical size of each tensor's weights: it rises over
+            the first 5 % of the steps, then falls as a cosine.
         begin, end: the share of the steps at which zeros begin to come, and at which they are complete ("magnitude")
             or stay where they are ("rigl").
         every: steps between changes of the masks.
@@ -39,7 +40,7 @@ class Settings:
     allocation: str = "erk"
     steps: int = 2000
     batch: int = 16
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     begin: float = 0.05
     end: float = 0.6
     every: int = 20

@@ -35,7 +35,7 @@ class Space:
     """
 
     sparsity: tuple[float, float] = (0.5, 0.9)
-    learning_rate: tuple[float, float] = (1e-4, 3e-3)
+    learning_rate: tuple[float, float] = (3e-4, 1e-2)
     end: tuple[float, float] = (0.3, 0.8)
     methods: tuple[str, ...] = METHODS
     allocations: tuple[str, ...] = ("uniform", "erk")
