@@ -61,7 +61,7 @@ TASKS = {
 @click.option("--level", type=int, help="Zeros in %.  [default: 80 for hands, 70 for selfie]")
 @click.option("--steps", type=int, default=1500, show_default=True)
 @click.option("--batch", type=int, default=8, show_default=True)
-@click.option("--lr", type=float, default=2e-4, show_default=True, help="The highest learning rate.")
+@click.option("--lr", type=float, default=2e-3, show_default=True, help="The highest learning rate.")
 @click.option(
     "--allocation", type=click.Choice(["uniform", "erk", "sensitivity"]), default="uniform", show_default=True,
     help="Of the start's zeros. With uniform, as many multiply-adds are left as weights; with the others more.",
