@@ -366,24 +366,29 @@ def test_fully_connected(variant: str, seed: int) -> None:
 # ---- elementwise ----------------------------------------------------------------------------------------------------
 
 
-@each(12)
+@each(14)
 @pytest.mark.parametrize("kind", BINARY)
 def test_binary_over_images(variant: str, kind: str, seed: int) -> None:
     case = Case(seed, BINARY.index(kind))
     shape = 1, case.size(), case.size(), case.size()
     a = case.input(*shape, chw=True)
     positive = case.rng.uniform(0.5, 2, (1, 1, 1, shape[3])).astype(np.float32)  # no division by next to nothing
-    other = ("image", "channels", "constant", "constant channels", "number")[seed % 5]
+    others = ("image", "channels", "pixels", "constant", "constant channels", "constant pixels", "number")
+    other = others[seed % len(others)]
     feed = {}
-    if other in ("image", "channels"):
-        b = case.input(*(shape if other == "image" else (1, 1, 1, shape[3])), chw=True)
+    if other in ("image", "channels", "pixels"):
+        b = case.input(*{"image": shape, "channels": (1, 1, 1, shape[3]), "pixels": (*shape[:3], 1)}[other], chw=True)
         source = case.graph.inputs[1]
         feed[source] = case.rng.uniform(0.5, 2, case.graph.tensors[source].shape).astype(np.float32)
     else:
-        values = {"constant": positive, "constant channels": positive.reshape(-1), "number": positive[0, 0, 0, :1]}
+        mask = case.rng.uniform(0.5, 2, (*shape[:3], 1)).astype(np.float32)
+        values = {
+            "constant": positive, "constant channels": positive.reshape(-1), "constant pixels": mask,
+            "number": positive[0, 0, 0, :1],
+        }  # fmt: skip
         b = case.constant(values[other])
     inputs: list[str | None] = [a, b]
-    if seed >= 6:
+    if seed >= 7:
         inputs.reverse()
         feed[case.graph.inputs[0]] = case.rng.uniform(0.5, 2, shape).astype(np.float32)
     attrs = case.fused(kind, inputs, case.pick(*ACTIVATIONS), shape[3])
@@ -533,6 +538,15 @@ def test_reduction_over_images(variant: str, kind: str, seed: int) -> None:
     keep = seed % 2 == 0
     shape = (1, 1, 1, channels) if keep else (1, channels)
     case.run(case.op(kind, [x], shape, chw=keep, axes=(1, 2), keep_dims=keep), variant)
+
+
+@each(12)
+@pytest.mark.parametrize("kind", ["mean", "sum", "reduce_max", "reduce_min"])
+def test_reduction_over_channels(variant: str, kind: str, seed: int) -> None:
+    case = Case(seed)
+    shape = (1, case.size(), case.size(), case.size())
+    x = case.input(*shape, chw=True)
+    case.run(case.op(kind, [x], (*shape[:3], 1), chw=True, axes=(3,), keep_dims=True), variant)
 
 
 @each(30)

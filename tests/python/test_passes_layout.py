@@ -103,7 +103,7 @@ def test_ops_that_work_in_either_follow_the_majority() -> None:
         ((1, 1, 1, 4), "chw"),
         ((1,), "chw"),
         ((), "chw"),
-        ((1, 8, 8, 1), "plain"),
+        ((1, 8, 8, 1), "chw"),
         ((8, 1), "plain"),
         ((1, 8, 8, 4), "chw"),
         ((8, 8, 4), "chw"),

@@ -77,8 +77,12 @@ static bool chw_operand(tulle_planner* planner, int32_t index, const tulle_tenso
     o->row_step = 1;
     return true;
   }
+  if (t->rank == 4 && t->elements == pixels && t->shape[1] == y->shape[1] && t->shape[2] == y->shape[2]) {
+    o->step = 1;  // the same slice for every channel
+    return true;
+  }
   if (!same_shape(t, y) || !(t->is_constant || tulle_is_chw(t)))
-    return tulle_plan_fail(planner, "'%s' is neither of the output's shape, nor one value, nor one value a channel",
+    return tulle_plan_fail(planner, "'%s' is neither of the output's shape nor one value, one a channel or one a pixel",
                            t->name);
   o->step = 1;
   o->row_step = planner->places[index].stride;
@@ -267,6 +271,21 @@ static float reduce(tulle_op_kind kind, float total, float x) {
   return total + x;
 }
 
+// Over the channels of a CHW tensor, slice by slice.
+static void run_channel_reduce(const tulle_step* step, uint32_t task, char* scratch) {
+  (void)scratch;
+  const reduce_args* args = step->args;
+  uint32_t begin, end;
+  tulle_piece(args->pixels, args->tasks, task, &begin, &end);
+  float* output = args->output;
+  for (uint32_t p = begin; p < end; p++) output[p] = args->input[p];
+  for (uint32_t c = 1; c < args->channels; c++) {
+    const float* slice = args->input + c * args->input_stride;
+    for (uint32_t p = begin; p < end; p++) output[p] = reduce(args->kind, output[p], slice[p]);
+  }
+  for (uint32_t p = begin; p < end; p++) output[p] *= args->scale;
+}
+
 // Any axes of a plain tensor: every input element goes into the output element it belongs to.
 static void run_reduce(const tulle_step* step, uint32_t task, char* scratch) {
   (void)task, (void)scratch;
@@ -324,7 +343,15 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op) {
     args->tasks = x->elements < 16384 ? 1 : tulle_plan_tasks(planner, args->channels);
     return tulle_plan_step(planner, run_spatial_reduce, args, args->tasks, "f32_global_pool") != NULL;
   }
-  if (!tulle_is_plain(x)) return tulle_plan_fail(planner, "needs a plain tensor unless it reduces height and width");
+  if (!tulle_is_plain(x) && reduced[3] && !reduced[1] && !reduced[2]) {
+    args->input_stride = planner->places[op->inputs[0]].stride;
+    args->channels = x->shape[3];
+    args->pixels = x->shape[1] * x->shape[2];
+    args->tasks = x->elements < 16384 ? 1 : tulle_plan_tasks(planner, args->pixels);
+    return tulle_plan_step(planner, run_channel_reduce, args, args->tasks, "f32_reduce") != NULL;
+  }
+  if (!tulle_is_plain(x))
+    return tulle_plan_fail(planner, "needs a plain tensor unless it reduces height and width, or the channels");
   return tulle_plan_step(planner, run_reduce, args, 1, "f32_reduce") != NULL;
 }
 

@@ -68,8 +68,11 @@ def _demand(graph: Graph, node: Node) -> str:
     if node.op in (*CONVOLUTIONS, *POOLS, *RESIZES, *CHW_ONLY):
         return "chw"
     if node.op in REDUCTIONS:
-        image = len(graph.tensors[node.inputs[0] or ""].shape) == 4
-        return "chw" if image and node.attrs["axes"] == (1, 2) else "plain"
+        shape = graph.tensors[node.inputs[0] or ""].shape
+        if len(shape) == 4 and node.attrs["axes"] == (1, 2):
+            return "chw"
+        over_channels = shape[:1] == (1,) and len(shape) == 4 and node.attrs["axes"] == (3,)
+        return EITHER if over_channels and node.attrs["keep_dims"] else "plain"
     if node.op not in (*BINARY, *EITHER_OPS):
         return "plain"
     operands = [graph.tensors[name] for name in node.inputs if name is not None]
@@ -87,9 +90,9 @@ def _demand(graph: Graph, node: Node) -> str:
 
 
 def _fits_chw(operand: Tensor, shape: tuple[int, ...]) -> bool:
-    """Whether a chw binary op can read it: as an image of the output's shape, one value a channel, or one value."""
+    """Whether a chw binary op can read it: as an image of the output's shape, one value a channel or pixel, or one."""
     per_channel = operand.shape[-1:] == (operand.size,) == shape[3:]
-    return operand.size == 1 or per_channel or operand.shape == shape
+    return operand.size == 1 or per_channel or operand.shape in (shape, (*shape[:3], 1))
 
 
 def _is_entry(graph: Graph, node: Node, name: str) -> bool:
