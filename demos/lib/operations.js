@@ -9,12 +9,12 @@ export const POINTWISE = '1×1 convolution';
 /** In the order shown; a bar's parts get the classes tone-1 to tone-4 by it. */
 export const KINDS = [POINTWISE, 'depthwise convolution', 'other convolution', 'everything else'];
 
-/** @param {Row} row */
-function kindOf({ op, kernel }) {
+/** One of KINDS. @param {Row} row */
+export function kindOf({ op, kernel }) {
   if (op === 'depthwise_conv2d') return KINDS[1];
   if (op === 'transpose_conv2d') return KINDS[2];
   if (op !== 'conv2d') return KINDS[3];
-  return /^f32_(spmm|gemm|spmv)/.test(kernel) ? POINTWISE : KINDS[2]; // 1×1 runs as a matrix product
+  return kernel.includes('conv') ? KINDS[2] : POINTWISE; // 1×1 runs as a matrix product: f32_spmm_*, f32_gemm_*
 }
 
 /**

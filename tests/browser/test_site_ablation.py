@@ -14,6 +14,7 @@ import build_demo
 from browser.visit import Visit, demo_server
 from conftest import LiteRT
 from paths import ROOT
+from tulle.pack import unpack
 from tulle.share import ARTICLE
 from tulle.sparsify import magnitude
 from tulle.tflite import read, write
@@ -102,6 +103,29 @@ def test_the_shares_are_shares_of_the_time(visit: Visit) -> None:
 WIDTHS = """
 () => [...document.querySelectorAll('#shares .bar')]
   .map((bar) => [...bar.children].map((part) => parseFloat(part.style.width)))
+"""
+
+
+@pytest.mark.parametrize("name", ["hand_landmark_sparse", DENSE])
+def test_the_kinds_are_those_of_the_graph(name: str, visit: Visit) -> None:
+    """What the pages count as 1x1 convolution is one: also at a single pixel, where other kernels run."""
+    graph = unpack((build_demo.TARGET / f"{name}.tulle").read_bytes())
+    expected = {
+        node.name for node in graph if node.op == "conv2d" and graph.tensors[node.inputs[1] or ""].shape[1:3] == (1, 1)
+    }
+    assert len(expected) > 10
+    assert set(visit.page.evaluate(POINTWISE_STEPS, name)) == expected
+
+
+POINTWISE_STEPS = """
+async (name) => {
+  const { kindOf, POINTWISE } = await import('/demos/lib/operations.js');
+  const { load } = await import('/web/src/index.js');
+  const model = await load(`/demos/models/${name}.tulle`);
+  const steps = model.profile().filter((row) => kindOf(row) === POINTWISE).map((row) => row.name);
+  await model.close();
+  return steps;
+}
 """
 
 
