@@ -167,13 +167,13 @@ typedef struct {
 } storage;
 
 static int by_size(const void* a, const void* b) {
-  const storage *x = *(storage*const*)a, *y = *(storage*const*)b;
+  const storage *x = *(storage* const*)a, *y = *(storage* const*)b;
   if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
   return x->first < y->first ? -1 : x->first > y->first;
 }
 
 static int by_offset(const void* a, const void* b) {
-  const storage *x = *(storage*const*)a, *y = *(storage*const*)b;
+  const storage *x = *(storage* const*)a, *y = *(storage* const*)b;
   return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 

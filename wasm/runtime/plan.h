@@ -33,7 +33,7 @@ struct tulle_model {
     float scale, shift;  // value * scale + shift
     bool direct;         // every reader takes bytes itself (entry convolutions)
     bool is_rgba8;       // what the input holds at the moment
-  } * inputs;
+  }* inputs;
   const float** outputs;
   void** allocations;
   uint32_t allocation_count, allocation_capacity;
