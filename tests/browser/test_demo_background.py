@@ -467,6 +467,7 @@ def test_own_background(open_demo: OpenDemo, tmp_path: Path) -> None:
     visit = open_demo().started()
     page = visit.page
     next(show_files(page, PEOPLE[:1]))
+    expect(page.locator("#play")).to_be_hidden()  # a picture does not move
     page.get_by_label("Replace").check()
     Image.new("RGB", (30, 50), (10, 200, 30)).save(tmp_path / "green.png")
     (tmp_path / "text.png").write_text("no picture")
