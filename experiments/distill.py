@@ -32,6 +32,7 @@ runs go on.
 \b
 Examples:
   python experiments/distill.py hands
+  python experiments/distill.py hands --start build/experiments/hands/uniform.tflite
   python experiments/distill.py hands --allocation erk --steps 3000
   python experiments/distill.py selfie --level 70 --steps 2000
 """
@@ -67,7 +68,13 @@ TASKS = {
     help="Of the start's zeros. With uniform, as many multiply-adds are left as weights; with the others more.",
 )  # fmt: skip
 @click.option("--images", type=int, default=64, show_default=True, help="That the one-shot start sees.")
-def main(task: str, level: int | None, steps: int, batch: int, lr: float, allocation: str, images: int) -> None:
+@click.option(
+    "--start", "given", type=click.Path(path_type=Path), metavar="FILE.tflite",
+    help="Begin with this one, which experiments/hands.py or selfie.py made, instead of making one.",
+)  # fmt: skip
+def main(
+    task: str, level: int | None, steps: int, batch: int, lr: float, allocation: str, images: int, given: Path | None
+) -> None:
     """Distil TASK from its dense model."""
     wanted = TASKS[task]
     level = level or {"hands": 80, "selfie": 70}[task]
@@ -78,10 +85,12 @@ def main(task: str, level: int | None, steps: int, batch: int, lr: float, alloca
     paths = hand_pictures() if task == "hands" else selfie_pictures(folder / "pictures")
     teacher = dense_model(wanted.teacher)
 
-    some = np.random.default_rng(0).permutation(len(paths))[:images]
     options = {"sparsity": level / 100, "method": "reconstruct", "allocation": allocation}
-    shown = [read_image(paths[index], wanted.height, wanted.width) for index in some]
-    start = make(Recipe("start", "", options, images), teacher, shown, private)
+    start = given
+    if start is None:
+        some = np.random.default_rng(0).permutation(len(paths))[:images]
+        shown = [read_image(paths[index], wanted.height, wanted.width) for index in some]
+        start = make(Recipe("start", "", options, images), teacher, shown, private)
 
     settings = Settings(sparsity=None, steps=steps, batch=batch, learning_rate=lr, measure=max(1, steps // 10), save=50)
 
@@ -95,7 +104,8 @@ def main(task: str, level: int | None, steps: int, batch: int, lr: float, alloca
     )  # fmt: skip
     target = folder / f"{name}.tflite"
     record: dict[str, Any] = {
-        "teacher": wanted.teacher, "start": options, "start_images": images, "pictures": len(paths),
+        "teacher": wanted.teacher, "start": {**options, "images": images} if given is None else given.stem,
+        "pictures": len(paths),
         "settings": asdict(settings), "curve": curve(result.measurements),
     }  # fmt: skip
     write_json(target.with_suffix(".json"), record)
