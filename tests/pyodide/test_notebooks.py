@@ -22,8 +22,8 @@ NOTEBOOKS = ROOT / "demos" / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 SECONDS = 1000
-START = 120 * SECONDS  # Pyodide and the kernel's packages, on a busy machine
-CELL = 60 * SECONDS
+START = 180 * SECONDS  # Pyodide and the kernel's packages, on a busy machine
+CELL = 180 * SECONDS
 
 Shown: TypeAlias = dict[str, str]
 """What a cell shows, by MIME type; HTML as source, all else as text."""
