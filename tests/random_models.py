@@ -706,8 +706,11 @@ OPS: dict[str, Callable[[RandomModel, str, int], int]] = {
     "PRELU": prelu,
     **dict.fromkeys(("DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), depth_space),
 }  # fmt: skip
-# Ops with many attributes are drawn more often.
-KINDS = [*OPS, *["CONV_2D"] * 6, *["DEPTHWISE_CONV_2D"] * 5, *["TRANSPOSE_CONV", "AVERAGE_POOL_2D", "MAX_POOL_2D"] * 2]
+# Ops with many attributes are drawn more often, and so are those that often do not fit.
+KINDS = [
+    *OPS, *["CONV_2D"] * 6, *["DEPTHWISE_CONV_2D"] * 5, *["TRANSPOSE_CONV", "AVERAGE_POOL_2D", "MAX_POOL_2D"] * 2,
+    *["SPACE_TO_DEPTH", "SQUEEZE", "EXPAND_DIMS", "ARG_MAX"] * 2,
+]  # fmt: skip
 
 
 # ---- comparison ---------------------------------------------------------------------------------------------------
