@@ -8,13 +8,14 @@ import { drawBones } from '../lib/skeleton.js';
 /** @typedef {import('../lib/hands/tracker.js').Hand} Hand */
 
 const SHOWN = 0.5; // presence below which a network's landmarks are not drawn
+const SETTLING = 0.15; // weight of a frame in whether a hand is called right or left
 
 export class View {
   #canvas;
   #context;
   #style = { color: '', halo: '', unit: 1 };
-  /** By hand. @type {Map<number, OneEuroFilter>} */
-  #filters = new Map();
+  /** What is remembered of each hand. @type {Map<number, { filter: OneEuroFilter, right: number }>} */
+  #memories = new Map();
 
   /** @param {HTMLCanvasElement} canvas its CSS `color` is the skeleton's, `--halo` that of its rim */
   constructor(canvas) {
@@ -57,21 +58,26 @@ export class View {
       if (regions) drawRegion(context, region, style);
       if (!answers[which] || answers[which].presence < SHOWN) continue; // one chosen just now has not answered yet
       const { points, right } = answers[which];
-      const shown = smooth ? this.#filter(id).apply(points, time, region.size) : points;
+      const memory = this.#memory(id, right);
+      memory.right += SETTLING * (right - memory.right);
+      const shown = smooth ? memory.filter.apply(points, time, region.size) : points;
       drawBones(context, shown, style);
-      drawLabel(context, right > 0.5 ? 'Right' : 'Left', shown, image.height, style);
+      drawLabel(context, memory.right > 0.5 ? 'Right' : 'Left', shown, image.height, style);
     }
   }
 
-  /** @param {number} id */
-  #filter(id) {
-    const filter = this.#filters.get(id) ?? new OneEuroFilter();
-    this.#filters.set(id, filter);
-    return filter;
+  /**
+   * @param {number} id of a hand
+   * @param {number} right what is said of it if it is new
+   */
+  #memory(id, right) {
+    const memory = this.#memories.get(id) ?? { filter: new OneEuroFilter(), right };
+    this.#memories.set(id, memory);
+    return memory;
   }
 
   /** @param {Hand[]} hands */
   #forget(hands) {
-    for (const id of this.#filters.keys()) if (!hands.some((hand) => hand.id === id)) this.#filters.delete(id);
+    for (const id of this.#memories.keys()) if (!hands.some((hand) => hand.id === id)) this.#memories.delete(id);
   }
 }
