@@ -187,3 +187,29 @@ def test_the_results_can_be_copied(open_compare: OpenCompare) -> None:
     copied = page.evaluate("navigator.clipboard.readText()")
     assert re.search(r"^\| Sparse \| [\d.]+ \|", copied, re.MULTILINE)
     assert "cross-origin isolated: true" in copied and "Chrome" in copied
+
+
+def test_moving_averages_are_numpys(open_compare: OpenCompare) -> None:
+    page = open_compare().page
+    numbers = np.random.default_rng(0).gamma(2.0, 5.0, 250)
+    found = page.evaluate(AVERAGES, numbers.tolist())
+    for count, statistics in found:
+        last = numbers[:count][-100:]
+        expected = [len(last), last[-1], last.mean(), np.median(last), np.percentile(last, 90)]
+        np.testing.assert_allclose(statistics, expected, rtol=1e-12)
+    assert [count for count, _ in found] == [1, 2, 99, 100, 101, 250]
+
+
+AVERAGES = """
+async (numbers) => {
+  const { MovingAverage } = await import('/demos/lib/meter.js');
+  const average = new MovingAverage();
+  const found = [];
+  numbers.forEach((number, i) => {
+    average.push(number);
+    if (![1, 2, 99, 100, 101, 250].includes(i + 1)) return;
+    found.push([i + 1, [average.count, average.last, average.mean, average.median, average.p90]]);
+  });
+  return found;
+}
+"""

@@ -96,3 +96,30 @@ def test_nothing_else_is_served(get: Get, path: str) -> None:
 def test_a_folder_is_redirected_to_itself(get: Get) -> None:
     answer = get("/demos/hands")
     assert (answer.status, answer.headers["Location"]) == (301, "/demos/hands/")
+
+
+def test_a_site_is_served_whole_but_for_what_is_hidden(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "compare").mkdir(parents=True)
+    (site / "index.html").write_text("front")
+    (site / "compare" / "index.html").write_text("compare")
+    (site / ".key").write_text("secret")
+    (tmp_path / "outside.txt").write_text("secret")
+    (site / "link.txt").symlink_to(tmp_path / "outside.txt")
+    server = serve.make_server(site, served=None)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        found = {}
+        for path in ("/", "/compare/", "/.key", "/link.txt", "/../outside.txt"):
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            found[path] = (answer.status, answer.read())
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert found["/"] == (200, b"front") and found["/compare/"] == (200, b"compare")
+    for path in ("/.key", "/link.txt", "/../outside.txt"):
+        assert found[path][0] == 404 and b"secret" not in found[path][1], path
