@@ -156,6 +156,8 @@ def write(rows: list[dict[str, Any]]) -> None:
     axes.set_yticks(places, [row["title"] for row in rows], fontsize=9)
     axes.set_xscale("log")
     axes.set_xlim(0.5, 60)
+    axes.set_xticks([0.5, 1, 2, 5, 10, 20, 50], ["0.5", "1", "2", "5", "10", "20", "50"], minor=False)
+    axes.minorticks_off()
     axes.set_xlabel("mean landmark distance to the dense model, % of the crop (logarithmic)", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, "sparsify-hands")

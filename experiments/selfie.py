@@ -208,18 +208,20 @@ def write(rows: list[dict[str, Any]]) -> None:
     def cell(method: str, level: int, text: Callable[[dict[str, Any]], str]) -> str:
         return next((text(row) for row in rows if (row["method"], row["level"]) == (method, level)), "")
 
-    table = [["0 %", rows[0]["milliseconds"], f"{dense:.3f}", *["" for _ in methods[1:]]]]
+    table = [["0 % (dense)", rows[0]["milliseconds"], *[f"{dense:.3f}" for _ in methods]]]
     for level in LEVELS:
         scores = [cell(method, level, lambda row: f"{row['iou']:.3f}") for method in methods]
         table.append([f"{level} %", cell("uniform", level, lambda row: row["milliseconds"]), *scores])
     titles = [METHODS[method][0] if method in METHODS else method for method in methods]
-    insert_table("selfie", ["zeros", ">ms in Chromium (reconstruct)", *[f">{title}" for title in titles]], table)
+    insert_table("selfie", ["zeros", ">ms (reconstruct)", *[f">{title}" for title in titles]], table)
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
     axes.axhline(dense, color="#9aa4b1", linestyle="--", linewidth=1, label="dense")
     for method, title in zip(methods, titles, strict=True):
         points = sorted((row["level"], row["iou"]) for row in rows if row["method"] == method)
-        axes.plot(*zip((0, dense), *points, strict=True), marker="o", markersize=4, label=title)
+        if len(points) > 1:
+            points.insert(0, (0, dense))
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=title)
     axes.set_xlabel("zeros in 1x1 convolutions, %")
     axes.set_ylabel("IoU on people/")
     axes.spines[["top", "right"]].set_visible(False)
