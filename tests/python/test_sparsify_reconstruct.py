@@ -297,7 +297,9 @@ def process(words: list[str], **options: object) -> subprocess.Popen[str]:
     )  # type: ignore[call-overload]
 
 
-def test_a_killed_run_goes_on_to_the_same_file(model: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_file(
+    model: Path, folder: Path, tmp_path: Path, litert: Callable, network: Graph
+) -> None:
     whole, broken = tmp_path / "whole.tflite", tmp_path / "broken.tflite"
     steady = process(arguments(model, whole, folder))
     assert steady.wait() == 0, steady.stderr and steady.stderr.read()
@@ -317,6 +319,9 @@ def test_a_killed_run_goes_on_to_the_same_file(model: Path, folder: Path, tmp_pa
     assert resumed.stderr is not None and "going on from" in resumed.stderr.read()
     assert done >= 5
     assert broken.read_bytes() == whole.read_bytes()
+    inputs = networks.patchwork(network)
+    with tulle.load(broken) as loaded:
+        assert networks.error(loaded(inputs), litert(broken, inputs)) < 1e-4
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == [
         "broken.tflite",
         "whole.tflite",
