@@ -21,6 +21,8 @@ from tulle.errors import TulleError
 from tulle.graph import Graph
 from tulle.passes.fold_constants import fold_constants
 from tulle.sparsify import Options, Sparsified, match_layers, prunable_layers, sparsify
+from tulle.sparsify.allocation import Budget, ErrorCurve, by_sensitivity
+from tulle.sparsify.layers import Layer
 from tulle.zoo import mobilenet_v2
 
 
@@ -87,6 +89,27 @@ def test_an_odd_number_of_channels_leaves_a_smaller_block() -> None:
     assert data is not None
     used = data.reshape(7, 6) != 0
     assert (used[:4] == used[0]).all() and (used[4:] == used[4]).all()
+
+
+def test_levels_by_sensitivity_have_the_smallest_error_in_the_budget() -> None:
+    layers = [Layer(name, name, 20, 50, pixels) for name, pixels in (("a", 100), ("b", 100), ("c", 400))]
+    densities = np.linspace(0, 1, 21)
+    weights = {"a": 10.0, "b": 1.0, "c": 2.0}
+    curves = {name: ErrorCurve(densities, scale * (1 - densities) ** 3, least=0.1) for name, scale in weights.items()}
+    budget = Budget("macs", 0.3)
+    keep = by_sensitivity(layers, budget, curves)
+    assert 0.29 < budget.spent(layers, keep) <= 0.3
+    assert min(keep.values()) >= 100
+
+    def error(shares: dict[str, float]) -> float:
+        return sum(float(curves[name](np.array(share))) for name, share in shares.items())
+
+    found = error({name: count / 1000 for name, count in keep.items()})
+    for a in np.linspace(0.1, 1, 31):  # all other ways to spend as much
+        for b in np.linspace(0.1, 1, 31):
+            c = (0.3 * 600 - 100 * a - 100 * b) / 400
+            if 0.1 <= c <= 1:
+                assert found <= error({"a": a, "b": b, "c": c}) * 1.02
 
 
 def test_layers_are_chosen_by_pattern(network: Graph) -> None:

@@ -80,11 +80,13 @@ def erk(layers: Sequence[Layer], budget: Budget) -> Keep:
 class ErrorCurve:
     """What sparsifying one layer does to the model's outputs: `errors[i]` with a share `densities[i]` of the weights.
 
-    Densities rise, errors fall (they are made to, where measurements do not).
+    Densities rise, errors fall (they are made to, where measurements do not). `least` is the lowest density at which
+    the outputs were looked at; a layer gets no lower one.
     """
 
     densities: np.ndarray
     errors: np.ndarray
+    least: float = 0.0
 
     def __call__(self, density: np.ndarray) -> np.ndarray:
         """Interpolated; the logarithm of the error is nearly straight between points."""
@@ -98,9 +100,9 @@ def by_sensitivity(layers: Sequence[Layer], budget: Budget, curves: Mapping[str,
     Each layer takes the level with the smallest error + price * cost; the price is what makes the total fit (Lagrange
     multipliers: optimal among the levels that some price selects).
     """
-    densities = np.linspace(0.02, 1, 99)
-    kept = {layer.name: np.array([_whole(layer, density) for density in densities]) for layer in layers}
-    errors = {layer.name: curves[layer.name](densities) for layer in layers}
+    densities = {layer.name: np.linspace(max(curves[layer.name].least, 0.01), 1, 100) for layer in layers}
+    kept = {layer.name: np.array([_whole(layer, density) for density in densities[layer.name]]) for layer in layers}
+    errors = {layer.name: curves[layer.name](densities[layer.name]) for layer in layers}
     if budget.unit == "ms":
         costs = {layer.name: np.array([layer.milliseconds(n) for n in kept[layer.name]]) for layer in layers}
     else:

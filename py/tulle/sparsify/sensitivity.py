@@ -33,7 +33,11 @@ def error_curves(
     """For each layer the error of the model's outputs with that layer alone sparse.
 
     The layer's own error is known for all levels; how much of it arrives at the outputs is measured at two, `density`
-    and a third of it, and interpolated. An output's error is its mean square difference over its variance.
+    and half of it, and interpolated. An output's error is its mean square difference over its variance.
+
+    Below half of `density` the curves do not go: errors add up only while each is small. In hand_landmark_full with
+    20 % of its multiply-adds, levels down to 2 % of a layer moved the landmarks by 2.1 %, down to 10 % by 1.9 %, and
+    uniform levels by 1.35 %.
 
     Args:
         graph: without DEQUANTIZE and DENSIFY.
@@ -49,7 +53,7 @@ def error_curves(
         levels = _reconstructed if reconstruct and can_walk(graph, layer) else _pruned
         sight = next(sights)[1] if can_walk(graph, layer) else None
         densities, errors, weights = levels(graph, layer, sight)
-        probes = sorted({int(np.argmin(np.abs(densities - share))) for share in (density / 3, density)})
+        probes = sorted({int(np.argmin(np.abs(densities - share))) for share in (density / 2, density)})
         shares = []
         for probe in probes:
             changed = dense.copy()
@@ -58,7 +62,8 @@ def error_curves(
             shares.append(effect / max(errors[probe], 1e-12))
         # With no weight at all the output is constant, which is an error of 1.
         densities, errors = np.concatenate([[0], densities, [1]]), np.concatenate([[1], errors, [0]])
-        curves[layer.name] = ErrorCurve(densities, errors * np.interp(densities, densities[1:-1][probes], shares))
+        errors = errors * np.interp(densities, densities[1:-1][probes], shares)
+        curves[layer.name] = ErrorCurve(densities, errors, least=density / 2)
     return curves
 
 
