@@ -127,16 +127,15 @@ async function changeNetworks() {
   element('notice').hidden = true;
   const names = chosen();
   const missing = names.filter((name) => !networks.has(name)).map((name) => catalogue[name]);
-  if (missing.length) {
-    say(`Loading ${missing.map(({ title, tulle_bytes }) => `${title}, ${fileSize(tulle_bytes)}`).join(' and ')}`);
-  }
+  const what = missing.map(({ title, tulle_bytes }) => `${title}, ${fileSize(tulle_bytes)}`).join(' and ');
+  if (what) say(`Loading ${what}`);
   const models = await Promise.all(names.map((name) => networks.get(name)));
   if (String(names) !== String(chosen())) return; // chosen anew meanwhile
   await inTurn(() => {
     tracker.landmarkers = models;
     showNetworks(names);
   });
-  if (missing.length) say('');
+  unsay(`Loading ${what}`);
   source.again();
 }
 
@@ -144,7 +143,8 @@ async function changeNetworks() {
 async function changeEngine() {
   element('notice').hidden = true;
   controls.disabled = true;
-  say('Starting the engine anew');
+  const doing = 'Starting the engine anew';
+  say(doing);
   await inTurn(async () => {
     await networks.restart(controls.options);
     const names = chosen();
@@ -153,7 +153,7 @@ async function changeEngine() {
     controls.show(detector);
     showNetworks(names);
   });
-  say('');
+  unsay(doing);
   source.again();
 }
 
@@ -249,6 +249,11 @@ function showFacts() {
 /** @param {string} text */
 function say(text) {
   element('status').textContent = text;
+}
+
+/** Takes back what was said, unless something else has been said since. @param {string} text */
+function unsay(text) {
+  if (element('status').textContent === text) say('');
 }
 
 /** @param {unknown} error */

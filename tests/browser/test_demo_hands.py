@@ -468,7 +468,8 @@ def test_300_camera_frames_without_error_or_growing_memory(
         page = visit.page
         page.select_option("#beside", NETWORKS["dense"])
         page.click("#camera")
-        expect(page.locator("#status")).to_contain_text("Camera, ", timeout=10_000)
+        expect(page.locator("#status")).to_contain_text("Camera, ", timeout=20_000)
+        expect(page.locator("figure.view.dense")).to_be_visible(timeout=20_000)
         devtools = page.context.new_cdp_session(page)
 
         def frames() -> int:
