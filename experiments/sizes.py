@@ -12,7 +12,7 @@ import brotli
 import click
 import numpy as np
 import selfie
-from hands import SIZE, landmarks
+from hands import SIZE, Answers, answers, apart
 
 from common import MODELS, WORK, Recipe, data_folder, dense_model, insert_table, is_held_out, make, save_results
 from tulle import TulleError
@@ -46,10 +46,9 @@ def main(no_table: bool) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     files = {path: path.stem for path in (MODELS / f"{name}.tflite" for name in (*HANDS, *SELFIES))}
     files |= {sparse_selfie(name): f"{name}, 70 % zeros" for name in SELFIES}
-    pictures = [
-        read_image(path, SIZE, SIZE) for path in sorted(data_folder("hands").glob("*.jpg")) if is_held_out(path)
-    ]
-    teacher = landmarks(MODELS / f"{REFERENCE}.tflite", pictures)
+    crops = sorted(data_folder("hands").glob("*.jpg"))
+    pictures = tuple(read_image(path, SIZE, SIZE) for path in crops if is_held_out(path))
+    teacher = answers(MODELS / f"{REFERENCE}.tflite", pictures)
     whole = (MODELS / f"{REFERENCE}.tflite").stat().st_size
     rows: list[dict[str, Any]] = []
     for source, title in files.items():
@@ -81,10 +80,10 @@ def row(title: str, form: str, data: bytes, whole: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def quality(path: Path, pictures: list[np.ndarray], teacher: np.ndarray) -> float:
+def quality(path: Path, pictures: tuple[np.ndarray, ...], teacher: Answers) -> float:
     """Landmark distance in % of the crop (hand models), or IoU."""
     if path.stem.startswith("hand"):
-        return float(np.linalg.norm(landmarks(path, pictures) - teacher, axis=-1).mean() / SIZE * 100)
+        return float(apart(answers(path, pictures), teacher).mean())
     return selfie.evaluate_iou(path)
 
 
