@@ -495,7 +495,7 @@ def test_300_camera_frames_without_error_or_growing_memory(
         assert after[1] - before[1] < 1_500_000, "bytes on the page's heap, those of the chart's 300 frames among them"
         assert len(apart) >= 10, "hands are seen"
         assert np.median(right) > 0.5, "as the dense network says, surer than the sparse one of mirrored pictures"
-        assert np.mean(apart) < 0.03 and max(apart) < 0.1, "sparse against dense, of the hand's square"
+        assert np.mean(apart) < 0.06 and max(apart) < 0.2, "sparse against dense, of the hand's square"
         expect(page.locator("canvas").first).to_have_attribute("aria-label", "Camera, sparse network: a right hand")
         page.click("#moving")
         expect(page.locator("#moving")).to_have_attribute("aria-pressed", "true")
