@@ -178,12 +178,15 @@ def write(rows: list[dict[str, Any]]) -> None:
     table = [
         [
             row["title"], f"{row['distance']:.2f} ± {row['standard_error']:.2f}", f"{row['median']:.2f}",
-            f"{row['mirrored']:.2f}", f"{row['same_side']:.1%}", f"{row['weights']:.1%}", f"{row['macs_left'] / 1e6:.0f} M", row["milliseconds"],
-            f"{row['bytes'] / 1e6:.1f} MB",
+            f"{row['mirrored']:.2f}", f"{row['same_side']:.1%}", f"{row['weights']:.1%}",
+            f"{row['macs_left'] / 1e6:.0f} M", row["milliseconds"], f"{row['bytes'] / 1e6:.1f} MB",
         ]
         for row in rows
     ]  # fmt: skip
-    header = ["model", ">mean distance, %", ">median, %", ">mirrored, %", ">same hand", ">zeros", ">MACs left", ">ms in Chromium", ">file"]
+    header = [
+        "model", ">mean distance, %", ">median, %", ">mirrored, %", ">same hand", ">zeros", ">MACs left",
+        ">ms in Chromium", ">file",
+    ]  # fmt: skip
     insert_table("hands", header, table)
     figure = Figure(figsize=(7.5, 0.5 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
