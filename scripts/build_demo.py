@@ -75,7 +75,7 @@ CATALOGUE = [
     DemoModel("hand_landmark_full", "hand", "dense", "Dense", "hand_landmark_full"),
     DemoModel("hand_landmark_lite", "hand", "distilled", "Distilled", "hand_landmark_lite"),
     DemoModel("hand_landmark_sparse", "hand", "sparse", "Sparse", "hand_landmark_sparse"),
-    DemoModel("hand_landmark_tulle", "hand", "own", "Sparse by tulle", "hand_landmark_tulle", optional=True),
+    DemoModel("hand_landmark_tulle", "hand", "own", "Sparse by tulle", "hand_landmark_tulle"),
     DemoModel("palm_detection_full", "palm", "dense", "Palm detector", "palm_detection"),
     DemoModel("palm_detection_lite", "palm", "distilled", "Palm detector, lite", "palm_detection"),
     DemoModel(LANDSCAPE, "selfie", "dense", "Dense", LANDSCAPE),

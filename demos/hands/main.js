@@ -320,7 +320,6 @@ async function start() {
   networks = new Networks(catalogue);
   const names = chosen();
   const models = Promise.all([DETECTOR, ...names].map((name) => networks.get(name)));
-  offerOwn();
   showFacts();
   const [detector, ...landmarkers] = await models;
   tracker = new HandTracker({ detector, landmarkers });
@@ -339,14 +338,6 @@ async function start() {
   await first;
   performance.mark('first-result');
   showFigures();
-}
-
-/** Offers tulle's own sparse network where it was built. */
-function offerOwn() {
-  const own = modelsFor(catalogue, 'hand').find(({ role }) => role === 'own');
-  if (!own) return;
-  document.querySelector('.networks .absent')?.classList.remove('absent');
-  beside.append(new Option(own.title, own.name));
 }
 
 const ready = start();

@@ -324,14 +324,8 @@ def test_answers_do_not_depend_on_threads_and_hardly_on_the_build(
     assert visit.complaints == []
 
 
-def test_tulles_own_network_is_offered_where_there_is_one(open_demo: OpenDemo, demo_models: Path) -> None:
-    """The catalogue is made to have one, in the distilled one's file."""
-    models = json.loads((demo_models / "models.json").read_text())
-    own = {**models[NETWORKS["distilled"]], "name": "hand_landmark_tulle", "role": "own", "title": "Sparse by tulle"}
-    without = {name: facts for name, facts in models.items() if facts["role"] != "own"}
-    page = open_demo(answer_instead("models.json", json=without)).started().page
-    expect(page.locator("#networks label.own")).to_be_hidden()
-    visit = open_demo(answer_instead("models.json", json={**without, "hand_landmark_tulle": own})).started()
+def test_tulles_own_network_runs_beside_the_published_one(open_demo: OpenDemo) -> None:
+    visit = open_demo().started()
     visit.page.get_by_text("Sparse by tulle").first.click()
     expect(visit.page.locator("figure.view.own")).to_be_visible(timeout=20_000)
     visit.page.select_option("#beside", NETWORKS["sparse"])
