@@ -262,9 +262,12 @@ async function start() {
   playButton.addEventListener('click', () => (playing ? pause() : play()));
   for (const radio of document.querySelectorAll('[name="task"]')) {
     radio.addEventListener('change', () => {
-      task = TASKS[/** @type {HTMLInputElement} */ (radio).value];
-      place = 0;
-      inTurn(loadTask).catch(fail);
+      const chosen = TASKS[/** @type {HTMLInputElement} */ (radio).value];
+      inTurn(() => {
+        task = chosen; // not before: a frame of the other task may still be under way
+        place = 0;
+        return loadTask();
+      }).catch(fail);
     });
     radio.removeAttribute('disabled');
   }
