@@ -12,6 +12,7 @@ from tulle.conversion import convert
 from tulle.errors import TulleError
 from tulle.files import PathLike, read_bytes, write_bytes
 from tulle.graph import Graph
+from tulle.graph.stats import LAYERS
 from tulle.pack import pack, unpack
 from tulle.pack.encoding import Weights
 from tulle.runtime import load
@@ -111,7 +112,7 @@ def _weight_errors(before: Graph, after: Graph) -> list[WeightError]:
     rows = []
     for node in before:
         weight = node.inputs[1] if len(node.inputs) > 1 else None
-        if weight is None or node.op not in ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected"):
+        if weight is None or node.op not in LAYERS:
             continue
         given, stored = before.tensors[weight].data, after.tensors[weight].data
         if given is None or stored is None:

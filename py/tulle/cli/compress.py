@@ -10,8 +10,6 @@ import click
 from tulle.cli import options
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tulle.compression import Compression
     from tulle.pack.encoding import Weights
 
@@ -42,27 +40,18 @@ def command(source: str, target: str, *, values: Weights, calibration: str | Non
         tulle compress hand.tulle -o small.tulle --values int8 --calibration hands/
     """
     from tulle.cli import output
-    from tulle.compression import compress
+    from tulle.cli.pictures import read_pictures
+    from tulle.compression import compress, read_lowered
+    from tulle.files import read_bytes
 
-    pictures = [] if calibration is None else _read_pictures(source, calibration, images)
-    result = compress(source, values, images=pictures, progress=partial(output.progress, text="Comparing"))
+    data = read_bytes(source)
+    pictures = [] if calibration is None else read_pictures(calibration, read_lowered(data), images)
+    result = compress(data, values, images=pictures, progress=partial(output.progress, text="Comparing"))
     result.save(target)
     if as_json:
         output.show_json(result.to_dict())
     else:
         _print(result, source, target)
-
-
-def _read_pictures(source: str, folder: str, most: int) -> list[np.ndarray]:
-    from tulle.cli import output
-    from tulle.compression import read_lowered
-    from tulle.files import read_bytes
-    from tulle.sparsify.calibration import read_folder
-
-    found = read_folder(folder, read_lowered(read_bytes(source)), most=most, progress=output.progress)
-    if found.skipped:
-        output.note(f"{len(found.skipped)} files were skipped; the first: {found.skipped[0]}")
-    return found.images
 
 
 def _print(result: Compression, source: str, target: str) -> None:

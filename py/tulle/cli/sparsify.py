@@ -123,16 +123,14 @@ def command(
 
 def _read_pictures(folder: str, graph: Graph, most: int, seed: int) -> list[np.ndarray]:
     from tulle.cli import output
-    from tulle.sparsify.calibration import read_folder
+    from tulle.cli.pictures import read_pictures
 
-    found = read_folder(folder, graph, most=most, seed=seed, progress=output.progress)
-    if found.skipped:
-        output.note(f"{len(found.skipped)} files were skipped; the first: {found.skipped[0]}")
+    images = read_pictures(folder, graph, most, seed)
     tensor = graph.tensors[graph.inputs[0]]
-    if any(image.dtype == "uint8" for image in found.images) and (tensor.mean, tensor.std) == (0, 1):
+    if any(image.dtype == "uint8" for image in images) and (tensor.mean, tensor.std) == (0, 1):
         output.note("no normalisation is stated, so pixels go in as 0 to 255 (see --input-std)")
-    output.note(f"calibrating on {len(found.images)} images")
-    return found.images
+    output.note(f"calibrating on {len(images)} images")
+    return images
 
 
 def _encode(result: Sparsified, target: str, weights: str) -> bytes:
