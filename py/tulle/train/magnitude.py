@@ -28,7 +28,8 @@ class MagnitudePruner(FixedMasks):
         module, optimizer, select: see `FixedMasks`.
         sparsity: share of zeros at the end, 0 <= sparsity < 1.
         begin, end: the first and the last step after which the masks change.
-        every: steps between changes. Step `end` brings the last one, whether it is a multiple or not.
+        every: steps between changes. Step `end` brings the last one, whether it is a multiple or not; with `end` 0 that
+            is done at once, before the first step.
         initial: share of zeros at step `begin`.
         allocation: "uniform" for every layer alike, "erk" more in large layers (see `allocation`), "global" whatever
             is smallest in all layers together.
@@ -60,6 +61,8 @@ class MagnitudePruner(FixedMasks):
         super().__init__(module, optimizer, select)
         self.final, self.initial, self.allocation = sparsity, initial, allocation
         self.begin, self.end, self.every = begin, end, every
+        if end == 0:
+            self.prune(sparsity)
 
     def target(self, step: int) -> float:
         """The share of zeros after `step` steps."""
