@@ -65,9 +65,10 @@ void tulle_engine_fail(tulle_engine* engine, const char* format, ...) {
 static void walk(tulle_engine* engine, uint32_t index, double* profile) {
   char* scratch = engine->scratch + index * engine->scratch_bytes;
   double start = profile ? tulle_now() : 0;
-  for (uint32_t s = 0; s < engine->step_count; s++) {
+  for (uint32_t s = 0; s < engine->step_count; s += 1 + engine->steps[s].inside) {
     const tulle_step* step = &engine->steps[s];
     tulle_progress* progress = &engine->progress[s];
+    for (uint32_t i = 1; profile && i <= step->inside; i++) profile[s + i] = 0;
     for (;;) {
       const uint32_t task = atomic_fetch_add(&progress->next, 1);
       if (task >= step->tasks) break;
@@ -82,6 +83,7 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
     if (profile) {
       const double now = tulle_now();
       profile[s] = now - start;
+      for (uint32_t i = 1; i <= step->inside; i++) profile[s] -= profile[s + i];  // these it has noted itself
       start = now;
     }
   }
@@ -91,6 +93,7 @@ void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t st
                       char* scratch, size_t scratch_bytes, double* profile) {
   engine->steps = steps;
   engine->step_count = step_count;
+  engine->profile = profile;
   engine->progress = progress;
   engine->scratch = scratch;
   engine->scratch_bytes = scratch_bytes;

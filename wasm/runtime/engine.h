@@ -22,11 +22,18 @@ typedef struct tulle_step tulle_step;
 // One piece of a step. `scratch` belongs to the calling thread.
 typedef void (*tulle_task)(const tulle_step* step, uint32_t task, char* scratch);
 
+// Computes rows [top, top + rows) of a step's output in all channels. `input` and `output` are where row 0 of their
+// first channel lies, or would lie if all rows were there.
+typedef void (*tulle_rows)(const void* args, const float* input, float* output, uint32_t top, uint32_t rows,
+                           char* scratch);
+
 struct tulle_step {
   tulle_task run;
+  tulle_rows rows;  // NULL where a step can only be run whole
   const void* args;
   uint32_t tasks;
-  uint32_t op;  // index into the model's ops, for the profile
+  uint32_t inside;  // so many of the steps that follow are part of this one, and not run by themselves
+  uint32_t op;      // index into the model's ops, for the profile
   const char* kernel;
   uint64_t macs;  // multiply-adds executed
   uint32_t weights, nonzeros;
@@ -47,6 +54,7 @@ struct tulle_engine {
   _Atomic bool quit;
   const tulle_step* steps;
   uint32_t step_count;
+  double* profile;  // of the current run, or NULL
   tulle_progress* progress;
   char* scratch;
   size_t scratch_bytes;  // a thread

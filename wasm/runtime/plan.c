@@ -137,7 +137,7 @@ bool tulle_plan_is_free(const tulle_net* net, const tulle_op* op) {
 
 // Floats from one channel to the next. Small maps are packed; large ones start an odd number of cache lines
 // apart, or maps of 32, 64 and 128 pixels would put all their channels into the same few sets of the L1 cache.
-static size_t channel_stride(uint32_t height, uint32_t width) {
+size_t tulle_plan_stride(uint32_t height, uint32_t width) {
   const uint32_t pixels = height * width;
   if (pixels == 1) return 1;
   const uint32_t needed = tulle_round_up(pixels + (width % 4 ? 3 : 0), 4);
@@ -153,7 +153,7 @@ static uint64_t tensor_bytes(const tulle_tensor* tensor, tulle_place* place) {
     // What it would be for the maps that are the same in both layouts.
     place->stride = tensor->rank && tensor->shape[tensor->rank - 1] > 1 ? 1 : tensor->elements;
   } else {
-    place->stride = channel_stride(tensor->shape[1], tensor->shape[2]);
+    place->stride = tulle_plan_stride(tensor->shape[1], tensor->shape[2]);
     floats = (uint64_t)place->stride * tensor->shape[3];
   }
   return (floats * 4 + SLACK_BYTES + TULLE_ALIGNMENT - 1) / TULLE_ALIGNMENT * TULLE_ALIGNMENT;
@@ -222,12 +222,15 @@ static bool place_tensors(tulle_planner* planner) {
   for (uint32_t i = 0; ok && i < net->input_count; i++) stores[net->inputs[i]].persistent = true;
   for (uint32_t o = 0; ok && o < net->op_count; o++) {
     const tulle_op* op = &net->ops[o];
+    // All that a band reads and writes is in use from its first op to its last.
+    const tulle_band* band = tulle_band_of(planner, o);
     for (uint32_t i = 0; i < op->input_count; i++)
-      if (op->inputs[i] >= 0) stores[root[op->inputs[i]]].last = o;
+      if (op->inputs[i] >= 0) stores[root[op->inputs[i]]].last = band ? band->last : o;
     if (tulle_plan_is_free(net, op)) {
       root[op->output] = root[op->inputs[0]];
-    } else {
-      stores[op->output].first = stores[op->output].last = o;
+    } else if (!band || o == band->last) {
+      stores[op->output].first = band ? band->first : o;
+      stores[op->output].last = o;
     }
   }
   for (uint32_t i = 0; ok && i < net->output_count; i++) stores[root[net->outputs[i]]].persistent = true;
@@ -315,8 +318,9 @@ static bool plan_inputs_outputs(tulle_planner* planner) {
   return true;
 }
 
-static bool plan_op(tulle_planner* planner, const tulle_op* op) {
+bool tulle_plan_op(tulle_planner* planner) {
   const tulle_net* net = planner->net;
+  const tulle_op* op = &net->ops[planner->op];
   const tulle_tensor* x = &net->tensors[op->inputs[0]];
   const bool may_be_constant = op->kind == TULLE_OP_CONCAT || op->kind == TULLE_OP_MATMUL ||
                                (op->kind >= TULLE_OP_ADD && op->kind <= TULLE_OP_MINIMUM) ||
@@ -398,8 +402,11 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
     tulle_engine_fail(model->engine, "out of memory");
     return false;
   }
-  bool ok = place_tensors(&planner) && plan_inputs_outputs(&planner);
-  for (planner.op = 0; ok && planner.op < net->op_count; planner.op++) ok = plan_op(&planner, &net->ops[planner.op]);
+  bool ok = tulle_find_bands(&planner) && place_tensors(&planner) && plan_inputs_outputs(&planner);
+  for (planner.op = 0; ok && planner.op < net->op_count; planner.op++) {
+    const tulle_band* band = tulle_band_of(&planner, planner.op);
+    ok = band ? tulle_plan_band(&planner, band) : tulle_plan_op(&planner);
+  }
   if (ok) {
     model->progress = tulle_plan_alloc(&planner, (model->step_count + 1) * sizeof *model->progress);
     model->profile = tulle_plan_alloc(&planner, (model->step_count + 1) * sizeof *model->profile);
@@ -415,5 +422,6 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
     ok = ok && model->progress && model->profile && model->scratch;
   }
   free(planner.places);
+  free(planner.bands);
   return ok;
 }

@@ -40,12 +40,21 @@ struct tulle_model {
   uint64_t weight_bytes, arena_bytes;
 };
 
+// Ops [first, last], each the only reader of the one before, that run together, some rows at a time, so that what lies
+// between them never leaves L2 (see plan_band.c).
+typedef struct {
+  uint32_t first, last;
+  uint32_t rows;  // of the last op's output at a time
+} tulle_band;
+
 typedef struct {
   const tulle_net* net;
   tulle_model* model;
   tulle_place* places;  // one a tensor
   uint32_t op;          // the one being planned
   uint32_t threads;
+  tulle_band* bands;  // in order
+  uint32_t band_count;
 } tulle_planner;
 
 // Fills model->steps and the rest. On failure the engine's error is set; free the model either way.
@@ -75,6 +84,19 @@ bool tulle_plan_epilogue(tulle_planner* planner, const tulle_op* op, uint32_t al
 
 // The op's tensor, or NULL for an input left out.
 const tulle_tensor* tulle_plan_input(const tulle_planner* planner, const tulle_op* op, uint32_t index);
+
+// Floats from one channel to the next in a map of so many rows and columns.
+size_t tulle_plan_stride(uint32_t height, uint32_t width);
+
+// Finds the bands of the net, for place_tensors: tensors inside of one take no memory of their own.
+bool tulle_find_bands(tulle_planner* planner);
+
+// The band that this op is part of, or NULL.
+const tulle_band* tulle_band_of(const tulle_planner* planner, uint32_t op);
+
+// Plans the op planner->op, or from it on all ops of a band as one step; leaves planner->op at the last of them.
+bool tulle_plan_op(tulle_planner* planner);
+bool tulle_plan_band(tulle_planner* planner, const tulle_band* band);
 
 // How many tasks to cut `units` equal pieces of work into.
 uint32_t tulle_plan_tasks(const tulle_planner* planner, uint32_t units);

@@ -57,43 +57,55 @@ typedef struct {
   size_t plane_stride;  // floats
 } conv_args;
 
-static void run_conv(const tulle_step* step, uint32_t task, char* scratch) {
-  const conv_args* args = step->args;
+// Blocks [first_block, block_end) of output channels in output rows [top, end).
+static void run_strips(const conv_args* args, const float* input, float* output_rows, uint32_t first_block,
+                       uint32_t block_end, uint32_t top, uint32_t end, char* scratch) {
   const tulle_dense* dense = &args->dense;
   float *planes = (float*)scratch, *line = planes + args->channels * args->plane_stride;
   const uint32_t row_floats = args->plane.stride * args->plane.phase_width;
   tulle_f32_zero(planes, args->channels * args->plane_stride);
-  uint32_t strip, strip_end, first_block, block_end;
-  tulle_piece(args->strips, args->strip_tasks, task % args->strip_tasks, &strip, &strip_end);
-  tulle_piece(dense->blocks, dense->block_tasks, task / args->strip_tasks, &first_block, &block_end);
-  for (; strip < strip_end; strip++) {
-    const uint32_t top = strip * args->strip_rows;
-    const uint32_t rows = args->out_height - top < args->strip_rows ? args->out_height - top : args->strip_rows;
+  for (; top < end; top += args->strip_rows) {
+    const uint32_t rows = end - top < args->strip_rows ? end - top : args->strip_rows;
     const int32_t in_row = (int32_t)(top * args->stride_h) - (int32_t)args->pad_top;
     const uint32_t in_rows = (rows - 1) * args->stride_h + args->kernel_rows;
     if (!args->image) {
       for (uint32_t c = 0; c < args->channels; c++)
-        tulle_f32_pad_chw(&args->plane, dense->input + c * dense->input_stride, in_row, in_rows,
+        tulle_f32_pad_chw(&args->plane, input + c * dense->input_stride, in_row, in_rows,
                           planes + c * args->plane_stride);
     } else if (args->image->is_rgba8) {
       tulle_f32_pad_rgba8(&args->plane, args->image->pixels, args->image->scale, args->image->shift, in_row, in_rows,
                           planes, args->plane_stride, line);
     } else {
-      tulle_f32_pad_hwc(&args->plane, dense->input, args->channels, in_row, in_rows, planes, args->plane_stride, line);
+      tulle_f32_pad_hwc(&args->plane, input, args->channels, in_row, in_rows, planes, args->plane_stride, line);
     }
     for (uint32_t block = first_block; block < block_end; block++) {
       const tulle_gemm gemm = tulle_gemm_block(dense, block, 0, dense->taps);
       const size_t row = block * TULLE_GEMM_ROWS;
       for (uint32_t y = 0; y < rows; y++) {
         const size_t pixel = (size_t)(top + y) * args->out_width;
-        const float* input = planes + (size_t)y * args->stride_h * row_floats;
-        float* output = dense->output + row * dense->output_stride + pixel;
+        const float* taps = planes + (size_t)y * args->stride_h * row_floats;
+        float* output = output_rows + row * dense->output_stride + pixel;
         const float* residual = dense->residual ? dense->residual + row * dense->residual_stride + pixel : NULL;
-        tulle_f32_gemm(&gemm, input, output, residual, args->out_width, true);
+        tulle_f32_gemm(&gemm, taps, output, residual, args->out_width, true);
         tulle_activate_block(&gemm, output, args->out_width);
       }
     }
   }
+}
+
+static void run_conv(const tulle_step* step, uint32_t task, char* scratch) {
+  const conv_args* args = step->args;
+  uint32_t strip, strip_end, block, block_end;
+  tulle_piece(args->strips, args->strip_tasks, task % args->strip_tasks, &strip, &strip_end);
+  tulle_piece(args->dense.blocks, args->dense.block_tasks, task / args->strip_tasks, &block, &block_end);
+  const uint32_t end = strip_end == args->strips ? args->out_height : strip_end * args->strip_rows;
+  run_strips(args, args->dense.input, args->dense.output, block, block_end, strip * args->strip_rows, end, scratch);
+}
+
+static void conv_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
+                      char* scratch) {
+  const conv_args* args = pointer;
+  run_strips(args, input, output, 0, args->dense.blocks, top, top + rows, scratch);
 }
 
 uint64_t tulle_phase_width(uint32_t out_width, uint32_t kernel_w, uint32_t dilation_w, uint32_t stride_w) {
@@ -183,6 +195,7 @@ static bool plan_general(tulle_planner* planner, const tulle_op* op, const tulle
   tulle_step* step = tulle_plan_step(planner, run_conv, args, args->strip_tasks * dense->block_tasks,
                                      args->image ? "f32_conv_hwc_" TULLE_GEMM_TILE : "f32_conv_" TULLE_GEMM_TILE);
   if (!step) return false;
+  step->rows = conv_rows;
   step->weights = w->elements;
   step->nonzeros = nonzeros;
   step->macs = (uint64_t)w->elements * y->shape[1] * y->shape[2];

@@ -31,7 +31,7 @@ typedef struct {
   size_t input_stride, output_stride, residual_stride;
   const int32_t* offsets;
   uint32_t rows, taps, blocks;  // output channels, input channels, blocks of TULLE_GEMM_ROWS output channels
-  uint32_t vectors, tiles;
+  uint32_t vectors, tiles, width;
   uint32_t tile_tasks, block_tasks;
   bool pack;
   tulle_epilogue epilogue;

@@ -41,17 +41,13 @@ static void pack_panel(const tulle_dense* args, size_t pixel, float* panel) {
     memcpy(panel, input, 8 * sizeof *panel);
 }
 
-static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
-  const tulle_dense* args = step->args;
+// Blocks [block, block_end) of output channels at pixels [pixel, end), a multiple of 4 of them.
+static void run_pixels(const tulle_dense* args, uint32_t first_block, uint32_t block_end, size_t pixel, size_t end,
+                       char* scratch) {
   const uint32_t passes = (args->taps + GEMM_TAPS - 1) / GEMM_TAPS;
-  const uint32_t group = args->pack ? 1 : GEMM_GROUP;
-  uint32_t tile, tile_end, first_block, block_end;
-  tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
-  tulle_piece(args->blocks, args->block_tasks, task / args->tile_tasks, &first_block, &block_end);
-  for (; tile < tile_end; tile += group) {
-    const size_t pixel = 8 * (size_t)tile;
-    const uint32_t last = tile + group < tile_end ? tile + group : tile_end;
-    const uint32_t count = (last == args->tiles ? 4 * args->vectors : 8 * last) - 8 * tile;
+  const uint32_t most = args->pack ? 8 : 8 * GEMM_GROUP;
+  for (; pixel < end; pixel += most) {
+    const uint32_t count = end - pixel < most ? (uint32_t)(end - pixel) : most;
     const float* input = args->input + pixel;
     if (args->pack) {
       pack_panel(args, pixel, (float*)scratch);
@@ -70,6 +66,23 @@ static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
       }
     }
   }
+}
+
+static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
+  const tulle_dense* args = step->args;
+  uint32_t tile, tile_end, block, block_end;
+  tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
+  tulle_piece(args->blocks, args->block_tasks, task / args->tile_tasks, &block, &block_end);
+  const size_t end = tile_end == args->tiles ? 4 * (size_t)args->vectors : 8 * (size_t)tile_end;
+  run_pixels(args, block, block_end, 8 * (size_t)tile, end, scratch);
+}
+
+static void dense_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
+                       char* scratch) {
+  tulle_dense args = *(const tulle_dense*)pointer;
+  args.input = input;
+  args.output = output;
+  run_pixels(&args, 0, args.blocks, (size_t)top * args.width, (size_t)(top + rows) * args.width, scratch);
 }
 
 float* tulle_pack_blocks(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t taps,
@@ -106,6 +119,7 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_te
   args->rows = w->shape[0];
   args->taps = w->shape[3];
   args->blocks = (args->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
+  args->width = planner->net->tensors[op->output].shape[2];
   args->vectors = (pixels + 3) / 4;
   args->tiles = (args->vectors + 1) / 2;
   args->pack = args->rows >= GEMM_PACK_CHANNELS;
@@ -130,6 +144,7 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_te
   tulle_step* step =
       tulle_plan_step(planner, run_dense, args, args->tile_tasks * args->block_tasks, "f32_gemm_" TULLE_GEMM_TILE);
   if (!step) return false;
+  step->rows = dense_rows;
   step->weights = w->elements;
   step->nonzeros = nonzeros;
   step->macs = (uint64_t)w->elements * pixels;

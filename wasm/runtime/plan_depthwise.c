@@ -17,33 +17,45 @@ typedef struct {
   tulle_epilogue epilogue;
 } depthwise_args;
 
-static void run_depthwise(const tulle_step* step, uint32_t task, char* scratch) {
-  const depthwise_args* args = step->args;
+// Output rows [top, end) of what input channels [c, channel_end) give.
+static void run_channels(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c,
+                         uint32_t channel_end, uint32_t top, uint32_t end, char* scratch) {
   float* plane = (float*)scratch;
   const uint32_t taps = args->depthwise.kernel_h * args->depthwise.kernel_w, out_width = args->depthwise.out_width;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
+  const bool whole = args->inside && top == 0 && end == args->out_height;
   tulle_f32_zero(plane, args->plane_floats);
-  for (; c < end; c++) {
-    const float* input = args->input + c * args->input_stride;
-    for (uint32_t top = 0; top < args->out_height; top += args->strip_rows) {
+  for (; c < channel_end; c++) {
+    const float* input = inputs + c * args->input_stride;
+    for (uint32_t y = top; y < end; y += args->strip_rows) {
       tulle_depthwise d = args->depthwise;
-      d.out_height = args->out_height - top < args->strip_rows ? args->out_height - top : args->strip_rows;
+      d.out_height = end - y < args->strip_rows ? end - y : args->strip_rows;
       const uint32_t rows = (d.out_height - 1) * d.stride_h + args->kernel_rows;
-      if (args->inside) {
+      if (whole) {
         tulle_f32_pad_chw(&args->plane, input, 0, args->inside, plane + args->pad_top * d.row_floats);
       } else {
-        tulle_f32_pad_chw(&args->plane, input, (int32_t)(top * d.stride_h) - (int32_t)args->pad_top, rows, plane);
+        tulle_f32_pad_chw(&args->plane, input, (int32_t)(y * d.stride_h) - (int32_t)args->pad_top, rows, plane);
       }
       for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++) {
         float single[4];  // a 1x1 map has no room for a whole vector
-        float* output =
-            args->output_stride == 1 ? single : args->output + o * args->output_stride + (size_t)top * out_width;
+        float* output = args->output_stride == 1 ? single : outputs + o * args->output_stride + (size_t)y * out_width;
         tulle_f32_depthwise(&d, plane, args->weights + (size_t)o * taps, args->bias[o], output, &args->epilogue, o);
-        if (output == single) args->output[o] = single[0];
+        if (output == single) outputs[o] = single[0];
       }
     }
   }
+}
+
+static void run_depthwise(const tulle_step* step, uint32_t task, char* scratch) {
+  const depthwise_args* args = step->args;
+  uint32_t c, end;
+  tulle_piece(args->channels, args->tasks, task, &c, &end);
+  run_channels(args, args->input, args->output, c, end, 0, args->out_height, scratch);
+}
+
+static void depthwise_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
+                           char* scratch) {
+  const depthwise_args* args = pointer;
+  run_channels(args, input, output, 0, args->channels, top, top + rows, scratch);
 }
 
 bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
@@ -122,6 +134,7 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
                                                                          : "f32_dwconv_4x1";
   tulle_step* step = tulle_plan_step(planner, run_depthwise, args, args->tasks, kernel);
   if (!step) return false;
+  step->rows = depthwise_rows;
   step->weights = w->elements;
   step->nonzeros = nonzeros;
   step->macs = (uint64_t)w->elements * y->shape[1] * y->shape[2];

@@ -15,7 +15,19 @@ typedef struct {
   const uint32_t* rows;       // where each task's output channels begin
   const uint32_t* row_start;  // [pass][output channel], one more a pass
   uint32_t passes, outputs;
+  uint32_t width;
 } sparse_args;
+
+// Output channels [row, row_end) of a tile.
+static void run_tile(const sparse_args* args, tulle_spmm* spmm, uint32_t row, uint32_t row_end, size_t pixel,
+                     uint32_t vectors) {
+  for (uint32_t pass = 0; pass < args->passes; pass++) {
+    spmm->row_start = args->row_start + (size_t)pass * (args->outputs + 1);
+    spmm->accumulate = pass > 0;
+    spmm->finish = pass + 1 == args->passes;
+    tulle_f32_spmm(spmm, row, row_end, pixel, vectors);
+  }
+}
 
 static void run_sparse(const tulle_step* step, uint32_t task, char* scratch) {
   (void)scratch;
@@ -27,12 +39,23 @@ static void run_sparse(const tulle_step* step, uint32_t task, char* scratch) {
     uint32_t begin, end;
     tulle_piece(args->vectors, args->tiles, tile, &begin, &end);
     tulle_spmm spmm = args->spmm;
-    for (uint32_t pass = 0; pass < args->passes; pass++) {
-      spmm.row_start = args->row_start + (size_t)pass * (args->outputs + 1);
-      spmm.accumulate = pass > 0;
-      spmm.finish = pass + 1 == args->passes;
-      tulle_f32_spmm(&spmm, args->rows[row_task], args->rows[row_task + 1], 4 * (size_t)begin, end - begin);
-    }
+    run_tile(args, &spmm, args->rows[row_task], args->rows[row_task + 1], 4 * (size_t)begin, end - begin);
+  }
+}
+
+static void sparse_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
+                        char* scratch) {
+  (void)scratch;
+  const sparse_args* args = pointer;
+  tulle_spmm spmm = args->spmm;
+  spmm.input = input;
+  spmm.output = output;
+  const uint32_t vectors = rows * args->width / 4;
+  const uint32_t tiles = (vectors + TULLE_SPMM_MAX_VECTORS - 1) / TULLE_SPMM_MAX_VECTORS;
+  for (uint32_t tile = 0; tile < tiles; tile++) {
+    uint32_t begin, end;
+    tulle_piece(vectors, tiles, tile, &begin, &end);
+    run_tile(args, &spmm, 0, args->outputs, (size_t)top * args->width + 4 * begin, end - begin);
   }
 }
 
@@ -102,6 +125,7 @@ bool tulle_plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_t
   if (!tulle_plan_epilogue(planner, op, 4, rows, &s->epilogue)) return false;
   float* weights = tulle_plan_unpack(planner, w);
   args->outputs = rows;
+  args->width = planner->net->tensors[op->output].shape[2];
   args->passes = (columns + SPMM_CHANNELS - 1) / SPMM_CHANNELS;
   const bool packed =
       weights && tulle_pack_nonzeros(planner, weights, tulle_constant_nonzeros(w), rows, columns, args->passes,
@@ -120,6 +144,7 @@ bool tulle_plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_t
   if (!(args->rows = split_rows(planner, args, args->row_tasks))) return false;
   tulle_step* step = tulle_plan_step(planner, run_sparse, args, args->tile_tasks * args->row_tasks, "f32_spmm_52x1");
   if (!step) return false;
+  step->rows = sparse_rows;
   step->nonzeros = (uint32_t)nonzeros_before(args, rows);
   step->weights = w->elements;
   step->macs = (uint64_t)step->nonzeros * pixels;
