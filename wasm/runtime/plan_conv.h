@@ -34,6 +34,7 @@ typedef struct {
   uint32_t vectors, tiles, width;
   uint32_t tile_tasks, block_tasks;
   bool pack;
+  uint32_t group;  // tiles at a time
   tulle_epilogue epilogue;
 } tulle_dense;
 

@@ -7,10 +7,14 @@
 
 // Taps of a dense 1x1 convolution that one pass sums: keeps the packed pixels (32 bytes a tap) in half of a 48 KB L1.
 #define GEMM_TAPS 768
-// Below this many output channels, copying pixels into a packed panel costs more than it saves.
-#define GEMM_PACK_CHANNELS 24
-// Tiles that one call takes where pixels are not packed: calls cost something where there are few taps.
-#define GEMM_GROUP 16
+// From so many input channels on the pixels of a tile are copied next to each other, if at least so many output
+// channels read the copy. With fewer, a call runs over several tiles where they lie instead: as many as keep what all
+// blocks of output channels read, 32 bytes a tap and tile, in half of a 32 KB L1. Packing those took up to twice as
+// long.
+#define GEMM_PACK_TAPS 96
+#define GEMM_PACK_ROWS 64
+#define GEMM_GROUP_TAPS 512
+#define GEMM_MAX_GROUP 16
 
 tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t tap, uint32_t tap_end) {
   const uint32_t row = block * TULLE_GEMM_ROWS, left = args->rows - row;
@@ -45,7 +49,7 @@ static void pack_panel(const tulle_dense* args, size_t pixel, float* panel) {
 static void run_pixels(const tulle_dense* args, uint32_t first_block, uint32_t block_end, size_t pixel, size_t end,
                        char* scratch) {
   const uint32_t passes = (args->taps + GEMM_TAPS - 1) / GEMM_TAPS;
-  const uint32_t most = args->pack ? 8 : 8 * GEMM_GROUP;
+  const uint32_t most = 8 * args->group;
   for (; pixel < end; pixel += most) {
     const uint32_t count = end - pixel < most ? (uint32_t)(end - pixel) : most;
     const float* input = args->input + pixel;
@@ -122,7 +126,9 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_te
   args->width = planner->net->tensors[op->output].shape[2];
   args->vectors = (pixels + 3) / 4;
   args->tiles = (args->vectors + 1) / 2;
-  args->pack = args->rows >= GEMM_PACK_CHANNELS;
+  args->pack = args->taps > GEMM_PACK_TAPS && args->rows >= GEMM_PACK_ROWS;
+  args->group = args->pack ? 1 : tulle_round_up(GEMM_GROUP_TAPS / args->taps + 1, 2);
+  if (args->group > GEMM_MAX_GROUP) args->group = GEMM_MAX_GROUP;
   if (args->pack) tulle_plan_scratch(planner, (uint64_t)args->taps * 8 * sizeof(float));
   if (!(args->bias = tulle_plan_bias(planner, op, 2, args->rows, TULLE_GEMM_ROWS))) return false;
   if (!tulle_plan_epilogue(planner, op, 4, args->rows, &args->epilogue)) return false;
