@@ -201,6 +201,20 @@ def test_runs_in_turn_share_no_buffers_with_the_caller(page: Page, threads: int)
     np.testing.assert_allclose(result, [[value, value, 192] for value in expected], rtol=1e-6)
 
 
+def test_takes_values_of_another_realm(page: Page) -> None:
+    result = evaluate(
+        page,
+        """
+        const frame = document.body.appendChild(document.createElement('iframe')).contentWindow;
+        const model = await tulle.load('/tiny.tulle', { threads: 1 });
+        const image = new frame.ImageData(4, 4);
+        image.data.fill(30);
+        return [await model.run(new frame.Float32Array(48).fill(3)), await model.run(image)].map(({ y }) => [...y]);
+        """,
+    )
+    assert result == [[6] * 48, [2] * 48]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_nan_and_infinity_pass_through(page: Page, threads: int) -> None:
     result = evaluate(

@@ -182,7 +182,7 @@ function check({ name, shape, image }, value) {
       throw new TulleError(`${it} takes an image ${width} wide and ${height} high, `
         + `not ${value.width} by ${value.height}: resize it first, as CanvasRenderingContext2D.drawImage does`);
     }
-    if (!(value.data instanceof Uint8ClampedArray)) {
+    if (typeName(value.data) !== 'Uint8ClampedArray') {
       throw new TulleError(`${it} takes images of 8 bits a channel, not ${typeName(value.data)}`);
     }
     return value;
