@@ -30,15 +30,16 @@ def patched(built: Path) -> Iterator[Patch]:
         yield patch
 
 
+@pytest.mark.parametrize(("how", "engine"), [({"threads": 1}, "1 thread"), ({"worker": False}, "no worker")])
 def test_a_trap_rejects_what_is_pending_and_load_starts_afresh(
-    patched: Patch, open_page: OpenPage, built: Path
+    patched: Patch, open_page: OpenPage, built: Path, how: dict[str, object], engine: str
 ) -> None:
     site = patched("simd", tulle_model_run=wasm_patch.UNREACHABLE)
     page = open_page(site)
     result = evaluate(
         page,
         """
-        window.options = { variant: 'simd', threads: 1 };
+        window.options = { variant: 'simd', ...how };
         const load = () => tulle.load('/tiny.tulle', options);
         const [one, other] = await Promise.all([load(), load()]);
         const input = new Float32Array(48);
@@ -48,10 +49,11 @@ def test_a_trap_rejects_what_is_pending_and_load_starts_afresh(
         await other.close();
         return [...runs, late];
         """,
+        how=how,
     )
     for outcome in result:
         assert outcome == {
-            "error": "the engine (simd, 1 thread) stopped: unreachable; load the model again",
+            "error": f"the engine (simd, {engine}) stopped: unreachable; load the model again",
             "isTulleError": True,
             "name": "TulleError",
         }

@@ -95,14 +95,14 @@ def test_imported_from_another_origin(built: object, open_page: OpenPage) -> Non
             page,
             """
             const outputs = [];
-            for (const threads of [1, 2]) {
-              const model = await tulle.load('/tiny.tulle', { threads });
-              outputs.push([model.threads, (await model.run(new Float32Array(48).fill(3))).y[9]]);
+            for (const how of [{ threads: 1 }, { threads: 2 }, { worker: false }]) {
+              const model = await tulle.load('/tiny.tulle', how);
+              outputs.push([model.threads, model.worker, (await model.run(new Float32Array(48).fill(3))).y[9]]);
             }
             return { outputs, isolated: crossOriginIsolated };
             """,
         )
-        assert result == {"outputs": [[1, 6], [2, 6]], "isolated": True}
+        assert result == {"outputs": [[1, True, 6], [2, True, 6], [1, False, 6]], "isolated": True}
         expect_workers(page, 3)
         assert all(worker.url.startswith(f"blob:{app.url}/") for worker in page.workers)
 

@@ -34,7 +34,7 @@ RANDOM_INPUTS = 5
 TOLERANCE = 1e-3  # of an output's range over all inputs
 
 RUN = """
-    const loaded = await tulle.load(url, { variant, threads });
+    const loaded = await tulle.load(url, { variant, ...how });
     const shape = loaded.inputs[0].shape;
     const results = [];
     for (const url of floatUrls) results.push(encode(await loaded.run(await floats(url))));
@@ -89,14 +89,14 @@ def picture(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         return np.asarray(image.convert("RGBA").resize((shape[2], shape[1])))
 
 
-def run(page: Page, case: Case, variant: str, threads: int, then: str = "") -> dict[str, object]:
+def run(page: Page, case: Case, variant: str, how: dict[str, object], then: str = "") -> dict[str, object]:
     """Runs all inputs, then the JavaScript `then`; `results` in it and in the answer are the encoded outputs."""
     return evaluate(
         page,
         RUN + then + " return { results, threads: loaded.threads, variant: loaded.variant, ...globalThis.extra };",
         url=case.url,
         variant=variant,
-        threads=threads,
+        how=how,
         floatUrls=case.floats,
         pictureUrls=case.pictures,
     )
@@ -104,11 +104,12 @@ def run(page: Page, case: Case, variant: str, threads: int, then: str = "") -> d
 
 def test_answers_equal_litert_and_do_not_depend_on_threads(page: Page, case: Case) -> None:
     for variant in ("simd", "relaxed"):
-        answers = {threads: run(page, case, variant, threads) for threads in (1, 2, 3)}
-        for threads, answer in answers.items():
-            assert (answer["variant"], answer["threads"]) == (variant, threads)
-            assert answer["results"] == answers[1]["results"], f"{variant}: {threads} threads differ from one in bits"
-        for number, (encoded, expected) in enumerate(zip(answers[1]["results"], case.expected, strict=True)):
+        one = run(page, case, variant, {"threads": 1})
+        for how in ({"threads": 2}, {"threads": 3}, {"worker": False}):
+            answer = run(page, case, variant, how)
+            assert (answer["variant"], answer["threads"]) == (variant, how.get("threads", 1))
+            assert answer["results"] == one["results"], f"{variant}, {how}: differs from one thread in bits"
+        for number, (encoded, expected) in enumerate(zip(one["results"], case.expected, strict=True)):
             outputs = decode(encoded)
             assert set(outputs) == set(expected)
             for name, value in outputs.items():
@@ -127,7 +128,7 @@ def test_odd_numbers_leave_later_runs_alone(page: Page, case: Case, threads: int
     }
     results.push(encode(await loaded.run(input)));
     """
-    answer = run(page, case, "relaxed", threads, then)
+    answer = run(page, case, "relaxed", {"threads": threads}, then)
     assert answer["results"][-1] == answer["results"][0]
     assert answer["lengths"] == [case.expected[0][name].size for name in decode(answer["results"][0])]
 

@@ -81,7 +81,11 @@ def test_vite_app_runs_from_its_bundle(app: Path, open_page: OpenPage) -> None:
         results = page.evaluate("results")
         loaded = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
     assert results == [
-        *({"variant": v, "threads": t, "y": [2.5] * 48} for v in ("simd", "relaxed") for t in (1, 2)),
+        *(
+            {"variant": variant, "threads": threads, "worker": worker, "y": [2.5] * 48}
+            for variant in ("simd", "relaxed")
+            for threads, worker in ((1, True), (2, True), (1, False))
+        ),
         True,
     ]
     assert all("/src/" not in name for name in loaded), "the page took unbundled files"

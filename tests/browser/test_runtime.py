@@ -160,11 +160,12 @@ def test_any_name_will_do(page: Page, site: Site) -> None:
     assert result == [name, "__proto__", name, 2]
 
 
-def test_inputs_are_copied_when_run_is_called(page: Page) -> None:
+@pytest.mark.parametrize("how", [{"threads": 1}, {"worker": False}])
+def test_inputs_are_copied_when_run_is_called(page: Page, how: dict[str, object]) -> None:
     result = evaluate(
         page,
         """
-        const model = await tulle.load('/tiny.tulle', { threads: 1 });
+        const model = await tulle.load('/tiny.tulle', how);
         const input = new Float32Array(48).fill(1);
         const image = new ImageData(4, 4);
         image.data.fill(30);
@@ -173,17 +174,18 @@ def test_inputs_are_copied_when_run_is_called(page: Page) -> None:
         image.data.fill(250);
         return (await Promise.all(runs)).map(({ y }) => [Math.min(...y), Math.max(...y)]);
         """,
+        how=how,
     )
     assert result == [[2, 2], [2, 2]]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_runs_in_turn_share_no_buffers_with_the_caller(page: Page, threads: int) -> None:
+@pytest.mark.parametrize("how", [{"threads": 1}, {"threads": 2}, {"worker": False}])
+def test_runs_in_turn_share_no_buffers_with_the_caller(page: Page, how: dict[str, object]) -> None:
     """Input buffers are used again, floats and images in the same ones, which no result may show."""
     result = evaluate(
         page,
         """
-        const model = await tulle.load('/tiny.tulle', { threads });
+        const model = await tulle.load('/tiny.tulle', how);
         const runs = [];
         for (let i = 0; i < 12; i += 1) {
           const image = new ImageData(4, 4);
@@ -195,22 +197,24 @@ def test_runs_in_turn_share_no_buffers_with_the_caller(page: Page, threads: int)
         }
         return (await Promise.all(runs)).map(({ y }) => [Math.min(...y), Math.max(...y), y.buffer.byteLength]);
         """,
-        threads=threads,
+        how=how,
     )
     expected = [2 * i if i % 3 else (i - 10) / 10 for i in range(12)]
     np.testing.assert_allclose(result, [[value, value, 192] for value in expected], rtol=1e-6)
 
 
-def test_takes_values_of_another_realm(page: Page) -> None:
+@pytest.mark.parametrize("how", [{"threads": 1}, {"worker": False}])
+def test_takes_values_of_another_realm(page: Page, how: dict[str, object]) -> None:
     result = evaluate(
         page,
         """
         const frame = document.body.appendChild(document.createElement('iframe')).contentWindow;
-        const model = await tulle.load('/tiny.tulle', { threads: 1 });
+        const model = await tulle.load('/tiny.tulle', how);
         const image = new frame.ImageData(4, 4);
         image.data.fill(30);
         return [await model.run(new frame.Float32Array(48).fill(3)), await model.run(image)].map(({ y }) => [...y]);
         """,
+        how=how,
     )
     assert result == [[6] * 48, [2] * 48]
 
@@ -351,6 +355,12 @@ LOAD_ERRORS = [
     ("tulle.load('/tiny.tulle', { threads: 17 })", r"threads must be an integer from 1 to 16, not 17"),
     ("tulle.load('/tiny.tulle', { threads: 1.5 })", r"threads must be .* not 1\.5"),
     ("tulle.load('/tiny.tulle', { threads: '2' })", r"threads must be an integer from 1 to 16, not 2"),
+    ("tulle.load('/tiny.tulle', { worker: 'no' })", r"worker must be true or false, not no"),
+    (
+        "tulle.load('/tiny.tulle', { worker: false, threads: 2 })",
+        r"2 threads need a worker: an engine waits for its threads",
+    ),
+    ("tulle.load(new Uint8Array(1000), { worker: false })", r"cannot load the model in memory: .+"),
     ("tulle.load('/tiny.tulle', { variant: 'avx' })", r'variant must be "auto" or one of simd, relaxed, not "avx"'),
 ]
 

@@ -21,6 +21,9 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {number} [threads] how many threads to run on, the engine worker included: 1 to MAX_THREADS. Left out: one
  *   for each processor, four at most. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
  * @property {Variant | 'auto'} [variant] which wasm build; "auto" (the default) takes the fastest the browser can run
+ * @property {boolean} [worker] false runs the model in the calling thread, on one thread: run() is done when it
+ *   returns its promise, and nothing else of that thread happens meanwhile. Spares small models the way to a worker and
+ *   back. Meant for workers of your own; a page does not respond while load() unpacks the file and run() runs.
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
  *   `total` is 0 where the server does not tell
  * @property {AbortSignal} [signal] gives up loading
@@ -34,11 +37,11 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @throws {TulleError} (rejects) when the file cannot be had or is not a valid model, for options out of range, when
  *   the engine cannot be started, and when `signal` is aborted (`cause` is its reason)
  */
-export async function load(source, { threads, variant = 'auto', onProgress, signal } = {}) {
+export async function load(source, { threads, variant = 'auto', worker = true, onProgress, signal } = {}) {
   const what = describe(source);
   stopIfAborted(signal, what);
-  const configuration = configure(variant, threads);
-  const engine = acquire(configuration.variant, configuration.threads);
+  const configuration = configure(variant, threads, worker);
+  const engine = acquire(configuration);
   try {
     const [bytes] = await Promise.all([read(source, what, onProgress, signal), engine.started]);
     stopIfAborted(signal, what);

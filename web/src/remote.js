@@ -1,24 +1,29 @@
-// The page's side of an engine: starts its workers, sends it calls, and notices when it dies.
+// The page's side of an engine: starts its workers, sends it calls, and notices when it dies. Without a worker
+// (inline.js) the engine is in this thread, and everything else as with one.
 
 import { compile } from './builds.js';
 import { TulleError, messageOf } from './errors.js';
-
-/** @typedef {import('./support.js').Variant} Variant */
+import { InlineWorker } from './inline.js';
 
 /**
- * The engines of this page by variant and thread count: models loaded alike share one, with its threads and memory.
+ * What tells engines apart. Without a worker there is one thread.
+ * @typedef {Pick<import('./support.js').Configuration, 'variant' | 'threads' | 'worker'>} Setup
+ */
+
+/**
+ * The engines of this page by setup: models loaded alike share one, with its threads and memory.
  * @type {Map<string, RemoteEngine>}
  */
 const engines = new Map();
 
 /**
- * The engine of this configuration, started if there is none. Each acquire() needs a release().
- * @param {Variant} variant
- * @param {number} threads
+ * The engine of this setup, started if there is none. Each acquire() needs a release().
+ * @param {Setup} setup
  */
-export function acquire(variant, threads) {
-  const key = `${variant}, ${threads} thread${threads === 1 ? '' : 's'}`;
-  const engine = engines.get(key) ?? new RemoteEngine(key, variant, threads);
+export function acquire(setup) {
+  const { variant, threads, worker } = setup;
+  const key = `${variant}, ${worker ? `${threads} thread${threads === 1 ? '' : 's'}` : 'no worker'}`;
+  const engine = engines.get(key) ?? new RemoteEngine(key, setup);
   engines.set(key, engine);
   engine.users += 1;
   return engine;
@@ -29,7 +34,7 @@ export function acquire(variant, threads) {
 export class RemoteEngine {
   users = 0;
   #key;
-  /** @type {Worker[]} */
+  /** The engine's own, which calls go to, and then those of its further threads. @type {(Worker | InlineWorker)[]} */
   #workers = [];
   /** @type {Map<number, Pending>} */
   #pending = new Map();
@@ -39,21 +44,20 @@ export class RemoteEngine {
 
   /**
    * @param {string} key
-   * @param {Variant} variant
-   * @param {number} threads
+   * @param {Setup} setup
    */
-  constructor(key, variant, threads) {
+  constructor(key, setup) {
     this.#key = key;
     /** Resolves when the engine and all its threads are ready. */
-    this.started = this.#start(variant, threads).catch((error) => {
+    this.started = this.#start(setup).catch((error) => {
       this.#fail(messageOf(error));
       throw error instanceof TulleError ? error : this.#crashed(messageOf(error));
     });
   }
 
   /**
-   * Sends a call to the engine worker, which answers calls in the order they were made.
-   * @param {'start' | 'load' | 'run' | 'close' | 'destroy'} call
+   * Sends a call to the engine, which answers calls in the order they were made.
+   * @param {import('./calls.js').CallName} call
    * @param {object} args
    * @param {Transferable[]} [transfer]
    * @returns {Promise<any>}
@@ -70,11 +74,10 @@ export class RemoteEngine {
 
   /**
    * Compiles here, so that the build arrives while the workers' scripts do.
-   * @param {Variant} variant
-   * @param {number} threads
+   * @param {Setup} setup
    */
-  async #start(variant, threads) {
-    this.#add(engineWorker(`tulle engine (${this.#key})`));
+  async #start({ variant, threads, worker }) {
+    this.#add(worker ? engineWorker(`tulle engine (${this.#key})`) : new InlineWorker());
     const helpers = Array.from({ length: threads - 1 }, (_, i) =>
       this.#add(threadWorker(`tulle thread ${i + 1} (${this.#key})`)));
     const module = await compile(variant, threads > 1);
@@ -83,9 +86,12 @@ export class RemoteEngine {
       this.#send(worker, { args: { module, ...shared, index: i + 1, stack: stacks[i] } })));
   }
 
-  /** @param {Worker} worker */
+  /**
+   * @template {Worker | InlineWorker} T
+   * @param {T} worker
+   */
   #add(worker) {
-    worker.onmessage = (/** @type {MessageEvent<import('./engine.js').Reply>} */ { data }) => {
+    worker.onmessage = (/** @type {{ data: import('./calls.js').Reply }} */ { data }) => {
       const pending = this.#pending.get(data.id);
       this.#pending.delete(data.id);
       if (!pending) return;
@@ -106,7 +112,7 @@ export class RemoteEngine {
   }
 
   /**
-   * @param {Worker} worker
+   * @param {Worker | InlineWorker} worker
    * @param {object} message
    * @param {Transferable[]} [transfer]
    * @returns {Promise<any>}

@@ -44,17 +44,31 @@ export function support() {
 }
 
 /**
- * Settles variant and thread count for a load().
+ * @typedef {object} Configuration
+ * @property {Variant} variant
+ * @property {number} threads
+ * @property {boolean} worker
+ * @property {string[]} notes what is otherwise than asked
+ */
+
+/**
+ * Settles on what a load() runs.
  * @param {Variant | 'auto'} variant
  * @param {number | undefined} threads
- * @returns {{ variant: Variant, threads: number, notes: string[] }}
+ * @param {boolean} worker
+ * @returns {Configuration}
  */
-export function configure(variant, threads) {
+export function configure(variant, threads, worker) {
   if (variant !== 'auto' && !VARIANTS.includes(variant)) {
     throw new TulleError(`variant must be "auto" or one of ${VARIANTS.join(', ')}, not ${JSON.stringify(variant)}`);
   }
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
     throw new TulleError(`threads must be an integer from 1 to ${MAX_THREADS}, not ${String(threads)}`);
+  }
+  if (typeof worker !== 'boolean') throw new TulleError(`worker must be true or false, not ${String(worker)}`);
+  if (!worker && threads !== undefined && threads > 1) {
+    throw new TulleError(`${threads} threads need a worker: an engine waits for its threads, which the calling thread `
+      + 'must not; leave out threads or worker: false');
   }
   const able = support();
   if (!able.simd) throw new TulleError('this browser has no WebAssembly SIMD, which tulle needs');
@@ -62,9 +76,9 @@ export function configure(variant, threads) {
     throw new TulleError('this browser has no WebAssembly relaxed SIMD: use variant "auto" or "simd"');
   }
   const chosen = variant === 'auto' ? (able.relaxedSimd ? 'relaxed' : 'simd') : variant;
-  const wanted = threads ?? Math.min(DEFAULT_THREADS, navigator.hardwareConcurrency || 1);
-  if (wanted === 1 || able.threads) return { variant: chosen, threads: wanted, notes: [] };
+  const wanted = threads ?? (worker ? Math.min(DEFAULT_THREADS, navigator.hardwareConcurrency || 1) : 1);
+  if (wanted === 1 || able.threads) return { variant: chosen, threads: wanted, worker, notes: [] };
   const note = `one thread instead of ${wanted}: the page is not cross-origin isolated; `
     + 'serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp';
-  return { variant: chosen, threads: 1, notes: [note] };
+  return { variant: chosen, threads: 1, worker, notes: [note] };
 }

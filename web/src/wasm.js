@@ -42,8 +42,8 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {{ name: string, op: string, kernel: string, macs: number, weights: number, nnz: number }[]} steps
  */
 
-/** An image as the page hands it over: `height` x `width` RGBA pixels of 4 bytes.
- * @typedef {{ pixels: Uint8ClampedArray<ArrayBuffer>, height: number, width: number }} Pixels */
+/** An image, ImageData or a copy of one: `height` x `width` RGBA pixels of 4 bytes.
+ * @typedef {{ data: Uint8ClampedArray, height: number, width: number }} Pixels */
 
 /** The memory that an engine and its pool workers share. */
 export const createSharedMemory = () => new WebAssembly.Memory({ ...SHARED_MEMORY, shared: true });
@@ -119,21 +119,21 @@ export class Library {
   }
 
   /**
-   * Feeds every input and runs. The page has checked lengths; the views would throw on a wrong one.
+   * Feeds every input and runs. model.js has checked lengths; the views would throw on a wrong one.
    * @param {number} model
    * @param {(Float32Array | Pixels)[]} inputs
    * @returns {{ outputs: Float32Array<ArrayBuffer>[], milliseconds: Float64Array<ArrayBuffer> }} copies
    */
   run(model, inputs) {
     const info = /** @type {CInfo} */ (this.#models.get(model));
-    inputs.forEach((data, index) => {
-      if (data instanceof Float32Array) {
-        const size = elements(info.inputs[index].shape);
-        this.#floats(this.#exports.tulle_model_input(model, index), size).set(data);
-      } else {
+    inputs.forEach((input, index) => {
+      if ('data' in input) {
         const feed = (/** @type {number} */ address) =>
-          this.#exports.tulle_model_set_rgba8(model, index, address, data.height, data.width);
-        if (this.#withBytes(data.pixels, feed) !== 0) throw this.#error();
+          this.#exports.tulle_model_set_rgba8(model, index, address, input.height, input.width);
+        if (this.#withBytes(input.data, feed) !== 0) throw this.#error();
+      } else {
+        const size = elements(info.inputs[index].shape);
+        this.#floats(this.#exports.tulle_model_input(model, index), size).set(input);
       }
     });
     if (this.#exports.tulle_model_run(model) !== 0) throw this.#error();

@@ -5,10 +5,10 @@ import { TulleError, load } from 'tulle';
 window.results = (async () => {
   const results = [];
   for (const variant of ['simd', 'relaxed']) {
-    for (const threads of [1, 2]) {
-      const model = await load('/tiny.tulle', { variant, threads });
+    for (const how of [{ threads: 1 }, { threads: 2 }, { worker: false }]) {
+      const model = await load('/tiny.tulle', { variant, ...how });
       const { y } = await model.run(new Float32Array(48).fill(1.25));
-      results.push({ variant: model.variant, threads: model.threads, y: [...y] });
+      results.push({ variant: model.variant, threads: model.threads, worker: model.worker, y: [...y] });
       await model.close();
     }
   }

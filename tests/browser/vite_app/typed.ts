@@ -7,6 +7,7 @@ export async function everything(file: File, image: ImageData, signal: AbortSign
   const options: LoadOptions = {
     threads: Math.min(2, MAX_THREADS),
     variant: VARIANTS[0],
+    worker: true,
     onProgress: ({ loaded, total }) => console.log(loaded / total),
     signal,
   };
@@ -20,7 +21,8 @@ export async function everything(file: File, image: ImageData, signal: AbortSign
     await model.run(new Float32Array(3));
     const outputs = await model.run({ [input.name]: input.image ? image : new Float32Array(3) });
     const rows: ProfileRow[] = model.profile();
-    console.log(variant, info.fileBytes, model.notes.join(), rows.map(({ op, kernel, ms, macs }) => [op, kernel, ms, macs]));
+    console.log(variant, model.worker, info.fileBytes, model.notes.join());
+    console.log(rows.map(({ op, kernel, ms, macs }) => [op, kernel, ms, macs]));
     return outputs[output.name];
   } catch (error) {
     if (error instanceof TulleError) console.log(error.message, error.cause);

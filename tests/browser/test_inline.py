@@ -1,0 +1,172 @@
+"""Models without an engine worker (`worker: false`): they run in the calling thread, a page or a worker of the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+import tulle
+from browser.conftest import OpenPage, evaluate, expect_workers, package_site, tiny_graph
+from browser.server import Site
+from tulle.pack import pack
+
+pytestmark = pytest.mark.browser
+
+# compare() runs a model with and without the worker: whether every output is the same to the bit, and what was in use.
+COMPARE = b"""
+import { load } from '/web/src/index.js';
+
+export async function compare({ url, floats }) {
+  const values = new Float32Array(await (await fetch(floats)).arrayBuffer());
+  const result = {};
+  for (const variant of ['simd', 'relaxed']) {
+    const models = [await load(url, { variant, threads: 1 }), await load(url, { variant, worker: false })];
+    const [, height, width] = models[0].inputs[0].shape;
+    const image = new ImageData(width, height);
+    image.data.forEach((_, index) => { image.data[index] = (index * 31 + (index >> 9)) % 256; });
+    const same = [];
+    for (const input of [values, image, values]) {
+      const [theirs, ours] = [await models[0].run(input), await models[1].run(input)];
+      for (const { name } of models[0].outputs) {
+        const bits = new Uint32Array(theirs[name].buffer);
+        same.push(new Uint32Array(ours[name].buffer).every((value, index) => value === bits[index]));
+      }
+    }
+    const { worker, threads, notes } = models[1];
+    result[variant] = { same, worker, threads, notes, before: models[0].worker, steps: models[1].profile().length };
+  }
+  return result;
+}
+"""
+COMPARE_WORKER = b"""
+import { compare } from '/compare.js';
+self.onmessage = async ({ data }) => postMessage(await compare(data));
+postMessage('ready');
+"""
+IN_PAGE = "const { compare } = await import('/compare.js'); return compare({ url, floats });"
+IN_WORKER = """
+    const worker = new Worker('/compare-worker.js', { type: 'module' });
+    return new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => (data === 'ready' ? worker.postMessage({ url, floats }) : resolve(data));
+      worker.onerror = ({ message }) => reject(new Error(message));
+    });
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("place", [IN_PAGE, IN_WORKER], ids=["page", "worker"])
+def test_outputs_are_those_of_the_worker(
+    built: Path, open_page: OpenPage, model_path: Callable[[str], Path], place: str, isolated: bool
+) -> None:
+    converted = tulle.convert(model_path("hand_landmark_lite"), input_mean=0, input_std=255)
+    with package_site(isolated=isolated) as site:
+        site.put("/compare.js", COMPARE)
+        site.put("/compare-worker.js", COMPARE_WORKER)
+        site.put("/model.tulle", converted.data)
+        site.put("/floats.bin", np.random.default_rng(4).random((1, 224, 224, 3), np.float32).tobytes())
+        result = evaluate(open_page(site), place, url="/model.tulle", floats="/floats.bin")
+    assert set(result) == {"simd", "relaxed"}
+    for answer in result.values():
+        steps = answer.pop("steps")
+        assert steps > 20
+        assert answer == {"same": [True] * 12, "before": True, "worker": False, "threads": 1, "notes": []}
+
+
+def test_a_run_takes_no_turn_of_the_event_loop(page: Page) -> None:
+    """It is done when the promise is there: a message sent before comes after."""
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { worker: false });
+        const order = [];
+        const { port1, port2 } = new MessageChannel();
+        const message = new Promise((resolve) => { port2.onmessage = () => resolve(order.push('message')); });
+        port1.postMessage(0);
+        order.push((await model.run(new Float32Array(48).fill(4))).y[7], (await model.run(new ImageData(4, 4))).y[7]);
+        await message;
+        return order;
+        """,
+    )
+    assert result == [8, -1, "message"]
+    expect_workers(page, 0)
+
+
+def test_a_closed_model_and_wrong_inputs_say_so(page: Page) -> None:
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/tiny.tulle', { worker: false });
+        const wrong = await outcome(model.run(new Float32Array(47)));
+        const early = [1, 2].map((value) => model.run(new Float32Array(48).fill(value)));
+        const closing = model.close();
+        const late = await outcome(model.run(new Float32Array(48)));
+        await closing;
+        await model.close();
+        const again = await tulle.load('/tiny.tulle', { worker: false });
+        return { wrong, early: (await Promise.all(early)).map(({ y }) => y[0]), late,
+                 again: (await again.run(new Float32Array(48).fill(5))).y[47] };
+        """,
+    )
+    assert result["wrong"]["error"] == 'input "x" of shape [1, 4, 4, 3] takes 48 numbers, not 47'
+    assert result["early"] == [2, 4]
+    assert result["late"] == {"error": 'model "tiny" is closed', "isTulleError": True, "name": "TulleError"}
+    assert result["again"] == 10
+
+
+def test_models_share_an_engine_whose_memory_goes_with_the_last(page: Page, site: Site) -> None:
+    """`memories` are those of all engines started in the page. The closed models are still held."""
+    site.put("/triple.tulle", pack(tiny_graph(3.0)))
+    result = evaluate(
+        page,
+        """
+        window.memories = [];
+        const native = WebAssembly.instantiate;
+        WebAssembly.instantiate = async (...args) => {
+          const instance = await native(...args);
+          memories.push(new WeakRef(instance.exports.memory));
+          return instance;
+        };
+        window.models = await Promise.all(
+          ['/tiny.tulle', '/triple.tulle'].map((url) => tulle.load(url, { worker: false, variant: 'simd' })));
+        const input = new Float32Array(48).fill(2);
+        const answers = await Promise.all([...models, ...models].map((model) => model.run(input)));
+        await models[0].close();
+        return answers.map(({ y }) => y[0]);
+        """,
+    )
+    assert result == [4, 6, 4, 6]
+    session = page.context.new_cdp_session(page)
+
+    def alive() -> list[bool]:
+        session.send("HeapProfiler.collectGarbage")
+        return evaluate(page, "return memories.map((memory) => memory.deref() !== undefined)")
+
+    assert alive() == [True], "one engine for both, which the other model still needs"
+    assert evaluate(page, "return (await models[1].run(new Float32Array(48).fill(2))).y[0]") == 6
+    evaluate(page, "await models[1].close()")
+    assert alive() == [False]
+
+
+@pytest.mark.slow
+def test_closing_gives_a_models_memory_to_the_next(page: Page, site: Site, model_path: Callable[[str], Path]) -> None:
+    result = evaluate(
+        page,
+        """
+        const options = { worker: false, variant: 'simd' };
+        const first = await tulle.load(url, options);
+        const loads = [];
+        for (let i = 0; i < 6; i += 1) {
+          const other = await tulle.load(url, options);
+          loads.push(other.info.memoryBytes);
+          await other.close();
+        }
+        return loads;
+        """,
+        url=site.put("/lite.tulle", tulle.convert(model_path("hand_landmark_lite")).data),
+    )
+    assert len(result) == 6 and set(result[1:]) == {result[1]}
