@@ -176,7 +176,7 @@ def print_summary(report: dict[str, Any]) -> None:
         table.add_column(name, no_wrap=True, overflow="fold")
     for row in summary_rows(report["groups"]):
         table.add_row(*row)
-    Console(width=max(console.width, 130)).print(table)
+    Console(width=max(console.width, 160)).print(table)
 
 
 def _names(known: list[str]) -> Any:

@@ -35,6 +35,9 @@ DENSE_TWIN = {"hand_landmark_sparse": "hand_landmark_full"}
 CUSTOM_OPS = {"selfie_segmentation", "selfie_segmentation_landscape"}
 """Models with an op that not every TFLite runtime has; TFLite runtimes get a copy without it too."""
 
+NO_WORKER = "tulle, no worker"
+"""tulle in the page's own thread, where its peers are, too."""
+
 TIMEOUT = 120.0
 """Seconds after which a call into a page is given up."""
 
@@ -49,6 +52,7 @@ class Contender:
         model: the model it runs; not the group's own for a dense twin.
         file_format: key of Model.files (see there).
         variant: of tulle's build.
+        worker: tulle only: whether it computes in a worker or in the page's own thread.
     """
 
     name: str
@@ -56,13 +60,19 @@ class Contender:
     model: str
     file_format: str
     variant: str | None = None
+    worker: bool = True
 
 
 def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> list[Contender]:
-    """Everyone who runs `model` on `threads` threads, tulle first. LiteRT in this process stands on one thread only."""
+    """Everyone who runs `model` on `threads` threads, tulle first.
+
+    tulle without a worker and LiteRT in this process stand on one thread only.
+    """
     result = []
     if with_tulle:
         result.append(Contender("tulle", "tulle", model, "tulle", "relaxed"))
+        if threads == 1:
+            result.append(Contender(NO_WORKER, "tulle", model, "tulle", "relaxed", worker=False))
         result.append(Contender("tulle simd", "tulle", model, "tulle", "simd"))
         if model in DENSE_TWIN:
             result.append(Contender("tulle --sparse never", "tulle", model, "tulle-dense", "relaxed"))
@@ -158,7 +168,11 @@ class PageRunner:
             "open",
             {
                 "adapter": self._contender.runtime,
-                "options": {"threads": self._threads, "variant": self._contender.variant},
+                "options": {
+                    "threads": self._threads,
+                    "variant": self._contender.variant,
+                    "worker": self._contender.worker,
+                },
                 "files": [data(file) for file in self._model.files[self._contender.file_format]],
                 "inputs": inputs,
                 "values": [[data(f"{name}.{s}.{i}.{order}") for i in range(len(inputs))] for s in sets],

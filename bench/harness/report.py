@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.chart import draw
+from harness.contenders import NO_WORKER
 from harness.measure import Result
 
 Json = dict[str, Any]
@@ -91,19 +92,23 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def summary_rows(groups: list[Json]) -> list[list[str]]:
-    """One row a group: model, threads, tulle, fastest peer and what it takes, ratio with its range over repetitions."""
+    """One row a group: model, threads, tulle with and without a worker, fastest peer and what it takes, its ratio to
+    both with the range over repetitions."""
     rows = []
     for group in groups:
         records = {r["name"]: r for r in group["contenders"]}
         tulle, peer = records.get("tulle", {}), records.get(group["fastest_peer"], {})
+        inline = _measured(group).get(NO_WORKER)
         rows.append(
             [
                 group["model"],
                 str(group["threads"]),
                 _number(tulle.get("median_ms")) or tulle.get("status", "not run"),
+                _number(inline["median_ms"]) if inline else "",
                 group["fastest_peer"] or "none",
                 _number(peer.get("median_ms")),
                 _span(peer.get("over_tulle")),
+                _span(_ratio(peer, inline)) if peer and inline else "",
             ]
         )
     return rows
@@ -116,11 +121,13 @@ def key_rows(groups: list[Json]) -> list[list[str]]:
     for group in groups:
         records = _measured(group)
         tulle, simd, dense = (records.get(name) for name in ("tulle", "tulle simd", "tulle --sparse never"))
+        inline = records.get(NO_WORKER)
         peer = records.get(group["fastest_peer"])
         twins = [r for r in records.values() if r["model"] != group["model"]]
         twin = min((r for r in twins if r["runtime"] != "native"), key=lambda r: float(r["median_ms"]), default=None)
         native = next((r for r in twins if r["runtime"] == "native"), None)
         pairs = [
+            (f"tulle / {NO_WORKER}", tulle, inline),
             ("fastest peer / tulle simd", peer, simd),
             ("tulle --sparse never / tulle", dense, tulle),
             ("fastest peer on the dense twin / tulle", twin, tulle),
@@ -140,7 +147,16 @@ def _measured(group: Json) -> dict[str, Json]:
 
 
 KEY_HEADER = ["model", "threads", "ratio of", "ratio"]
-SUMMARY_HEADER = ["model", "threads", "tulle ms", "fastest peer", "peer ms", "peer / tulle"]
+SUMMARY_HEADER = [
+    "model",
+    "threads",
+    "tulle ms",
+    "no worker ms",
+    "fastest peer",
+    "peer ms",
+    "peer / tulle",
+    "peer / no worker",
+]
 
 
 def _group_markdown(group: Json) -> str:

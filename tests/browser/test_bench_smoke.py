@@ -86,9 +86,29 @@ def check_group(group: dict[str, Any]) -> None:
         assert record["open_ms"] > 0 and record["reload_ms"] > 0
     for name, variant in (("tulle", "relaxed"), ("tulle simd", "simd")):
         memory = records[name]["memory_bytes"]  # found from outside; tulle's own word for it has to agree
-        assert records[name]["about"] == {"variant": variant, "threads": 2, "memoryBytes": memory}
+        assert records[name]["about"] == {"variant": variant, "threads": 2, "worker": True, "memoryBytes": memory}
     peers = [record for record in records.values() if record["runtime"] != "tulle"]
     assert group["fastest_peer"] == min(peers, key=lambda record: record["median_ms"])["name"]
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_on_one_thread_tulle_stands_without_a_worker_too(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(
+        "run.py", "--quick", "--models", MODELS[1], "--threads", "1", "--peers", "litertjs", "--output", str(tmp_path),
+        environment=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (group,) = json.loads((tmp_path / "results.json").read_text())["groups"]
+    records = {record["name"]: record for record in group["contenders"]}
+    assert list(records)[:3] == ["tulle", "tulle, no worker", "tulle simd"]
+    for name, worker in (("tulle", True), ("tulle, no worker", False)):
+        record = records[name]
+        assert record["status"] == "ok" and record["max_error"] <= 1e-2
+        about = {"variant": "relaxed", "threads": 1, "worker": worker, "memoryBytes": record["memory_bytes"]}
+        assert record["about"] == about
+    assert records["tulle"]["max_error"] == records["tulle, no worker"]["max_error"]
+    assert "tulle / tulle, no worker" in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.browser
@@ -188,3 +208,24 @@ def test_wrong_and_other_models_cannot_be_fastest(environment: dict[str, str], h
     assert group["fastest_peer"] == "litertjs"
     ratios = {record["name"]: record["over_tulle"] for record in group["contenders"]}
     assert ratios["litertjs"] == {"median": 3.0, "low": 3.0, "high": 3.0}
+
+
+def test_summary_has_a_ratio_with_and_without_the_worker(environment: dict[str, str], harness: None) -> None:
+    from harness.contenders import NO_WORKER, Contender
+    from harness.measure import Result
+    from harness.report import SUMMARY_HEADER, group_record, key_rows, summary_rows
+
+    def result(name: str, runtime: str, ms: float) -> Result:
+        return Result(Contender(name, runtime, "m", "tflite"), times=[[ms] * 3, [2 * ms] * 3], open_ms=[9.0, 9.0])
+
+    tulle, inline, peer = (
+        result("tulle", "tulle", 2.0),
+        result(NO_WORKER, "tulle", 1.5),
+        result("peer", "litertjs", 3.0),
+    )
+    one = group_record("m", 1, [tulle, inline, peer], {})
+    two = group_record("m", 2, [tulle, peer], {})
+    rows = [dict(zip(SUMMARY_HEADER, row, strict=True)) for row in summary_rows([one, two])]
+    assert [row["peer / tulle"] for row in rows] == ["1.50 (1.50-1.50)"] * 2
+    assert [(row["no worker ms"], row["peer / no worker"]) for row in rows] == [("2.25", "2.00 (2.00-2.00)"), ("", "")]
+    assert ["m", "1", "tulle / tulle, no worker", "1.33 (1.33-1.33)"] in key_rows([one, two])
