@@ -42,15 +42,17 @@ COMPARE = """async () => {
   return { pixels: encode(input.data), outputs };
 }"""
 
-# One network on made-up pixels, the same in every browser, on the build whose arithmetic is the same everywhere.
+# One network on made-up pixels, the same in every browser, on the build whose arithmetic is the same everywhere: on two
+# threads, and without a worker.
 SAME_PIXELS = """async () => {
   const { load } = await import(new URL('web/src/index.js', location.href));
   const url = new URL('models/hand_landmark_sparse.tulle', location.href);
-  const model = await load(url, { variant: 'simd', threads: 2 });
   const input = Float32Array.from({ length: 224 * 224 * 3 }, (_, i) => ((i * 7919) % 256) / 255);
-  const outputs = await model.run(input);
   const encode = ({ buffer }) => new Uint8Array(buffer).toBase64();
-  return Object.fromEntries(Object.entries(outputs).map(([name, values]) => [name, encode(values)]));
+  return Promise.all([{ threads: 2 }, { worker: false }].map(async (how) => {
+    const outputs = await (await load(url, { variant: 'simd', ...how })).run(input);
+    return Object.fromEntries(Object.entries(outputs).map(([name, values]) => [name, encode(values)]));
+  }));
 }"""
 
 
@@ -111,9 +113,10 @@ def test_the_plain_build_answers_as_in_chromium_to_the_bit(
     context = chromium.new_context()
     page = context.new_page()
     page.goto(site.url)
-    expected = page.evaluate(SAME_PIXELS)
+    expected, without_worker = page.evaluate(SAME_PIXELS)
     context.close()
     assert "Identity" in expected
     for name, values in decode(expected).items():
         assert np.isfinite(values).all()
-        np.testing.assert_array_equal(decode(answer["value"])[name], values, err_msg=name)
+        for found in (without_worker, *answer["value"]):
+            np.testing.assert_array_equal(decode(found)[name], values, err_msg=name)
