@@ -300,6 +300,24 @@ def test_depthwise_over_every_width(variant: str, kernel: int, stride: int) -> N
         case.run(y, variant)
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_with_any_padding(variant: str, kernel: int, stride: int) -> None:
+    """None, on one side only, more than the kernels without a padded copy take; several outputs of a channel too."""
+    pads = itertools.product(range(kernel), repeat=4)
+    for number, (top, bottom, left, right) in enumerate(itertools.islice(pads, 0, None, 5 if kernel == 3 else 13)):
+        height, width = (1, 2, 5, 9, 10, 18)[number % 6], (3, 4, 7, 8, 14, 15, 21, 1)[number % 8]
+        height, width = max(height, kernel - top - bottom), max(width, kernel - left - right)
+        case = Case(number, kernel, stride)
+        x = case.input(1, height, width, 3, chw=True)
+        weight = case.values((1, kernel, kernel, 3 * case.pick(1, 2)))
+        y = conv2d(
+            case, x, weight, kind="depthwise_conv2d", strides=(stride, stride), padding=(top, bottom, left, right),
+            activation=case.pick("none", "hard_swish", "prelu"),
+        )  # fmt: skip
+        case.run(y, variant)
+
+
 @pytest.mark.parametrize("pads", [(10, 5, 9, 5), (0, 15, 0, 15), (1, 14, 14, 1)])
 def test_depthwise_windows_that_lie_in_the_padding(variant: str, pads: tuple[int, int, int, int]) -> None:
     case = Case(sum(pads))

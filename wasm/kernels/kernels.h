@@ -149,6 +149,24 @@ void tulle_f32_pad_rgba8(const tulle_plane* plane, const uint8_t* image, float s
 
 // ---- depthwise convolution ------------------------------------------------------------------------------
 
+// 3x3 and 5x5 with stride 1 or 2, straight from the input.
+typedef struct {
+  uint32_t kernel, stride;  // both ways: 3 or 5, 1 or 2
+  uint32_t height, width;   // of the input
+  uint32_t out_width;
+  uint32_t pad_top, pad_left;          // less than the kernel: every window has a pixel of the input
+  size_t input_stride, output_stride;  // floats from channel to channel
+} tulle_depthwise;
+
+// Rows [top, top + rows) of `channels` output channels. `input` is row 0 of the first channel; only rows in reach of
+// the window are read, so it may point in front of a buffer that holds no others. `output` is where row `top` goes.
+// Whole vectors are stored, up to 3 floats beyond the rows. weights: kernel * kernel a channel. `channel`: the first,
+// for the epilogue.
+void tulle_f32_depthwise(const tulle_depthwise* args, const float* input, const float* weights, const float* bias,
+                         float* output, uint32_t channels, uint32_t top, uint32_t rows, const tulle_epilogue* epilogue,
+                         uint32_t channel);
+
+// All others.
 typedef struct {
   uint32_t kernel_h, kernel_w;
   uint32_t stride_h, stride_w;
@@ -156,11 +174,11 @@ typedef struct {
   uint32_t out_height, out_width;
   uint32_t row_floats;  // of the padded plane: phases * phase_width
   uint32_t phase_width;
-} tulle_depthwise;
+} tulle_depthwise_plane;
 
 // One output channel from its padded plane (row 0 is input row -pad_top). weights: kernel_h * kernel_w.
-void tulle_f32_depthwise(const tulle_depthwise* args, const float* plane, const float* weights, float bias,
-                         float* output, const tulle_epilogue* epilogue, uint32_t channel);
+void tulle_f32_depthwise_plane(const tulle_depthwise_plane* args, const float* plane, const float* weights, float bias,
+                               float* output, const tulle_epilogue* epilogue, uint32_t channel);
 
 // ---- the rest of a convolutional network ------------------------------------------------------------------
 

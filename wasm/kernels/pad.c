@@ -1,4 +1,4 @@
-// Zero-padded copies of input rows, the form that k x k and depthwise kernels read (see tulle_plane).
+// Zero-padded copies of input rows, the form that k x k kernels and some depthwise ones read (see tulle_plane).
 //
 // The copy costs a load and a store for every k * k multiply-adds and buys kernels without a single border case. Zeros
 // left and right stay in place from one channel to the next, so only the input's own columns are written: with whole

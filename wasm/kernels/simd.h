@@ -30,6 +30,15 @@ TULLE_INLINE v4 v4_madd(v4 a, v4 b, v4 c) {
 // pmin/pmax are single instructions where min/max are not; with x first they hand a NaN in x through.
 TULLE_INLINE v4 v4_clamp(v4 x, v4 low, v4 high) { return wasm_f32x4_pmin(wasm_f32x4_pmax(x, low), high); }
 
+// Byte i of the result is byte lanes[i] of x, or 0 where lanes[i] is above 127; 16 to 127 do not occur.
+TULLE_INLINE v4 v4_permute(v4 x, v4 lanes) {
+#ifdef __wasm_relaxed_simd__
+  return wasm_i8x16_relaxed_swizzle(x, lanes);
+#else
+  return wasm_i8x16_swizzle(x, lanes);
+#endif
+}
+
 // Stores the first n lanes, 1 <= n <= 4.
 TULLE_INLINE void v4_store_first(float* p, v4 x, uint32_t n) {
   if (n >= 4) {

@@ -5,40 +5,71 @@
 #include "runtime/plan_conv.h"
 
 typedef struct {
-  tulle_depthwise depthwise;  // out_height: of one strip
-  tulle_plane plane;
   const float *input, *weights, *bias;
   float* output;
   size_t input_stride, output_stride;
+  uint32_t channels, multiplier, out_height, tasks;
+  tulle_epilogue epilogue;
+  bool direct;  // a kernel reads the input as it is
+  tulle_depthwise depthwise;
+
+  // If none does:
+  tulle_depthwise_plane any;  // out_height: of one strip
+  tulle_plane plane;
   size_t plane_floats;
   // Rows of the input in the plane if it takes the whole map: then the zeros above and below stay in place too. Else 0.
   uint32_t inside;
-  uint32_t channels, multiplier, out_height, strip_rows, pad_top, kernel_rows, tasks;
-  tulle_epilogue epilogue;
+  uint32_t strip_rows, pad_top, kernel_rows;
 } depthwise_args;
 
-// Output rows [top, end) of what input channels [c, channel_end) give.
-static void run_channels(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c,
-                         uint32_t channel_end, uint32_t top, uint32_t end, char* scratch) {
+// Output rows [top, top + rows) of what input channels [c, channel_end) give.
+static void run_direct(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c,
+                       uint32_t channel_end, uint32_t top, uint32_t rows) {
+  const tulle_depthwise* d = &args->depthwise;
+  const uint32_t taps = d->kernel * d->kernel, out_width = d->out_width;
+  if (args->multiplier == 1 && args->output_stride > 1) {
+    tulle_f32_depthwise(d, inputs + c * args->input_stride, args->weights + (size_t)c * taps, args->bias + c,
+                        outputs + c * args->output_stride + (size_t)top * out_width, channel_end - c, top, rows,
+                        &args->epilogue, c);
+    return;
+  }
+  tulle_depthwise same = *d;  // all outputs of one input channel
+  same.input_stride = 0;
+  for (; c < channel_end; c++) {
+    const float* input = inputs + c * args->input_stride;
+    for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++) {
+      float single[4];  // a 1x1 map has no room for a whole vector
+      float* output = args->output_stride == 1 ? single : outputs + o * args->output_stride + (size_t)top * out_width;
+      tulle_f32_depthwise(&same, input, args->weights + (size_t)o * taps, args->bias + o, output, 1, top, rows,
+                          &args->epilogue, o);
+      if (output == single) outputs[o] = single[0];
+    }
+  }
+}
+
+// The same through padded planes, for any kernel, stride and dilation.
+static void run_planes(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c,
+                       uint32_t channel_end, uint32_t top, uint32_t rows, char* scratch) {
   float* plane = (float*)scratch;
-  const uint32_t taps = args->depthwise.kernel_h * args->depthwise.kernel_w, out_width = args->depthwise.out_width;
-  const bool whole = args->inside && top == 0 && end == args->out_height;
+  const uint32_t taps = args->any.kernel_h * args->any.kernel_w, out_width = args->any.out_width, end = top + rows;
+  const bool whole = args->inside && rows == args->out_height;
   tulle_f32_zero(plane, args->plane_floats);
   for (; c < channel_end; c++) {
     const float* input = inputs + c * args->input_stride;
     for (uint32_t y = top; y < end; y += args->strip_rows) {
-      tulle_depthwise d = args->depthwise;
+      tulle_depthwise_plane d = args->any;
       d.out_height = end - y < args->strip_rows ? end - y : args->strip_rows;
-      const uint32_t rows = (d.out_height - 1) * d.stride_h + args->kernel_rows;
+      const uint32_t in_rows = (d.out_height - 1) * d.stride_h + args->kernel_rows;
       if (whole) {
         tulle_f32_pad_chw(&args->plane, input, 0, args->inside, plane + args->pad_top * d.row_floats);
       } else {
-        tulle_f32_pad_chw(&args->plane, input, (int32_t)(y * d.stride_h) - (int32_t)args->pad_top, rows, plane);
+        tulle_f32_pad_chw(&args->plane, input, (int32_t)(y * d.stride_h) - (int32_t)args->pad_top, in_rows, plane);
       }
       for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++) {
         float single[4];  // a 1x1 map has no room for a whole vector
         float* output = args->output_stride == 1 ? single : outputs + o * args->output_stride + (size_t)y * out_width;
-        tulle_f32_depthwise(&d, plane, args->weights + (size_t)o * taps, args->bias[o], output, &args->epilogue, o);
+        tulle_f32_depthwise_plane(&d, plane, args->weights + (size_t)o * taps, args->bias[o], output, &args->epilogue,
+                                  o);
         if (output == single) outputs[o] = single[0];
       }
     }
@@ -49,13 +80,21 @@ static void run_depthwise(const tulle_step* step, uint32_t task, char* scratch) 
   const depthwise_args* args = step->args;
   uint32_t c, end;
   tulle_piece(args->channels, args->tasks, task, &c, &end);
-  run_channels(args, args->input, args->output, c, end, 0, args->out_height, scratch);
+  if (args->direct) {
+    run_direct(args, args->input, args->output, c, end, 0, args->out_height);
+  } else {
+    run_planes(args, args->input, args->output, c, end, 0, args->out_height, scratch);
+  }
 }
 
 static void depthwise_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
                            char* scratch) {
   const depthwise_args* args = pointer;
-  run_channels(args, input, output, 0, args->channels, top, top + rows, scratch);
+  if (args->direct) {
+    run_direct(args, input, output, 0, args->channels, top, rows);
+  } else {
+    run_planes(args, input, output, 0, args->channels, top, rows, scratch);
+  }
 }
 
 bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
@@ -99,7 +138,7 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   args->strip_rows = (uint32_t)strip;
   args->kernel_rows = (uint32_t)kernel_rows;
   args->plane = (tulle_plane){x->shape[1], x->shape[2], op->stride_w, op->pad_left, (uint32_t)phase};
-  args->depthwise = (tulle_depthwise){.kernel_h = w->shape[1],
+  args->any = (tulle_depthwise_plane){.kernel_h = w->shape[1],
                                       .kernel_w = w->shape[2],
                                       .stride_h = op->stride_h,
                                       .stride_w = op->stride_w,
@@ -112,8 +151,8 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   if (!tulle_plan_epilogue(planner, op, 3, outputs, &args->epilogue)) return false;
 
   // From [ky][kx][channel] to [channel][ky][kx].
-  float *packed = tulle_plan_alloc(planner, (size_t)w->elements * sizeof *packed),
-        *weights = tulle_plan_unpack(planner, w);
+  float *packed = tulle_plan_alloc(planner, ((size_t)w->elements + 3) * sizeof *packed),  // read by whole vectors
+      *weights = tulle_plan_unpack(planner, w);
   if (packed && weights) {
     for (uint32_t o = 0; o < outputs; o++)
       for (uint32_t t = 0; t < taps; t++) packed[(size_t)o * taps + t] = weights[(size_t)t * outputs + o];
@@ -125,13 +164,27 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   planner->model->weight_bytes += (uint64_t)w->elements * sizeof *packed;
 
   args->tasks = tulle_plan_tasks(planner, args->channels);
-  const bool square =
-      w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 && op->dilation_w == 1;
+  const uint32_t k = w->shape[1];
+  // Every window must have a pixel of the input.
+  const bool square = w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 &&
+                      op->dilation_w == 1 && op->pad_top <= k / 2 && op->pad_left <= k / 2 &&
+                      (uint64_t)(y->shape[1] - 1) * op->stride_h + k / 2 < (uint64_t)x->shape[1] + op->pad_top &&
+                      (uint64_t)(y->shape[2] - 1) * op->stride_w + k / 2 < (uint64_t)x->shape[2] + op->pad_left;
+  args->depthwise = (tulle_depthwise){.kernel = k,
+                                      .stride = op->stride_h,
+                                      .height = x->shape[1],
+                                      .width = x->shape[2],
+                                      .out_width = y->shape[2],
+                                      .pad_top = op->pad_top,
+                                      .pad_left = op->pad_left,
+                                      .input_stride = in->stride,
+                                      .output_stride = out->stride};
   const char* kernel = square && w->shape[1] == 3 && op->stride_h == 1   ? "f32_dwconv3x3_4x8"
                        : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_4x8"
                        : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_4x8"
                        : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_4x8"
                                                                          : "f32_dwconv_4x1";
+  args->direct = square && (k == 3 || k == 5) && (op->stride_h == 1 || op->stride_h == 2);
   tulle_step* step = tulle_plan_step(planner, run_depthwise, args, args->tasks, kernel);
   if (!step) return false;
   step->rows = depthwise_rows;

@@ -50,20 +50,15 @@ void tulle_warm_up(void) {
   }
   for (uint32_t i = 0; i < 4 * CALLS; i++) {
     for (uint32_t variant = 0; variant < 4; variant++) {
-      const uint32_t kernel = variant & 1 ? 5 : 3, stride = variant & 2 ? 2 : 1, phase = 16;
-      const tulle_plane plane = {MAP * stride, MAP * stride, stride, kernel / 2, phase};
-      const tulle_depthwise depthwise = {.kernel_h = kernel,
-                                         .kernel_w = kernel,
-                                         .stride_h = stride,
-                                         .stride_w = stride,
-                                         .dilation_h = 1,
-                                         .dilation_w = 1,
-                                         .out_height = MAP,
+      const uint32_t kernel = variant & 1 ? 5 : 3, stride = variant & 2 ? 2 : 1;
+      const tulle_depthwise depthwise = {.kernel = kernel,
+                                         .stride = stride,
+                                         .height = MAP * stride,
+                                         .width = MAP * stride,
                                          .out_width = MAP,
-                                         .row_floats = phase * stride,
-                                         .phase_width = phase};
-      tulle_f32_pad_chw(&plane, input, -(int32_t)(kernel / 2), (MAP - 1) * stride + kernel, output);
-      tulle_f32_depthwise(&depthwise, input, input, 0, output, &epilogue, 0);
+                                         .pad_top = kernel / 2,
+                                         .pad_left = kernel / 2};
+      tulle_f32_depthwise(&depthwise, input, input, input, output, 1, 0, MAP, &epilogue, 0);
     }
   }
   tulle_free(memory);

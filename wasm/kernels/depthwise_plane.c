@@ -1,0 +1,29 @@
+// Depthwise convolution with any kernel, stride and dilation, from a zero-padded plane, a vector at a time.
+
+#include "kernels/activation.h"
+#include "kernels/kernels.h"
+#include "kernels/simd.h"
+
+void tulle_f32_depthwise_plane(const tulle_depthwise_plane* d, const float* plane, const float* weights, float bias,
+                               float* output, const tulle_epilogue* epilogue, uint32_t channel) {
+  const v4 low = v4_splat(epilogue->low), high = v4_splat(epilogue->high);
+  const bool hard_swish = epilogue->kind == TULLE_ACT_HARD_SWISH;
+  for (uint32_t y = 0; y < d->out_height; y++) {
+    for (uint32_t x = 0; x < d->out_width; x += 4) {
+      v4 sum = v4_splat(bias);
+      const float* weight = weights;
+      for (uint32_t ky = 0; ky < d->kernel_h; ky++) {
+        const float* row = plane + (size_t)(y * d->stride_h + ky * d->dilation_h) * d->row_floats + x;
+        for (uint32_t kx = 0; kx < d->kernel_w; kx++) {
+          const uint32_t column = kx * d->dilation_w;
+          const float* p = row + column % d->stride_w * d->phase_width + column / d->stride_w;
+          sum = v4_madd(v4_load_splat(weight++), v4_load(p), sum);
+        }
+      }
+      sum = v4_clamp(sum, low, high);
+      v4_store(output + (size_t)y * d->out_width + x, hard_swish ? v4_hard_swish(sum) : sum);
+    }
+  }
+  if (!tulle_in_store(epilogue->kind))
+    tulle_f32_activate(output, (size_t)d->out_height * d->out_width, epilogue, channel);
+}
