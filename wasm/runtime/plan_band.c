@@ -14,7 +14,7 @@
 // All windows of a band together: they share a 1 MB L2 with weights, the band's input and its output.
 #define BAND_BYTES (640 * 1024)
 // What lies between two ops is worth keeping in L2 if it is larger than this.
-#define TENSOR_BYTES (1000 * 1024)
+#define TENSOR_BYTES (500 * 1024)
 // Rows of the last op's output at a time: a multiple of this, since depthwise kernels make 8 rows at once.
 #define STRIP_ROWS 8
 #define MAX_OPS 8

@@ -179,10 +179,10 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
                                       .pad_left = op->pad_left,
                                       .input_stride = in->stride,
                                       .output_stride = out->stride};
-  const char* kernel = square && w->shape[1] == 3 && op->stride_h == 1   ? "f32_dwconv3x3_4x8"
-                       : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_4x8"
+  const char* kernel = square && w->shape[1] == 3 && op->stride_h == 1   ? "f32_dwconv3x3_4x1"
+                       : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_4x1"
                        : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_4x8"
-                       : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_4x8"
+                       : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_8x1"
                                                                          : "f32_dwconv_4x1";
   args->direct = square && (k == 3 || k == 5) && (op->stride_h == 1 || op->stride_h == 2);
   tulle_step* step = tulle_plan_step(planner, run_depthwise, args, args->tasks, kernel);
