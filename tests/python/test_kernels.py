@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tulle
 from tulle import load
+from tulle.compression import compress
 from tulle.graph import Graph, Node, Tensor, reference
 from tulle.pack import pack
+from tulle.sparsify import Options, sparsify
+from tulle.zoo import mobilenet_v2
 
 TOLERANCE = 1e-5
 VARIANTS = ("simd", "relaxed")
@@ -79,8 +83,11 @@ class Case:
             inputs.append(self.constant(self.rng.uniform(-0.5, 1, self.pick((channels,), (1,))).astype(np.float32)))
         return attrs
 
-    def run(self, output: str, variant: str, feed: dict[str, np.ndarray] | None = None) -> None:
-        """Compares the model, up to `output`, with the reference. `feed`: inputs that must not be just any numbers."""
+    def run(self, output: str, variant: str, feed: dict[str, np.ndarray] | None = None) -> set[str]:
+        """Compares the model, up to `output`, with the reference. `feed`: inputs that must not be just any numbers.
+
+        Returns the names of the kernels that ran.
+        """
         graph = self.graph
         if graph.tensors[output].layout == "chw":
             output = self.op("to_plain", [output], graph.tensors[output].shape)
@@ -94,12 +101,14 @@ class Case:
             first = model(given)[output]
             model({name: np.zeros_like(array) for name, array in given.items()})
             again = model(given)[output]
+            kernels = {step["kernel"] for step in model.profile()}
         np.testing.assert_array_equal(first, again, err_msg=f"a second run differs\n{graph}")
         worst = np.unravel_index(np.argmax(np.abs(first - expected) / bound), expected.shape)
         assert np.all(np.abs(first - expected) <= bound), (
             f"at {tuple(map(int, worst))}: {first[worst]} instead of {expected[worst]} (bound {bound[worst]:.2g}), "
             f"{np.mean(~(np.abs(first - expected) <= bound)):.0%} of the elements are wrong\n{graph}"
         )
+        return kernels
 
 
 def as_floats(tensor: Tensor, array: np.ndarray) -> np.ndarray:
@@ -212,6 +221,100 @@ def test_pointwise(variant: str, seed: int) -> None:
         residual=case.pick(True, False), activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
     )  # fmt: skip
     case.run(y, variant)
+
+
+# Columns that rows share in pairs, by the letters of PAIRINGS; "_" is an empty row, "." one with columns of its own. A
+# small letter lacks one of the columns of its capital.
+PAIRINGS = (
+    "AA", "AABBCCDDEE", "ABCDEFABCDEF", "AAAAA", "AABBC", "A.B.CA.C.B.", "..AA..", "_AA_BB__", "AAAABBBBCC..", "AaBbcC.dD",
+)  # fmt: skip
+
+
+def paired_rows(case: Case, pattern: str, inputs: int, share: float = 0.5) -> np.ndarray:
+    """Weights whose rows share columns as the pattern says."""
+    used = np.zeros((len(pattern), inputs), bool)
+    shared: dict[str, np.ndarray] = {}
+    for row, letter in enumerate(pattern):
+        if letter == "_":
+            continue
+        columns = case.rng.permutation(inputs)[: round(share * inputs)]
+        if letter != ".":
+            columns = shared.setdefault(letter.upper(), columns)
+        used[row, columns[letter.islower() :]] = True
+    return np.where(used, case.values(used.shape), 0).astype(np.float32)[:, None, None, :]
+
+
+def runs_in_pairs(kernels: set[str], variant: str) -> bool:
+    return {"relaxed": "f32_spmm_24x2", "simd": "f32_spmm_20x2"}[variant] in kernels
+
+
+@pytest.mark.parametrize("pattern", PAIRINGS)
+def test_rows_that_share_columns_run_in_pairs(variant: str, pattern: str) -> None:
+    """Every tail of the tiles of pairs, within a tile and behind full ones."""
+    for pixels in [*range(2, 57), 63, 97, 130, 196, 257]:
+        case = Case(pixels, len(pattern))
+        height = 7 if pixels % 7 == 0 else 1
+        x = case.input(1, height, pixels // height, 40, chw=True)
+        kernels = case.run(conv2d(case, x, paired_rows(case, pattern, 40), sparsity="sparse"), variant)
+        assert runs_in_pairs(kernels, variant) == (pattern != "..AA..")
+
+
+@pytest.mark.parametrize("inputs", [64, 191, 192, 193, 385, 577])
+def test_pairs_in_several_passes(variant: str, inputs: int) -> None:
+    for pattern in PAIRINGS:
+        for residual in (False, True):
+            case = Case(inputs, len(pattern))
+            x = case.input(1, 7, 7, inputs, chw=True)
+            weight = paired_rows(case, pattern, inputs, 0.3)
+            case.run(conv2d(case, x, weight, sparsity="sparse", residual=residual, activation="relu6"), variant)
+
+
+@each(60)
+def test_pairs(variant: str, seed: int) -> None:
+    case = Case(seed)
+    x = case.input(1, case.size(), case.size() + 1, 48, chw=True)
+    letters = [case.pick("A", "B", "C", "d", "D", ".", "_") for _ in range(case.pick(2, 3, 9, 16, 33))]
+    y = conv2d(
+        case, x, paired_rows(case, "".join(letters), 48), sparsity="sparse", bias=case.pick(True, False),
+        residual=case.pick(True, False), activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
+    )  # fmt: skip
+    case.run(y, variant)
+
+
+def test_few_nonzeros_do_not_run_in_pairs(variant: str) -> None:
+    """They would be slower: see TULLE_SPMM_PAIR_LEAST."""
+    for inputs, pairs in (({"relaxed": 5, "simd": 15}[variant], False), ({"relaxed": 6, "simd": 16}[variant], True)):
+        case = Case(inputs)
+        x = case.input(1, 7, 7, inputs, chw=True)
+        kernels = case.run(conv2d(case, x, case.values((8, 1, 1, inputs)), sparsity="sparse"), variant)
+        assert runs_in_pairs(kernels, variant) == pairs
+
+
+def test_an_infinite_input_passes_pairs_with_the_same_columns_by(variant: str) -> None:
+    """A zero weight of both rows is skipped, not multiplied by it."""
+    case = Case(7)
+    weight = np.zeros((4, 1, 1, 40), np.float32)
+    weight[:, :, :, :20] = 1
+    x = case.input(1, 3, 3, 40, chw=True)
+    case.graph.outputs = [case.op("to_plain", [conv2d(case, x, weight, bias=False, sparsity="sparse")], (1, 3, 3, 4))]
+    values = np.ones((1, 3, 3, 40), np.float32)
+    values[..., 20:] = np.inf
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        (answer,) = model(values).values()
+        assert runs_in_pairs({step["kernel"] for step in model.profile()}, variant)
+    np.testing.assert_array_equal(answer, np.full((1, 3, 3, 4), 20, np.float32))
+
+
+@pytest.mark.parametrize("values", ["auto", "int8"])
+@pytest.mark.parametrize("block", [2, 4])
+def test_models_that_sparsify_makes_in_blocks_run_in_pairs(variant: str, block: int, values: str) -> None:
+    """In int8 too, which rounds one of two weights to zero here and there."""
+    dense = mobilenet_v2(width=0.5, size=64)
+    sparse = sparsify(dense, Options(sparsity=0.7, block=block)).graph
+    data = compress(tulle.convert(sparse).data, values).data  # type: ignore[arg-type]
+    with load(data, variant=variant) as model:  # type: ignore[arg-type]
+        steps = [step for step in model.profile() if "project" in step["name"] and step["weights"] > 6000]
+    assert len(steps) > 8 and all(runs_in_pairs({step["kernel"]}, variant) for step in steps)
 
 
 @each(120)

@@ -69,24 +69,50 @@ typedef struct {
   int32_t offset;
 } tulle_nonzero;
 
+// The same for two output channels that share their columns.
+typedef struct {
+  float values[2];
+  int32_t offset;
+} tulle_nonzero_pair;
+
 typedef struct {
   const float* input;
   float* output;
   const float* residual;  // added before the activation, or NULL
   size_t output_stride, residual_stride;
-  const tulle_nonzero* nonzeros;  // row after row
-  const uint32_t* row_start;      // output channel -> first nonzero; one more at the end
-  const float* bias;              // one an output channel
-  bool accumulate;                // start from what the output holds, not from bias and residual
-  bool finish;                    // apply the epilogue: no further input channels follow
+  const float* bias;  // one an output channel
+  bool accumulate;    // start from what the output holds, not from bias and residual
+  bool finish;        // apply the epilogue: no further input channels follow
   tulle_epilogue epilogue;
+  // Of tulle_f32_spmm: row by row; where each row begins, and one more; the output channel of each.
+  const tulle_nonzero* nonzeros;
+  const uint32_t *row_start, *rows;
+  // Of tulle_f32_spmm_pairs: pair by pair; where each pair begins, and one more; two output channels each.
+  const tulle_nonzero_pair* pairs;
+  const uint32_t *pair_start, *pair_rows;
 } tulle_spmm;
 
 // 13 sums, a weight and a pixel vector fill the 15 registers V8 has to give on x86, and 52 pixels hold a 7x7 map.
 #define TULLE_SPMM_MAX_VECTORS 13
 
-// Output channels [row, row_end) at pixels [pixel, pixel + 4 * vectors), 1 <= vectors <= TULLE_SPMM_MAX_VECTORS.
+// Rows [row, row_end) at pixels [pixel, pixel + 4 * vectors), 1 <= vectors <= TULLE_SPMM_MAX_VECTORS.
 void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors);
+
+// 12 sums, 2 weights and a pixel vector fill them too. Without a fused multiply-add a product needs another one, and
+// pairs with few nonzeros take longer than two rows. TULLE_SPMM_PAIR_LEAST: nonzeros a row from which on they do not,
+// measured.
+#ifdef __wasm_relaxed_simd__
+#define TULLE_SPMM_PAIR_MAX_VECTORS 6
+#define TULLE_SPMM_PAIR_TILE "24x2"
+#define TULLE_SPMM_PAIR_LEAST 6
+#else
+#define TULLE_SPMM_PAIR_MAX_VECTORS 5
+#define TULLE_SPMM_PAIR_TILE "20x2"
+#define TULLE_SPMM_PAIR_LEAST 16
+#endif
+
+// Pairs [pair, pair_end) at pixels [pixel, pixel + 4 * vectors), 1 <= vectors <= TULLE_SPMM_PAIR_MAX_VECTORS.
+void tulle_f32_spmm_pairs(const tulle_spmm* args, uint32_t pair, uint32_t pair_end, size_t pixel, uint32_t vectors);
 
 // ---- dense convolution as an indirect matrix product --------------------------------------------------
 

@@ -4,10 +4,48 @@
 // weight and the place of its input channel side by side in eight bytes, so one nonzero costs two scalar loads, a
 // splat and one load and multiply-add a vector. All output channels run over the tile before the next one, which keeps
 // the tile's inputs in L1.
+//
+// Those loads are the bound. Two output channels with nonzeros in the same columns share them: a tile of up to 24
+// pixels x 2 channels is loaded once for both.
 
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
+
+// What the sums of an output channel start from.
+TULLE_INLINE void start(const tulle_spmm* args, uint32_t channel, const float* output, size_t pixel, v4* sum,
+                        const uint32_t vectors) {
+  const v4 bias = v4_load_splat(args->bias + channel);
+  TULLE_UNROLL
+  for (uint32_t i = 0; i < vectors; i++) sum[i] = bias;
+  if (args->accumulate) {
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_load(output + 4 * i);
+  } else if (args->residual) {
+    const float* residual = args->residual + channel * args->residual_stride + pixel;
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) sum[i] = wasm_f32x4_add(sum[i], v4_load(residual + 4 * i));
+  }
+}
+
+// Stores the sums, with the epilogue if they are complete.
+TULLE_INLINE void store(const tulle_spmm* args, uint32_t channel, float* output, v4 low, v4 high, v4* sum,
+                        const uint32_t vectors) {
+  if (!args->finish) {
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, sum[i]);
+    return;
+  }
+  TULLE_UNROLL
+  for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_clamp(sum[i], low, high);
+  if (args->epilogue.kind == TULLE_ACT_HARD_SWISH) {
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_hard_swish(sum[i]);
+  }
+  TULLE_UNROLL
+  for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, sum[i]);
+  if (!tulle_in_store(args->epilogue.kind)) tulle_f32_activate(output, 4 * vectors, &args->epilogue, channel);
+}
 
 TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel,
                             const uint32_t vectors) {
@@ -16,39 +54,45 @@ TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_e
   const tulle_nonzero* next = args->nonzeros + args->row_start[row];
   for (; row < row_end; row++) {
     const tulle_nonzero* end = args->nonzeros + args->row_start[row + 1];
+    const uint32_t channel = args->rows[row];
+    float* output = args->output + channel * args->output_stride + pixel;
     v4 sum[TULLE_SPMM_MAX_VECTORS];
-    const v4 bias = v4_load_splat(args->bias + row);
-    TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) sum[i] = bias;
-    float* output = args->output + row * args->output_stride + pixel;
-    if (args->accumulate) {
-      TULLE_UNROLL
-      for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_load(output + 4 * i);
-    } else if (args->residual) {
-      const float* residual = args->residual + row * args->residual_stride + pixel;
-      TULLE_UNROLL
-      for (uint32_t i = 0; i < vectors; i++) sum[i] = wasm_f32x4_add(sum[i], v4_load(residual + 4 * i));
-    }
+    start(args, channel, output, pixel, sum, vectors);
     for (; next != end; next++) {
       const v4 weight = v4_load_splat(&next->value);
+      const float* x = (const float*)(input + next->offset);
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_madd(weight, v4_load(x + 4 * i), sum[i]);
+    }
+    store(args, channel, output, low, high, sum, vectors);
+  }
+}
+
+TULLE_INLINE void spmm_pair_tile(const tulle_spmm* args, uint32_t pair, uint32_t pair_end, size_t pixel,
+                                 const uint32_t vectors) {
+  const char* input = (const char*)(args->input + pixel);
+  const v4 low = v4_splat(args->epilogue.low), high = v4_splat(args->epilogue.high);
+  const tulle_nonzero_pair* next = args->pairs + args->pair_start[pair];
+  for (; pair < pair_end; pair++) {
+    const tulle_nonzero_pair* end = args->pairs + args->pair_start[pair + 1];
+    const uint32_t one = args->pair_rows[2 * pair], other = args->pair_rows[2 * pair + 1];
+    float* output = args->output + one * args->output_stride + pixel;
+    float* other_output = args->output + other * args->output_stride + pixel;
+    v4 sum[TULLE_SPMM_PAIR_MAX_VECTORS], other_sum[TULLE_SPMM_PAIR_MAX_VECTORS];
+    start(args, one, output, pixel, sum, vectors);
+    start(args, other, other_output, pixel, other_sum, vectors);
+    for (; next != end; next++) {
+      const v4 weight = v4_load_splat(&next->values[0]), other_weight = v4_load_splat(&next->values[1]);
       const float* channel = (const float*)(input + next->offset);
       TULLE_UNROLL
-      for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_madd(weight, v4_load(channel + 4 * i), sum[i]);
+      for (uint32_t i = 0; i < vectors; i++) {
+        const v4 x = v4_load(channel + 4 * i);
+        sum[i] = v4_madd(weight, x, sum[i]);
+        other_sum[i] = v4_madd(other_weight, x, other_sum[i]);
+      }
     }
-    if (!args->finish) {
-      TULLE_UNROLL
-      for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, sum[i]);
-      continue;
-    }
-    TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_clamp(sum[i], low, high);
-    if (args->epilogue.kind == TULLE_ACT_HARD_SWISH) {
-      TULLE_UNROLL
-      for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_hard_swish(sum[i]);
-    }
-    TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, sum[i]);
-    if (!tulle_in_store(args->epilogue.kind)) tulle_f32_activate(output, 4 * vectors, &args->epilogue, row);
+    store(args, one, output, low, high, sum, vectors);
+    store(args, other, other_output, low, high, other_sum, vectors);
   }
 }
 
@@ -73,8 +117,34 @@ TILE(12)
 TILE(13)
 #undef TILE
 
+#define TILE(vectors)                                                                                                 \
+  __attribute__((noinline)) static void spmm_pair_##vectors(const tulle_spmm* args, uint32_t pair, uint32_t pair_end, \
+                                                            size_t pixel) {                                           \
+    spmm_pair_tile(args, pair, pair_end, pixel, vectors);                                                             \
+  }
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
+#if TULLE_SPMM_PAIR_MAX_VECTORS == 6
+TILE(6)
+#endif
+#undef TILE
+
+typedef void tile(const tulle_spmm*, uint32_t, uint32_t, size_t);
+
 void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors) {
-  static void (*const tiles[])(const tulle_spmm*, uint32_t, uint32_t, size_t) = {
-      spmm_1, spmm_2, spmm_3, spmm_4, spmm_5, spmm_6, spmm_7, spmm_8, spmm_9, spmm_10, spmm_11, spmm_12, spmm_13};
+  static tile* const tiles[] = {spmm_1, spmm_2, spmm_3,  spmm_4,  spmm_5,  spmm_6, spmm_7,
+                                spmm_8, spmm_9, spmm_10, spmm_11, spmm_12, spmm_13};
   tiles[vectors - 1](args, row, row_end, pixel);
+}
+
+void tulle_f32_spmm_pairs(const tulle_spmm* args, uint32_t pair, uint32_t pair_end, size_t pixel, uint32_t vectors) {
+  static tile* const tiles[] = {spmm_pair_1, spmm_pair_2, spmm_pair_3, spmm_pair_4, spmm_pair_5,
+#if TULLE_SPMM_PAIR_MAX_VECTORS == 6
+                                spmm_pair_6
+#endif
+  };
+  tiles[vectors - 1](args, pair, pair_end, pixel);
 }

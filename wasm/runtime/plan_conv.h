@@ -18,11 +18,17 @@ float* tulle_plan_bias(tulle_planner* planner, const tulle_op* op, uint32_t inde
 // A constant unpacked for the time of planning only; the caller frees it.
 float* tulle_plan_unpack(tulle_planner* planner, const tulle_tensor* tensor);
 
-// The nonzeros of a [rows][columns] matrix, `passes` pieces of the columns one after the other; a column's offset is
-// column * column_bytes. There are at most `count`. row_start: [passes][rows + 1].
-bool tulle_pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t count, uint32_t rows, uint32_t columns,
-                         uint32_t passes, size_t column_bytes, const tulle_nonzero** nonzeros,
-                         const uint32_t** row_start);
+// The nonzeros of `rows` rows of a matrix of `columns`, `passes` pieces of the columns one after the other; a column's
+// offset is column * column_bytes. `order` names the rows, NULL: they are the first ones. There are at most `count`
+// nonzeros. row_start: [passes][rows + 1].
+bool tulle_pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t count, const uint32_t* order,
+                         uint32_t rows, uint32_t columns, uint32_t passes, size_t column_bytes,
+                         const tulle_nonzero** nonzeros, const uint32_t** row_start);
+
+// Finds rows that are faster in pairs: `order` becomes a permutation of all rows whose first 2 * (the returned number)
+// are such pairs, the others following in their order. Returns UINT32_MAX (error set) when out of memory.
+uint32_t tulle_pair_rows(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t columns,
+                         uint32_t* order);
 
 // A dense convolution in blocks of TULLE_GEMM_ROWS output channels.
 typedef struct {

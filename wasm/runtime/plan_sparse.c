@@ -8,39 +8,58 @@
 // 4 cache lines each, stays in a 48 KB L1. Measured: 672 -> 112 channels at 14x14 run at 22 instead of 18 GMAC/s.
 #define SPMM_CHANNELS 192
 
+// The nonzeros that one kernel runs through: rows or pairs of rows.
+typedef struct {
+  uint32_t units;         // rows or pairs
+  const uint32_t* start;  // [pass][unit] -> first nonzero, one more a pass
+  const uint32_t* cuts;   // where the units of each row task begin
+} stream;
+
 typedef struct {
   tulle_spmm spmm;
+  stream singles, pairs;
+  uint32_t passes;
   uint32_t vectors, tiles;  // of the whole map; vectors are shared out evenly among the tiles
+  uint32_t tile_vectors;    // at most in a tile
   uint32_t tile_tasks, row_tasks;
-  const uint32_t* rows;       // where each task's output channels begin
-  const uint32_t* row_start;  // [pass][output channel], one more a pass
-  uint32_t passes, outputs;
   uint32_t width;
 } sparse_args;
 
-// Output channels [row, row_end) of a tile.
-static void run_tile(const sparse_args* args, tulle_spmm* spmm, uint32_t row, uint32_t row_end, size_t pixel,
-                     uint32_t vectors) {
-  for (uint32_t pass = 0; pass < args->passes; pass++) {
-    spmm->row_start = args->row_start + (size_t)pass * (args->outputs + 1);
-    spmm->accumulate = pass > 0;
-    spmm->finish = pass + 1 == args->passes;
-    tulle_f32_spmm(spmm, row, row_end, pixel, vectors);
+// The output channels of a row task over vectors [begin, end) of pixels.
+static void run_rows(const sparse_args* args, tulle_spmm spmm, uint32_t row_task, uint32_t begin, uint32_t end) {
+  const uint32_t tiles = (end - begin + args->tile_vectors - 1) / args->tile_vectors;
+  const stream *singles = &args->singles, *pairs = &args->pairs;
+  for (uint32_t tile = 0; tile < tiles; tile++) {
+    uint32_t first, last;
+    tulle_piece(end - begin, tiles, tile, &first, &last);
+    const uint32_t vectors = last - first;
+    const uint32_t pieces =
+        !pairs->units ? 0 : (vectors + TULLE_SPMM_PAIR_MAX_VECTORS - 1) / TULLE_SPMM_PAIR_MAX_VECTORS;
+    const size_t pixel = 4 * ((size_t)begin + first);
+    for (uint32_t pass = 0; pass < args->passes; pass++) {
+      spmm.accumulate = pass > 0;
+      spmm.finish = pass + 1 == args->passes;
+      spmm.row_start = singles->start + (size_t)pass * (singles->units + 1);
+      spmm.pair_start = pairs->start + (size_t)pass * (pairs->units + 1);
+      for (uint32_t piece = 0; piece < pieces; piece++) {
+        uint32_t from, to;
+        tulle_piece(vectors, pieces, piece, &from, &to);
+        tulle_f32_spmm_pairs(&spmm, pairs->cuts[row_task], pairs->cuts[row_task + 1], pixel + 4 * (size_t)from,
+                             to - from);
+      }
+      if (singles->units) tulle_f32_spmm(&spmm, singles->cuts[row_task], singles->cuts[row_task + 1], pixel, vectors);
+    }
   }
 }
 
 static void run_sparse(const tulle_step* step, uint32_t task, char* scratch) {
   (void)scratch;
   const sparse_args* args = step->args;
-  const uint32_t row_task = task / args->tile_tasks;
-  uint32_t tile, tile_end;
+  uint32_t tile, tile_end, begin, end, ignored;
   tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
-  for (; tile < tile_end; tile++) {
-    uint32_t begin, end;
-    tulle_piece(args->vectors, args->tiles, tile, &begin, &end);
-    tulle_spmm spmm = args->spmm;
-    run_tile(args, &spmm, args->rows[row_task], args->rows[row_task + 1], 4 * (size_t)begin, end - begin);
-  }
+  tulle_piece(args->vectors, args->tiles, tile, &begin, &ignored);
+  tulle_piece(args->vectors, args->tiles, tile_end, &end, &ignored);
+  run_rows(args, args->spmm, task / args->tile_tasks, begin, end);
 }
 
 static void sparse_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
@@ -50,18 +69,13 @@ static void sparse_rows(const void* pointer, const float* input, float* output, 
   tulle_spmm spmm = args->spmm;
   spmm.input = input;
   spmm.output = output;
-  const uint32_t vectors = rows * args->width / 4;
-  const uint32_t tiles = (vectors + TULLE_SPMM_MAX_VECTORS - 1) / TULLE_SPMM_MAX_VECTORS;
-  for (uint32_t tile = 0; tile < tiles; tile++) {
-    uint32_t begin, end;
-    tulle_piece(vectors, tiles, tile, &begin, &end);
-    run_tile(args, &spmm, 0, args->outputs, (size_t)top * args->width + 4 * begin, end - begin);
-  }
+  for (uint32_t row_task = 0; row_task < args->row_tasks; row_task++)
+    run_rows(args, spmm, row_task, top * args->width / 4, (top + rows) * args->width / 4);
 }
 
-bool tulle_pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t count, uint32_t rows, uint32_t columns,
-                         uint32_t passes, size_t column_bytes, const tulle_nonzero** nonzeros,
-                         const uint32_t** row_start) {
+bool tulle_pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t count, const uint32_t* order,
+                         uint32_t rows, uint32_t columns, uint32_t passes, size_t column_bytes,
+                         const tulle_nonzero** nonzeros, const uint32_t** row_start) {
   const size_t starts = (size_t)passes * (rows + 1);
   tulle_nonzero* next = tulle_plan_alloc(planner, ((size_t)count + 1) * sizeof *next);
   uint32_t* start = tulle_plan_alloc(planner, starts * sizeof *start);
@@ -75,37 +89,101 @@ bool tulle_pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t 
     tulle_piece(columns, passes, pass, &column, &end);
     *start++ = n;
     for (uint32_t r = 0; r < rows; r++) {
-      for (uint32_t c = column; c < end; c++) {
-        const float value = weights[(size_t)r * columns + c];
-        if (value != 0) next[n++] = (tulle_nonzero){value, (int32_t)(c * column_bytes)};
-      }
+      const float* row = weights + (size_t)(order ? order[r] : r) * columns;
+      for (uint32_t c = column; c < end; c++)
+        if (row[c] != 0) next[n++] = (tulle_nonzero){row[c], (int32_t)(c * column_bytes)};
       *start++ = n;
     }
   }
   return true;
 }
 
-// Nonzeros in rows [0, row), all passes.
-static uint64_t nonzeros_before(const sparse_args* args, uint32_t row) {
+// The same of pairs of rows, `count` columns of all pairs together: those in which either row has a nonzero.
+static bool pack_pairs(tulle_planner* planner, const float* weights, uint32_t count, const uint32_t* order,
+                       uint32_t pairs, uint32_t columns, uint32_t passes, size_t column_bytes,
+                       const tulle_nonzero_pair** nonzeros, const uint32_t** pair_start) {
+  const size_t starts = (size_t)passes * (pairs + 1);
+  tulle_nonzero_pair* next = tulle_plan_alloc(planner, ((size_t)count + 1) * sizeof *next);
+  uint32_t* start = tulle_plan_alloc(planner, starts * sizeof *start);
+  if (!next || !start) return false;
+  *nonzeros = next;
+  *pair_start = start;
+  planner->model->weight_bytes += (uint64_t)count * sizeof *next + starts * sizeof *start;
+  uint32_t n = 0;
+  for (uint32_t pass = 0; pass < passes; pass++) {
+    uint32_t column, end;
+    tulle_piece(columns, passes, pass, &column, &end);
+    *start++ = n;
+    for (uint32_t p = 0; p < pairs; p++) {
+      const float *a = weights + (size_t)order[2 * p] * columns, *b = weights + (size_t)order[2 * p + 1] * columns;
+      for (uint32_t c = column; c < end; c++)
+        if (a[c] != 0 || b[c] != 0) next[n++] = (tulle_nonzero_pair){{a[c], b[c]}, (int32_t)(c * column_bytes)};
+      *start++ = n;
+    }
+  }
+  return true;
+}
+
+// Nonzeros in units [0, unit), all passes.
+static uint64_t nonzeros_before(const stream* s, uint32_t passes, uint32_t unit) {
   uint64_t count = 0;
-  for (uint32_t pass = 0; pass < args->passes; pass++) {
-    const uint32_t* start = args->row_start + (size_t)pass * (args->outputs + 1);
-    count += start[row] - start[0];
+  for (uint32_t pass = 0; pass < passes; pass++) {
+    const uint32_t* start = s->start + (size_t)pass * (s->units + 1);
+    count += start[unit] - start[0];
   }
   return count;
 }
 
-// Cuts the rows into pieces of about the same work: their nonzeros, and storing a row costs about as much as 4 more.
-static uint32_t* split_rows(tulle_planner* planner, const sparse_args* args, uint32_t pieces) {
-  uint32_t* bounds = tulle_plan_alloc(planner, ((size_t)pieces + 1) * sizeof *bounds);
-  if (!bounds) return NULL;
-  const uint64_t total = nonzeros_before(args, args->outputs) + 4 * (uint64_t)args->outputs;
-  for (uint32_t p = 1, r = 0; p < pieces; p++) {
-    while (r < args->outputs && nonzeros_before(args, r) + 4 * (uint64_t)r < total * p / pieces) r++;
-    bounds[p] = r;
+// Cuts the units into pieces of about the same work: their nonzeros, and storing one costs about as much as 4 more.
+static bool cut(tulle_planner* planner, stream* s, uint32_t passes, uint32_t pieces) {
+  uint32_t* cuts = tulle_plan_alloc(planner, ((size_t)pieces + 1) * sizeof *cuts);
+  if (!cuts) return false;
+  const uint64_t total = nonzeros_before(s, passes, s->units) + 4 * (uint64_t)s->units;
+  for (uint32_t p = 1, u = 0; p < pieces; p++) {
+    while (u < s->units && nonzeros_before(s, passes, u) + 4 * (uint64_t)u < total * p / pieces) u++;
+    cuts[p] = u;
   }
-  bounds[pieces] = args->outputs;
-  return bounds;
+  cuts[pieces] = s->units;
+  s->cuts = cuts;
+  return true;
+}
+
+// Turns the weights into both streams.
+static bool pack_streams(tulle_planner* planner, sparse_args* args, const float* weights, uint32_t rows,
+                         uint32_t columns, size_t column_bytes) {
+  uint32_t* order = tulle_plan_alloc(planner, (size_t)rows * sizeof *order);
+  if (!order) return false;
+  const uint32_t pairs = tulle_pair_rows(planner, weights, rows, columns, order);
+  if (pairs == UINT32_MAX) return false;
+  uint32_t paired = 0, single = 0;
+  for (uint32_t r = 0; r < rows; r += r < 2 * pairs ? 2 : 1) {
+    const float* row = weights + (size_t)order[r] * columns;
+    const float* other = r < 2 * pairs ? weights + (size_t)order[r + 1] * columns : row;
+    uint32_t count = 0;
+    for (uint32_t c = 0; c < columns; c++) count += row[c] != 0 || other[c] != 0;
+    *(r < 2 * pairs ? &paired : &single) += count;
+  }
+  tulle_spmm* s = &args->spmm;
+  s->pair_rows = order;
+  s->rows = order + 2 * (size_t)pairs;
+  args->pairs.units = pairs;
+  args->singles.units = rows - 2 * pairs;
+  return pack_pairs(planner, weights, paired, order, pairs, columns, args->passes, column_bytes, &s->pairs,
+                    &args->pairs.start) &&
+         tulle_pack_nonzeros(planner, weights, single, s->rows, args->singles.units, columns, args->passes,
+                             column_bytes, &s->nonzeros, &args->singles.start);
+}
+
+// Tiles of pairs that a map takes when it is cut into tiles of at most `tile_vectors`.
+static uint32_t pair_tiles(uint32_t vectors, uint32_t tile_vectors) {
+  const uint32_t tiles = (vectors + tile_vectors - 1) / tile_vectors;
+  uint32_t count = 0;
+  for (uint32_t tile = 0; tile < tiles; tile++) {
+    uint32_t begin, end;
+    tulle_piece(vectors, tiles, tile, &begin, &end);
+    count += (end - begin + TULLE_SPMM_PAIR_MAX_VECTORS - 1) / TULLE_SPMM_PAIR_MAX_VECTORS;
+  }
+  return count;
 }
 
 bool tulle_plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_tensor* w, uint32_t pixels) {
@@ -124,29 +202,38 @@ bool tulle_plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_t
   if (!(s->bias = tulle_plan_bias(planner, op, 2, rows, 0))) return false;
   if (!tulle_plan_epilogue(planner, op, 4, rows, &s->epilogue)) return false;
   float* weights = tulle_plan_unpack(planner, w);
-  args->outputs = rows;
   args->width = planner->net->tensors[op->output].shape[2];
   args->passes = (columns + SPMM_CHANNELS - 1) / SPMM_CHANNELS;
-  const bool packed =
-      weights && tulle_pack_nonzeros(planner, weights, tulle_constant_nonzeros(w), rows, columns, args->passes,
-                                     x->stride * sizeof(float), &s->nonzeros, &args->row_start);
+  const bool packed = weights && pack_streams(planner, args, weights, rows, columns, x->stride * sizeof(float));
+  uint32_t nonzeros = 0;
+  for (uint32_t i = 0; packed && i < w->elements; i++) nonzeros += weights[i] != 0;
   free(weights);
   if (!packed) return false;
+  const uint64_t single = nonzeros_before(&args->singles, args->passes, args->singles.units);
+  const uint64_t paired = 2 * nonzeros_before(&args->pairs, args->passes, args->pairs.units);
 
   args->vectors = (pixels + 3) / 4;
-  args->tiles = (args->vectors + TULLE_SPMM_MAX_VECTORS - 1) / TULLE_SPMM_MAX_VECTORS;
+  // 13 vectors are two tiles of pairs and a poor third one.
+  args->tile_vectors = TULLE_SPMM_MAX_VECTORS;
+  const uint32_t whole = TULLE_SPMM_MAX_VECTORS / TULLE_SPMM_PAIR_MAX_VECTORS * TULLE_SPMM_PAIR_MAX_VECTORS;
+  if (paired > single && pair_tiles(args->vectors, whole) < pair_tiles(args->vectors, TULLE_SPMM_MAX_VECTORS))
+    args->tile_vectors = whole;
+  args->tiles = (args->vectors + args->tile_vectors - 1) / args->tile_vectors;
   // Pixels first: a task that has all output channels of a tile reads its inputs once. Channels where a map is too
   // small.
   args->tile_tasks = tulle_plan_tasks(planner, args->tiles);
   const uint32_t wanted = planner->threads == 1 ? 1 : 4 * planner->threads;
   args->row_tasks = (wanted + args->tile_tasks - 1) / args->tile_tasks;
   if (args->row_tasks > (rows + 7) / 8) args->row_tasks = (rows + 7) / 8;
-  if (!(args->rows = split_rows(planner, args, args->row_tasks))) return false;
-  tulle_step* step = tulle_plan_step(planner, run_sparse, args, args->tile_tasks * args->row_tasks, "f32_spmm_52x1");
+  if (!cut(planner, &args->singles, args->passes, args->row_tasks) ||
+      !cut(planner, &args->pairs, args->passes, args->row_tasks))
+    return false;
+  tulle_step* step = tulle_plan_step(planner, run_sparse, args, args->tile_tasks * args->row_tasks,
+                                     paired > single ? "f32_spmm_" TULLE_SPMM_PAIR_TILE : "f32_spmm_52x1");
   if (!step) return false;
   step->rows = sparse_rows;
-  step->nonzeros = (uint32_t)nonzeros_before(args, rows);
+  step->nonzeros = nonzeros;
   step->weights = w->elements;
-  step->macs = (uint64_t)step->nonzeros * pixels;
+  step->macs = (single + paired) * pixels;
   return true;
 }

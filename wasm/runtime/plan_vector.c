@@ -58,8 +58,9 @@ bool tulle_plan_vector(tulle_planner* planner, const tulle_op* op, const tulle_t
   uint32_t nonzeros;
   if (op->sparse) {
     float* weights = tulle_plan_unpack(planner, w);
-    const bool packed = weights && tulle_pack_nonzeros(planner, weights, tulle_constant_nonzeros(w), args->outputs,
-                                                       inputs, 1, sizeof(float), &args->nonzeros, &args->row_start);
+    const bool packed =
+        weights && tulle_pack_nonzeros(planner, weights, tulle_constant_nonzeros(w), NULL, args->outputs, inputs, 1,
+                                       sizeof(float), &args->nonzeros, &args->row_start);
     free(weights);
     if (!packed) return false;
     nonzeros = args->row_start[args->outputs];

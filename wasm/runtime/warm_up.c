@@ -27,11 +27,12 @@ void tulle_warm_up(void) {
   const tulle_epilogue epilogue = {.low = -INFINITY, .high = INFINITY};
 
   // All weights and offsets are zero.
-  const uint32_t row_start[] = {0, TAPS};
+  const uint32_t row_start[] = {0, TAPS}, rows[] = {0, 0};
   const tulle_spmm spmm = {.input = input,
                            .output = output,
                            .nonzeros = (const tulle_nonzero*)memory,
                            .row_start = row_start,
+                           .rows = rows,
                            .bias = input,
                            .finish = true,
                            .epilogue = epilogue};
