@@ -66,18 +66,19 @@ def fit(rows: list[Json]) -> CostModel:
     return CostModel(
         least_squares([dense_terms(r["inputs"], r["outputs"], r["pixels"]) for r in dense], [r["us"] for r in dense]),
         least_squares(
-            [sparse_terms(r["inputs"], r["outputs"], r["pixels"], r["nonzeros"]) for r in sparse],
+            [sparse_terms(r["inputs"], r["outputs"], r["pixels"], r["nonzeros"], r["paired"]) for r in sparse],
             [r["us"] for r in sparse],
         ),
         vector_break_even([row for row in rows if row["kind"] == "vector" and _counts(row)]),
     )
 
 
-Rule = Callable[[int, int, int, int], bool]
-"""Whether to run a layer sparse, from its inputs, outputs, pixels and nonzeros; CostModel.prefers_sparse is one."""
+Rule = Callable[[int, int, int, int, int], bool]
+"""Whether to run a layer sparse, from its inputs, outputs, pixels, nonzeros and those in pairs of outputs;
+CostModel.prefers_sparse is one."""
 
 
-def half_zeros(inputs: int, outputs: int, pixels: int, nonzeros: int) -> bool:
+def half_zeros(inputs: int, outputs: int, pixels: int, nonzeros: int, paired: int = 0) -> bool:
     """Sparse from half of the weights on: the simplest rule, for comparison."""
     return 2 * nonzeros <= inputs * outputs
 
@@ -91,7 +92,7 @@ def regret(rule: Rule, rows: list[Json]) -> Json:
         for row in rows:
             if row["kind"] != kind or not _counts(row):
                 continue
-            chosen = rule(row["inputs"], row["outputs"], row["pixels"], row["nonzeros"])
+            chosen = rule(row["inputs"], row["outputs"], row["pixels"], row["nonzeros"], row["paired"])
             # Times relative to the sparse kernel's.
             ratios.append(((1.0 if chosen else row["over_dense"]) / min(1.0, row["over_dense"]), row))
         if ratios:
@@ -113,7 +114,7 @@ def prediction_error(model: CostModel, rows: list[Json]) -> dict[str, float]:
         if row["kind"] == "pointwise":
             size = row["inputs"], row["outputs"], row["pixels"]
             sparse = row["sparsity"] == "sparse"
-            predicted = model.sparse_us(*size, row["nonzeros"]) if sparse else model.dense_us(*size)
+            predicted = model.sparse_us(*size, row["nonzeros"], row["paired"]) if sparse else model.dense_us(*size)
             logs.setdefault(row["sparsity"], []).append(float(np.log(predicted / row["us"])))
     return {kind: float(np.exp(np.sqrt(np.mean(np.square(values)))) - 1) for kind, values in logs.items()}
 

@@ -16,6 +16,8 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.pack import pack
 
 ZEROS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+ZEROS_IN_PAIRS = (0.5, 0.7, 0.8, 0.9)
+"""Shares at which zeros are also measured in the same columns for two outputs each."""
 INPUT = "input"
 
 # The browser's clock ticks every 5 microseconds: as many copies as take about this long, on a guess of the speed.
@@ -27,10 +29,15 @@ GUESSED_MACS_PER_US_OTHERWISE = 12_000
 
 @dataclass(frozen=True)
 class Case:
-    """One way to run a layer: `sparsity` is "dense" or "sparse"; `zeros`, the share of weights that are zero."""
+    """One way to run a layer: `sparsity` is "dense" or "sparse"; `zeros`, the share of weights that are zero; `block`,
+    how many neighbouring outputs have them in the same columns."""
 
     sparsity: str
     zeros: float
+    block: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.sparsity} {self.zeros}" + (f" block {self.block}" if self.block > 1 else "")
 
 
 @dataclass
@@ -43,17 +50,24 @@ class KernelModel:
 
 
 def cases(shape: Shape) -> list[Case]:
-    """Dense, and for shapes with a sparse kernel every sparsity."""
-    dense = [Case("dense", 0.0)]
-    return dense + [Case("sparse", z) for z in ZEROS] if shape.kind in ("pointwise", "vector") else dense
+    """Dense, and for shapes with a sparse kernel every sparsity; in pairs too for every third 1x1 convolution."""
+    result = [Case("dense", 0.0)]
+    if shape.kind in ("pointwise", "vector"):
+        result += [Case("sparse", z) for z in ZEROS]
+    if shape.kind == "pointwise" and shape.outputs % 2 == 0 and zlib.crc32(str(shape).encode()) % 3 == 0:
+        result += [Case("sparse", z, 2) for z in ZEROS_IN_PAIRS]
+    return result
 
 
-def random_weights(shape: Shape, zeros: float) -> np.ndarray:
-    """Seeded weights, exactly round(zeros * size) of them zero, anywhere."""
-    random = np.random.default_rng(zlib.crc32(f"{shape}, {zeros}".encode()))
+def random_weights(shape: Shape, case: Case) -> np.ndarray:
+    """Seeded weights, exactly round(zeros * size / block) blocks of them zero, anywhere."""
+    random = np.random.default_rng(zlib.crc32(f"{shape}, {case.zeros}".encode()))
     weights = (0.1 + random.random(shape.weight_shape, dtype=np.float32)) * np.float32(0.1)
-    weights.reshape(-1)[random.permutation(weights.size)[: round(zeros * weights.size)]] = 0
-    return weights
+    kept = np.ones((shape.outputs // case.block, *shape.weight_shape[1:]), bool)
+    if shape.kind == "depthwise":
+        kept = np.ones(shape.weight_shape, bool)
+    kept.reshape(-1)[random.permutation(kept.size)[: round(case.zeros * kept.size)]] = False
+    return np.where(np.repeat(kept, case.block, axis=0), weights, np.float32(0))
 
 
 def _copies(shape: Shape, case: Case) -> int:
@@ -84,12 +98,12 @@ def build(shape: Shape) -> KernelModel:
     steps: dict[Case, list[str]] = {}
     last = x
     for case in cases(shape):
-        weights = random_weights(shape, case.zeros)
-        weight = graph.add_constant(f"weights {case.zeros}", weights[:, 0, 0, :] if flat else weights)
+        weights = random_weights(shape, case)
+        weight = graph.add_constant(f"weights {case}", weights[:, 0, 0, :] if flat else weights)
         choice = {} if op == "depthwise_conv2d" else {"sparsity": case.sparsity}
         steps[case] = []
         for copy in range(_copies(shape, case)):
-            name = f"{case.sparsity} {case.zeros} #{copy}"
+            name = f"{case} #{copy}"
             last = _add(graph, op, name, [x, weight, bias], output_shape, layout, {**attrs, **choice})
             steps[case].append(name)
     if not flat:  # a small output: it is copied out in every run

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from harness.kernel_hosts import Profile
-from harness.kernel_models import KernelModel
+from harness.kernel_models import KernelModel, random_weights
 from harness.report import table, write_report
 from harness.timing import middle
+from tulle.passes.cost_model import paired_nonzeros
 
 Json = dict[str, Any]
 
@@ -26,7 +27,7 @@ def rows_of(model: KernelModel, layers: Json, profile: Profile, variant: str, pe
         us = float(middle(profile.milliseconds[:, [step["column"] for step in steps]].sum(axis=1))) * 1e3 / len(steps)
         us = max(us, 0.01)  # nothing is that fast: the clock has not ticked
         gmacs = steps[0]["macs"] / us / 1e3
-        size = shape.inputs * shape.outputs
+        weights = random_weights(shape, case)
         rows.append(
             {
                 "variant": variant,
@@ -36,7 +37,9 @@ def rows_of(model: KernelModel, layers: Json, profile: Profile, variant: str, pe
                 "pixels": shape.pixels,
                 "sparsity": case.sparsity,
                 "zeros": case.zeros,
-                "nonzeros": size - round(case.zeros * size),
+                "block": case.block,
+                "nonzeros": int(np.count_nonzero(weights)),
+                "paired": paired_nonzeros(weights) if shape.kind == "pointwise" else 0,
                 "kernel": steps[0]["kernel"],
                 "copies": len(names),
                 "us": us,
@@ -71,12 +74,12 @@ def sparsity_rows(report: Json, kind: str) -> list[list[str]]:
     lines = []
     for variant in report["peak"]:
         rows = [row for row in report["rows"] if row["variant"] == variant and row["kind"] == kind]
-        for sparsity, zeros in sorted({(row["sparsity"], row["zeros"]) for row in rows}):
-            group = [row for row in rows if (row["sparsity"], row["zeros"]) == (sparsity, zeros)]
+        for sparsity, block, zeros in sorted({(row["sparsity"], row["block"], row["zeros"]) for row in rows}):
+            group = [r for r in rows if (r["sparsity"], r["block"], r["zeros"]) == (sparsity, block, zeros)]
             least = min(group, key=lambda row: row["share_of_peak"])
             cells = [
                 variant,
-                sparsity,
+                sparsity if block == 1 else f"sparse, blocks of {block}",
                 "" if sparsity == "dense" else _percent(zeros),
                 f"{geomean(row['gmacs'] for row in group):.1f}",
                 _percent(geomean(row["share_of_peak"] for row in group)),
@@ -158,7 +161,7 @@ def regret_rows(report: Json) -> list[list[str]]:
 
 def _layer_table(report: Json, variant: str) -> str:
     """Every 1x1 shape: GMAC/s of the dense kernel and of the sparse one at every sparsity."""
-    rows = [row for row in report["rows"] if row["variant"] == variant and row["kind"] == "pointwise"]
+    rows = [r for r in report["rows"] if (r["variant"], r["kind"], r["block"]) == (variant, "pointwise", 1)]
     zeros = sorted({row["zeros"] for row in rows if row["sparsity"] == "sparse"})
     shapes: dict[str, dict[tuple[str, float], Json]] = {}
     for row in rows:
@@ -242,7 +245,7 @@ def draw(report: Json, path: Path) -> None:
         for panels, variant in zip(axes, variants, strict=True):
             shapes: dict[str, list[Json]] = {}
             for row in report["rows"]:
-                if (row["variant"], row["kind"], row["sparsity"]) == (variant, "pointwise", "sparse"):
+                if (row["variant"], row["kind"], row["sparsity"], row["block"]) == (variant, "pointwise", "sparse", 1):
                     shapes.setdefault(row["shape"], []).append(row)
             titles = "times the dense kernel's speed", "share of the peak"
             for panel, key, title in zip(panels, ("over_dense", "share_of_peak"), titles, strict=True):

@@ -66,6 +66,58 @@ def test_runs_in_every_configuration(page: Page, site: Site, variant: str, threa
     assert info["memoryBytes"] >= max(info["arenaBytes"] + info["weightBytes"], 65536)
 
 
+def paired_graph() -> Graph:
+    """Sparse 1x1 convolutions: rows in pairs, near and far, rows by themselves, on maps of one tile and of several."""
+    rng = np.random.default_rng(3)
+    graph = Graph("paired")
+    graph.inputs = [graph.add_tensor(Tensor("x", (1, 21, 21, 200)))]
+    x = graph.add_tensor(Tensor("x chw", (1, 21, 21, 200), layout="chw"))
+    graph.nodes.append(Node("to_chw", x, ["x"], [x], {}))
+    used = np.repeat(rng.random((30, 200)) < 0.3, 2, axis=0)
+    used = np.concatenate([used, used[:7], rng.random((13, 200)) < 0.3])
+    weight = np.where(used, rng.standard_normal(used.shape), 0).astype(np.float32)[:, None, None, :]
+    attrs = {
+        "strides": (1, 1),
+        "dilations": (1, 1),
+        "padding": (0, 0, 0, 0),
+        "activation": "relu",
+        "sparsity": "sparse",
+    }
+    y = graph.add_tensor(Tensor("y chw", (1, 21, 21, 80), layout="chw"))
+    graph.nodes.append(Node("conv2d", y, [x, graph.add_constant("weight", weight), None], [y], attrs))
+    graph.outputs = [graph.add_tensor(Tensor("y", (1, 21, 21, 80)))]
+    graph.nodes.append(Node("to_plain", "y", [y], ["y"], {}))
+    return graph
+
+
+@pytest.mark.parametrize("variant", ["simd", "relaxed"])
+def test_pairs_of_rows_do_not_depend_on_threads(page: Page, site: Site, variant: str) -> None:
+    graph = paired_graph()
+    x = np.random.default_rng(4).standard_normal((1, 21, 21, 200)).astype(np.float32)
+    result = evaluate(
+        page,
+        """
+        const results = [], kernels = [];
+        for (const threads of [1, 2, 3]) {
+          const model = await tulle.load(url, { variant, threads });
+          results.push(encode(await model.run(await floats(x))));
+          kernels.push(model.profile()[1].kernel);
+          await model.close();
+        }
+        return { results, kernels };
+        """,
+        url=site.put("/paired.tulle", pack(graph)),
+        variant=variant,
+        x=site.put("/paired.bin", x.tobytes()),
+    )
+    assert set(result["kernels"]) == {"f32_spmm_24x2" if variant == "relaxed" else "f32_spmm_20x2"}
+    assert result["results"] == [result["results"][0]] * 3
+    weight = graph.tensors["weight"].data
+    assert weight is not None
+    expected = np.maximum(x.reshape(-1, 200).astype(np.float64) @ weight[:, 0, 0, :].T, 0)
+    np.testing.assert_allclose(decode(result["results"][0])["y"].reshape(-1, 80), expected, atol=1e-4)
+
+
 def test_support_and_defaults(page: Page) -> None:
     result = evaluate(
         page,

@@ -11,14 +11,14 @@ import pytest
 
 from paths import ROOT
 from tulle.graph.stats import layer_stats
-from tulle.passes.cost_model import PATH, CostModel, dense_terms, fitted, sparse_terms
+from tulle.passes.cost_model import PATH, CostModel, dense_terms, fitted, paired_nonzeros, sparse_terms
 from tulle.runtime import load
 from tulle.zoo import ARCHITECTURES
 
 # Costs like those of a real machine: a nonzero is dearer than a weight of a dense layer.
 KNOWN = CostModel(
     dense={"multiply_add": 2e-4, "output": 1e-3, "input": 5e-4, "weight": 1e-4, "call": 0.5},
-    sparse={"multiply_add": 2.5e-4, "output": 2e-3, "input": 4e-4, "call": 0.7},
+    sparse={"multiply_add": 2.5e-4, "paired_multiply_add": 1.5e-4, "output": 2e-3, "input": 4e-4, "call": 0.7},
     vector_break_even=0.6,
 )
 
@@ -45,10 +45,11 @@ def rows(model: CostModel) -> list[dict[str, Any]]:
         size |= {"inputs": inputs, "outputs": outputs, "pixels": pixels}
         dense = model.dense_us(inputs, outputs, pixels)
         result.append({**size, "sparsity": "dense", "zeros": 0.0, "us": dense, "over_dense": 1.0})
-        for zeros in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95):
+        for zeros, block in [(z, 1) for z in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)] + [(0.5, 2), (0.8, 2)]:
             nonzeros = inputs * outputs - round(zeros * inputs * outputs)
-            us = model.sparse_us(inputs, outputs, pixels, nonzeros)
-            times = {"us": us, "over_dense": dense / us, "nonzeros": nonzeros}
+            paired = nonzeros if block == 2 else 0
+            us = model.sparse_us(inputs, outputs, pixels, nonzeros, paired)
+            times = {"us": us, "over_dense": dense / us, "nonzeros": nonzeros, "paired": paired}
             result.append({**size, "sparsity": "sparse", "zeros": zeros, **times})
     return result
 
@@ -70,6 +71,16 @@ def test_real_layers_are_sparse_where_most_weights_are_zero_and_dense_where_none
         assert not model.prefers_sparse(inputs, outputs, pixels, weights), (inputs, outputs, pixels)
 
 
+def test_nonzeros_of_outputs_with_the_same_columns_are_paired() -> None:
+    weight = np.zeros((7, 1, 1, 9), np.float32)
+    weight[[0, 3, 4], ..., :8] = 1  # three of 8: one is left over
+    weight[[1, 6], ..., 1:8] = 2
+    weight[[2, 5], ..., :5] = 3  # too few
+    assert paired_nonzeros(weight) == 2 * 8 + 2 * 7
+    model = fitted()
+    assert model.sparse_us(64, 64, 196, 1000, 1000) < model.sparse_us(64, 64, 196, 1000)
+
+
 def test_a_zero_more_never_turns_a_layer_dense() -> None:
     for inputs, outputs, pixels in [*pointwise_shapes()[::10], (64, 64, 1)]:
         choices = [fitted().prefers_sparse(inputs, outputs, pixels, n) for n in range(0, inputs * outputs + 1, 16)]
@@ -78,7 +89,9 @@ def test_a_zero_more_never_turns_a_layer_dense() -> None:
 
 def test_the_choice_follows_the_size_of_the_layer() -> None:
     dense = {"multiply_add": 1.0, "output": 0.0, "input": 0.0, "weight": 0.0, "call": 0.0}
-    model = CostModel(dense, {"multiply_add": 1.0, "output": 100.0, "input": 0.0, "call": 0.0}, 0.6)
+    model = CostModel(
+        dense, {**dict.fromkeys(sparse_terms(1, 1, 1, 1), 0.0), "multiply_add": 1.0, "output": 100.0}, 0.6
+    )
     # Storing an output costs as much as 100 inputs: too much for 64 of them, however many are zero.
     assert model.prefers_sparse(512, 64, 196, 512 * 64 // 2)
     assert not model.prefers_sparse(64, 512, 196, 512 * 64 // 2)
@@ -153,7 +166,7 @@ def test_the_peak_module_does_its_multiply_adds(variant: str) -> None:
 @pytest.mark.parametrize(
     "shape",
     [
-        ("pointwise", 16, 24, 5, 7),
+        ("pointwise", 40, 22, 5, 7),
         ("vector", 40, 12, 1, 1),
         ("depthwise", 8, 8, 9, 9, (5, 5), (2, 2), (1, 2, 1, 2)),
         ("entry", 3, 8, 16, 16, (3, 3), (2, 2), (0, 1, 0, 1)),
@@ -169,11 +182,13 @@ def test_kernel_models_run_what_they_say(shape: tuple[Any, ...]) -> None:
         loaded(np.ones(loaded.inputs[0].shape, np.float32))
         steps = {step["name"]: step for step in loaded.profile()}
     weights = int(np.prod(model.shape.weight_shape))
-    assert len(model.steps) == (8 if model.shape.kind in ("pointwise", "vector") else 1)
+    assert len(model.steps) == {"pointwise": 12, "vector": 8}.get(model.shape.kind, 1)
     for case, names in model.steps.items():
         for step in map(steps.__getitem__, names):
-            nonzeros = weights - round(case.zeros * weights)
+            nonzeros = weights - round(case.zeros * weights / case.block) * case.block
             assert (step["weights"], step["nnz"]) == (weights, nonzeros)
             expected = model.shape.pixels * nonzeros if case.sparsity == "sparse" else model.shape.macs
             assert step["macs"] == expected
             assert ("spm" in step["kernel"]) == (case.sparsity == "sparse")
+            if case.block == 2:
+                assert ("24x2" in step["kernel"]) == (case.zeros < 0.9)  # of 40 inputs: too few are left there

@@ -226,7 +226,8 @@ def test_pointwise(variant: str, seed: int) -> None:
 # Columns that rows share in pairs, by the letters of PAIRINGS; "_" is an empty row, "." one with columns of its own. A
 # small letter lacks one of the columns of its capital.
 PAIRINGS = (
-    "AA", "AABBCCDDEE", "ABCDEFABCDEF", "AAAAA", "AABBC", "A.B.CA.C.B.", "..AA..", "_AA_BB__", "AAAABBBBCC..", "AaBbcC.dD",
+    "AA", "AABBCCDDEE", "ABCDEFABCDEF", "AAAAA", "AABBC", "A.B.CA.C.B.", "..AA..", "_AA_BB__", "AAAABBBBCC..",
+    "AaBbcC.dD",
 )  # fmt: skip
 
 
@@ -314,7 +315,7 @@ def test_models_that_sparsify_makes_in_blocks_run_in_pairs(variant: str, block: 
     data = compress(tulle.convert(sparse).data, values).data  # type: ignore[arg-type]
     with load(data, variant=variant) as model:  # type: ignore[arg-type]
         steps = [step for step in model.profile() if "project" in step["name"] and step["weights"] > 6000]
-    assert len(steps) > 8 and all(runs_in_pairs({step["kernel"]}, variant) for step in steps)
+    assert len(steps) >= 7 and all(runs_in_pairs({step["kernel"]}, variant) for step in steps)
 
 
 @each(120)

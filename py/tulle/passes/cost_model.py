@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 PATH = Path(__file__).with_name("cost_model.json")
 
 
@@ -27,18 +29,34 @@ def dense_terms(inputs: int, outputs: int, pixels: int) -> dict[str, float]:
     }
 
 
-def sparse_terms(inputs: int, outputs: int, pixels: int, nonzeros: int) -> dict[str, float]:
-    """What the sparse kernel does, in vectors of 4 pixels: multiply-adds, outputs stored, inputs brought to the cache.
+def sparse_terms(inputs: int, outputs: int, pixels: int, nonzeros: int, paired: int = 0) -> dict[str, float]:
+    """What the sparse kernels do, in vectors of 4 pixels: multiply-adds, outputs stored, inputs brought to the cache.
 
+    `paired` of the nonzeros are in pairs of outputs (see `paired_nonzeros`), whose multiply-adds are cheaper.
     Reading the nonzeros anew for each tile of pixels is no term: fitted, its cost is nothing beside the multiply-adds.
     """
     vectors = -(-pixels // 4)
     return {
-        "multiply_add": nonzeros * vectors,
+        "multiply_add": (nonzeros - paired) * vectors,
+        "paired_multiply_add": paired * vectors,
         "output": outputs * vectors,
         "input": inputs * vectors,
         "call": 1,
     }
+
+
+PAIR_LEAST = 6
+"""Nonzeros from which on outputs run in pairs: TULLE_SPMM_PAIR_LEAST of wasm/kernels/kernels.h with relaxed SIMD."""
+
+
+def paired_nonzeros(weight: np.ndarray) -> int:
+    """How many nonzeros of weights [outputs, ..., inputs] are in pairs of outputs that have theirs in the same columns.
+
+    The planner (wasm/runtime/plan_pairs.c) also pairs neighbours whose columns are nearly the same.
+    """
+    used = weight.reshape(len(weight), -1) != 0
+    columns, outputs = np.unique(used[used.sum(axis=1) >= PAIR_LEAST], axis=0, return_counts=True)
+    return int((columns.sum(axis=1) * (outputs // 2 * 2)).sum())
 
 
 @dataclass(frozen=True)
@@ -53,12 +71,12 @@ class CostModel:
         """Predicted microseconds of the dense 1x1 convolution."""
         return sum(self.dense[term] * count for term, count in dense_terms(inputs, outputs, pixels).items())
 
-    def sparse_us(self, inputs: int, outputs: int, pixels: int, nonzeros: int) -> float:
+    def sparse_us(self, inputs: int, outputs: int, pixels: int, nonzeros: int, paired: int = 0) -> float:
         """Predicted microseconds of the sparse 1x1 convolution."""
-        terms = sparse_terms(inputs, outputs, pixels, nonzeros)
+        terms = sparse_terms(inputs, outputs, pixels, nonzeros, paired)
         return sum(self.sparse[term] * count for term, count in terms.items())
 
-    def prefers_sparse(self, inputs: int, outputs: int, pixels: int, nonzeros: int) -> bool:
+    def prefers_sparse(self, inputs: int, outputs: int, pixels: int, nonzeros: int, paired: int = 0) -> bool:
         """Whether a layer of this many channels is expected to be faster sparse.
 
         Over one pixel, as fully connected layers are, both are products of a matrix and a vector, and only the share
@@ -69,7 +87,7 @@ class CostModel:
             return False
         if pixels == 1:
             return 1 - nonzeros / (inputs * outputs) >= self.vector_break_even
-        return self.sparse_us(inputs, outputs, pixels, nonzeros) < self.dense_us(inputs, outputs, pixels)
+        return self.sparse_us(inputs, outputs, pixels, nonzeros, paired) < self.dense_us(inputs, outputs, pixels)
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tulle.graph import Graph, Node
-from tulle.passes.cost_model import fitted
+from tulle.passes.cost_model import fitted, paired_nonzeros
 
 
 def choose_sparsity(graph: Graph, mode: str = "auto") -> Graph:
@@ -36,4 +36,4 @@ def _is_faster_sparse(graph: Graph, node: Node, weight: np.ndarray) -> bool:
     outputs, inputs = weight.shape[0], weight.shape[-1]
     # A fully connected layer of several rows is run row by row.
     pixels = 1 if node.op == "fully_connected" else int(np.prod(graph.tensors[node.output].shape[1:3]))
-    return fitted().prefers_sparse(inputs, outputs, pixels, int(np.count_nonzero(weight)))
+    return fitted().prefers_sparse(inputs, outputs, pixels, int(np.count_nonzero(weight)), paired_nonzeros(weight))

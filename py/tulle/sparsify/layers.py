@@ -42,11 +42,15 @@ class Layer:
         return self.size * self.pixels
 
     def milliseconds(self, nonzeros: int) -> float:
-        """What the fitted cost model predicts, sparse or dense, whichever it finds faster."""
+        """What the fitted cost model predicts, sparse or dense, whichever it finds faster.
+
+        With blocks, every nonzero counts as one in a pair of outputs.
+        """
         model = fitted()
-        sparse = model.prefers_sparse(self.inputs, self.outputs, self.pixels, nonzeros)
+        paired = nonzeros if self.block > 1 else 0
+        sparse = model.prefers_sparse(self.inputs, self.outputs, self.pixels, nonzeros, paired)
         if sparse:
-            return model.sparse_us(self.inputs, self.outputs, self.pixels, nonzeros) / 1e3
+            return model.sparse_us(self.inputs, self.outputs, self.pixels, nonzeros, paired) / 1e3
         return model.dense_us(self.inputs, self.outputs, self.pixels) / 1e3
 
 
