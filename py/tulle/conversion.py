@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ def convert(
     input_std: float | None = None,
     name: str | None = None,
     outputs: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Conversion:
     """Converts a TFLite or ONNX model.
 
@@ -105,13 +106,14 @@ def convert(
         input_mean, input_std: image inputs given as bytes are fed as (pixel - mean) / std.
         name: of the model; by default the source's own.
         outputs: names of tensors of the source to end at, instead of its own outputs; what comes behind is left out.
+        input_shapes: of inputs of an ONNX file that leaves sizes open, by name and in its order.
 
     Raises TulleError if the source cannot be read, is no TFLite or ONNX file, or holds what tulle cannot run; then it
     lists all such ops.
     """
-    if isinstance(source, Graph) and outputs is not None:
-        raise TulleError("outputs can be chosen of a file, not of a Graph")
-    graph = source if isinstance(source, Graph) else read_model(source, outputs)
+    if isinstance(source, Graph) and (outputs is not None or input_shapes):
+        raise TulleError("outputs and input shapes can be chosen of a file, not of a Graph")
+    graph = source if isinstance(source, Graph) else read_model(source, outputs, input_shapes)
     steps = Report()
     lowered = lower(graph, sparse=sparse, input_mean=input_mean, input_std=input_std, report=steps)
     if name is not None:
@@ -120,13 +122,19 @@ def convert(
     return Conversion(data, lowered, _report(lowered, steps, _size(source), len(data)))
 
 
-def read_model(source: PathLike | bytes, outputs: Sequence[str] | None = None) -> Graph:
+def read_model(
+    source: PathLike | bytes,
+    outputs: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Graph:
     """A TFLite or, by its name, ONNX file as a Graph."""
     if isinstance(source, bytes) or Path(source).suffix != ".onnx":
+        if input_shapes:
+            raise TulleError("input shapes can be chosen of an ONNX file only: export the TFLite model with this shape")
         return read(source, outputs=outputs)
     from tulle import onnx
 
-    return onnx.read(source, outputs=outputs)
+    return onnx.read(source, outputs=outputs, input_shapes=input_shapes)
 
 
 def _size(source: PathLike | bytes | Graph) -> int | None:

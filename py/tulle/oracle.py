@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,10 @@ class Oracle:
     rounds: bool = False
 
 
-def oracle(source: PathLike, graph: Graph) -> Oracle:
+def oracle(source: PathLike, graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Oracle:
     """What runs the model in file `source`; `graph` is the same as `tulle` reads it, constants folded."""
     if Path(source).suffix == ".onnx":
-        return _onnx(source, graph)
+        return _onnx(source, graph, input_shapes or {})
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
@@ -104,20 +104,26 @@ def _reference(graph: Graph, why: str) -> Oracle:
     return Oracle(f"tulle's NumPy reference ({why})", run)
 
 
-def _onnx(source: PathLike, graph: Graph) -> Oracle:
+def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Oracle:
     import onnx
+
+    from tulle.onnx.reader import input_sizes
 
     model = onnx.load(str(source))
     own = {info.name for info in model.graph.output}
     infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in graph.outputs]
     model.graph.output.extend(info for info in infos if info.name not in own)
-    ranks = {info.name: _sizes(info) for info in model.graph.input}
+    sizes = {
+        info.name: tuple(input_sizes(info, shapes.get(info.name)))
+        for info in model.graph.input
+        if info.name in graph.inputs
+    }
 
     def feed(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Inputs in ONNX's order: a Graph's image input is [1, H, W, C]."""
         named = dict(zip(graph.inputs, arrays, strict=True))
         return {
-            name: array if array.shape == ranks[name] else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+            name: array if array.shape == sizes[name] else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
             for name, array in named.items()
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -68,6 +68,7 @@ def verify(
     seed: int = 0,
     tolerance: float | None = None,
     variant: Variant = "auto",
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Verification:
     """Compares a `.tulle` file with the `.tflite` or `.onnx` file that it was made from.
@@ -79,6 +80,7 @@ def verify(
         seed: of the random inputs.
         tolerance: largest error relative to an output's range; by default TOLERANCE, and ROUNDED_TOLERANCE where
             the original rounds activations to integers. The range of a quantised output is what its type spans.
+        input_shapes: as they were given to `convert`.
         progress: wraps the loop over the inputs, to show how far it is.
 
     The oracle is LiteRT's interpreter or ONNX Runtime where the package ai-edge-litert or onnxruntime is installed,
@@ -86,8 +88,8 @@ def verify(
     if the two do not have the same inputs and outputs.
     """
     with load(read_bytes(converted), variant=variant) as model:
-        graph = fold_constants(_read(source, [info.name for info in model.outputs]))
-        original = oracle(source, graph)
+        graph = fold_constants(_read(source, [info.name for info in model.outputs], input_shapes))
+        original = oracle(source, graph, input_shapes)
         _check_ports(graph, model)
         cases = [*_given(inputs, model), *_random(model, runs, seed)]
         if not cases:
@@ -109,16 +111,16 @@ def verify(
     return Verification(original.name, model.variant, len(cases), tolerance, rows)
 
 
-def _read(source: PathLike, ends: list[str]) -> Graph:
+def _read(source: PathLike, ends: list[str], shapes: Mapping[str, Sequence[int]] | None) -> Graph:
     """The original as far as the converted model goes: to its own outputs, or to those that were chosen."""
     try:
-        graph = read_model(source)
+        graph = read_model(source, None, shapes)
         if set(ends) <= set(graph.outputs):
             return graph
     except TulleError:
-        return read_model(source, ends)
+        return read_model(source, ends, shapes)
     try:
-        return read_model(source, ends)
+        return read_model(source, ends, shapes)
     except TulleError:
         return graph  # another model: what differs is said later
 

@@ -137,18 +137,19 @@ def test_onnx_models_are_compared(tmp_path: Path, installed: bool, monkeypatch: 
     weights = [onnx.numpy_helper.from_array(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), "w")]
     nodes = [helper.make_node("Conv", ["x", "w"], ["features"]), helper.make_node("Relu", ["features"], ["y"])]
     ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", "y")]
-    ends[0] = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ("batch", 3, 8, 7))
+    ends[0] = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ("batch", 3, "rows", 7))
+    shapes = {"x": (1, 3, 8, 7)}
     graph = helper.make_graph(nodes, "test", ends[:1], ends[1:], weights)
     source, converted = tmp_path / "model.onnx", tmp_path / "model.tulle"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
     for outputs in (None, ["features"]):
-        tulle.convert(source, outputs=outputs).save(converted)
-        result = tulle.verify(source, converted)
+        tulle.convert(source, outputs=outputs, input_shapes=shapes).save(converted)
+        result = tulle.verify(source, converted, input_shapes=shapes)
         assert result.passed and result.oracle.startswith("ONNX Runtime" if installed else "ONNX's reference")
     weights[0].CopyFrom(onnx.numpy_helper.from_array(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), "w"))
     graph = helper.make_graph(nodes, "test", ends[:1], ends[1:], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
-    assert not tulle.verify(source, converted).passed
+    assert not tulle.verify(source, converted, input_shapes=shapes).passed
 
 
 def test_nan_is_an_error_only_where_the_oracle_has_none() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     "--outputs", multiple=True, metavar="TENSOR",
     help="End at this tensor of IN instead of at its outputs; may be repeated.",
 )  # fmt: skip
+@options.input_shapes
 @click.option("--report", "with_report", is_flag=True, help="Show what became of every layer.")
 def command(source: str, target: str, *, outputs: tuple[str, ...], with_report: bool, **settings: Any) -> None:
     """Convert a TFLite model, or an ONNX one (needs tulle[onnx]), to a .tulle file.
@@ -38,6 +39,7 @@ def command(source: str, target: str, *, outputs: tuple[str, ...], with_report: 
         tulle convert hand.tflite -o hand.tulle --input-mean 0 --input-std 255
         tulle convert mobilenet.tflite -o mobilenet.tulle --weights fp16 --report
         tulle convert ssd.tflite -o ssd.tulle --outputs raw_boxes --outputs raw_scores
+        tulle convert yolo.onnx -o yolo.tulle --input-shape images=1,3,320,320
     """
     from tulle.cli import output
     from tulle.conversion import convert

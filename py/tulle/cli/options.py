@@ -14,4 +14,24 @@ variant = click.option(
     show_default=True,
     help="The wasm build to run.",
 )
+
+
+def _shapes(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """NAME=1,3,320,320, any number of times."""
+    shapes = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            name = ""
+        if not name:
+            raise click.BadParameter(f"{text!r} is not of the form NAME=1,3,320,320")
+    return shapes
+
+
+input_shapes = click.option(
+    "--input-shape", "input_shapes", multiple=True, metavar="NAME=SIZES", callback=_shapes,
+    help="Shape of an input of an ONNX file that leaves it open, as image=1,3,320,320; may be repeated.",
+)  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tolerance", type=float, help="Largest error relative to an output's range [default: 0.001; 0.05 if IN rounds]."
 )
+@options.input_shapes
 @options.variant
 @options.as_json
 def command(source: str, converted: str, *, files: tuple[str, ...], as_json: bool, **settings: Any) -> None:
@@ -41,6 +42,7 @@ def command(source: str, converted: str, *, files: tuple[str, ...], as_json: boo
     Examples:
         tulle verify hand.tflite hand.tulle
         tulle verify hand.tflite hand.tulle --input hand1.jpg --input hand2.jpg --runs 0
+        tulle verify yolo.onnx yolo.tulle --input-shape images=1,3,320,320
     """
     from tulle.cli import output
     from tulle.image import read_input

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,16 @@ FOLDED = frozenset((
     "Identity", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Pow", "Reciprocal", "ReduceProd", "Reshape", "Round",
     "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where", "DequantizeLinear", "ReduceMean",
     "ReduceSum", "ReduceMax", "ReduceMin", "Greater", "Less", "Size", "Sin", "Cos", "Sign", "CumSum", "Trilu", "Erf",
-    "Sigmoid", "Or", "ArgMax",
+    "Sigmoid", "Or", "ArgMax", "QuantizeLinear", "Tanh", "Relu", "Clip", "LessOrEqual", "GreaterOrEqual", "Xor",
+    "ScatterND", "ScatterElements", "GatherND", "GatherElements", "NonZero", "Softmax",
 ))  # fmt: skip
-SIZED = {"ConstantOfShape": 0, "Expand": 1}  # which input says how large the result is
+# Those whose inputs say how large the result is.
+SIZED: dict[str, Callable[[list[np.ndarray]], float]] = {
+    "ConstantOfShape": lambda inputs: _product(inputs[0]),
+    "Expand": lambda inputs: _product(inputs[1]),
+    "Tile": lambda inputs: inputs[0].size * _product(inputs[1]),
+    "Range": lambda inputs: (float(inputs[1]) - float(inputs[0])) / float(inputs[2]),
+}
 MAX_ELEMENTS = 2**26
 
 
@@ -34,10 +42,9 @@ def evaluate(node: OnnxNode, opsets: Any) -> dict[str, Value] | None:
     if any(data is None for data in arrays.values()) or proto.domain not in ("", "ai.onnx"):
         return None
     if proto.op_type in SIZED:
-        size = arrays[proto.input[SIZED[proto.op_type]]]
-        assert size is not None
-        if np.prod(np.abs(size.astype(np.float64))) > MAX_ELEMENTS:
-            raise Unsupported(f"it makes a constant of shape {size.tolist()}")
+        elements = SIZED[proto.op_type]([node.constant(index) for index in range(len(proto.input))])
+        if not elements <= MAX_ELEMENTS:
+            raise Unsupported(f"it makes a constant of {elements:.3g} elements")
     elif proto.op_type not in FOLDED:
         return None
     outputs = [name for name in proto.output if name]

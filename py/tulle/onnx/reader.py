@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,24 @@ BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowE
           ArithmeticError, NotImplementedError)  # fmt: skip
 
 
-def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | None = None) -> Graph:
+def read(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    outputs: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Graph:
     """Reads a float ONNX model from a path or from its bytes.
 
     Args:
         outputs: names of tensors where the Graph is to end, instead of the model's own outputs. Only what they need
             is read.
 
+        input_shapes: by input, its shape in ONNX's order, where the file leaves sizes open.
     Image inputs [1, C, H, W] with 1, 3 or 4 channels become [1, H, W, C], which `notes` of the Graph says; all other
     inputs and outputs keep their shapes. A batch left open is taken as 1.
 
     Raises TulleError, naming the file and the cause, if the onnx package is missing, the file cannot be read or is
-    damaged, or shapes other than the batch are left open; ops that tulle cannot run are listed together.
+    damaged, or shapes other than the batch stay open; ops that tulle cannot run are listed together.
     """
     try:
         import onnx
@@ -48,7 +54,7 @@ def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | Non
         model = onnx.load_model_from_string(source) if isinstance(source, bytes) else onnx.load(source)
         if not model.graph.node:
             raise TulleError("it has no nodes, so it is no ONNX model")
-        return _read(model, name, outputs)
+        return _read(model, name, outputs, input_shapes or {})
     except TulleError as error:
         raise TulleError(f"{label}: {error}") from error
     except OSError as error:
@@ -59,7 +65,7 @@ def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | Non
         raise TulleError(f"{label}: the file is damaged ({type(error).__name__}: {error})") from error
 
 
-def _read(model: Any, name: str, outputs: Sequence[str] | None) -> Graph:
+def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[str, Sequence[int]]) -> Graph:
     from onnx import numpy_helper
 
     importer, proto = Importer(name), model.graph
@@ -71,11 +77,14 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None) -> Graph:
         raise TulleError("sparse initializers are not supported")
     for info in proto.input:
         if info.name not in importer.values and (outputs is None or info.name in used):
-            _add_input(importer, info, proto)  # older files list initializers among the inputs
+            _add_input(importer, info, proto, input_sizes(info, shapes.get(info.name)))
+    if unknown := [name for name in shapes if name not in importer.graph.inputs]:
+        raise TulleError(f"there is no input {unknown[0]!r} to give a shape to: there are {importer.graph.inputs}")
     _convert_nodes(importer, model, nodes, ends)
     graph = importer.graph
     for end in ends:
         if end not in importer.values:
+        # Older files list initializers among the inputs.
             raise TulleError(f"output {end!r} is never computed")
         graph.outputs.append(_output(importer, end))
     if not graph.inputs or not graph.outputs or len(set(graph.outputs)) < len(graph.outputs):
@@ -93,7 +102,30 @@ def _needed(proto: Any, ends: Sequence[str]) -> tuple[list[Any], set[str]]:
     return nodes[::-1], used
 
 
-def _add_input(importer: Importer, info: Any, proto: Any) -> None:
+def input_sizes(info: Any, given: Sequence[int] | None = None) -> list[int]:
+    """The input's shape in ONNX's order: as the file states it, as `given` where it is left open, else with batch 1."""
+    dims = info.type.tensor_type.shape.dim
+    sizes, stated = [dim.dim_value for dim in dims], [dim.dim_param or dim.dim_value for dim in dims]
+    if given is not None:
+        fits = len(given) == len(sizes) or not info.type.tensor_type.HasField("shape")
+        if not fits or any(size > 0 and size != new for size, new in zip(sizes, given, strict=False)):
+            raise TulleError(f"input {info.name!r} has the shape {stated}: {list(given)} does not fit it")
+        sizes = list(given)
+    elif len(sizes) > 1 and sizes[0] <= 0:
+        sizes[0] = 1
+    if not sizes and info.type.tensor_type.HasField("shape"):
+        raise TulleError(f"input {info.name!r} is a single number without dimensions, which is not supported")
+    if any(size <= 0 for size in sizes) or not sizes:
+        example = ",".join(str(size) if size > 0 else "SIZE" for size in sizes)
+        raise TulleError(f"input {info.name!r} has the dynamic shape {stated}: "
+                         f"choose one by --input-shape {info.name}={example or 'SIZE,...'}")  # fmt: skip
+    if len(sizes) == 4 and sizes[0] != 1:
+        raise TulleError(f"input {info.name!r} has shape {sizes}: only batch 1 is supported, "
+                         "so export the model with batch 1 or with an open one")  # fmt: skip
+    return sizes
+
+
+def _add_input(importer: Importer, info: Any, proto: Any, sizes: list[int]) -> None:
     from onnx import TensorProto
 
     if info.type.tensor_type.elem_type != TensorProto.FLOAT:
