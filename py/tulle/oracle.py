@@ -127,6 +127,7 @@ def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -
             for name, array in named.items()
         }
 
+    rounds = any("quantised" in note for note in graph.notes)
     try:
         import onnxruntime
     except ImportError:
@@ -134,14 +135,8 @@ def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -
 
         evaluator = ReferenceEvaluator(model)
         name = "ONNX's reference evaluator (install onnxruntime to compare with ONNX Runtime)"
-        return Oracle(name, lambda arrays: list(evaluator.run(graph.outputs, feed(arrays))))
+        return Oracle(name, lambda arrays: list(evaluator.run(graph.outputs, feed(arrays))), rounds=rounds)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return Oracle("ONNX Runtime", lambda arrays: list(session.run(graph.outputs, feed(arrays))))
-
-
-def _sizes(info: Any) -> tuple[int, ...]:
-    """The input's shape, a batch left open being 1."""
-    sizes = [int(dim.dim_value) for dim in info.type.tensor_type.shape.dim]
-    return (max(1, sizes[0]), *sizes[1:]) if sizes else ()
+    return Oracle("ONNX Runtime", lambda arrays: list(session.run(graph.outputs, feed(arrays))), rounds=rounds)

@@ -406,7 +406,46 @@ def test_shapes_that_are_not_static_are_refused() -> None:
     with pytest.raises(TulleError, match="no input 'image' to give a shape to"):
         read(data, input_shapes={"x": (1, 3, 8, 4), "image": (1,)})
     m = OnnxModel((2, 3, 4, 4))
-    refused(m.finish(m.node("Relu", "x")), "only batch 1")
+    refused(m.finish(m.node("Relu", "x")), "only batch 1 is supported, so export the model with batch 1")
+    m = OnnxModel(())
+    refused(m.finish(m.node("Relu", "x")), "single number")
+
+
+def test_ranges_that_are_too_long_are_refused() -> None:
+    m = OnnxModel((1, 3))
+    grid = m.node("Range", m.constant(0.0), m.constant(1e12), m.constant(1.0))
+    refused(m.finish(m.node("Add", "x", grid)), r"constant of 1e\+12 elements")
+
+
+@pytest.mark.parametrize("opset", [13, 19])
+@pytest.mark.parametrize(("high", "low"), [(6.0, 0), (3.0, 0), (3.0, 128)])
+def test_quantised_models_keep_what_the_range_of_their_integers_implies(high: float, low: int, opset: int) -> None:
+    """ONNX Runtime's quantiser leaves a Relu or Clip(0, 6) out where integers from 0 on follow."""
+    scale = high / (255 - low)
+    data, y = quantised_model(scale, low, opset)
+    x = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8)).astype(np.float32) / 255
+    evaluator = ReferenceEvaluator(onnx.load_model_from_string(quantised_model(scale, low, 19)[0]))
+    (expected,) = evaluator.run([y], {"x": x})
+    graph = read(data)
+    assert any("quantised" in note for note in graph.notes) and graph.tensors["x"].shape == (1, 8, 8, 3)
+    with tulle.load(graph) as model:
+        got = model(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))[y]
+    inside = (expected < high - scale) & (expected > scale * (1 - low))
+    np.testing.assert_allclose(got[inside], expected[inside], atol=0.51 * scale)
+    assert not inside.all() and (got.min() < 0) == (low > 0) and (got.max() <= 6) == (high == 6)
+
+
+def quantised_model(scale: float, low: int, opset: int) -> tuple[bytes, str]:
+    """A convolution with quantised weights whose result is stored as bytes, of which `low` stands for 0."""
+    m = OnnxModel((1, 3, 8, 8), opset)
+    step, zero = m.constant(0.05), m.constant(3, np.int8)
+    weights = m.node("DequantizeLinear", m.node("QuantizeLinear", m.noise(6, 3, 3, 3), step, zero), step, zero)
+    pixel = m.constant(1 / 255), m.constant(0, np.uint8)
+    x = m.node("DequantizeLinear", m.node("QuantizeLinear", "x", *pixel), *pixel)
+    features = m.node("Mul", m.node("Conv", x, weights), m.constant(30.0))
+    stored = m.node("QuantizeLinear", features, m.constant(scale), m.constant(low, np.uint8))
+    y = m.node("DequantizeLinear", stored, m.constant(scale), m.constant(low, np.uint8))
+    return m.finish(y), y
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

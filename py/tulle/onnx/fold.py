@@ -27,6 +27,12 @@ SIZED: dict[str, Callable[[list[np.ndarray]], float]] = {
     "Range": lambda inputs: (float(inputs[1]) - float(inputs[0])) / float(inputs[2]),
 }
 MAX_ELEMENTS = 2**26
+# The reference evaluator has these from here on only; what older versions can say means the same.
+QUANTISATION, QUANTISATION_OPSET = ("QuantizeLinear", "DequantizeLinear"), 19
+
+
+def _product(sizes: np.ndarray) -> float:
+    return float(np.prod(np.abs(sizes.astype(np.float64))))
 
 
 def evaluate(node: OnnxNode, opsets: Any) -> dict[str, Value] | None:
@@ -54,5 +60,7 @@ def evaluate(node: OnnxNode, opsets: Any) -> dict[str, Value] | None:
          for name, data in arrays.items() if data is not None],
         [helper.make_empty_tensor_value_info(name) for name in outputs],
     )  # fmt: skip
+    if proto.op_type in QUANTISATION and node.opset < QUANTISATION_OPSET:
+        opsets = [helper.make_opsetid("", QUANTISATION_OPSET)]
     results = ReferenceEvaluator(helper.make_model(graph, opset_imports=list(opsets))).run(None, arrays)
     return {name: Value(data=np.asarray(result)) for name, result in zip(outputs, results, strict=True)}

@@ -14,6 +14,7 @@ import numpy as np
 from tulle.graph.geometry import same_padding
 from tulle.onnx.values import TO_NCHW, TO_NHWC, Importer, Unsupported, Value
 from tulle.tflite.ops import MAX_UNGROUPED
+from tulle.tflite.quantized import CLAMPED, implied_relu
 
 Result = Value | list[Value]
 
@@ -345,6 +346,20 @@ def _same(node: OnnxNode) -> Result:
     return node.value(0)
 
 
+def _quantize(node: OnnxNode) -> Result:
+    """Quantisers leave out a relu that the range of the integers implies; here it is put back."""
+    x = node.value(0)
+    producer = node.importer.graph.producer().get(x.name)
+    if producer is None or producer.op not in CLAMPED or node.constant(1).size != 1:
+        return x
+    zero_point = node.constant(2) if node.has(2) else np.zeros(1, np.uint8)
+    limits = np.iinfo(zero_point.dtype)
+    if int(zero_point.reshape(-1)[0]) != limits.min or zero_point.dtype.itemsize != 1:
+        return x
+    name = implied_relu(node.scalar(1) * (limits.max - limits.min))
+    return Value(node.activation(x.name, name), nhwc=x.nhwc)
+
+
 def _cast(node: OnnxNode) -> Result:
     value = node.value(0)
     if node.attribute("to", 1) not in (1, 10, 11) and value.name not in node.importer.whole_numbers:
@@ -650,6 +665,7 @@ CONVERTERS: dict[str, Callable[[OnnxNode], Result]] = {
     "Upsample": _resize,
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
-    **dict.fromkeys(("Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"), _same),
+    **dict.fromkeys(("Identity", "Dropout", "DequantizeLinear"), _same),
+    "QuantizeLinear": _quantize,
     "Cast": _cast,
 }

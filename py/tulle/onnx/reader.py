@@ -21,6 +21,7 @@ DOMAINS = ("", "ai.onnx")
 IMAGE_CHANNELS = (1, 3, 4)
 NEEDS_IMAGES = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization", "Resize", "Pad",
                           "Sub", "Add", "Mul", "Div"))  # fmt: skip
+HAND_ON = frozenset(("Identity", "QuantizeLinear", "DequantizeLinear"))
 BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RuntimeError,
           ArithmeticError, NotImplementedError)  # fmt: skip
 
@@ -36,8 +37,8 @@ def read(
     Args:
         outputs: names of tensors where the Graph is to end, instead of the model's own outputs. Only what they need
             is read.
-
         input_shapes: by input, its shape in ONNX's order, where the file leaves sizes open.
+
     Image inputs [1, C, H, W] with 1, 3 or 4 channels become [1, H, W, C], which `notes` of the Graph says; all other
     inputs and outputs keep their shapes. A batch left open is taken as 1.
 
@@ -69,6 +70,11 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     from onnx import numpy_helper
 
     importer, proto = Importer(name), model.graph
+    if any(node.op_type == "QuantizeLinear" for node in proto.node):
+        importer.graph.notes.append(
+            "the model is quantised: it is converted to float32, so answers differ from the quantised model's by its "
+            "rounding"
+        )
     ends = [info.name for info in proto.output] if outputs is None else list(outputs)
     nodes, used = _needed(proto, ends)
     for tensor in proto.initializer:
@@ -76,6 +82,7 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     if proto.sparse_initializer:
         raise TulleError("sparse initializers are not supported")
     for info in proto.input:
+        # Older files list initializers among the inputs.
         if info.name not in importer.values and (outputs is None or info.name in used):
             _add_input(importer, info, proto, input_sizes(info, shapes.get(info.name)))
     if unknown := [name for name in shapes if name not in importer.graph.inputs]:
@@ -84,7 +91,6 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     graph = importer.graph
     for end in ends:
         if end not in importer.values:
-        # Older files list initializers among the inputs.
             raise TulleError(f"output {end!r} is never computed")
         graph.outputs.append(_output(importer, end))
     if not graph.inputs or not graph.outputs or len(set(graph.outputs)) < len(graph.outputs):
@@ -130,22 +136,25 @@ def _add_input(importer: Importer, info: Any, proto: Any, sizes: list[int]) -> N
 
     if info.type.tensor_type.elem_type != TensorProto.FLOAT:
         raise TulleError(f"input {info.name!r} is not float32: only float32 models are supported")
-    sizes = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
-    if len(sizes) > 1 and sizes[0] <= 0:
-        sizes[0] = 1
-    if any(size <= 0 for size in sizes) or not sizes:
-        stated = [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
-        raise TulleError(f"input {info.name!r} has the dynamic shape {stated}: export a static one")
-    if len(sizes) == 4 and sizes[0] != 1:
-        raise TulleError(f"input {info.name!r} has shape {sizes}: only batch 1 is supported")
-    readers = {node.op_type for node in proto.node if info.name in node.input}
-    image = len(sizes) == 4 and sizes[1] in IMAGE_CHANNELS and readers <= NEEDS_IMAGES
+    image = len(sizes) == 4 and sizes[1] in IMAGE_CHANNELS and _readers(proto, info.name) <= NEEDS_IMAGES
     shape = tuple(sizes[axis] for axis in TO_NHWC) if image else tuple(sizes)
     graph = importer.graph
     graph.inputs.append(graph.add_tensor(Tensor(info.name, shape)))
     importer.values[info.name] = Value(graph.inputs[-1], nhwc=image)
     if image:
         graph.notes.append(f"input {info.name!r} was {sizes} in ONNX and is {list(shape)} now, the order of pictures")
+
+
+def _readers(proto: Any, name: str) -> set[str]:
+    """The kinds of op that read the tensor's elements, looking through those that hand them on."""
+    readers, names = set(), {name}
+    for node in proto.node:
+        if names.intersection(node.input):
+            if node.op_type in HAND_ON:
+                names.update(node.output)
+            elif node.op_type != "Shape":
+                readers.add(node.op_type)
+    return readers
 
 
 def _convert_nodes(importer: Importer, model: Any, nodes: Sequence[Any], ends: Sequence[str]) -> None:

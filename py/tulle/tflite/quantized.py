@@ -79,7 +79,12 @@ def keep_clamp(graph: Graph, output: str, scalings: dict[str, Scaling]) -> None:
         return
     low, high = scalings[output].bounds
     if node.attrs.get("activation") == "none" and low == 0 and scalings[output].dtype.itemsize == 1:
-        node.attrs["activation"] = "relu6" if abs(high - 6) < 0.03 else "relu"
+        node.attrs["activation"] = implied_relu(high)
+
+
+def implied_relu(high: float) -> str:
+    """The activation that integers standing for 0 to `high` imply."""
+    return "relu6" if abs(high - 6) < 0.03 else "relu"
 
 
 def notes(graph: Graph, scalings: dict[str, Scaling]) -> list[str]:
