@@ -83,6 +83,11 @@ def grid(m: OnnxModel, spread: float = 1.2) -> str:
     return m.node("Transpose", m.node("Mul", m.node("Tanh", few), m.constant(spread)), perm=[0, 2, 3, 1])
 
 
+def signal(m: OnnxModel) -> str:
+    """The image as [1, 6, 63]."""
+    return m.node("Reshape", "x", m.constant([1, 6, -1], np.int64))
+
+
 def flat_shape(m: OnnxModel) -> str:
     """What PyTorch writes for x.view(x.size(0), -1)."""
     batch = m.node("Gather", m.node("Shape", "x"), m.constant(0, np.int64))
@@ -96,6 +101,41 @@ Case = Callable[[OnnxModel], str]
 CASES: dict[str, Case] = {
     "conv": lambda m: m.node("Conv", "x", m.noise(5, 6, 3, 3), m.noise(5), pads=[1, 0, 2, 1], strides=[2, 1]),
     "conv dilated": lambda m: m.node("Conv", "x", m.noise(5, 6, 3, 2), dilations=[2, 3]),
+    "conv of a signal": lambda m: m.node(
+        "Conv", signal(m), m.noise(5, 6, 4), m.noise(5), pads=[1, 2], strides=[2], dilations=[3]
+    ),
+    "depthwise of a signal": lambda m: m.node("Conv", signal(m), m.noise(6, 1, 3), group=6, auto_pad="SAME_UPPER"),
+    "signals until the end": lambda m: m.node(
+        "Concat",
+        *[m.node(op, m.node("PRelu", m.node("Add", m.node("BatchNormalization", m.node("Conv", signal(m),
+          m.noise(4, 6, 3)), m.noise(4), m.noise(4), m.noise(4), m.constant(np.full(4, 0.7))), second),
+          m.noise(4, 1)), kernel_shape=[3], strides=[2], pads=[1, 0])
+          for op, second in (("MaxPool", m.noise(4, 1)), ("AveragePool", m.node("Conv", signal(m), m.noise(1, 6, 3))))],
+        axis=1,
+    ),
+    "signal and image": lambda m: m.node(
+        "Mul", m.node("Conv", "x", m.noise(9, 6, 1, 1)), m.node("Conv", m.node("Reshape", "x", m.constant([1, 54, 7],
+        np.int64)), m.noise(9, 54, 1))
+    ),
+    "signal and numbers": lambda m: m.node(
+        "Max", m.node("Clip", m.node("Conv", signal(m), m.noise(4, 6, 3)), m.constant(0.1)), m.noise(61), m.noise(1)
+    ),
+    "conv transpose of a signal": lambda m: m.node(
+        "ConvTranspose", signal(m), m.noise(6, 4, 3), m.noise(4), strides=[2], pads=[1, 1], output_padding=[1]
+    ),
+    "conv transpose of a signal to": lambda m: m.node(
+        "ConvTranspose", signal(m), m.noise(6, 4, 3), strides=[2], output_shape=[127]
+    ),
+    "mean of a signal": lambda m: m.node("GlobalAveragePool", m.node("Softplus", m.node("Conv", signal(m),
+        m.noise(4, 6, 3)))),
+    "clip between computed numbers": lambda m: m.node(
+        "Clip", m.node("Conv", "x", m.noise(4, 6, 3, 3)), m.node("ReduceMin", "x", keepdims=0),
+        m.node("Mul", m.node("ReduceMax", "x", keepdims=0), m.constant(0.1))
+    ),
+    "signal and others": lambda m: m.node(
+        "Softmax", m.node("Transpose", m.node("Slice", m.node("Conv", signal(m), m.noise(4, 6, 3)),
+        m.constant([3], np.int64), m.constant([9], np.int64), m.constant([2], np.int64)), perm=[0, 2, 1])
+    ),
     "conv same upper": lambda m: m.node("Conv", "x", m.noise(5, 6, 4, 3), auto_pad="SAME_UPPER", strides=[2, 2]),
     "conv same lower": lambda m: m.node("Conv", "x", m.noise(5, 6, 4, 3), auto_pad="SAME_LOWER", strides=[2, 2]),
     "depthwise": lambda m: m.node("Conv", "x", m.noise(12, 1, 3, 3), m.noise(12), group=6, pads=[1] * 4),
@@ -370,6 +410,15 @@ def test_local_response_normalisation(size: int) -> None:
         sums[:, channel] = (x[:, first : last + 1].astype(np.float64) ** 2).sum(axis=1)
     with tulle.load(read(m.finish(y))) as model:
         np.testing.assert_allclose(model(x)[y], x / (1.5 + 0.4 / size * sums) ** 0.7, atol=1e-5)
+
+
+def test_maximum_of_a_signal() -> None:
+    """Where ONNX's reference evaluator is wrong: it takes the maximum over the channels too."""
+    m = OnnxModel((1, 6, 63))
+    y = m.node("GlobalMaxPool", "x")
+    x = m.random.standard_normal((1, 6, 63)).astype(np.float32)
+    with tulle.load(read(m.finish(y))) as model:
+        np.testing.assert_array_equal(model(x)[y], x.max(axis=2, keepdims=True))
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])

@@ -21,58 +21,58 @@ def _binary(node: OnnxNode, op: str, a: str, b: str) -> str:
 
 
 def _gelu(node: OnnxNode) -> Result:
-    x = node.operand(0)
+    x = node.elements(0)
     approximate = node.attribute("approximate", "none") == "tanh"
-    return Value(node.activation(x.name, "gelu_tanh" if approximate else "gelu"), nhwc=x.nhwc)
+    return x.like(node.activation(x.name, "gelu_tanh" if approximate else "gelu"))
 
 
 def _reciprocal(node: OnnxNode) -> Result:
-    x = node.operand(0)
-    return Value(_binary(node, "div", node.number(1), x.name), nhwc=x.nhwc)
+    x = node.elements(0)
+    return x.like(_binary(node, "div", node.number(1), x.name))
 
 
 def _mish(node: OnnxNode) -> Result:
-    x = node.operand(0)
+    x = node.elements(0)
     gate = node.activation(node.activation(x.name, "softplus"), "tanh")
-    return Value(_binary(node, "mul", x.name, gate), nhwc=x.nhwc)
+    return x.like(_binary(node, "mul", x.name, gate))
 
 
 def _softsign(node: OnnxNode) -> Result:
-    x = node.operand(0)
+    x = node.elements(0)
     size = _binary(node, "maximum", x.name, _binary(node, "mul", x.name, node.number(-1)))
-    return Value(_binary(node, "div", x.name, _binary(node, "add", size, node.number(1))), nhwc=x.nhwc)
+    return x.like(_binary(node, "div", x.name, _binary(node, "add", size, node.number(1))))
 
 
 def _selu(node: OnnxNode) -> Result:
-    x = node.operand(0)
+    x = node.elements(0)
     alpha, gamma = float(node.attribute("alpha", 1.67326324)), float(node.attribute("gamma", 1.05070102))
     y = node.activation(x.name, "elu", alpha=alpha)
-    return Value(_binary(node, "mul", y, node.number(gamma)), nhwc=x.nhwc)
+    return x.like(_binary(node, "mul", y, node.number(gamma)))
 
 
 def _celu(node: OnnxNode) -> Result:
     """max(0, x) + min(0, alpha * (exp(x / alpha) - 1)): elu of x / alpha, times alpha."""
-    x, alpha = node.operand(0), float(node.attribute("alpha", 1.0))
+    x, alpha = node.elements(0), float(node.attribute("alpha", 1.0))
     y = node.activation(_binary(node, "mul", x.name, node.number(1 / alpha)), "elu", alpha=1.0)
-    return Value(_binary(node, "mul", y, node.number(alpha)), nhwc=x.nhwc)
+    return x.like(_binary(node, "mul", y, node.number(alpha)))
 
 
 def _pow(node: OnnxNode) -> Result:
-    x, exponent = node.operand(0), node.scalar(1)
+    x, exponent = node.elements(0), node.scalar(1)
     if exponent in (0.5, -0.5):
-        return Value(node.activation(x.name, "sqrt" if exponent > 0 else "rsqrt"), nhwc=x.nhwc)
+        return x.like(node.activation(x.name, "sqrt" if exponent > 0 else "rsqrt"))
     if exponent == round(exponent) and 1 <= abs(exponent) <= MAX_WHOLE_POWER:
         y = x.name
         for _ in range(1, int(abs(exponent))):
             y = _binary(node, "mul", y, x.name)
-        return Value(y if exponent > 0 else _binary(node, "div", node.number(1), y), nhwc=x.nhwc)
+        return x.like(y if exponent > 0 else _binary(node, "div", node.number(1), y))
     scaled = _binary(node, "mul", node.activation(x.name, "log"), node.number(exponent))
-    return Value(node.activation(scaled, "exp"), nhwc=x.nhwc)
+    return x.like(node.activation(scaled, "exp"))
 
 
 def _mean_of_inputs(node: OnnxNode) -> Result:
     total = node.combined("add")
-    return Value(_binary(node, "mul", total.name, node.number(1 / len(node.proto.input))), nhwc=total.nhwc)
+    return total.like(_binary(node, "mul", total.name, node.number(1 / len(node.proto.input))))
 
 
 # ---- comparisons: true is 1, false is 0 ----------------------------------------------------------------------------

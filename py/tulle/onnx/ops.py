@@ -46,9 +46,19 @@ class OnnxNode:
         return self.importer.shape(self.value(index))
 
     def operand(self, index: int) -> Value:
-        """The value as a tensor of the Graph, in the order that it has there."""
+        """The value as a tensor of the Graph, in the order that it has there, which is that of an image or ONNX's."""
         value = self.value(index)
-        return value if value.data is None else Value(self.importer.plain(value))
+        return value if value.data is None and not value.line else Value(self.importer.plain(value))
+
+    def elements(self, index: int) -> Value:
+        """The same for ops to which no order matters, so lines may stay what they are."""
+        value = self.value(index)
+        return value if value.line else self.operand(index)
+
+    def picture(self, index: int) -> tuple[Value, tuple[int, ...]]:
+        """The value as convolutions take it, and its shape [1, H, W, C]: a signal has one row."""
+        value = self.importer.picture(self.value(index))
+        return value, self.importer.graph.tensors[value.name].shape
 
     def constant(self, index: int) -> np.ndarray:
         data = self.value(index).data
@@ -103,7 +113,8 @@ def _padding(
         pairs = [same_padding(*dims) for dims in zip(size, kernel, strides, dilations, strict=True)]
         (top, bottom), (left, right) = pairs if auto == "SAME_UPPER" else [pair[::-1] for pair in pairs]
         return top, bottom, left, right
-    top, left, bottom, right = node.attribute("pads", [0] * 4) if auto == "NOTSET" else [0] * 4
+    pads = node.attribute("pads", [0] * 4) if auto == "NOTSET" else [0] * 4
+    top, left, bottom, right = pads if len(pads) == 4 else (0, pads[0], 0, pads[1])
     if min(top, left, bottom, right) < 0:
         raise Unsupported("negative pads are not supported")
     return top, bottom, left, right
@@ -111,16 +122,15 @@ def _padding(
 
 def _pair(node: OnnxNode, name: str, default: Any = (1, 1)) -> tuple[int, int]:
     values = node.attribute(name, list(default))
+    if len(values) == 1:  # of a signal, which is an image of one row
+        values = [default[0] if default else 1, *values]
     if len(values) != 2:
         raise Unsupported(f"{name} {list(values)} are not for images")
     return int(values[0]), int(values[1])
 
 
 def _conv(node: OnnxNode) -> Result:
-    x, weight = node.importer.image(node.value(0)), node.constant(1)
-    _, channels, height, width = node.shape(0)
-    if weight.ndim != 4:
-        raise Unsupported(f"weights {list(weight.shape)} are not those of a two-dimensional convolution")
+    (x, (_, height, width, channels)), weight = node.picture(0), _weights(node)
     groups, kernel = node.attribute("group", 1), weight.shape[2:]
     strides, dilations = _pair(node, "strides"), _pair(node, "dilations")
     bias = node.importer.constant(node.constant(2), "bias") if node.has(2) else None
@@ -132,11 +142,19 @@ def _conv(node: OnnxNode) -> Result:
         raise Unsupported(f"weights {list(weight.shape)} in {groups} groups do not fit {channels} channels")
     if groups == channels and groups > 1:
         name = node.importer.constant(weight.transpose(1, 2, 3, 0), "weight")
-        return Value(node.add("depthwise_conv2d", [x, name, bias], **attrs), nhwc=True)
+        return x.like(node.add("depthwise_conv2d", [x.name, name, bias], **attrs))
     if groups > 1:
         weight = _ungrouped(weight, groups)
     name = node.importer.constant(weight.transpose(0, 2, 3, 1), "weight")
-    return Value(node.add("conv2d", [x, name, bias], **attrs), nhwc=True)
+    return x.like(node.add("conv2d", [x.name, name, bias], **attrs))
+
+
+def _weights(node: OnnxNode) -> np.ndarray:
+    """[out, in, height, width] for an image; a signal's [out, in, length] get one row."""
+    weight = node.constant(1)
+    if weight.ndim != len(node.shape(0)):
+        raise Unsupported(f"weights {list(weight.shape)} do not fit the input {list(node.shape(0))}")
+    return weight if weight.ndim == 4 else weight[:, :, np.newaxis]
 
 
 def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
@@ -152,10 +170,9 @@ def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _conv_transpose(node: OnnxNode) -> Result:
-    x, weight = node.importer.image(node.value(0)), node.constant(1)
-    _, channels, height, width = node.shape(0)
+    (x, (_, height, width, channels)), weight = node.picture(0), _weights(node)
     groups, strides = node.attribute("group", 1), _pair(node, "strides")
-    if weight.ndim != 4 or weight.shape[0] != channels or channels % max(1, groups):
+    if weight.shape[0] != channels or channels % max(1, groups):
         raise Unsupported(f"weights {list(weight.shape)} in {groups} groups do not fit {channels} channels")
     if _pair(node, "dilations") != (1, 1):
         raise Unsupported("dilations are not supported")
@@ -173,10 +190,10 @@ def _conv_transpose(node: OnnxNode) -> Result:
     name = node.importer.constant(weight.transpose(0, 2, 3, 1), "weight")
     bias = node.importer.constant(node.constant(2), "bias") if node.has(2) else None
     y = node.add(
-        "transpose_conv2d", [x, name, bias], (1, out_h, out_w, weight.shape[0]),
+        "transpose_conv2d", [x.name, name, bias], (1, out_h, out_w, weight.shape[0]),
         strides=strides, padding=pads, activation="none",
     )  # fmt: skip
-    return Value(y, nhwc=True)
+    return x.like(y)
 
 
 def _transpose_padding(node: OnnxNode, size: tuple[int, int], whole: list[int], strides: Any) -> tuple[int, ...]:
@@ -184,7 +201,10 @@ def _transpose_padding(node: OnnxNode, size: tuple[int, int], whole: list[int], 
     auto, stated = node.attribute("auto_pad", "NOTSET"), node.attribute("output_shape", None)
     if stated is None and auto not in ("SAME_UPPER", "SAME_LOWER"):
         return _padding(node, size, (1, 1), strides, (1, 1))
-    out = stated[-2:] if stated is not None else [count * stride for count, stride in zip(size, strides, strict=True)]
+    if stated is not None:
+        out = [1, stated[-1]] if len(node.shape(0)) == 3 else stated[-2:]
+    else:
+        out = [count * stride for count, stride in zip(size, strides, strict=True)]
     pads: list[int] = []
     for reach, wanted in zip(whole, out, strict=True):
         total = reach - int(wanted)
@@ -197,8 +217,8 @@ def _transpose_padding(node: OnnxNode, size: tuple[int, int], whole: list[int], 
 
 def _pool(op: str) -> Callable[[OnnxNode], Result]:
     def convert(node: OnnxNode) -> Result:
-        x = node.importer.image(node.value(0))
-        _, _, height, width = node.shape(0)
+        x, (_, height, width, _) = node.picture(0)
+        name = x.name
         kernel, strides = _pair(node, "kernel_shape", ()), _pair(node, "strides")
         if _pair(node, "dilations") != (1, 1):
             raise Unsupported("dilated pools are not supported")
@@ -206,14 +226,14 @@ def _pool(op: str) -> Callable[[OnnxNode], Result]:
         counts_pad = op == "average_pool2d" and node.attribute("count_include_pad", 0)
         if counts_pad and (top, bottom, left, right) != (0, 0, 0, 0):
             pads = ((0, 0), (top, bottom), (left, right), (0, 0))
-            x = node.add("pad", [x], pads=pads, pad_value=0.0, pad_mode="constant")
+            name = node.add("pad", [name], pads=pads, pad_value=0.0, pad_mode="constant")
             height, width = height + top + bottom, width + left + right
             top = bottom = left = right = 0
         if node.attribute("ceil_mode", 0):  # a last window that begins inside, and may end beyond
             bottom += _beyond(height, top + bottom, top, kernel[0], strides[0])
             right += _beyond(width, left + right, left, kernel[1], strides[1])
         padding = (top, bottom, left, right)
-        return Value(node.add(op, [x], kernel=kernel, strides=strides, padding=padding, activation="none"), nhwc=True)
+        return x.like(node.add(op, [name], kernel=kernel, strides=strides, padding=padding, activation="none"))
 
     return convert
 
@@ -230,26 +250,23 @@ def _batch_normalization(node: OnnxNode) -> Result:
         raise Unsupported("training mode is not supported")
     gamma, beta, mean, variance = (node.constant(index).astype(np.float64) for index in range(1, 5))
     scale = gamma / np.sqrt(variance + node.attribute("epsilon", 1e-5))
-    x, nhwc = node.value(0), True
-    if len(node.shape(0)) == 4:
-        name = node.importer.image(x)
-    elif len(node.shape(0)) == 2:
-        name, nhwc = node.importer.plain(x), False
-    else:
-        raise Unsupported(f"only [1, C, H, W] and [N, C] are supported, not {list(node.shape(0))}")
-    y = node.add("mul", [name, node.importer.constant(scale, "scale")], activation="none")
+    rank = len(node.shape(0))
+    if rank not in (2, 3, 4):
+        raise Unsupported(f"only [1, C, H, W], [1, C, L] and [N, C] are supported, not {list(node.shape(0))}")
+    x = node.operand(0) if rank == 2 else node.picture(0)[0]
+    y = node.add("mul", [x.name, node.importer.constant(scale, "scale")], activation="none")
     y = node.add("add", [y, node.importer.constant(beta - mean * scale, "shift")], activation="none")
-    return Value(y, nhwc=nhwc)
+    return x.like(y)
 
 
 def _global_pool(op: str) -> Callable[[OnnxNode], Result]:
     def convert(node: OnnxNode) -> Result:
-        x = node.importer.image(node.value(0))
+        x, (_, height, width, _) = node.picture(0)
         if op == "mean":
-            return Value(node.add("mean", [x], axes=(1, 2), keep_dims=True), nhwc=True)
-        kernel = node.importer.graph.tensors[x].shape[1:3]
+            return x.like(node.add("mean", [x.name], axes=(1, 2), keep_dims=True))
+        kernel = height, width
         attrs: dict[str, Any] = {"kernel": kernel, "strides": (1, 1), "padding": (0, 0, 0, 0), "activation": "none"}
-        return Value(node.add("max_pool2d", [x], **attrs), nhwc=True)
+        return x.like(node.add("max_pool2d", [x.name], **attrs))
 
     return convert
 
@@ -262,10 +279,14 @@ def _binary(op: str) -> Callable[[OnnxNode], Result]:
 
 
 def combine(node: OnnxNode, op: str, a: Value, b: Value) -> Value:
-    nhwc = a.nhwc or b.nhwc
+    line = (a.line or b.line) and max(len(node.importer.shape(value)) for value in (a, b)) == 3
+    nhwc = not line and any(value.nhwc and not value.line for value in (a, b))
     names: list[str | None] = []
     for value in (a, b):
         rank = len(node.importer.shape(value))
+        if line:
+            names.append(_in_line(node, value))
+            continue
         if not nhwc:
             names.append(node.importer.plain(value))
         elif value.data is not None and value.data.size == 1:
@@ -280,66 +301,85 @@ def combine(node: OnnxNode, op: str, a: Value, b: Value) -> Value:
             shape = node.importer.shape(value)
             image = node.add("reshape", [node.importer.plain(value)], (*[1] * (4 - rank), *shape))
             names.append(node.importer.image(Value(image)))
-    return Value(node.add(op, names, activation="none"), nhwc=nhwc)
+    return Value(node.add(op, names, activation="none"), nhwc=nhwc or line, line=line)
+
+
+def _in_line(node: OnnxNode, value: Value) -> str:
+    """An operand of an op on signals: ONNX aligns shapes at the last dimension."""
+    shape = node.importer.shape(value)
+    if value.data is not None:
+        data = value.data.reshape(*[1] * (3 - len(shape)), *shape)
+        one_a_channel = data.shape[1] == data.size
+        return node.importer.constant(data.reshape(-1)) if one_a_channel else node.importer.line(Value(data=data))
+    if len(shape) < 3:
+        value = Value(node.add("reshape", [node.importer.plain(value)], (*[1] * (3 - len(shape)), *shape)))
+    return node.importer.line(value)
 
 
 def unary(activation: str, **defaults: float) -> Callable[[OnnxNode], Result]:
     """An activation; `defaults`: its attributes with ONNX's default values."""
 
     def convert(node: OnnxNode) -> Result:
-        x = node.operand(0)
+        x = node.elements(0)
         attrs = {key: float(node.attribute(key, value)) for key, value in defaults.items()}
-        return Value(node.activation(x.name, activation, **attrs), nhwc=x.nhwc)
+        return x.like(node.activation(x.name, activation, **attrs))
 
     return convert
 
 
 def _clip(node: OnnxNode) -> Result:
-    x = node.operand(0)
+    if any(node.has(index) and node.value(index).data is None for index in (1, 2)):
+        return _clip_to_computed(node)
+    x = node.elements(0)
     low = node.scalar(1) if node.has(1) else float(node.attribute("min", -np.inf))
     high = node.scalar(2) if node.has(2) else float(node.attribute("max", np.inf))
     named = {(0.0, float("inf")): "relu", (0.0, 6.0): "relu6", (-1.0, 1.0): "relu_n1_to_1"}.get((low, high))
     if named:
-        return Value(node.activation(x.name, named), nhwc=x.nhwc)
+        return x.like(node.activation(x.name, named))
     name = x.name
     if low > -3e38:
         name = node.add("maximum", [name, node.number(low)], activation="none")
     if high < 3e38:
         name = node.add("minimum", [name, node.number(high)], activation="none")
-    return Value(name, nhwc=x.nhwc)
+    return x.like(name)
+
+
+def _clip_to_computed(node: OnnxNode) -> Result:
+    y = combine(node, "maximum", node.value(0), node.value(1)) if node.has(1) else node.value(0)
+    return combine(node, "minimum", y, node.value(2)) if node.has(2) else y
 
 
 def _prelu(node: OnnxNode) -> Result:
-    x, slope = node.value(0), node.constant(1)
+    slope = node.constant(1)
     rank = len(node.shape(0))
     channels = node.shape(0)[1 if rank > 1 else 0]
     if slope.size not in (1, channels) or (slope.size > 1 and slope.ndim == rank - 1 and slope.shape[0] != channels):
         raise Unsupported(f"a slope of shape {list(slope.shape)} is not one number a channel")
-    name = node.importer.image(x) if rank == 4 else node.importer.plain(x)
-    if rank not in (2, 4) and slope.size > 1:
+    x = node.picture(0)[0] if rank in (3, 4) else node.operand(0)
+    if rank not in (2, 3, 4) and slope.size > 1:
         raise Unsupported(f"one slope a channel is supported for images, not for {list(node.shape(0))}")
     alpha = node.importer.constant(slope.reshape(-1), "slope")
-    return Value(node.add("activation", [name, alpha], activation="prelu"), nhwc=rank == 4)
+    return x.like(node.add("activation", [x.name, alpha], activation="prelu"))
 
 
 def _hard_sigmoid(node: OnnxNode) -> Result:
     """max(0, min(1, alpha * x + beta))."""
-    x = node.operand(0)
+    x = node.elements(0)
     alpha, beta = float(node.attribute("alpha", 0.2)), float(node.attribute("beta", 0.5))
     y = node.add("mul", [x.name, node.number(alpha)], activation="none")
     y = node.add("add", [y, node.number(beta)], activation="relu")
-    return Value(node.add("minimum", [y, node.number(1.0)], activation="none"), nhwc=x.nhwc)
+    return x.like(node.add("minimum", [y, node.number(1.0)], activation="none"))
 
 
 def _neg(node: OnnxNode) -> Result:
-    x = node.operand(0)
-    return Value(node.add("mul", [x.name, node.number(-1)], activation="none"), nhwc=x.nhwc)
+    x = node.elements(0)
+    return x.like(node.add("mul", [x.name, node.number(-1)], activation="none"))
 
 
 def _abs(node: OnnxNode) -> Result:
-    x = node.operand(0)
+    x = node.elements(0)
     opposite = node.add("mul", [x.name, node.number(-1)], activation="none")
-    return Value(node.add("maximum", [x.name, opposite], activation="none"), nhwc=x.nhwc)
+    return x.like(node.add("maximum", [x.name, opposite], activation="none"))
 
 
 def _same(node: OnnxNode) -> Result:
@@ -357,7 +397,7 @@ def _quantize(node: OnnxNode) -> Result:
     if int(zero_point.reshape(-1)[0]) != limits.min or zero_point.dtype.itemsize != 1:
         return x
     name = implied_relu(node.scalar(1) * (limits.max - limits.min))
-    return Value(node.activation(x.name, name), nhwc=x.nhwc)
+    return x.like(node.activation(x.name, name))
 
 
 def _cast(node: OnnxNode) -> Result:
@@ -484,6 +524,10 @@ def _concat(node: OnnxNode) -> Result:
     values = [node.value(index) for index in range(len(node.proto.input))]
     rank = len(node.shape(0))
     axis = node.axis(node.attribute("axis", 0), rank)
+    if any(value.line for value in values):
+        signals: list[str | None] = [node.importer.line(value) for value in values]
+        y = node.add("concat", signals, axis=(0, 3, 2)[axis], activation="none")
+        return Value(y, nhwc=True, line=True)
     nhwc = any(value.nhwc for value in values)
     names: list[str | None] = [node.importer.image(v) if nhwc else node.importer.plain(v) for v in values]
     return Value(node.add("concat", names, axis=TO_NHWC.index(axis) if nhwc else axis, activation="none"), nhwc=nhwc)
@@ -497,7 +541,7 @@ def sliced(node: OnnxNode, spans: list[range]) -> Value:
         raise Unsupported("a slice would be left empty")
     begin, strides = tuple(span.start for span in spans), tuple(span.step for span in spans)
     shape = tuple(len(span) for span in spans)
-    return Value(node.add("slice", [x.name], shape, begin=begin, strides=strides), nhwc=x.nhwc)
+    return x.like(node.add("slice", [x.name], shape, begin=begin, strides=strides))
 
 
 def _slice(node: OnnxNode) -> Result:
@@ -543,7 +587,7 @@ def _pad(node: OnnxNode) -> Result:
         raise Unsupported("negative pads are not supported")
     pairs = [(pads[i], pads[i + rank]) for i in range(rank)]
     pairs = [pairs[axis] for axis in TO_NHWC] if x.nhwc else pairs
-    return Value(node.add("pad", [x.name], pads=tuple(pairs), pad_value=value, pad_mode=mode), nhwc=x.nhwc)
+    return x.like(node.add("pad", [x.name], pads=tuple(pairs), pad_value=value, pad_mode=mode))
 
 
 def _resize(node: OnnxNode) -> Result:

@@ -25,12 +25,18 @@ class Unsupported(Exception):
 class Value:
     """A tensor of the ONNX model: a constant (`data`, as ONNX has it), or `name` in the Graph.
 
-    `nhwc`: the Graph's tensor is [1, H, W, C] where ONNX's is [1, C, H, W].
+    `nhwc`: the Graph's tensor is [1, H, W, C] where ONNX's is [1, C, H, W]; with `line`, what a one-dimensional
+    convolution computes, it is [1, 1, L, C] where ONNX's is [1, C, L].
     """
 
     name: str = ""
     data: np.ndarray | None = None
     nhwc: bool = False
+    line: bool = False
+
+    def like(self, name: str) -> Value:
+        """Tensor `name` of the Graph, its dimensions in this value's order."""
+        return Value(name, nhwc=self.nhwc, line=self.line)
 
 
 class Importer:
@@ -58,12 +64,16 @@ class Importer:
         if value.data is not None:
             return value.data.shape
         shape = self.graph.tensors[value.name].shape
+        if value.line:
+            return shape[0], shape[3], shape[2]
         return tuple(shape[axis] for axis in TO_NCHW) if value.nhwc else shape
 
     def plain(self, value: Value) -> str:
         """The Graph's tensor of a value, in ONNX's own order."""
         if value.data is not None:
             return self.constant(value.data)
+        if value.line:
+            return self.add("reshape", [self._permuted(value.name, TO_NCHW)], self.shape(value))
         return self._permuted(value.name, TO_NCHW) if value.nhwc else value.name
 
     def image(self, value: Value) -> str:
@@ -73,6 +83,23 @@ class Importer:
         if value.data is not None:
             return self.constant(value.data.transpose(TO_NHWC))
         return value.name if value.nhwc else self._permuted(value.name, TO_NHWC)
+
+    def line(self, value: Value) -> str:
+        """The Graph's tensor of a signal [1, C, L], as an image [1, 1, L, C] of one row."""
+        shape = self.shape(value)
+        if len(shape) != 3:
+            raise Unsupported(f"a signal [1, C, L] is needed, not {list(shape)}")
+        if value.data is not None:
+            return self.constant(value.data[:, :, np.newaxis].transpose(TO_NHWC))
+        if value.line:
+            return value.name
+        return self._permuted(self.add("reshape", [value.name], (shape[0], shape[1], 1, shape[2])), TO_NHWC)
+
+    def picture(self, value: Value) -> Value:
+        """A value [1, C, H, W] or [1, C, L] in the order that convolutions take."""
+        if len(self.shape(value)) == 3:
+            return Value(self.line(value), nhwc=True, line=True)
+        return Value(self.image(value), nhwc=True)
 
     def _permuted(self, name: str, perm: tuple[int, ...]) -> str:
         shape = self.graph.tensors[name].shape
