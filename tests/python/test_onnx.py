@@ -484,6 +484,38 @@ def test_quantised_models_keep_what_the_range_of_their_integers_implies(high: fl
     assert not inside.all() and (got.min() < 0) == (low > 0) and (got.max() <= 6) == (high == 6)
 
 
+@pytest.mark.parametrize("zeros", [1, 4])
+def test_dynamically_quantised_models_are_converted_to_float(zeros: int) -> None:
+    """As ONNX Runtime's quantize_dynamic writes them: integers computed while running, scales multiplied behind."""
+    m = OnnxModel((1, 3, 8, 8))
+
+    def layer(op: str, x: str, shape: tuple[int, ...]) -> str:
+        stored, scale, zero = m.node("DynamicQuantizeLinear", x, outputs=3)
+        weights = m.constant(m.random.integers(125, 132, shape), np.uint8)
+        middle = m.constant(126 + np.arange(zeros) if zeros > 1 else np.array(128), np.uint8)
+        scales = m.node("Mul", scale, m.constant(0.01))
+        bias = m.constant(
+            m.random.random((1, 4, 1, 1) if len(shape) == 4 else (1, 4)) / 200
+        )  # less than a weight's step
+        bias = m.node("Cast", m.node("Floor", m.node("Div", bias, scales)), to=TensorProto.INT32)
+        total = m.node("Add", m.node(op, stored, weights, zero, middle), bias)
+        return m.node("Mul", m.node("Cast", total, to=TensorProto.FLOAT), scales)
+
+    features = m.node("GlobalAveragePool", m.node("Relu", layer("ConvInteger", "x", (4, 3, 3, 3))))
+    y = layer("MatMulInteger", m.node("Flatten", features), (4, 4))
+    data = m.finish(y)
+    x = np.random.default_rng(0).random((1, 3, 8, 8)).astype(np.float32)
+    (expected,) = ReferenceEvaluator(onnx.load_model_from_string(data)).run([y], {"x": x})
+    graph = read(data)
+    assert any("quantised" in note for note in graph.notes)
+    with tulle.load(graph) as model:
+        got = model(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))[y]
+    np.testing.assert_allclose(got, expected, atol=0.02 * np.abs(expected).max())
+    m = OnnxModel((1, 3, 8, 8))
+    stored = m.node("QuantizeLinear", "x", m.constant(0.1), m.constant(0, np.uint8))
+    refused(m.finish(m.node("ConvInteger", stored, m.constant(np.ones((4, 3, 3, 3)), np.uint8))), "is not what Dynamic")
+
+
 def quantised_model(scale: float, low: int, opset: int) -> tuple[bytes, str]:
     """A convolution with quantised weights whose result is stored as bytes, of which `low` stands for 0."""
     m = OnnxModel((1, 3, 8, 8), opset)

@@ -17,6 +17,8 @@ from tulle.tflite.ops import MAX_UNGROUPED
 from tulle.tflite.quantized import CLAMPED, implied_relu
 
 Result = Value | list[Value]
+# The scale that DynamicQuantizeLinear is said to have chosen: biases are rounded to multiples of it, so it is small.
+DYNAMIC_SCALE = 2**-10
 
 
 class OnnxNode:
@@ -130,10 +132,14 @@ def _pair(node: OnnxNode, name: str, default: Any = (1, 1)) -> tuple[int, int]:
 
 
 def _conv(node: OnnxNode) -> Result:
-    (x, (_, height, width, channels)), weight = node.picture(0), _weights(node)
+    return _convolution(node, node.constant(1), node.constant(2) if node.has(2) else None)
+
+
+def _convolution(node: OnnxNode, weight: np.ndarray, biases: np.ndarray | None) -> Value:
+    (x, (_, height, width, channels)), weight = node.picture(0), _of_picture(node, weight)
     groups, kernel = node.attribute("group", 1), weight.shape[2:]
     strides, dilations = _pair(node, "strides"), _pair(node, "dilations")
-    bias = node.importer.constant(node.constant(2), "bias") if node.has(2) else None
+    bias = None if biases is None else node.importer.constant(biases, "bias")
     attrs: dict[str, Any] = {
         "strides": strides, "dilations": dilations, "activation": "none",
         "padding": _padding(node, (height, width), (kernel[0], kernel[1]), strides, dilations),
@@ -149,9 +155,8 @@ def _conv(node: OnnxNode) -> Result:
     return x.like(node.add("conv2d", [x.name, name, bias], **attrs))
 
 
-def _weights(node: OnnxNode) -> np.ndarray:
+def _of_picture(node: OnnxNode, weight: np.ndarray) -> np.ndarray:
     """[out, in, height, width] for an image; a signal's [out, in, length] get one row."""
-    weight = node.constant(1)
     if weight.ndim != len(node.shape(0)):
         raise Unsupported(f"weights {list(weight.shape)} do not fit the input {list(node.shape(0))}")
     return weight if weight.ndim == 4 else weight[:, :, np.newaxis]
@@ -170,7 +175,7 @@ def _ungrouped(weight: np.ndarray, groups: int) -> np.ndarray:
 
 
 def _conv_transpose(node: OnnxNode) -> Result:
-    (x, (_, height, width, channels)), weight = node.picture(0), _weights(node)
+    (x, (_, height, width, channels)), weight = node.picture(0), _of_picture(node, node.constant(1))
     groups, strides = node.attribute("group", 1), _pair(node, "strides")
     if weight.shape[0] != channels or channels % max(1, groups):
         raise Unsupported(f"weights {list(weight.shape)} in {groups} groups do not fit {channels} channels")
@@ -400,6 +405,28 @@ def _quantize(node: OnnxNode) -> Result:
     return x.like(node.activation(x.name, name))
 
 
+def _dynamic_quantize(node: OnnxNode) -> Result:
+    """The tensor itself in place of its integers; the weights that these meet make up for the scale."""
+    node.importer.unrounded.add(node.proto.output[0])
+    return [node.value(0), Value(data=np.array(DYNAMIC_SCALE, np.float32)), Value(data=np.zeros((), np.uint8))]
+
+
+def _integer_weights(node: OnnxNode, axis: int) -> np.ndarray:
+    """Weights less their zero point, which may be one for each index of `axis`."""
+    if node.proto.input[0] not in node.importer.unrounded:
+        raise Unsupported("its input is not what DynamicQuantizeLinear computes")
+    weight, zero = node.constant(1).astype(np.float32), node.constant(3) if node.has(3) else np.zeros(1)
+    along = [1] * weight.ndim
+    along[axis] = zero.size
+    return np.asarray((weight - zero.reshape(along)) / DYNAMIC_SCALE, np.float32)
+
+
+def _matmul_integer(node: OnnxNode) -> Result:
+    if len(node.constant(1).shape) != 2:
+        raise Unsupported(f"weights {list(node.constant(1).shape)} are not supported")
+    return _product(node, _integer_weights(node, 1))
+
+
 def _cast(node: OnnxNode) -> Result:
     value = node.value(0)
     if node.attribute("to", 1) not in (1, 10, 11) and value.name not in node.importer.whole_numbers:
@@ -447,12 +474,15 @@ def _gemm(node: OnnxNode) -> Result:
 def _matmul(node: OnnxNode) -> Result:
     weight = node.value(1).data
     if weight is not None and weight.ndim == 2:
-        name = node.importer.constant(weight.T, "weight")
-        x = node.importer.plain(node.value(0))
-        return Value(node.add("fully_connected", [x, name, None], activation="none", keep_num_dims=True))
+        return _product(node, weight)
     if min(len(node.shape(0)), len(node.shape(1))) < 2:
         raise Unsupported("products with a vector are not supported")
     return Value(node.add("matmul", [node.importer.plain(node.value(0)), node.importer.plain(node.value(1))]))
+
+
+def _product(node: OnnxNode, weight: np.ndarray) -> Value:
+    name, x = node.importer.constant(weight.T, "weight"), node.importer.plain(node.value(0))
+    return Value(node.add("fully_connected", [x, name, None], activation="none", keep_num_dims=True))
 
 
 def _reduce(op: str) -> Callable[[OnnxNode], Result]:
@@ -711,5 +741,8 @@ CONVERTERS: dict[str, Callable[[OnnxNode], Result]] = {
     "SpaceToDepth": _space_to_depth,
     **dict.fromkeys(("Identity", "Dropout", "DequantizeLinear"), _same),
     "QuantizeLinear": _quantize,
+    "DynamicQuantizeLinear": _dynamic_quantize,
+    "ConvInteger": lambda node: _convolution(node, _integer_weights(node, 0), None),
+    "MatMulInteger": _matmul_integer,
     "Cast": _cast,
 }

@@ -19,9 +19,9 @@ from tulle.onnx.values import TO_NHWC, Importer, Unsupported, Value
 ALL_CONVERTERS = CONVERTERS | FUNCTIONS
 DOMAINS = ("", "ai.onnx")
 IMAGE_CHANNELS = (1, 3, 4)
-NEEDS_IMAGES = frozenset(("Conv", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization", "Resize", "Pad",
-                          "Sub", "Add", "Mul", "Div"))  # fmt: skip
-HAND_ON = frozenset(("Identity", "QuantizeLinear", "DequantizeLinear"))
+NEEDS_IMAGES = frozenset(("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization",
+                          "Resize", "Pad", "Sub", "Add", "Mul", "Div"))  # fmt: skip
+HAND_ON = frozenset(("Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
 BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RuntimeError,
           ArithmeticError, NotImplementedError)  # fmt: skip
 
@@ -70,7 +70,7 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     from onnx import numpy_helper
 
     importer, proto = Importer(name), model.graph
-    if any(node.op_type == "QuantizeLinear" for node in proto.node):
+    if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in proto.node):
         importer.graph.notes.append(
             "the model is quantised: it is converted to float32, so answers differ from the quantised model's by its "
             "rounding"
@@ -151,7 +151,7 @@ def _readers(proto: Any, name: str) -> set[str]:
     for node in proto.node:
         if names.intersection(node.input):
             if node.op_type in HAND_ON:
-                names.update(node.output)
+                names.add(node.output[0])
             elif node.op_type != "Shape":
                 readers.add(node.op_type)
     return readers

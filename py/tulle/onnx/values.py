@@ -46,6 +46,7 @@ class Importer:
         self.graph = Graph(name)
         self.values: dict[str, Value] = {}
         self.whole_numbers: set[str] = set()  # activations that are integers in ONNX and floats in the Graph
+        self.unrounded: set[str] = set()  # ONNX's tensors that are integers there and here what they stand for
         self.label = "tensor"  # names what the node at hand adds
 
     def add(self, op: str, inputs: list[str | None], shape: tuple[int, ...] | None = None, **attrs: Any) -> str:
