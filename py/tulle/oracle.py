@@ -111,7 +111,7 @@ def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -
 
     model = onnx.load(str(source))
     own = {info.name for info in model.graph.output}
-    infos = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in graph.outputs]
+    infos = [onnx.helper.make_empty_tensor_value_info(name) for name in graph.outputs]
     model.graph.output.extend(info for info in infos if info.name not in own)
     sizes = {
         info.name: tuple(input_sizes(info, shapes.get(info.name)))
@@ -119,15 +119,21 @@ def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -
         if info.name in graph.inputs
     }
 
+    dtypes = {
+        info.name: onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type) for info in model.graph.input
+    }
+
     def feed(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Inputs in ONNX's order: a Graph's image input is [1, H, W, C]."""
         named = dict(zip(graph.inputs, arrays, strict=True))
         return {
-            name: array if array.shape == sizes[name] else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+            name: np.ascontiguousarray(
+                array if array.shape == sizes[name] else array.transpose(0, 3, 1, 2), dtypes[name]
+            )
             for name, array in named.items()
         }
 
-    rounds = any("quantised" in note for note in graph.notes)
+    rounds = np.float16 in dtypes.values() or any("quantised" in note for note in graph.notes)
     try:
         import onnxruntime
     except ImportError:

@@ -458,6 +458,8 @@ def test_shapes_that_are_not_static_are_refused() -> None:
     refused(m.finish(m.node("Relu", "x")), "only batch 1 is supported, so export the model with batch 1")
     m = OnnxModel(())
     refused(m.finish(m.node("Relu", "x")), "single number")
+    m.inputs = [helper.make_tensor_value_info("x", TensorProto.INT64, (1, 3))]
+    refused(m.finish(m.node("Cast", "x", to=TensorProto.FLOAT)), "input 'x' is int64: it must be of floats")
 
 
 def test_ranges_that_are_too_long_are_refused() -> None:

@@ -265,7 +265,9 @@ def test_batches_are_refused(data: bytes) -> None:
     def change(data: bytearray, model: schema.Model) -> None:
         poke_vector(data, tensor(model, "image"), 4, 0, 2)
 
-    with pytest.raises(TulleError, match=r"input 'image' has shape \[2, 8, 8, 3\]: only batch 1"):
+    with pytest.raises(
+        TulleError, match=r"input 'image' has shape \[2, 8, 8, 3\]: only batch 1 is supported, so export"
+    ):
         tflite.read(patched(data, change))
 
 

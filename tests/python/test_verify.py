@@ -152,6 +152,28 @@ def test_onnx_models_are_compared(tmp_path: Path, installed: bool, monkeypatch: 
     assert not tulle.verify(source, converted, input_shapes=shapes).passed
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_onnx_models_in_float16_are_compared(tmp_path: Path, installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
+    if installed:
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    else:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    helper, half = onnx.helper, onnx.TensorProto.FLOAT16
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float16)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["features"]), helper.make_node("Tanh", ["features"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, half, shape) for name, shape in (("x", (1, 3, 8, 7)), ("y", None))]
+    graph = helper.make_graph(nodes, "test", ends[:1], ends[1:], [onnx.numpy_helper.from_array(weight, "w")])
+    source, converted = tmp_path / "model.onnx", tmp_path / "model.tulle"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    for outputs in (None, ["features"]):
+        conversion = tulle.convert(source, outputs=outputs)
+        assert any("float32 now" in note for note in conversion.graph.notes)
+        conversion.save(converted)
+        result = tulle.verify(source, converted)
+        assert result.passed and 1e-5 < result.outputs[0].relative_error < 2e-3
+
+
 def test_nan_is_an_error_only_where_the_oracle_has_none() -> None:
     nan, one, two = (np.array([value, 3.0]) for value in (np.nan, 1.0, 2.0))
     assert _compare("x", [(nan, nan), (one, one)], None).max_error == 0

@@ -134,8 +134,12 @@ def input_sizes(info: Any, given: Sequence[int] | None = None) -> list[int]:
 def _add_input(importer: Importer, info: Any, proto: Any, sizes: list[int]) -> None:
     from onnx import TensorProto
 
-    if info.type.tensor_type.elem_type != TensorProto.FLOAT:
-        raise TulleError(f"input {info.name!r} is not float32: only float32 models are supported")
+    kind = info.type.tensor_type.elem_type
+    if kind not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+        raise TulleError(f"input {info.name!r} is {TensorProto.DataType.Name(kind).lower()}: it must be of floats, "
+                         "so leave conversions and look-ups out when exporting the model")  # fmt: skip
+    if kind != TensorProto.FLOAT:
+        importer.graph.notes.append(f"input {info.name!r} is float32 now, and so is what is computed of it")
     image = len(sizes) == 4 and sizes[1] in IMAGE_CHANNELS and _readers(proto, info.name) <= NEEDS_IMAGES
     shape = tuple(sizes[axis] for axis in TO_NHWC) if image else tuple(sizes)
     graph = importer.graph

@@ -80,7 +80,8 @@ class _Reader:
                 continue
             tensor = self.graph.tensors[self.tensor(index, constant=False)]
             if len(tensor.shape) == 4 and tensor.shape[0] != 1:
-                raise TulleError(f"input {tensor.name!r} has shape {list(tensor.shape)}: only batch 1 is supported")
+                raise TulleError(f"input {tensor.name!r} has shape {list(tensor.shape)}: only batch 1 is supported, "
+                                 "so export the model with batch 1")  # fmt: skip
             self.graph.inputs.append(tensor.name)
         self._read_ops(operators, ends)
         self.graph.outputs = [self.tensor(index) for index in ends]
