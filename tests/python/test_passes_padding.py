@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 import networks
+import tulle
 from tulle import tflite
 from tulle.graph import Graph
 from tulle.passes.explicit_padding import explicit_padding
 from tulle.passes.fold_constants import fold_constants
 from tulle.passes.merge_pads import merge_pads
+from tulle.passes.pad_concats import pad_concats
 
 
 @pytest.mark.parametrize(
@@ -128,3 +131,47 @@ def test_all_pads_of_the_sparse_hand_model_are_merged(model_path: Callable) -> N
     after = merge_pads(graph)
     assert "pad" not in networks.ops(after)
     assert networks.same_outputs(graph, after)
+
+
+def concatenated(parts: list[float | str | None], axis: int, shape: tuple[int, ...] = (1, 4, 5, 3)) -> Graph:
+    """x joined with constants of these values: None is x, a text a constant of various values."""
+    build = networks.builder()
+    x = build.input("x", shape)
+    names = []
+    for number, part in enumerate(parts):
+        data = networks.noise_array(shape) if isinstance(part, str) else np.full(shape, part or 0, np.float32)
+        names.append(x if part is None else build.graph.add_constant(f"c{number}", data))
+    return build.finish(build.node("concat", names, "y", axis=axis, activation="none"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "axis", "ops"),
+    [
+        ([None, 0.0], 3, ["pad"]),
+        ([0.5, 0.5, None, 0.5], 1, ["pad"]),
+        ([None, None, 0.0], 3, ["concat", "pad"]),
+        ([0.0, None, "noise", 0.0], 2, ["concat", "pad"]),
+        ([0.0, None, 1.0], 3, ["concat", "pad"]),
+        ([None, "noise"], 3, ["concat"]),
+        ([None, 0.0, None], 3, ["concat"]),
+    ],
+)
+def test_a_concat_with_equal_values_is_a_pad(parts: list[float | str | None], axis: int, ops: list[str]) -> None:
+    graph = concatenated(parts, axis)
+    after = pad_concats(graph)
+    assert networks.ops(after) == ops
+    assert networks.same_outputs(graph, after)
+    with tulle.load(graph) as model:
+        x = networks.noise(graph)
+        np.testing.assert_array_equal(model(x)["y"], networks.reference.run(graph, x)["y"])
+
+
+def test_channels_filled_up_with_zeros_need_no_change_of_layout() -> None:
+    """As a residual that has fewer channels than what it is added to."""
+    build = networks.builder()
+    x = build.conv2d(build.input("x", (1, 8, 8, 3)), "a", 4, activation="relu")
+    zeros = build.graph.add_constant("zeros", np.zeros((1, 8, 8, 2), np.float32))
+    wide = build.node("concat", [x, zeros], "wide", axis=3, activation="none")
+    x = build.node("add", [wide, build.conv2d(x, "b", 6, kernel=3)], "sum", activation="relu")
+    report = tulle.convert(build.finish(build.conv2d(x, "y", 4, kernel=3))).report
+    assert report.permutes == 1  # of the output

@@ -18,6 +18,7 @@ from tulle.passes.fuse_residuals import fuse_residuals
 from tulle.passes.layout import assign_layouts
 from tulle.passes.lowered import check_lowered, require_constant_weights
 from tulle.passes.merge_pads import merge_pads
+from tulle.passes.pad_concats import pad_concats
 from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
 from tulle.passes.report import Report
@@ -46,7 +47,7 @@ def lower(
     report = report or Report()
     graph = set_normalisation(graph, input_mean, input_std)
     graph = require_constant_weights(fold_constants(graph))
-    graph = fold_shuffles(pointwise(remove_identities(graph)))
+    graph = fold_shuffles(pointwise(remove_identities(pad_concats(graph))))
     graph = fold_affine(graph)
     graph = fuse_activations(split_activations(fuse_gates(graph)))
     whole = merge_pads(explicit_padding(graph))
