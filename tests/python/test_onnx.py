@@ -462,6 +462,24 @@ def test_shapes_that_are_not_static_are_refused() -> None:
     refused(m.finish(m.node("Cast", "x", to=TensorProto.FLOAT)), "input 'x' is int64: it must be of floats")
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_branch_is_chosen_where_its_condition_is_known(rows: int) -> None:
+    """As PyTorch's exporter writes squeeze(2), whose result depends on the size of the dimension."""
+    m = OnnxModel((1, 3, rows, 4))
+    size = m.node("Gather", m.node("Shape", "x"), m.constant(2, np.int64))
+    features = m.node("Relu", "x")  # only the branches read it
+
+    def branch(name: str, *nodes: Any) -> Any:
+        end = helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)
+        axes = numpy_helper.from_array(np.array([2]), f"{name}_axes")
+        return helper.make_graph(nodes, name, [], [end], [axes])
+
+    squeeze = branch("then", helper.make_node("Squeeze", [features, "then_axes"], ["squeezed"]))
+    negate = branch("else", helper.make_node("Neg", [features], ["m"]), helper.make_node("Neg", ["m"], ["same"]))
+    one = m.node("Equal", size, m.constant(1, np.int64))
+    same_as_onnx(m.finish(m.node("Abs", m.node("If", one, then_branch=squeeze, else_branch=negate))))
+
+
 def test_ranges_that_are_too_long_are_refused() -> None:
     m = OnnxModel((1, 3))
     grid = m.node("Range", m.constant(0.0), m.constant(1e12), m.constant(1.0))

@@ -104,8 +104,33 @@ def _needed(proto: Any, ends: Sequence[str]) -> tuple[list[Any], set[str]]:
     for node in reversed(proto.node):
         if used.intersection(name for name in node.output if name):
             nodes.append(node)
-            used.update(node.input)
+            used.update(_inputs(node))
     return nodes[::-1], used
+
+
+def _inputs(node: Any) -> set[str]:
+    """The tensors that a node reads, those included that the branches of an If read."""
+    used = set(node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            used |= _inputs(inner)
+    return used
+
+
+def _branch(importer: Importer, node: Any) -> list[Any] | None:
+    """The nodes that an If with a known condition stands for, as exporters write it for squeeze; None for another."""
+    from onnx import helper, numpy_helper
+
+    condition = importer.values.get(node.input[0]) if node.op_type == "If" and len(node.input) == 1 else None
+    if condition is None or condition.data is None or condition.data.size != 1:
+        return None
+    name = "then_branch" if condition.data.reshape(-1)[0] else "else_branch"
+    (branch,) = [attribute.g for attribute in node.attribute if attribute.name == name]
+    for tensor in branch.initializer:
+        importer.values[tensor.name] = Value(data=numpy_helper.to_array(tensor))
+    ends = [info.name for info in branch.output]
+    nodes, _ = _needed(branch, ends)
+    return [*nodes, *(helper.make_node("Identity", [end], [out]) for end, out in zip(ends, node.output, strict=True))]
 
 
 def input_sizes(info: Any, given: Sequence[int] | None = None) -> list[int]:
@@ -165,7 +190,15 @@ def _convert_nodes(importer: Importer, model: Any, nodes: Sequence[Any], ends: S
     unsupported: list[str] = []
     read = {name for proto in nodes for name in proto.input}
     border: dict[str, None] = {}  # tensors that unsupported nodes and what depends on them read, in order
-    for index, proto in enumerate(nodes):
+    waiting = list(nodes)[::-1]
+    index = -1
+    while waiting:
+        proto, index = waiting.pop(), index + 1
+        chosen = _branch(importer, proto)
+        if chosen is not None:
+            read.update(name for inner in chosen for name in inner.input)
+            waiting += chosen[::-1]
+            continue
         label = proto.name or f"{proto.op_type}_{index}"
         node = OnnxNode(importer, proto, {entry.domain: entry.version for entry in model.opset_import}.get("", 1))
         if any(name and name not in importer.values for name in proto.input):
