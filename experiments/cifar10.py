@@ -39,6 +39,7 @@ WORK = ROOT / "build" / "experiments" / "cifar10"
 RESULTS = ROOT / "experiments" / "results" / "cifar10.json"
 GUIDE = ROOT / "docs" / "training.md"
 CHART = ROOT / "docs" / "img" / "cifar10.svg"
+METHODS = ("dense", "magnitude", "rigl")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 BATCH = 128
@@ -325,7 +326,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _key(record: dict[str, Any]) -> tuple:
-    order = ("dense", "magnitude", "rigl").index(record["method"])
+    order = METHODS.index(record["method"])
     return record["width"], record["epochs"], record["sparsity"], order, record["seed"]
 
 
@@ -385,21 +386,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="train seeds 0 to N-1 (default 1)")
     parser.add_argument("--width", type=float, default=0.5, help="multiplies the channels (default 0.5)")
     parser.add_argument("--levels", type=float, nargs="*", default=[0.7, 0.8, 0.9], help="shares of zeros")
-    parser.add_argument("--most", type=int, help="stop after this many trainings")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--part", type=int, nargs=2, default=[0, 1], metavar=("K", "N"),
+                        help="train only every N-th run, beginning with the K-th, for N processes at once")  # fmt: skip
     parser.add_argument("--summary", action="store_true", help="write table and chart of what was trained")
     arguments = parser.parse_args()
     if arguments.summary:
         summarise()
         return
     data = load_data(arguments.data)
-    trained = 0
-    for run in plan(arguments.seeds, arguments.epochs, arguments.width, arguments.levels):
+    first, every = arguments.part
+    runs = plan(arguments.seeds, arguments.epochs, arguments.width, arguments.levels)
+    for run in [run for run in runs if run.method in arguments.methods][first::every]:
         record = WORK / f"{run.name}.json"
-        if record.is_file() or trained == arguments.most:
-            continue
-        write_bytes(record, json.dumps(train(run, data)).encode())
-        (WORK / f"{run.name}.pt").unlink()
-        trained += 1
+        if not record.is_file():
+            write_bytes(record, json.dumps(train(run, data)).encode())
+            (WORK / f"{run.name}.pt").unlink()
 
 
 if __name__ == "__main__":

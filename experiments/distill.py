@@ -10,92 +10,90 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from PIL import Image
-from selfie import free_pictures
+from scenes import scenes
 
-from common import WORK, Recipe, console, data_folder, dense_model, is_held_out, make, progress
+from common import WORK, console, data_folder, dense_model, digest, is_held_out
 from tulle import TulleError
 from tulle.files import write_bytes
-from tulle.image import read_image
+from tulle.graph import Graph
 from tulle.passes.lower import set_normalisation
 from tulle.tflite import read, write
 from tulle.train.augment import Augmentation
 from tulle.train.distill import distill
 from tulle.train.settings import Measurement, Settings
 
+SCENES = 3000
+
 EPILOG = """\b
-A run begins with what one-shot reconstruction makes of the model, and keeps its zeros. It is written beside the
-one-shot models, where experiments/hands.py and experiments/selfie.py find it with --score, as
-hands/distilled.tflite or selfie/distilled-LEVEL.tflite in build/experiments, with a .json of how it was made. Stopped
-runs go on.
+A run begins with a one-shot model that experiments/hands.py or experiments/selfie.py made and keeps its zeros, or with
+`--start dense` begins with the dense model and brings the zeros gradually. It is written beside the one-shot models,
+where those scripts find it with --score, as hands/distilled.tflite or selfie/distilled-LEVEL.tflite in
+build/experiments, with a .json of how it was made. Stopped runs go on.
 \b
 Examples:
   python experiments/distill.py hands
-  python experiments/distill.py hands --start build/experiments/hands/uniform.tflite
-  python experiments/distill.py hands --allocation erk --steps 3000
-  python experiments/distill.py selfie --level 70 --steps 2000
+  python experiments/distill.py selfie --level 50
+  python experiments/distill.py selfie --start dense --name gradual
+  python experiments/distill.py selfie --webcam --name webcam-distilled
 """
 
-# A one-shot start knows only pictures like those it has seen. Stronger changes cost it more at first than short runs
-# win back: mirrored right hands are left hands, which it has never seen.
-GENTLE = Augmentation(rotation=10, scale=0.1, shift=0.03, mirror=False, brightness=0.05, tint=0.02, contrast=0.1, mix=0)
+# Of hands: as far as a tracker's crops differ. Mirrored right hands are left hands, which the data has none of. Changes
+# that the one-shot start has never seen cost it more at first than a short run wins back.
+GENTLE = Augmentation(rotation=15, scale=0.12, shift=0.04, mirror=True, brightness=0.1, tint=0.03, contrast=0.2, mix=0)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A model to distil: its teacher, its pictures, how large they are, and what it is called when done."""
+    """A model to distil: its teacher, its pictures' size and changes, and the file that a run begins with."""
 
     teacher: str
     height: int
     width: int
+    level: int
+    augmentation: Augmentation
+    start: str
     name: str
 
 
 TASKS = {
-    "hands": Task("hand_landmark_full", 224, 224, "distilled"),
-    "selfie": Task("selfie_segmentation_landscape", 144, 256, "distilled-{level}"),
+    "hands": Task("hand_landmark_full", 224, 224, 80, GENTLE, "uniform.tflite", "{name}.tflite"),
+    "selfie": Task(
+        "selfie_segmentation_landscape", 144, 256, 70, Augmentation(), "uniform-{level}.tflite", "{name}-{level}.tflite"
+    ),
 }
 
 
 @click.command(epilog=EPILOG)
-@click.argument("task", type=click.Choice(list(TASKS)))
+@click.argument("name", metavar="TASK", type=click.Choice(list(TASKS)))
 @click.option("--level", type=int, help="Zeros in %.  [default: 80 for hands, 70 for selfie]")
-@click.option("--steps", type=int, default=1500, show_default=True)
+@click.option("--steps", type=int, default=1600, show_default=True)
 @click.option("--batch", type=int, default=8, show_default=True)
-@click.option("--lr", type=float, default=2e-3, show_default=True, help="The highest learning rate.")
-@click.option(
-    "--allocation", type=click.Choice(["uniform", "erk", "sensitivity"]), default="uniform", show_default=True,
-    help="Of the start's zeros. With uniform, as many multiply-adds are left as weights; with the others more.",
-)  # fmt: skip
-@click.option("--images", type=int, default=64, show_default=True, help="That the one-shot start sees.")
-@click.option(
-    "--start", "given", type=click.Path(path_type=Path), metavar="FILE.tflite",
-    help="Begin with this one, which experiments/hands.py or selfie.py made, instead of making one.",
-)  # fmt: skip
+@click.option("--lr", type=float, default=1.5e-3, show_default=True, help="The highest learning rate.")
+@click.option("--start", metavar="FILE.tflite|dense", help="Begin with this.  [default: what reconstruct made]")
+@click.option("--webcam", is_flag=True, help="Selfie: see webcam frames too, for comparison; the result may not ship.")
+@click.option("--name", "result_name", default="distilled", show_default=True, help="Of the result.")
 def main(
-    task: str, level: int | None, steps: int, batch: int, lr: float, allocation: str, images: int, given: Path | None
+    name: str, level: int | None, steps: int, batch: int, lr: float, start: str | None, webcam: bool, result_name: str
 ) -> None:
-    """Distil TASK from its dense model."""
-    wanted = TASKS[task]
-    level = level or {"hands": 80, "selfie": 70}[task]
-    folder = WORK / task
-    name = ("" if allocation == "uniform" else f"{allocation}-") + wanted.name.format(level=level)
-    private = folder / f"training-{name}"  # apart from the models that are scored
+    """Distil TASK from its dense model: hands or selfie."""
+    task = TASKS[name]
+    level = level or task.level
+    folder = WORK / name
+    target = folder / task.name.format(name=result_name, level=level)
+    private = folder / f"training-{target.stem}"  # apart from the models that are scored
     private.mkdir(parents=True, exist_ok=True)
-    paths = hand_pictures() if task == "hands" else selfie_pictures(folder / "pictures")
-    teacher = dense_model(wanted.teacher)
+    teacher = dense_model(task.teacher)
+    paths = hand_pictures() if name == "hands" else selfie_pictures(teacher, webcam)
 
-    options = {"sparsity": level / 100, "method": "reconstruct", "allocation": allocation}
-    start = given
-    if start is None:
-        some = np.random.default_rng(0).permutation(len(paths))[:images]
-        shown = [read_image(paths[index], wanted.height, wanted.width) for index in some]
-        start = make(Recipe("start", "", options, images), teacher, shown, private)
-
+    gradual = start == "dense"
+    first = Path(start) if start else folder / task.start.format(level=level)
+    if not gradual and not first.is_file():
+        raise TulleError(f"there is no {first}: run experiments/{name}.py, or name another --start")
     settings = Settings(
-        sparsity=None,
-        augmentation=GENTLE,
+        sparsity=level / 100 if gradual else None,
+        allocation="uniform",
+        augmentation=task.augmentation,
         steps=steps,
         batch=batch,
         learning_rate=lr,
@@ -108,14 +106,12 @@ def main(
         write_json(private / "curve.json", curve(rows))
 
     result = distill(
-        teacher, paths, settings, start=set_normalisation(read(start), 0.0, 255.0), folder=private, resume=True,
-        on_measurement=on_measurement,
+        teacher, paths, settings, start=None if gradual else set_normalisation(read(first), 0.0, 255.0),
+        folder=private, resume=True, on_measurement=on_measurement,
     )  # fmt: skip
-    target = folder / f"{name}.tflite"
     record: dict[str, Any] = {
-        "teacher": wanted.teacher, "start": {**options, "images": images} if given is None else given.stem,
-        "pictures": len(paths),
-        "settings": asdict(settings), "curve": curve(result.measurements),
+        "teacher": task.teacher, "start": "dense" if gradual else {"file": first.name, "digest": digest(first)},
+        "pictures": len(paths), "settings": asdict(settings), "curve": curve(result.measurements),
     }  # fmt: skip
     write_json(target.with_suffix(".json"), record)
     write_bytes(target, write(result.graph, weights="fp16", sparse=True))
@@ -127,16 +123,16 @@ def hand_pictures() -> list[Path]:
     return [path for path in sorted(data_folder("hands").glob("*.jpg")) if not is_held_out(path)]
 
 
-def selfie_pictures(folder: Path) -> list[Path]:
-    """The pictures that experiments/selfie.py calibrates with, and may, as files."""
+def selfie_pictures(teacher: Graph, webcam: bool) -> list[Path]:
+    """Scenes, as files, and if wanted webcam frames."""
+    folder = WORK / "selfie" / "scenes"
     done = folder / "complete"
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        pictures = free_pictures()
-        for index in progress(range(len(pictures)), "Writing pictures"):
-            Image.fromarray(pictures[index]).save(folder / f"{index:04d}.png")
+        for index, picture in enumerate(scenes(teacher, SCENES)):
+            Image.fromarray(picture).save(folder / f"{index:04d}.png")
         done.touch()
-    return sorted(folder.glob("*.png"))
+    return sorted(folder.glob("*.png")) + (sorted(data_folder("webcam").glob("*.jpg")) if webcam else [])
 
 
 def curve(rows: list[Measurement]) -> list[dict[str, float | None]]:

@@ -56,7 +56,7 @@ PUBLISHED = {
 }
 
 # Files that experiments/distill.py leaves beside ours.
-DISTILLED = {"reconstruct-distilled": "reconstruct, then distillation"}
+DISTILLED = {"distilled": "reconstruct, then distillation"}
 
 EPILOG = """\b
 Needs ../shared/data/hands (or TULLE_SHARED) and `make models`. Models are made once, in build/experiments/hands, where

@@ -46,6 +46,12 @@ METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
     "webcam": ("reconstruct on webcam frames (comparison only)", {"method": "reconstruct"}, 320),
 }
 
+# Files that experiments/distill.py leaves beside ours.
+DISTILLED = {
+    "distilled": "distilled",
+    "webcam-distilled": "distilled on webcam frames too (comparison only)",
+}
+
 EPILOG = """\b
 Needs ../shared/data/people, hands and webcam and ../shared/video (or TULLE_SHARED), `make models`, and PyAV
 (`pip install av`) to read the video. Models are made once, in build/experiments/selfie, where an interrupted one goes
@@ -98,16 +104,7 @@ def free_pictures() -> list[np.ndarray]:
     uint8 (144, 256, 3). A quarter are frames as they are, half are cut out, turned, mirrored and tinted, and a quarter
     have a hand before a frame. One clip shows one person in one car, so variety has to be made.
     """
-    try:
-        import av
-    except ImportError:
-        raise TulleError("reading the clip needs PyAV: pip install av") from None
-
-    clip = SHARED / "video" / "carphone_pristine.mp4"
-    if not clip.is_file():
-        raise TulleError(f"there is no {clip}; TULLE_SHARED names the folder that holds video/")
-    with av.open(str(clip)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    frames = carphone_frames()
     hands = sorted(data_folder("hands").glob("*.jpg"))
     random = np.random.default_rng(0)
     pictures = []
@@ -120,6 +117,20 @@ def free_pictures() -> list[np.ndarray]:
             frame = pasted(hand, frame, random)
         pictures.append(np.asarray(Image.fromarray(frame).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)))
     return pictures
+
+
+def carphone_frames() -> list[np.ndarray]:
+    """The clip, uint8 (144, 176, 3) each."""
+    try:
+        import av
+    except ImportError:
+        raise TulleError("reading the clip needs PyAV: pip install av") from None
+
+    clip = SHARED / "video" / "carphone_pristine.mp4"
+    if not clip.is_file():
+        raise TulleError(f"there is no {clip}; TULLE_SHARED names the folder that holds video/")
+    with av.open(str(clip)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def cut(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -212,7 +223,7 @@ def write(rows: list[dict[str, Any]]) -> None:
     for level in LEVELS:
         scores = [cell(method, level, lambda row: f"{row['iou']:.3f}") for method in methods]
         table.append([f"{level} %", cell("uniform", level, lambda row: row["milliseconds"]), *scores])
-    titles = [METHODS[method][0] if method in METHODS else method for method in methods]
+    titles = [METHODS[method][0] if method in METHODS else DISTILLED.get(method, method) for method in methods]
     insert_table("selfie", ["zeros", ">ms (reconstruct)", *[f">{title}" for title in titles]], table)
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
