@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ CHART = ROOT / "docs" / "img" / "cifar10.svg"
 METHODS = ("dense", "magnitude", "rigl")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
+WIDTH = 0.5  # multiplies the channels
 BATCH = 128
 LEARNING_RATE = 0.2
 WEIGHT_DECAY = 5e-4
@@ -327,50 +328,65 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _key(record: dict[str, Any]) -> tuple:
     order = METHODS.index(record["method"])
-    return record["width"], record["epochs"], record["sparsity"], order, record["seed"]
+    return -record["epochs"], record["width"], record["sparsity"], order, record["seed"]
 
 
-def _groups(rows: list[dict[str, Any]]) -> dict[tuple[str, float], list[dict[str, Any]]]:
-    """Runs that differ in the seed alone."""
-    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
+Kind: TypeAlias = tuple[int, float, str, float]
+
+
+def _groups(rows: list[dict[str, Any]]) -> dict[Kind, list[dict[str, Any]]]:
+    """Runs that differ in the seed alone, by epochs, width, method and sparsity."""
+    groups: dict[Kind, list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["method"], row["sparsity"]), []).append(row)
+        groups.setdefault((row["epochs"], row["width"], row["method"], row["sparsity"]), []).append(row)
     return groups
 
 
 def table_lines(rows: list[dict[str, Any]]) -> list[str]:
-    groups = _groups(rows)
-    dense = groups.get(("dense", 0.0), [])
-    base = {row["seed"]: row["accuracy"] for row in dense}
+    dense = [row for row in rows if (row["method"], row["width"]) == ("dense", WIDTH)]
+    base = {(row["epochs"], row["seed"]): row["accuracy"] for row in dense}
     lines = [
-        "| zeros in 1x1 convolutions | method | test accuracy % | against dense, points | seeds |",
-        "|---:|---|---:|---:|---:|",
+        "| epochs | width | zeros in 1x1 convolutions | method | test accuracy % | against dense, points | seeds |",
+        "|---:|---:|---:|---|---:|---:|---:|",
     ]
-    for (method, sparsity), runs in groups.items():
-        values = [100 * run["accuracy"] for run in runs]
-        drops = [100 * (run["accuracy"] - base[run["seed"]]) for run in runs if run["seed"] in base]
-        drop = "" if method == "dense" or not drops else f"{np.mean(drops):+.2f}"
-        spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-        lines.append(f"| {sparsity:.0%} | {method} | {np.mean(values):.2f}{spread} | {drop} | {len(runs)} |")
+    for (epochs, width, method, sparsity), runs in _groups(rows).items():
+        drops = [run["accuracy"] - base[epochs, run["seed"]] for run in runs if (epochs, run["seed"]) in base]
+        drop = "" if (method, width) == ("dense", WIDTH) else _spread(drops, "+.2f")
+        accuracy = _spread([run["accuracy"] for run in runs], ".2f")
+        lines.append(f"| {epochs} | {width:g} | {sparsity:.0%} | {method} | {accuracy} | {drop} | {len(runs)} |")
     return lines
 
 
+def _spread(values: list[float], form: str) -> str:
+    """Mean and standard deviation over seeds, in % or points."""
+    if not values:
+        return ""
+    spread = f" ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):{form}}{spread}"
+
+
 def chart(rows: list[dict[str, Any]]) -> str:
-    """Mean test accuracy after every epoch, a line for each method and level."""
+    """Mean test accuracy after every epoch, a line for each method and level; only of the most usual length."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "tulle"  # the same file for the same figures
     from matplotlib import pyplot
 
+    lengths = [row["epochs"] for row in rows]
+    usual = max(set(lengths), key=lambda length: (lengths.count(length), length))
     colours = {0.0: "#444444", 0.7: "#1b7f5c", 0.8: "#c77700", 0.9: "#b3324b"}
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    for (method, sparsity), runs in _groups(rows).items():
+    for (epochs, width, method, sparsity), runs in _groups(rows).items():
+        if epochs != usual:
+            continue
         mean = np.mean([[point["accuracy"] for point in run["curve"]] for run in runs], axis=0)
         label = "dense" if method == "dense" else f"{method} {sparsity:.0%}"
-        style = "--" if method == "rigl" else "-"
+        if width != WIDTH:
+            label += f", width {width:g}"
+        style = {"rigl": "--"}.get(method, "-") if width == WIDTH else {"rigl": "-."}.get(method, ":")
         axes.plot(np.arange(1, len(mean) + 1), 100 * mean, style, label=label, color=colours.get(sparsity))
-    axes.set(xlabel="epoch", ylabel="test accuracy %", title="CIFAR-10, small MobileNetV2")
+    axes.set(xlabel="epoch", ylabel="test accuracy %", title=f"CIFAR-10, small MobileNetV2, {usual} epochs")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, ncols=2)
     buffer = io.StringIO()
@@ -384,7 +400,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "cifar10.tar.xz")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=1, help="train seeds 0 to N-1 (default 1)")
-    parser.add_argument("--width", type=float, default=0.5, help="multiplies the channels (default 0.5)")
+    parser.add_argument("--width", type=float, default=WIDTH, help="multiplies the channels (default 0.5)")
     parser.add_argument("--levels", type=float, nargs="*", default=[0.7, 0.8, 0.9], help="shares of zeros")
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--part", type=int, nargs=2, default=[0, 1], metavar=("K", "N"),

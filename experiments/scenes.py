@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-from selfie import HEIGHT, WIDTH, carphone_frames, cut, pasted, tinted
 
-from common import data_folder, progress
+from common import SHARED, data_folder, progress
 from tulle import TulleError
 from tulle.graph import Graph
 from tulle.graph.reference import run
-from tulle.image import read_image
+from tulle.image import Region, read_image, to_input
+from tulle.runtime import TensorInfo
+
+WIDTH, HEIGHT = 256, 144  # of selfie_segmentation_landscape's input
 
 # Of scikit-image: public domain or CC0, as its `skimage.data` says of each. The first two show people.
 PEOPLE = ("astronaut.png", "camera.png")
@@ -62,6 +64,49 @@ def scenes(dense: Graph, count: int) -> list[np.ndarray]:
             scene = np.asarray(blurred)
         pictures.append(scene)
     return pictures
+
+
+def carphone_frames() -> list[np.ndarray]:
+    """The clip, uint8 (144, 176, 3) each."""
+    try:
+        import av
+    except ImportError:
+        raise TulleError("reading the clip needs PyAV: pip install av") from None
+
+    clip = SHARED / "video" / "carphone_pristine.mp4"
+    if not clip.is_file():
+        raise TulleError(f"there is no {clip}; TULLE_SHARED names the folder that holds video/")
+    with av.open(str(clip)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def cut(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A region of a picture, turned a little, and mirrored half of the time; uint8 (144, 256, 3)."""
+    size = random.uniform(0.5, 1.1)
+    x, y = 0.5 + (0.5 - size / 2) * random.uniform(-1, 1, 2)
+    region = Region(x, y, size, size * random.uniform(0.8, 1.2), random.normal(0, 0.15))
+    info = TensorInfo("frame", (1, HEIGHT, WIDTH, 3), takes_images=True)
+    mirrored = pixels[:, ::-1] if random.random() < 0.5 else pixels
+    return np.rint(to_input(np.ascontiguousarray(mirrored), info, region)[0]).clip(0, 255).astype(np.uint8)
+
+
+def tinted(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Other light: exposure, colour, contrast, saturation."""
+    values = (pixels / 255.0) ** random.uniform(0.6, 1.6) * random.uniform(0.7, 1.3, 3)
+    grey = values.mean(axis=2, keepdims=True)
+    return np.rint(255 * np.clip(grey + random.uniform(0.3, 1.3) * (values - grey), 0, 1)).astype(np.uint8)
+
+
+def pasted(front: np.ndarray, back: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A picture in a random place and size of another, with soft edges."""
+    height = int(random.uniform(0.3, 0.9) * back.shape[0])
+    small = Image.fromarray(front).resize((height, height), Image.Resampling.BILINEAR)
+    across, down = np.meshgrid(*2 * [np.linspace(-1, 1, height)])
+    soft = np.clip(4 * (1 - np.hypot(across, down)), 0, 1)
+    result = Image.fromarray(back)
+    place = int(random.integers(back.shape[1] - height + 1)), int(random.integers(back.shape[0] - height + 1))
+    result.paste(small, place, Image.fromarray(np.uint8(255 * soft)))
+    return np.asarray(result)
 
 
 def skimage_folder() -> Path:

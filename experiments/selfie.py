@@ -12,10 +12,10 @@ import click
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+from scenes import HEIGHT, WIDTH, carphone_frames, cut, pasted, scenes, tinted
 
 from common import (
     MODELS,
-    SHARED,
     WORK,
     Recipe,
     cached,
@@ -31,18 +31,17 @@ from common import (
     zeros,
 )
 from tulle import TulleError, load
-from tulle.image import Region, read_image, to_input
-from tulle.runtime import TensorInfo
+from tulle.image import read_image
 
 FOLDER = WORK / "selfie"
 MODEL = "selfie_segmentation_landscape"
-WIDTH, HEIGHT = 256, 144
 LEVELS = (30, 50, 70, 80, 90)
 
 METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
     "magnitude": ("magnitude", {}, 0),
     "uniform": ("reconstruct", {"method": "reconstruct"}, 320),
     "sensitivity": ("reconstruct, sensitivity", {"method": "reconstruct", "allocation": "sensitivity"}, 320),
+    "scenes": ("reconstruct on scenes", {"method": "reconstruct"}, 640),
     "webcam": ("reconstruct on webcam frames (comparison only)", {"method": "reconstruct"}, 320),
 }
 
@@ -77,17 +76,18 @@ def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool, no_ta
     """
     if not score_only:
         dense = dense_model(MODEL)
-        free: list[np.ndarray] = []
-        webcam: list[np.ndarray] = []
-        for level in levels or LEVELS:
-            for method in only or METHODS:
-                title, options, count = METHODS[method]
-                if method == "webcam":
-                    webcam = webcam or webcam_pictures()
-                elif count:
-                    free = free or free_pictures()
+        for method in only or METHODS:
+            title, options, count = METHODS[method]
+            images: list[np.ndarray] = []
+            if method == "webcam":
+                images = webcam_pictures()
+            elif method == "scenes":
+                images = scenes(dense, count)
+            elif count:
+                images = free_pictures()
+            for level in levels or LEVELS:
                 recipe = Recipe(f"{method}-{level}", title, {"sparsity": level / 100, **options}, count)
-                make(recipe, dense, webcam if method == "webcam" else free, FOLDER)
+                make(recipe, dense, images, FOLDER)
     rows = score()
     for row in rows:
         console.print(f"{row['name']:20} IoU {row['iou']:.4f}   zeros {row['weights']:.3f}, MACs {row['macs']:.3f}")
@@ -117,49 +117,6 @@ def free_pictures() -> list[np.ndarray]:
             frame = pasted(hand, frame, random)
         pictures.append(np.asarray(Image.fromarray(frame).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)))
     return pictures
-
-
-def carphone_frames() -> list[np.ndarray]:
-    """The clip, uint8 (144, 176, 3) each."""
-    try:
-        import av
-    except ImportError:
-        raise TulleError("reading the clip needs PyAV: pip install av") from None
-
-    clip = SHARED / "video" / "carphone_pristine.mp4"
-    if not clip.is_file():
-        raise TulleError(f"there is no {clip}; TULLE_SHARED names the folder that holds video/")
-    with av.open(str(clip)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
-def cut(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A region of a picture, turned a little, and mirrored half of the time; uint8 (144, 256, 3)."""
-    size = random.uniform(0.5, 1.1)
-    x, y = 0.5 + (0.5 - size / 2) * random.uniform(-1, 1, 2)
-    region = Region(x, y, size, size * random.uniform(0.8, 1.2), random.normal(0, 0.15))
-    info = TensorInfo("frame", (1, HEIGHT, WIDTH, 3), takes_images=True)
-    mirrored = pixels[:, ::-1] if random.random() < 0.5 else pixels
-    return np.rint(to_input(np.ascontiguousarray(mirrored), info, region)[0]).clip(0, 255).astype(np.uint8)
-
-
-def tinted(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Other light: exposure, colour, contrast, saturation."""
-    values = (pixels / 255.0) ** random.uniform(0.6, 1.6) * random.uniform(0.7, 1.3, 3)
-    grey = values.mean(axis=2, keepdims=True)
-    return np.rint(255 * np.clip(grey + random.uniform(0.3, 1.3) * (values - grey), 0, 1)).astype(np.uint8)
-
-
-def pasted(front: np.ndarray, back: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A picture in a random place and size of another, with soft edges."""
-    height = int(random.uniform(0.3, 0.9) * back.shape[0])
-    small = Image.fromarray(front).resize((height, height), Image.Resampling.BILINEAR)
-    across, down = np.meshgrid(*2 * [np.linspace(-1, 1, height)])
-    soft = np.clip(4 * (1 - np.hypot(across, down)), 0, 1)
-    result = Image.fromarray(back)
-    place = int(random.integers(back.shape[1] - height + 1)), int(random.integers(back.shape[0] - height + 1))
-    result.paste(small, place, Image.fromarray(np.uint8(255 * soft)))
-    return np.asarray(result)
 
 
 def webcam_pictures() -> list[np.ndarray]:
