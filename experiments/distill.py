@@ -59,7 +59,7 @@ class Task:
 TASKS = {
     "hands": Task("hand_landmark_full", 224, 224, 80, GENTLE, "uniform.tflite", "{name}.tflite"),
     "selfie": Task(
-        "selfie_segmentation_landscape", 144, 256, 70, Augmentation(), "uniform-{level}.tflite", "{name}-{level}.tflite"
+        "selfie_segmentation_landscape", 144, 256, 70, Augmentation(), "scenes-{level}.tflite", "{name}-{level}.tflite"
     ),
 }
 
