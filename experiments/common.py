@@ -136,6 +136,14 @@ def milliseconds(path: Path) -> str:
     return f"{known[digest(path)]['ms']:.1f}" if digest(path) in known else ""
 
 
+def with_earlier(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, and those of experiments/results/NAME.json whose files are not here any more."""
+    path = RESULTS / f"{name}.json"
+    earlier = json.loads(path.read_text()) if path.is_file() else []
+    known = {row["name"] for row in rows}
+    return rows + [row for row in earlier if row["name"] not in known]
+
+
 def save_results(name: str, rows: list[dict[str, Any]]) -> None:
     """Writes experiments/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)

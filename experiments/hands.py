@@ -27,6 +27,7 @@ from common import (
     progress,
     save_figure,
     save_results,
+    with_earlier,
     zeros,
 )
 from tulle import TulleError, load
@@ -60,7 +61,8 @@ DISTILLED = {"distilled": "reconstruct, then distillation"}
 
 EPILOG = """\b
 Needs ../shared/data/hands (or TULLE_SHARED) and `make models`. Models are made once, in build/experiments/hands, where
-an interrupted one goes on; other .tflite files that lie there (distilled ones, say) are scored too.
+an interrupted one goes on; other .tflite files that lie there (distilled ones, say) are scored too. What was scored
+earlier and lies there no more stays in the table.
 \b
 Examples:
   python experiments/hands.py                        make what is missing, score all, write table and plot
@@ -88,7 +90,7 @@ def main(only: tuple[str, ...], score_only: bool, no_table: bool) -> None:
                 some = np.random.default_rng(0).permutation(len(seen))[: recipe.images]
                 images = varied([read_image(seen[index], SIZE, SIZE) for index in some])
                 make(recipe, dense, images, FOLDER)
-    rows = score(held_out)
+    rows = in_order(with_earlier("hands", score(held_out)))
     for row in rows:
         console.print(
             f"{row['title']:50} {row['distance']:6.3f} %   zeros {row['weights']:.3f}, MACs {row['macs']:.3f}"
@@ -147,6 +149,13 @@ def score(held_out: list[Path]) -> list[dict[str, Any]]:
         }
         for path, title in paths.items() if path.is_file()
     ]  # fmt: skip
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As the recipes stand, then others, then what was published."""
+    names = [recipe.name for recipe in RECIPES]
+    places = {name: place for place, name in enumerate(names)} | {name: len(names) + 1 for name in PUBLISHED}
+    return sorted(rows, key=lambda row: places.get(row["name"], len(names)))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from common import (
     progress,
     save_figure,
     save_results,
+    with_earlier,
     zeros,
 )
 from tulle import TulleError, load
@@ -52,9 +53,10 @@ DISTILLED = {
 }
 
 EPILOG = """\b
-Needs ../shared/data/people, hands and webcam and ../shared/video (or TULLE_SHARED), `make models`, and PyAV
-(`pip install av`) to read the video. Models are made once, in build/experiments/selfie, where an interrupted one goes
-on; other .tflite files that lie there (METHOD-LEVEL.tflite, as distilled-70.tflite) are scored too.
+Needs ../shared/data/people, hands and webcam and ../shared/video (or TULLE_SHARED), `make models`, PyAV to read the
+video and scikit-image for its pictures (`pip install av scikit-image`). Models are made once, in
+build/experiments/selfie, where an interrupted one goes on; other .tflite files that lie there (METHOD-LEVEL.tflite, as
+distilled-70.tflite) are scored too. What was scored earlier and lies there no more stays in the table.
 \b
 Examples:
   python experiments/selfie.py                               make what is missing, score all, write table and plot
@@ -71,8 +73,8 @@ Examples:
 def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool, no_table: bool) -> None:
     """IoU with the masks of people/, which are only ever measured on, against the share of zeros.
 
-    Calibration sees frames of the carphone clip and pictures of hands, whose licences let the results ship; webcam/ is
-    for comparison.
+    Calibration sees the carphone clip, pictures of hands and, for "scenes", some of scikit-image's: their licences let
+    the results ship. webcam/ is for comparison.
     """
     if not score_only:
         dense = dense_model(MODEL)
@@ -88,7 +90,7 @@ def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool, no_ta
             for level in levels or LEVELS:
                 recipe = Recipe(f"{method}-{level}", title, {"sparsity": level / 100, **options}, count)
                 make(recipe, dense, images, FOLDER)
-    rows = score()
+    rows = with_earlier("selfie", score())
     for row in rows:
         console.print(f"{row['name']:20} IoU {row['iou']:.4f}   zeros {row['weights']:.3f}, MACs {row['macs']:.3f}")
     if not no_table:
