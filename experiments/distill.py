@@ -32,7 +32,8 @@ where those scripts find it with --score, as hands/distilled.tflite or selfie/di
 build/experiments, with a .json of how it was made. Stopped runs go on.
 \b
 Examples:
-  python experiments/distill.py hands
+  python experiments/distill.py hands --steps 1600 --batch 4 --lr 1e-3
+  python experiments/distill.py selfie --steps 2500 --lr 3e-3
   python experiments/distill.py selfie --level 50
   python experiments/distill.py selfie --start dense --name gradual
   python experiments/distill.py selfie --webcam --name webcam-distilled
