@@ -48,8 +48,8 @@ METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
 
 # Files that experiments/distill.py leaves beside ours.
 DISTILLED = {
-    "distilled": "distilled",
-    "webcam-distilled": "distilled on webcam frames too (comparison only)",
+    "distilled": "reconstruct on scenes, then distillation",
+    "webcam-distilled": "the same, then with webcam frames (comparison only)",
 }
 
 EPILOG = """\b
