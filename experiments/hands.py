@@ -57,7 +57,10 @@ PUBLISHED = {
 }
 
 # Files that experiments/distill.py leaves beside ours.
-DISTILLED = {"distilled": "reconstruct, then distillation"}
+DISTILLED = {
+    "distilled": "reconstruct, then distillation",
+    "distilled-longer": "reconstruct, then distillation in two runs",
+}
 
 EPILOG = """\b
 Needs ../shared/data/hands (or TULLE_SHARED) and `make models`. Models are made once, in build/experiments/hands, where
