@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import selfie
 from hands import SIZE, Answers, answers, apart
 
-from common import MODELS, WORK, Recipe, data_folder, dense_model, insert_table, is_held_out, make, save_results
+from common import MODELS, RESULTS, ROOT, WORK, data_folder, insert_table, is_held_out, save_results
 from tulle import TulleError
 from tulle.compression import compress
 from tulle.image import read_image
@@ -24,6 +25,7 @@ FOLDER = WORK / "sizes"
 REFERENCE = "hand_landmark_full"
 HANDS = (REFERENCE, "hand_landmark_sparse", "hand_landmark_lite")
 SELFIES = ("selfie_segmentation", "selfie_segmentation_landscape")
+SPARSE_SELFIE = ROOT / "demos" / "weights" / "selfie_segmentation_landscape_tulle_70.tflite"
 VALUES: tuple[Weights, ...] = ("fp32", "fp16", "int8")
 
 EPILOG = """\b
@@ -36,16 +38,21 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
+@click.option(
+    "--only", type=click.Choice(["hands", "selfies"]), help="Measure these; of the others keep what is known."
+)
 @click.option("--no-table", is_flag=True, help="Leave docs/ alone.")
-def main(no_table: bool) -> None:
+def main(only: str | None, no_table: bool) -> None:
     """Bytes of each model as .tflite and as .tulle: as they are, with gzip, and with Brotli.
 
     Quality of the hand models is the mean landmark distance to the dense model on held-out pictures, in % of the crop;
     of the selfie models IoU on the pictures of people/.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
-    files = {path: path.stem for path in (MODELS / f"{name}.tflite" for name in (*HANDS, *SELFIES))}
-    files |= {sparse_selfie(name): f"{name}, 70 % zeros" for name in SELFIES}
+    chosen = {"hands": HANDS, "selfies": SELFIES, None: (*HANDS, *SELFIES)}[only]
+    files = {path: path.stem for path in (MODELS / f"{name}.tflite" for name in chosen)}
+    if only != "hands":
+        files[SPARSE_SELFIE] = "selfie_segmentation_landscape, 70 % zeros"
     crops = sorted(data_folder("hands").glob("*.jpg"))
     pictures = tuple(read_image(path, SIZE, SIZE) for path in crops if is_held_out(path))
     teacher = answers(MODELS / f"{REFERENCE}.tflite", pictures)
@@ -60,15 +67,13 @@ def main(no_table: bool) -> None:
             rows.append(row(title, f".tulle {values}", result.data, whole) | {"lossless": result.lossless})
             rows[-1]["quality"] = quality(stored, pictures, teacher)
             click.echo("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    if only:
+        known = json.loads((RESULTS / "sizes.json").read_text())
+        others = [row for row in known if row["model"] not in files.values()]
+        rows = others + rows if only == "selfies" else rows + others
     save_results("sizes", rows)
     if not no_table:
         insert_table("sizes", ["model", "form", ">bytes", ">gzip", ">Brotli", ">quality"], [cells(r) for r in rows])
-
-
-def sparse_selfie(name: str) -> Path:
-    """A selfie model with 70 % of its 1x1 weights zero. Which ones hardly matters for sizes."""
-    recipe = Recipe(f"{name}-70", "magnitude", {"sparsity": 0.7})
-    return make(recipe, dense_model(name), [], FOLDER)
 
 
 def row(title: str, form: str, data: bytes, whole: int) -> dict[str, Any]:
