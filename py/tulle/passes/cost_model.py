@@ -59,6 +59,10 @@ def paired_nonzeros(weight: np.ndarray) -> int:
     return int((columns.sum(axis=1) * (outputs // 2 * 2)).sum())
 
 
+LEAST_ZEROS = 0.1
+"""Share of zeros below which a layer is dense whatever its shape."""
+
+
 @dataclass(frozen=True)
 class CostModel:
     """Microseconds of each term, and from which share of zeros on sparse wins where there is but one pixel."""
@@ -80,10 +84,10 @@ class CostModel:
         """Whether a layer of this many channels is expected to be faster sparse.
 
         Over one pixel, as fully connected layers are, both are products of a matrix and a vector, and only the share
-        of zeros counts. Weights without a zero are dense: there the sparse kernel, on twice the memory, gains about a
-        tenth on a few layers.
+        of zeros counts. Weights with hardly a zero are dense: what the sparse kernels, on twice the memory, gain on a
+        few such layers is less than the model's error.
         """
-        if nonzeros == inputs * outputs:
+        if nonzeros > (1 - LEAST_ZEROS) * inputs * outputs:
             return False
         if pixels == 1:
             return 1 - nonzeros / (inputs * outputs) >= self.vector_break_even
