@@ -60,6 +60,7 @@ PUBLISHED = {
 DISTILLED = {
     "distilled": "reconstruct, then distillation",
     "distilled-longer": "reconstruct, then distillation in two runs",
+    "distilled-third": "reconstruct, then distillation in three runs",
 }
 
 EPILOG = """\b
