@@ -97,38 +97,31 @@ TULLE_INLINE void spmm_pair_tile(const tulle_spmm* args, uint32_t pair, uint32_t
 }
 
 // A function for each width: V8 compiles only those that a model uses, and sooner.
-#define TILE(vectors)                                                                                          \
-  __attribute__((noinline)) static void spmm_##vectors(const tulle_spmm* args, uint32_t row, uint32_t row_end, \
-                                                       size_t pixel) {                                         \
-    spmm_tile(args, row, row_end, pixel, vectors);                                                             \
+#define TILE(kernel, vectors)                                                                                        \
+  __attribute__((noinline)) static void kernel##_##vectors(const tulle_spmm* args, uint32_t unit, uint32_t unit_end, \
+                                                           size_t pixel) {                                           \
+    kernel##_tile(args, unit, unit_end, pixel, vectors);                                                             \
   }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
-TILE(6)
-TILE(7)
-TILE(8)
-TILE(9)
-TILE(10)
-TILE(11)
-TILE(12)
-TILE(13)
-#undef TILE
-
-#define TILE(vectors)                                                                                                 \
-  __attribute__((noinline)) static void spmm_pair_##vectors(const tulle_spmm* args, uint32_t pair, uint32_t pair_end, \
-                                                            size_t pixel) {                                           \
-    spmm_pair_tile(args, pair, pair_end, pixel, vectors);                                                             \
-  }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-TILE(5)
+TILE(spmm, 1)
+TILE(spmm, 2)
+TILE(spmm, 3)
+TILE(spmm, 4)
+TILE(spmm, 5)
+TILE(spmm, 6)
+TILE(spmm, 7)
+TILE(spmm, 8)
+TILE(spmm, 9)
+TILE(spmm, 10)
+TILE(spmm, 11)
+TILE(spmm, 12)
+TILE(spmm, 13)
+TILE(spmm_pair, 1)
+TILE(spmm_pair, 2)
+TILE(spmm_pair, 3)
+TILE(spmm_pair, 4)
+TILE(spmm_pair, 5)
 #if TULLE_SPMM_PAIR_MAX_VECTORS == 6
-TILE(6)
+TILE(spmm_pair, 6)
 #endif
 #undef TILE
 
