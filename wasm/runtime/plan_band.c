@@ -137,15 +137,21 @@ static bool leads_on(const tulle_net* net, const uint32_t* readers, uint32_t ind
          net->tensors[output].chw && runs_by_rows(net, index + 1);
 }
 
+// How many input rows the op reads to make so many rows: what the window before it has to hold.
+static uint32_t rows_held(const tulle_net* net, const tulle_op* op, uint32_t rows) {
+  const row_window reads = window_of(net, op);
+  const uint64_t held = (uint64_t)(rows - 1) * reads.stride + reads.reach;
+  const uint32_t height = net->tensors[op->inputs[0]].shape[1];
+  return held < height ? (uint32_t)held : height;
+}
+
 // Bytes of all windows if the last op makes so many rows at a time.
 static uint64_t window_bytes(const tulle_net* net, uint32_t first, uint32_t last, uint32_t rows) {
-  uint64_t bytes = 0, height = rows;
+  uint64_t bytes = 0;
   for (uint32_t o = last; o > first; o--) {
-    const row_window reads = window_of(net, &net->ops[o]);
     const tulle_tensor* x = &net->tensors[net->ops[o].inputs[0]];
-    height = (height - 1) * reads.stride + reads.reach;
-    if (height > x->shape[1]) height = x->shape[1];
-    bytes += (uint64_t)tulle_plan_stride((uint32_t)height, x->shape[2]) * x->shape[3] * sizeof(float);
+    rows = rows_held(net, &net->ops[o], rows);
+    bytes += (uint64_t)tulle_plan_stride(rows, x->shape[2]) * x->shape[3] * sizeof(float);
   }
   return bytes;
 }
@@ -225,16 +231,14 @@ bool tulle_plan_band(tulle_planner* planner, const tulle_band* band) {
   args->tasks = planner->threads == 1 ? 1 : 2 * planner->threads;
   if (args->tasks > args->height) args->tasks = args->height;
   // Windows from the last to the first, as the rows they hold follow from each other.
-  uint64_t height = band->rows, floats = 0;
-  for (uint32_t o = band->last; o > band->first; o--) {
+  uint64_t floats = 0;
+  for (uint32_t o = band->last, rows = band->rows; o > band->first; o--) {
     const tulle_tensor* x = &net->tensors[net->ops[o].inputs[0]];
-    const row_window reads = window_of(net, &net->ops[o]);
-    height = (height - 1) * reads.stride + reads.reach;
-    if (height > x->shape[1]) height = x->shape[1];
+    rows = rows_held(net, &net->ops[o], rows);
     band_op* maker = &args->ops[o - band->first - 1];
     maker->channels = x->shape[3];
     maker->width = x->shape[2];
-    maker->stride = tulle_plan_stride((uint32_t)height, x->shape[2]);
+    maker->stride = tulle_plan_stride(rows, x->shape[2]);
     maker->offset = (size_t)floats;
     floats += maker->stride * maker->channels + SLACK_FLOATS;
     planner->places[net->ops[o].inputs[0]] = (tulle_place){NULL, maker->stride};
