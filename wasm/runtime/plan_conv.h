@@ -18,12 +18,13 @@ float* tulle_plan_bias(tulle_planner* planner, const tulle_op* op, uint32_t inde
 // A constant unpacked for the time of planning only; the caller frees it.
 float* tulle_plan_unpack(tulle_planner* planner, const tulle_tensor* tensor);
 
-// The nonzeros of `rows` rows of a matrix of `columns`, `passes` pieces of the columns one after the other; a column's
-// offset is column * column_bytes. `order` names the rows, NULL: they are the first ones. There are at most `count`
-// nonzeros. row_start: [passes][rows + 1].
-bool tulle_pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t count, const uint32_t* order,
-                         uint32_t rows, uint32_t columns, uint32_t passes, size_t column_bytes,
-                         const tulle_nonzero** nonzeros, const uint32_t** row_start);
+// The nonzeros of a matrix of `columns` columns, for the sparse kernels: units of `group` rows, 1 (tulle_nonzero) or 2
+// (tulle_nonzero_pair, columns in which either row has one), in `order` or as they stand; `passes` pieces of the
+// columns one after the other. A column's offset is column * column_bytes. unit_start: [passes][units + 1]. NULL (error
+// set) when out of memory.
+const void* tulle_pack_nonzeros(tulle_planner* planner, const float* weights, const uint32_t* order, uint32_t units,
+                                uint32_t group, uint32_t columns, uint32_t passes, size_t column_bytes,
+                                const uint32_t** unit_start);
 
 // Finds rows that are faster in pairs: `order` becomes a permutation of all rows whose first 2 * (the returned number)
 // are such pairs, the others following in their order. Returns UINT32_MAX (error set) when out of memory.

@@ -73,55 +73,58 @@ static void sparse_rows(const void* pointer, const float* input, float* output, 
     run_rows(args, spmm, row_task, top * args->width / 4, (top + rows) * args->width / 4);
 }
 
-bool tulle_pack_nonzeros(tulle_planner* planner, const float* weights, uint32_t count, const uint32_t* order,
-                         uint32_t rows, uint32_t columns, uint32_t passes, size_t column_bytes,
-                         const tulle_nonzero** nonzeros, const uint32_t** row_start) {
-  const size_t starts = (size_t)passes * (rows + 1);
-  tulle_nonzero* next = tulle_plan_alloc(planner, ((size_t)count + 1) * sizeof *next);
-  uint32_t* start = tulle_plan_alloc(planner, starts * sizeof *start);
-  if (!next || !start) return false;
-  *nonzeros = next;
-  *row_start = start;
-  planner->model->weight_bytes += (uint64_t)count * sizeof *next + starts * sizeof *start;
-  uint32_t n = 0;
-  for (uint32_t pass = 0; pass < passes; pass++) {
-    uint32_t column, end;
-    tulle_piece(columns, passes, pass, &column, &end);
-    *start++ = n;
-    for (uint32_t r = 0; r < rows; r++) {
-      const float* row = weights + (size_t)(order ? order[r] : r) * columns;
-      for (uint32_t c = column; c < end; c++)
-        if (row[c] != 0) next[n++] = (tulle_nonzero){row[c], (int32_t)(c * column_bytes)};
-      *start++ = n;
-    }
-  }
-  return true;
+// What a stream of nonzeros is made of: an entry has a value for each row of its group, and then the offset.
+typedef union {
+  float value;
+  int32_t offset;
+} cell;
+_Static_assert(sizeof(tulle_nonzero) == 2 * sizeof(cell) && sizeof(tulle_nonzero_pair) == 3 * sizeof(cell),
+               "entries of one and of two rows");
+
+// The first and the last row of a unit, which are the same or a pair.
+typedef struct {
+  const float *first, *last;
+} unit_rows;
+
+static unit_rows rows_of(const float* weights, const uint32_t* order, uint32_t unit, uint32_t group, uint32_t columns) {
+  const uint32_t first = unit * group, last = first + group - 1;
+  return (unit_rows){weights + (size_t)(order ? order[first] : first) * columns,
+                     weights + (size_t)(order ? order[last] : last) * columns};
 }
 
-// The same of pairs of rows, `count` columns of all pairs together: those in which either row has a nonzero.
-static bool pack_pairs(tulle_planner* planner, const float* weights, uint32_t count, const uint32_t* order,
-                       uint32_t pairs, uint32_t columns, uint32_t passes, size_t column_bytes,
-                       const tulle_nonzero_pair** nonzeros, const uint32_t** pair_start) {
-  const size_t starts = (size_t)passes * (pairs + 1);
-  tulle_nonzero_pair* next = tulle_plan_alloc(planner, ((size_t)count + 1) * sizeof *next);
+const void* tulle_pack_nonzeros(tulle_planner* planner, const float* weights, const uint32_t* order, uint32_t units,
+                                uint32_t group, uint32_t columns, uint32_t passes, size_t column_bytes,
+                                const uint32_t** unit_start) {
+  uint32_t count = 0;
+  for (uint32_t unit = 0; unit < units; unit++) {
+    const unit_rows rows = rows_of(weights, order, unit, group, columns);
+    for (uint32_t c = 0; c < columns; c++) count += rows.first[c] != 0 || rows.last[c] != 0;
+  }
+  const size_t starts = (size_t)passes * (units + 1), entry_bytes = (group + 1) * sizeof(cell);
+  cell* entries = tulle_plan_alloc(planner, ((size_t)count + 1) * entry_bytes);
   uint32_t* start = tulle_plan_alloc(planner, starts * sizeof *start);
-  if (!next || !start) return false;
-  *nonzeros = next;
-  *pair_start = start;
-  planner->model->weight_bytes += (uint64_t)count * sizeof *next + starts * sizeof *start;
+  if (!entries || !start) return NULL;
+  *unit_start = start;
+  planner->model->weight_bytes += (uint64_t)count * entry_bytes + starts * sizeof *start;
+  cell* next = entries;
   uint32_t n = 0;
   for (uint32_t pass = 0; pass < passes; pass++) {
     uint32_t column, end;
     tulle_piece(columns, passes, pass, &column, &end);
     *start++ = n;
-    for (uint32_t p = 0; p < pairs; p++) {
-      const float *a = weights + (size_t)order[2 * p] * columns, *b = weights + (size_t)order[2 * p + 1] * columns;
-      for (uint32_t c = column; c < end; c++)
-        if (a[c] != 0 || b[c] != 0) next[n++] = (tulle_nonzero_pair){{a[c], b[c]}, (int32_t)(c * column_bytes)};
+    for (uint32_t unit = 0; unit < units; unit++) {
+      const unit_rows rows = rows_of(weights, order, unit, group, columns);
+      for (uint32_t c = column; c < end; c++) {
+        if (rows.first[c] == 0 && rows.last[c] == 0) continue;
+        (next++)->value = rows.first[c];
+        if (group == 2) (next++)->value = rows.last[c];
+        (next++)->offset = (int32_t)(c * column_bytes);
+        n++;
+      }
       *start++ = n;
     }
   }
-  return true;
+  return entries;
 }
 
 // Nonzeros in units [0, unit), all passes.
@@ -155,23 +158,17 @@ static bool pack_streams(tulle_planner* planner, sparse_args* args, const float*
   if (!order) return false;
   const uint32_t pairs = tulle_pair_rows(planner, weights, rows, columns, order);
   if (pairs == UINT32_MAX) return false;
-  uint32_t paired = 0, single = 0;
-  for (uint32_t r = 0; r < rows; r += r < 2 * pairs ? 2 : 1) {
-    const float* row = weights + (size_t)order[r] * columns;
-    const float* other = r < 2 * pairs ? weights + (size_t)order[r + 1] * columns : row;
-    uint32_t count = 0;
-    for (uint32_t c = 0; c < columns; c++) count += row[c] != 0 || other[c] != 0;
-    *(r < 2 * pairs ? &paired : &single) += count;
-  }
   tulle_spmm* s = &args->spmm;
   s->pair_rows = order;
   s->rows = order + 2 * (size_t)pairs;
   args->pairs.units = pairs;
   args->singles.units = rows - 2 * pairs;
-  return pack_pairs(planner, weights, paired, order, pairs, columns, args->passes, column_bytes, &s->pairs,
-                    &args->pairs.start) &&
-         tulle_pack_nonzeros(planner, weights, single, s->rows, args->singles.units, columns, args->passes,
-                             column_bytes, &s->nonzeros, &args->singles.start);
+  s->pairs =
+      tulle_pack_nonzeros(planner, weights, order, pairs, 2, columns, args->passes, column_bytes, &args->pairs.start);
+  s->nonzeros = s->pairs ? tulle_pack_nonzeros(planner, weights, s->rows, args->singles.units, 1, columns, args->passes,
+                                               column_bytes, &args->singles.start)
+                         : NULL;
+  return s->nonzeros != NULL;
 }
 
 // Tiles of pairs that a map takes when it is cut into tiles of at most `tile_vectors`.

@@ -58,11 +58,11 @@ bool tulle_plan_vector(tulle_planner* planner, const tulle_op* op, const tulle_t
   uint32_t nonzeros;
   if (op->sparse) {
     float* weights = tulle_plan_unpack(planner, w);
-    const bool packed =
-        weights && tulle_pack_nonzeros(planner, weights, tulle_constant_nonzeros(w), NULL, args->outputs, inputs, 1,
-                                       sizeof(float), &args->nonzeros, &args->row_start);
+    if (weights)
+      args->nonzeros =
+          tulle_pack_nonzeros(planner, weights, NULL, args->outputs, 1, inputs, 1, sizeof(float), &args->row_start);
     free(weights);
-    if (!packed) return false;
+    if (!args->nonzeros) return false;
     nonzeros = args->row_start[args->outputs];
   } else {
     if (!(args->weights = tulle_plan_constant(planner, op->inputs[1], 0))) return false;
