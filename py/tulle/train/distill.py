@@ -9,6 +9,8 @@ Runs on one processor or, under torchrun, on as many processes as there are, wit
 
 from __future__ import annotations
 
+import atexit
+import gc
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -64,7 +66,17 @@ def make_fabric(device: str = "auto") -> Fabric:
         accelerator=device, devices=here, num_nodes=processes // here, strategy="ddp" if processes > 1 else "auto"
     )
     fabric.launch()
+    if processes > 1:
+        atexit.register(_leave_group)
     return fabric
+
+
+def _leave_group() -> None:
+    # Gloo's threads hold Python objects for a moment after each exchange. A process that ends under them is now and
+    # then aborted; the group waits for them when nothing uses it any more, and the models that did are in cycles.
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def distill(
