@@ -71,8 +71,7 @@ def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> 
     result = []
     if with_tulle:
         result.append(Contender("tulle", "tulle", model, "tulle", "relaxed"))
-        if threads == 1:
-            result.append(Contender(NO_WORKER, "tulle", model, "tulle", "relaxed", worker=False))
+        result.append(Contender(NO_WORKER, "tulle", model, "tulle", "relaxed", worker=False))
         result.append(Contender("tulle simd", "tulle", model, "tulle", "simd"))
         if model in DENSE_TWIN:
             result.append(Contender("tulle --sparse never", "tulle", model, "tulle-dense", "relaxed"))

@@ -30,7 +30,7 @@ def patched(built: Path) -> Iterator[Patch]:
         yield patch
 
 
-@pytest.mark.parametrize(("how", "engine"), [({"threads": 1}, "1 thread"), ({"worker": False}, "no worker")])
+@pytest.mark.parametrize(("how", "engine"), [({"threads": 1}, "1 thread"), ({"worker": False}, "1 thread, no worker")])
 def test_a_trap_rejects_what_is_pending_and_load_starts_afresh(
     patched: Patch, open_page: OpenPage, built: Path, how: dict[str, object], engine: str
 ) -> None:

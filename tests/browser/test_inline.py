@@ -1,4 +1,4 @@
-"""Models without an engine worker (`worker: false`): they run in the calling thread, a page or a worker of the app."""
+"""Models without an engine worker (`worker: false`): the calling thread, a page or a worker of the app, runs them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ pytestmark = pytest.mark.browser
 COMPARE = b"""
 import { load } from '/web/src/index.js';
 
-export async function compare({ url, floats }) {
+export async function compare({ url, floats, threads }) {
   const values = new Float32Array(await (await fetch(floats)).arrayBuffer());
   const result = {};
   for (const variant of ['simd', 'relaxed']) {
-    const models = [await load(url, { variant, threads: 1 }), await load(url, { variant, worker: false })];
+    const inline = await load(url, { variant, worker: false, threads: threads ?? undefined });
+    const models = [await load(url, { variant, threads: 1 }), inline];
     const [, height, width] = models[0].inputs[0].shape;
     const image = new ImageData(width, height);
     image.data.forEach((_, index) => { image.data[index] = (index * 31 + (index >> 9)) % 256; });
@@ -36,8 +37,8 @@ export async function compare({ url, floats }) {
         same.push(new Uint32Array(ours[name].buffer).every((value, index) => value === bits[index]));
       }
     }
-    const { worker, threads, notes } = models[1];
-    result[variant] = { same, worker, threads, notes, before: models[0].worker, steps: models[1].profile().length };
+    result[variant] = { same, worker: inline.worker, threads: inline.threads, notes: inline.notes.length,
+                        before: models[0].worker, steps: inline.profile().length };
   }
   return result;
 }
@@ -47,11 +48,14 @@ import { compare } from '/compare.js';
 self.onmessage = async ({ data }) => postMessage(await compare(data));
 postMessage('ready');
 """
-IN_PAGE = "const { compare } = await import('/compare.js'); return compare({ url, floats });"
+IN_PAGE = "const { compare } = await import('/compare.js'); return compare({ url, floats, threads });"
 IN_WORKER = """
     const worker = new Worker('/compare-worker.js', { type: 'module' });
     return new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => (data === 'ready' ? worker.postMessage({ url, floats }) : resolve(data));
+      worker.onmessage = ({ data }) => {
+        if (data === 'ready') worker.postMessage({ url, floats, threads });
+        else resolve(data);
+      };
       worker.onerror = ({ message }) => reject(new Error(message));
     });
 """
@@ -59,22 +63,32 @@ IN_WORKER = """
 
 @pytest.mark.slow
 @pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("threads", [None, 2])
 @pytest.mark.parametrize("place", [IN_PAGE, IN_WORKER], ids=["page", "worker"])
 def test_outputs_are_those_of_the_worker(
-    built: Path, open_page: OpenPage, model_path: Callable[[str], Path], place: str, isolated: bool
+    built: Path,
+    open_page: OpenPage,
+    model_path: Callable[[str], Path],
+    place: str,
+    threads: int | None,
+    isolated: bool,
 ) -> None:
+    """Threads that help are workers all the same, and waited for where the calling thread must not sleep too."""
     converted = tulle.convert(model_path("hand_landmark_lite"), input_mean=0, input_std=255)
     with package_site(isolated=isolated) as site:
         site.put("/compare.js", COMPARE)
         site.put("/compare-worker.js", COMPARE_WORKER)
         site.put("/model.tulle", converted.data)
         site.put("/floats.bin", np.random.default_rng(4).random((1, 224, 224, 3), np.float32).tobytes())
-        result = evaluate(open_page(site), place, url="/model.tulle", floats="/floats.bin")
+        page = open_page(site)
+        result = evaluate(page, place, url="/model.tulle", floats="/floats.bin", threads=threads)
     assert set(result) == {"simd", "relaxed"}
     for answer in result.values():
         steps = answer.pop("steps")
         assert steps > 20
-        assert answer == {"same": [True] * 12, "before": True, "worker": False, "threads": 1, "notes": []}
+        used = 2 if threads and isolated else 1
+        notes = 1 if threads and not isolated else 0
+        assert answer == {"same": [True] * 12, "before": True, "worker": False, "threads": used, "notes": notes}
 
 
 def test_a_run_takes_no_turn_of_the_event_loop(page: Page) -> None:

@@ -57,6 +57,13 @@ TULLE_API uint32_t tulle_engine_threads(const tulle_engine* engine);
 TULLE_API void* tulle_engine_worker_stack(const tulle_engine* engine, uint32_t index);
 TULLE_API void tulle_engine_worker(tulle_engine* engine, uint32_t index);
 
+// Says that the thread which runs models must not sleep, as that of a web page, and has to spin while workers finish.
+TULLE_API void tulle_engine_never_wait(tulle_engine* engine);
+
+// Address of the word at which workers sleep between runs. Whoever notifies it (memory.atomic.notify, Atomics.notify)
+// shortly before a run finds them awake.
+TULLE_API void* tulle_engine_bell(tulle_engine* engine);
+
 // Why the last call on this engine or on one of its models failed: one or more lines of UTF-8.
 TULLE_API const char* tulle_engine_error(const tulle_engine* engine);
 

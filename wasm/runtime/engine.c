@@ -14,9 +14,10 @@
 // How often a thread looks again at the end of a step before it lets the processor go for a moment.
 #define SPINS_BEFORE_WAIT 100000
 #define WAIT_NANOSECONDS 50000
-// How long a worker stays awake after a run. A parked thread is often woken on the core of the one that calls it, and
-// waits there for milliseconds while that one works; a model that runs frame after frame should find its threads on
-// their feet.
+// How long a caller that must not wait bears with a worker that does not come to an end: it has crashed.
+#define MOST_MILLISECONDS 10000.0
+// How long a worker stays awake after a run, or after the bell. A parked thread is often woken on the core of the one
+// that calls it, and waits there for milliseconds while that one works; a run should find its threads on their feet.
 #define AWAKE_MILLISECONDS 1.0
 
 void* tulle_alloc(size_t size) {
@@ -54,6 +55,8 @@ void* tulle_engine_worker_stack(const tulle_engine* engine, uint32_t index) {
   return index < 1 || index >= engine->threads ? NULL : engine->stacks + (size_t)index * WORKER_STACK_BYTES;
 }
 
+void* tulle_engine_bell(tulle_engine* engine) { return &engine->run; }
+
 void tulle_engine_fail(tulle_engine* engine, const char* format, ...) {
   va_list args;
   va_start(args, format);
@@ -61,10 +64,13 @@ void tulle_engine_fail(tulle_engine* engine, const char* format, ...) {
   va_end(args);
 }
 
+void tulle_engine_never_wait(tulle_engine* engine) { engine->never_wait = true; }
+
 // Works through all steps. Only the calling thread of tulle_engine_run, index 0, keeps time.
 static void walk(tulle_engine* engine, uint32_t index, double* profile) {
   char* scratch = engine->scratch + index * engine->scratch_bytes;
-  double start = profile ? tulle_now() : 0;
+  const bool may_wait = index > 0 || !engine->never_wait;
+  double start = tulle_now();
   for (uint32_t s = 0; s < engine->step_count; s += 1 + engine->steps[s].inside) {
     const tulle_step* step = &engine->steps[s];
     tulle_progress* progress = &engine->progress[s];
@@ -78,7 +84,11 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
     for (uint32_t spins = 0;; spins++) {
       const uint32_t done = atomic_load(&progress->done);
       if (done == step->tasks) break;
-      if (spins >= SPINS_BEFORE_WAIT) tulle_wait(&progress->done, done, WAIT_NANOSECONDS);
+      if (spins < SPINS_BEFORE_WAIT) continue;
+      if (may_wait)
+        tulle_wait(&progress->done, done, WAIT_NANOSECONDS);
+      else if (spins % SPINS_BEFORE_WAIT == 0 && tulle_now() - start > MOST_MILLISECONDS)
+        __builtin_trap();
     }
     if (profile) {
       const double now = tulle_now();
@@ -138,6 +148,7 @@ void tulle_engine_worker(tulle_engine* engine, uint32_t index) {
     const uint32_t run = atomic_load(&engine->run);
     if (run == seen) {
       tulle_wait(&engine->run, seen, -1);
+      look_out(engine, seen);
       continue;
     }
     seen = run;

@@ -35,7 +35,7 @@ export function createEngine() {
       const exports = await instantiate(module, shared);
       library = new Library(exports, /** @type {WebAssembly.Memory} */ (shared ?? exports.memory), threads);
       const stacks = Array.from({ length: library.threads - 1 }, (_, i) => library.workerStack(i + 1));
-      return { memory: shared, engine: library.pointer, stacks };
+      return { memory: shared, engine: library.pointer, stacks, bell: library.bell };
     },
 
     /** @param {{ bytes: Uint8Array }} args */

@@ -18,12 +18,13 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 
 /**
  * @typedef {object} LoadOptions
- * @property {number} [threads] how many threads to run on, the engine worker included: 1 to MAX_THREADS. Left out: one
+ * @property {number} [threads] how many threads to run on, the engine's own included: 1 to MAX_THREADS. Left out: one
  *   for each processor, four at most. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
  * @property {Variant | 'auto'} [variant] which wasm build; "auto" (the default) takes the fastest the browser can run
- * @property {boolean} [worker] false runs the model in the calling thread, on one thread: run() is done when it
- *   returns its promise, and nothing else of that thread happens meanwhile. Spares small models the way to a worker and
- *   back. Meant for workers of your own; a page does not respond while load() unpacks the file and run() runs.
+ * @property {boolean} [worker] false runs the model in the calling thread, and on one thread unless `threads` says
+ *   otherwise: run() is done when it returns its promise, and nothing else of that thread happens meanwhile. Spares
+ *   small models the way to a worker and back. Meant for workers of your own; a page does not respond while load()
+ *   unpacks the file and run() runs.
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
  *   `total` is 0 where the server does not tell
  * @property {AbortSignal} [signal] gives up loading

@@ -6,7 +6,7 @@ import { TulleError, messageOf } from './errors.js';
 import { InlineWorker } from './inline.js';
 
 /**
- * What tells engines apart. Without a worker there is one thread.
+ * What tells engines apart.
  * @typedef {Pick<import('./support.js').Configuration, 'variant' | 'threads' | 'worker'>} Setup
  */
 
@@ -22,7 +22,7 @@ const engines = new Map();
  */
 export function acquire(setup) {
   const { variant, threads, worker } = setup;
-  const key = `${variant}, ${worker ? `${threads} thread${threads === 1 ? '' : 's'}` : 'no worker'}`;
+  const key = `${variant}, ${threads} thread${threads === 1 ? '' : 's'}${worker ? '' : ', no worker'}`;
   const engine = engines.get(key) ?? new RemoteEngine(key, setup);
   engines.set(key, engine);
   engine.users += 1;
@@ -39,6 +39,8 @@ export class RemoteEngine {
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   #lastId = 0;
+  /** Where the threads sleep. @type {Int32Array | undefined} */
+  #bell;
   /** @type {string | undefined} */
   #failure;
 
@@ -66,6 +68,11 @@ export class RemoteEngine {
     return this.#send(this.#workers[0], { call, args }, transfer);
   }
 
+  /** Wakes the threads, which takes them a while: called as soon as a run is certain to follow. */
+  wake() {
+    if (this.#bell) Atomics.notify(this.#bell, 0);
+  }
+
   /** Gives up one use; the last one ends the engine, its threads and its memory. */
   release() {
     this.users -= 1;
@@ -81,7 +88,8 @@ export class RemoteEngine {
     const helpers = Array.from({ length: threads - 1 }, (_, i) =>
       this.#add(threadWorker(`tulle thread ${i + 1} (${this.#key})`)));
     const module = await compile(variant, threads > 1);
-    const { stacks, ...shared } = await this.call('start', { module, threads });
+    const { stacks, bell, ...shared } = await this.call('start', { module, threads });
+    if (shared.memory) this.#bell = new Int32Array(shared.memory.buffer, bell, 1);
     await Promise.all(helpers.map((worker, i) =>
       this.#send(worker, { args: { module, ...shared, index: i + 1, stack: stacks[i] } })));
   }

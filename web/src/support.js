@@ -66,10 +66,6 @@ export function configure(variant, threads, worker) {
     throw new TulleError(`threads must be an integer from 1 to ${MAX_THREADS}, not ${String(threads)}`);
   }
   if (typeof worker !== 'boolean') throw new TulleError(`worker must be true or false, not ${String(worker)}`);
-  if (!worker && threads !== undefined && threads > 1) {
-    throw new TulleError(`${threads} threads need a worker: an engine waits for its threads, which the calling thread `
-      + 'must not; leave out threads or worker: false');
-  }
   const able = support();
   if (!able.simd) throw new TulleError('this browser has no WebAssembly SIMD, which tulle needs');
   if (variant === 'relaxed' && !able.relaxedSimd) {

@@ -17,6 +17,8 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {(engine: number) => number} tulle_engine_threads
  * @property {(engine: number, index: number) => number} tulle_engine_worker_stack
  * @property {(engine: number, index: number) => void} tulle_engine_worker
+ * @property {(engine: number) => number} tulle_engine_bell
+ * @property {(engine: number) => void} tulle_engine_never_wait
  * @property {(engine: number) => number} tulle_engine_error
  * @property {(engine: number) => void} tulle_engine_destroy
  * @property {(engine: number, bytes: number, size: number) => number} tulle_model_load
@@ -60,6 +62,16 @@ export async function instantiate(module, memory) {
   return /** @type {Exports} */ (/** @type {unknown} */ (instance.exports));
 }
 
+/** Whether this thread may sleep: in a browser, workers may and the page itself may not. */
+function mayWait() {
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1); // returns at once, since the value is 0
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** @param {readonly number[]} shape */
 const elements = (shape) => shape.reduce((product, size) => product * size, 1);
 
@@ -82,6 +94,7 @@ export class Library {
     this.pointer = exports.tulle_engine_create(threads) >>> 0;
     if (!this.pointer) throw new TulleError(`out of memory while creating an engine of ${threads} threads`);
     this.threads = exports.tulle_engine_threads(this.pointer);
+    if (this.threads > 1 && !mayWait()) exports.tulle_engine_never_wait(this.pointer);
   }
 
   /** Bytes of the engine's memory now. */
@@ -92,6 +105,11 @@ export class Library {
   /** @param {number} index from 1 up */
   workerStack(index) {
     return this.#exports.tulle_engine_worker_stack(this.pointer, index) >>> 0;
+  }
+
+  /** Address of the word at which the pool workers sleep. */
+  get bell() {
+    return this.#exports.tulle_engine_bell(this.pointer) >>> 0;
   }
 
   /** Lets the pool workers return; no model may be left, and nothing may be called after. */
