@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tulle.errors import TulleError
 from tulle.graph import Graph
+from tulle.passes.convolve_before_resize import convolve_before_resize
 from tulle.passes.dead_channels import remove_dead_channels
 from tulle.passes.explicit_padding import explicit_padding
 from tulle.passes.fold_affine import fold_affine
@@ -23,6 +24,7 @@ from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
 from tulle.passes.report import Report
 from tulle.passes.sparsity import choose_sparsity
+from tulle.passes.split_means import split_means
 
 
 def lower(
@@ -53,7 +55,7 @@ def lower(
     whole = merge_pads(explicit_padding(graph))
     graph = remove_dead_channels(whole)
     report.count_channels(whole, graph)
-    graph = fuse_residuals(graph)
+    graph = split_means(fuse_residuals(convolve_before_resize(graph)))
     graph = assign_layouts(choose_sparsity(graph, sparse))
     report.count_choices(graph)
     return check_lowered(graph)
