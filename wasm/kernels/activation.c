@@ -27,12 +27,22 @@
     x[i] = expression;             \
   }
 
+static void sigmoid(float* x, size_t n) {
+  for (; n >= 16; n -= 16, x += 16) {
+    v4 v[4] = {v4_load(x), v4_load(x + 4), v4_load(x + 8), v4_load(x + 12)};
+    v4_sigmoid_all(v, 4);
+    for (int i = 0; i < 4; i++) v4_store(x + 4 * i, v[i]);
+  }
+  EACH_VECTOR(v4_sigmoid(v))
+}
+
 void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel) {
   switch (epilogue->kind) {
     case TULLE_ACT_HARD_SWISH:
       EACH_VECTOR(v4_hard_swish(v)) break;
     case TULLE_ACT_SIGMOID:
-      EACH_VECTOR(v4_sigmoid(v)) break;
+      sigmoid(x, n);
+      break;
     case TULLE_ACT_TANH:
       EACH_VECTOR(v4_tanh(v)) break;
     case TULLE_ACT_LEAKY_RELU: {

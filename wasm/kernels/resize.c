@@ -18,8 +18,8 @@ static void double_row(const float* above, const float* below, v4 weight, uint32
     const v4 b = blend(above + x, below + x, weight);
     const v4 a = x ? blend(above + x - 1, below + x - 1, weight) : wasm_i32x4_shuffle(b, b, 0, 0, 1, 2);
     const v4 c = x + 4 < width ? blend(above + x + 1, below + x + 1, weight) : wasm_i32x4_shuffle(b, b, 1, 2, 3, 3);
-    const v4 even = v4_madd(wasm_f32x4_sub(b, a), v4_splat(0.75f), a),
-             odd = v4_madd(wasm_f32x4_sub(c, b), v4_splat(0.25f), b);
+    const v4 even = v4_madd(wasm_f32x4_sub(b, a), V4_CONSTANT(0.75f), a),
+             odd = v4_madd(wasm_f32x4_sub(c, b), V4_CONSTANT(0.25f), b);
     v4_store(output + 2 * x, wasm_i32x4_shuffle(even, odd, 0, 4, 1, 5));
     v4_store(output + 2 * x + 4, wasm_i32x4_shuffle(even, odd, 2, 6, 3, 7));
   }

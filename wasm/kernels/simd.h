@@ -17,6 +17,16 @@ TULLE_INLINE void v4_store(float* p, v4 x) { wasm_v128_store(p, x); }
 TULLE_INLINE v4 v4_splat(float x) { return wasm_f32x4_splat(x); }
 TULLE_INLINE v4 v4_load_splat(const float* p) { return wasm_v128_load32_splat(p); }
 
+// A constant for use in loops. V8 makes a v128.const anew wherever it is used, by way of general registers in five
+// instructions; a load that neither it nor the compiler can see through is one.
+#define V4_CONSTANT(x)              \
+  ({                                \
+    static const float value = (x); \
+    const float* hidden = &value;   \
+    __asm__("" : "+r"(hidden));     \
+    v4_load_splat(hidden);          \
+  })
+
 // a * b + c, fused (one rounding) where relaxed SIMD has FMA. Every kernel accumulates through this and in
 // the same order whatever the tile, so a pixel's value does not depend on how the work was split.
 TULLE_INLINE v4 v4_madd(v4 a, v4 b, v4 c) {
