@@ -75,11 +75,16 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
     const tulle_step* step = &engine->steps[s];
     tulle_progress* progress = &engine->progress[s];
     for (uint32_t i = 1; profile && i <= step->inside; i++) profile[s + i] = 0;
-    for (;;) {
-      const uint32_t task = atomic_fetch_add(&progress->next, 1);
-      if (task >= step->tasks) break;
-      step->run(step, task, scratch);
-      atomic_fetch_add(&progress->done, 1);
+    for (uint32_t t = 0; t < engine->threads; t++) {
+      const uint32_t owner = (index + t) % engine->threads;
+      uint32_t first, end;
+      tulle_piece(step->tasks, engine->threads, owner, &first, &end);
+      for (;;) {
+        const uint32_t task = first + atomic_fetch_add(&progress->next[owner], 1);
+        if (task >= end) break;
+        step->run(step, task, scratch);
+        atomic_fetch_add(&progress->done, 1);
+      }
     }
     for (uint32_t spins = 0;; spins++) {
       const uint32_t done = atomic_load(&progress->done);
@@ -108,7 +113,7 @@ void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t st
   engine->scratch = scratch;
   engine->scratch_bytes = scratch_bytes;
   for (uint32_t s = 0; s < step_count; s++) {
-    atomic_store(&progress[s].next, 0);
+    for (uint32_t t = 0; t < engine->threads; t++) atomic_store(&progress[s].next[t], 0);
     atomic_store(&progress[s].done, 0);
   }
   if (engine->threads > 1) {

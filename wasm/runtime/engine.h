@@ -1,6 +1,6 @@
 // The engine: a pool of threads that run a model's steps together.
 //
-// All threads walk the same list of steps. Within a step they take tasks off a shared counter until none is left, then
+// All threads walk the same list of steps. Within a step they take tasks off shared counters until none is left, then
 // wait until every task is done, since the next step may read any of its results. Which thread computes a task never
 // changes what it computes, so the results are the same for every number of threads.
 
@@ -39,10 +39,17 @@ struct tulle_step {
   uint32_t weights, nonzeros;
 };
 
-// Counters of one step in one run, on a cache line of their own.
+// Piece `task` of `tasks` of [0, units).
+static inline void tulle_piece(uint32_t units, uint32_t tasks, uint32_t task, uint32_t* begin, uint32_t* end) {
+  *begin = (uint32_t)((uint64_t)units * task / tasks);
+  *end = (uint32_t)((uint64_t)units * (task + 1) / tasks);
+}
+
+// Counters of one step in one run, on cache lines of their own. A thread takes the tasks of its own share first, and
+// then what others have left: from step to step it finds more of its inputs in its own cache.
 typedef struct {
-  _Alignas(TULLE_ALIGNMENT) _Atomic uint32_t next;
-  _Atomic uint32_t done;
+  _Alignas(TULLE_ALIGNMENT) _Atomic uint32_t next[TULLE_MAX_THREADS];
+  _Alignas(TULLE_ALIGNMENT) _Atomic uint32_t done;
 } tulle_progress;
 
 struct tulle_engine {

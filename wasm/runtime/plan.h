@@ -101,12 +101,6 @@ bool tulle_plan_band(tulle_planner* planner, const tulle_band* band);
 // How many tasks to cut `units` equal pieces of work into.
 uint32_t tulle_plan_tasks(const tulle_planner* planner, uint32_t units);
 
-// Piece `task` of `tasks` of [0, units).
-static inline void tulle_piece(uint32_t units, uint32_t tasks, uint32_t task, uint32_t* begin, uint32_t* end) {
-  *begin = (uint32_t)((uint64_t)units * task / tasks);
-  *end = (uint32_t)((uint64_t)units * (task + 1) / tasks);
-}
-
 static inline uint32_t tulle_round_up(uint32_t n, uint32_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
