@@ -43,13 +43,14 @@ COMPARE = """async () => {
 }"""
 
 # One network on made-up pixels, the same in every browser, on the build whose arithmetic is the same everywhere: on two
-# threads, and without a worker.
+# threads, without a worker, and on two threads without an engine worker.
 SAME_PIXELS = """async () => {
   const { load } = await import(new URL('web/src/index.js', location.href));
   const url = new URL('models/hand_landmark_sparse.tulle', location.href);
   const input = Float32Array.from({ length: 224 * 224 * 3 }, (_, i) => ((i * 7919) % 256) / 255);
   const encode = ({ buffer }) => new Uint8Array(buffer).toBase64();
-  return Promise.all([{ threads: 2 }, { worker: false }].map(async (how) => {
+  const ways = [{ threads: 2 }, { worker: false }, { worker: false, threads: 2 }];
+  return Promise.all(ways.map(async (how) => {
     const outputs = await (await load(url, { variant: 'simd', ...how })).run(input);
     return Object.fromEntries(Object.entries(outputs).map(([name, values]) => [name, encode(values)]));
   }));
@@ -113,10 +114,10 @@ def test_the_plain_build_answers_as_in_chromium_to_the_bit(
     context = chromium.new_context()
     page = context.new_page()
     page.goto(site.url)
-    expected, without_worker = page.evaluate(SAME_PIXELS)
+    expected, *others = page.evaluate(SAME_PIXELS)
     context.close()
-    assert "Identity" in expected
+    assert "Identity" in expected and len(answer["value"]) == 1 + len(others)
     for name, values in decode(expected).items():
         assert np.isfinite(values).all()
-        for found in (without_worker, *answer["value"]):
+        for found in (*others, *answer["value"]):
             np.testing.assert_array_equal(decode(found)[name], values, err_msg=name)
