@@ -72,18 +72,18 @@ TULLE_INLINE v4 v4_tanh(v4 x) {
 }
 
 TULLE_INLINE v4 v4_hard_swish(v4 x) {
-  const v4 gate = v4_clamp(wasm_f32x4_add(x, V4_CONSTANT(3.0f)), V4_CONSTANT(0.0f), V4_CONSTANT(6.0f));
+  const v4 gate = v4_clamp(wasm_f32x4_add(x, V4_CONSTANT(3.0f)), v4_splat(0.0f), V4_CONSTANT(6.0f));
   return wasm_f32x4_mul(wasm_f32x4_mul(x, gate), V4_CONSTANT(1.0f / 6.0f));
 }
 
 // x where positive, else slope * x.
 TULLE_INLINE v4 v4_leaky(v4 x, v4 slope) {
-  return wasm_v128_bitselect(wasm_f32x4_mul(x, slope), x, wasm_f32x4_lt(x, V4_CONSTANT(0.0f)));
+  return wasm_v128_bitselect(wasm_f32x4_mul(x, slope), x, wasm_f32x4_lt(x, v4_splat(0.0f)));
 }
 
 TULLE_INLINE v4 v4_elu(v4 x, v4 alpha) {
   const v4 negative = wasm_f32x4_mul(alpha, wasm_f32x4_sub(v4_exp(x), V4_CONSTANT(1.0f)));
-  return wasm_v128_bitselect(negative, x, wasm_f32x4_lt(x, V4_CONSTANT(0.0f)));
+  return wasm_v128_bitselect(negative, x, wasm_f32x4_lt(x, v4_splat(0.0f)));
 }
 
 TULLE_INLINE v4 v4_swish(v4 x) { return wasm_f32x4_mul(x, v4_sigmoid(x)); }
@@ -100,7 +100,7 @@ TULLE_INLINE v4 v4_gelu(v4 x) {
   p = v4_madd(p, t, V4_CONSTANT(0.254829592f));
   const v4 tail = wasm_f32x4_mul(wasm_f32x4_mul(p, t), v4_exp_whole(wasm_f32x4_neg(wasm_f32x4_mul(z, z))));
   const v4 half = wasm_f32x4_mul(tail, V4_CONSTANT(0.5f));
-  const v4 negative = wasm_f32x4_lt(x, V4_CONSTANT(0.0f));
+  const v4 negative = wasm_f32x4_lt(x, v4_splat(0.0f));
   return wasm_f32x4_mul(x, wasm_v128_bitselect(half, wasm_f32x4_sub(one, half), negative));
 }
 
