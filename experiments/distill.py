@@ -23,7 +23,7 @@ from tulle.train.augment import Augmentation
 from tulle.train.distill import distill
 from tulle.train.settings import Measurement, Settings
 
-SCENES = 3000
+SCENES = 6000
 
 EPILOG = """\b
 A run begins with a one-shot model that experiments/hands.py or experiments/selfie.py made and keeps its zeros, or with
@@ -127,12 +127,13 @@ def hand_pictures() -> list[Path]:
 def selfie_pictures(teacher: Graph, webcam: bool) -> list[Path]:
     """Scenes, as files, and if wanted webcam frames."""
     folder = WORK / "selfie" / "scenes"
-    done = folder / "complete"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, picture in enumerate(scenes(teacher, SCENES)):
-            Image.fromarray(picture).save(folder / f"{index:04d}.png")
-        done.touch()
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [number for number in range(SCENES) if not (folder / f"{number:04d}.png").is_file()]
+    if missing:
+        for number, picture in zip(missing, scenes(teacher, WORK / "selfie" / "bodies", missing), strict=True):
+            part = folder / f"{number:04d}.part"
+            Image.fromarray(picture).save(part, "PNG")
+            part.rename(part.with_suffix(".png"))
     return sorted(folder.glob("*.png")) + (sorted(data_folder("webcam").glob("*.jpg")) if webcam else [])
 
 

@@ -6,10 +6,13 @@ has to look real: what the sparse model is to learn is the dense model's answer,
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from bodies import bodies
 from PIL import Image, ImageDraw, ImageFilter
 
 from common import SHARED, data_folder, progress
@@ -19,51 +22,58 @@ from tulle.graph.reference import run
 from tulle.image import Region, read_image, to_input
 from tulle.runtime import TensorInfo
 
+Item = TypeVar("Item")
+
 WIDTH, HEIGHT = 256, 144  # of selfie_segmentation_landscape's input
 
 # Of scikit-image: public domain or CC0, as its `skimage.data` says of each. The first two show people.
 PEOPLE = ("astronaut.png", "camera.png")
 THINGS = ("chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png")
 
+BODIES = 1500
 
-def scenes(dense: Graph, count: int) -> list[np.ndarray]:
-    """`count` pictures, uint8 (144, 256, 3), always the same ones."""
+
+def scenes(dense: Graph, folder: Path, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    """Pictures by their numbers, uint8 (144, 256, 3), always the same ones; drawn people are kept in the folder."""
     photographs = skimage_folder()
     frames = carphone_frames()
-    people = [cut_out(dense, frame) for frame in frames[::4]]
+    drawings = bodies(folder, BODIES)
+    clip = [cut_out(dense, frame) for frame in frames[::4]]
     portraits = [cut_out(dense, read_rgb(photographs / name)) for name in PEOPLE]
     things = [read_rgb(photographs / name) for name in THINGS]
     hands = sorted(data_folder("hands").glob("*.jpg"))
-    random = np.random.default_rng(0)
+
+    def one_of(items: Sequence[Item]) -> Item:
+        return items[int(random.integers(len(items)))]
 
     def hand() -> np.ndarray:
-        return read_image(hands[int(random.integers(len(hands)))], 100, 100)
+        return read_image(one_of(hands), 100, 100)
 
     def background() -> np.ndarray:
         kind = random.random()
-        if kind < 0.4:
+        if kind < 0.3:
             return drawn(things, random)
-        if kind < 0.7:
-            return cut(things[int(random.integers(len(things)))], random)
-        return cut(hand() if kind < 0.85 else frames[int(random.integers(len(frames)))], random)
+        if kind < 0.45:
+            return clouds(random)
+        if kind < 0.75:
+            return cut(one_of(things), random)
+        return cut(hand() if kind < 0.85 else one_of(frames), random)
 
-    pictures = []
-    for index in progress(range(count), "Making scenes"):
-        if index % 5 == 0:
-            scene = cut(frames[int(random.integers(len(frames)))], random)
+    for number in progress(numbers, "Making scenes"):
+        random = np.random.default_rng(number)
+        if number % 12 == 0:
+            scene = cut(one_of(frames), random)
         else:
             scene = tinted(background(), random)
-            for _ in range(random.choice([0, 1, 2], p=[0.1, 0.75, 0.15])):
-                some = portraits if random.random() < 0.4 else people
-                scene = before(some[int(random.integers(len(some)))], scene, random)
-        if index % 6 == 1:
+            if random.random() < 0.4:
+                scene = blurred(scene, 4, random)
+            for _ in range(random.choice([0, 1, 2, 4], p=[0.06, 0.6, 0.24, 0.1])):
+                some = random.choice(3, p=[0.7, 0.15, 0.15])
+                scene = before(one_of((drawings, portraits, clip)[some]), scene, random)
+        if number % 12 == 1:
             scene = pasted(tinted(hand(), random), scene, random)
         scene = tinted(scene, random)
-        if random.random() < 0.2:
-            blurred = Image.fromarray(scene).filter(ImageFilter.GaussianBlur(random.uniform(0.5, 2)))
-            scene = np.asarray(blurred)
-        pictures.append(scene)
-    return pictures
+        yield blurred(scene, 1.5, random) if random.random() < 0.25 else scene
 
 
 def carphone_frames() -> list[np.ndarray]:
@@ -91,10 +101,15 @@ def cut(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def tinted(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Other light: exposure, colour, contrast, saturation."""
-    values = (pixels / 255.0) ** random.uniform(0.6, 1.6) * random.uniform(0.7, 1.3, 3)
+    """Other light: exposure, colour, contrast, saturation. Strong colours are rare, as in photographs."""
+    gain = random.uniform(0.75, 1.3) * np.exp(random.normal(0, random.choice([0.04, 0.2], p=[0.75, 0.25]), 3))
+    values = (pixels / 255.0) ** random.uniform(0.65, 1.5) * gain
     grey = values.mean(axis=2, keepdims=True)
-    return np.rint(255 * np.clip(grey + random.uniform(0.3, 1.3) * (values - grey), 0, 1)).astype(np.uint8)
+    return np.rint(255 * np.clip(grey + random.uniform(0.4, 1.2) * (values - grey), 0, 1)).astype(np.uint8)
+
+
+def blurred(pixels: np.ndarray, most: float, random: np.random.Generator) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(random.uniform(0.5, most))))
 
 
 def pasted(front: np.ndarray, back: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -133,10 +148,12 @@ def cut_out(dense: Graph, picture: np.ndarray) -> Image.Image:
 
 
 def before(person: Image.Image, scene: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A person in a random size, place and colour before a scene; their lower edge is below that of the picture."""
-    height = int(random.uniform(0.6, 1.7) * HEIGHT)
-    width = int(height * person.width / person.height * random.uniform(0.75, 1.5))
-    sized = person.resize((width, height), Image.Resampling.BILINEAR)
+    """A person in a random size, place and colour before a scene. The lower edge of one that is drawn or photographed
+    only in part is below that of the scene."""
+    whole = not np.asarray(person.getchannel("A"))[-1].any()
+    height = int((random.uniform(0.25, 1.1) if whole else random.uniform(0.35, 1.5)) * HEIGHT)
+    width = max(1, int(height * person.width / person.height * random.uniform(0.75, 1.6)))
+    sized = person.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
     if random.random() < 0.5:
         sized = sized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     alpha = sized.getchannel("A")
@@ -145,16 +162,27 @@ def before(person: Image.Image, scene: np.ndarray, random: np.random.Generator) 
     turned = coloured.rotate(random.normal(0, 8), Image.Resampling.BILINEAR)
     result = Image.fromarray(scene)
     place = (
-        int(random.uniform(-0.6, 0.6) * WIDTH + (WIDTH - width) / 2),
-        HEIGHT - int(height * random.uniform(0.5, 0.95)),
+        int(random.normal(0, 0.25) * WIDTH + (WIDTH - width) / 2),
+        int(HEIGHT * random.uniform(0.6, 1.1)) - height if whole else HEIGHT - int(height * random.uniform(0.5, 0.95)),
     )
     result.paste(turned, place, turned)
     return np.asarray(result)
 
 
+def clouds(random: np.random.Generator) -> np.ndarray:
+    """Noise that is as strong at all sizes, as pictures are."""
+    down, across = np.meshgrid(np.fft.fftfreq(HEIGHT), np.fft.fftfreq(WIDTH), indexing="ij")
+    falling = np.maximum(np.hypot(down, across), 1 / WIDTH) ** -random.uniform(0.8, 2)
+    waves = np.fft.fft2(random.normal(0, 1, (3, HEIGHT, WIDTH))) * falling
+    noise = np.fft.ifft2(waves).real
+    noise = noise / noise.std((1, 2), keepdims=True)
+    mixed = np.einsum("ij,jhw->hwi", (1, 0.3, 0.3) + random.normal(0, 0.2, (3, 3)), noise)
+    return np.uint8(np.clip(colour(random) + random.uniform(15, 60) * mixed, 0, 255))
+
+
 def drawn(textures: list[np.ndarray], random: np.random.Generator) -> np.ndarray:
     """Ellipses and boxes over each other, of one colour or of a piece of a picture."""
-    image = Image.new("RGB", (WIDTH, HEIGHT), tuple(random.integers(0, 256, 3).tolist()))
+    image = Image.new("RGB", (WIDTH, HEIGHT), tuple(colour(random)))
     for _ in range(int(random.integers(5, 40))):
         shape = Image.new("L", image.size)
         draw = ImageDraw.Draw(shape)
@@ -166,5 +194,11 @@ def drawn(textures: list[np.ndarray], random: np.random.Generator) -> np.ndarray
             fill = Image.fromarray(tinted(cut(textures[int(random.integers(len(textures)))], random), random))
             image.paste(fill, (0, 0), shape)
         else:
-            image.paste(tuple(random.integers(0, 256, 3).tolist()), (0, 0), shape)
+            image.paste(tuple(colour(random)), (0, 0), shape)
     return np.asarray(image)
+
+
+def colour(random: np.random.Generator) -> list[int]:
+    """Mostly a dull one."""
+    grey, spread = random.uniform(0, 255), random.choice([20, 100], p=[0.75, 0.25])
+    return [int(value) for value in np.clip(grey + random.normal(0, spread, 3), 0, 255)]

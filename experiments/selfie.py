@@ -84,7 +84,7 @@ def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool, no_ta
             if method == "webcam":
                 images = webcam_pictures()
             elif method == "scenes":
-                images = scenes(dense, count)
+                images = list(scenes(dense, FOLDER / "bodies", range(count)))
             elif count:
                 images = free_pictures()
             for level in levels or LEVELS:
