@@ -134,6 +134,25 @@ def test_loss_of_equal_answers_is_zero_and_grows(teacher: Graph) -> None:
     assert float(Distance(module.graph, [], 0.0, answers)(shifted, answers)) == pytest.approx(0.5, rel=1e-4)
 
 
+def test_loss_of_masks_is_what_their_union_does_not_share() -> None:
+    build = networks.builder(seed=0)
+    x = build.conv2d(build.input("image", (1, 10, 10, 3)), "last", 1)
+    graph = build.finish(build.node("activation", [x], "mask", activation="sigmoid"))
+    loss = Distance(graph, [], 0.0, {"mask": torch.rand(2, 10, 10, 1)})
+    teacher = torch.zeros(2, 10, 10, 1)
+    teacher[0, :4] = 1  # the other picture's mask is empty
+    student = teacher.clone()
+    student[0, :2], student[0, 5] = 0.5, 1
+    assert float(loss({"mask": teacher}, {"mask": teacher})) == 0
+    missing, wrong, either = 20 * 0.5, 10, 50
+    # A hundredth of the pixels is added to each union.
+    expected = (missing + wrong) / (either + 1) / 2
+    assert float(loss({"mask": student}, {"mask": teacher})) == pytest.approx(expected, rel=1e-5)
+    student[1, 0, 0] = 1
+    expected += 1 / (1 + 1) / 2
+    assert float(loss({"mask": student}, {"mask": teacher})) == pytest.approx(expected, rel=1e-5)
+
+
 def test_distance_of_probabilities_is_of_their_whole_range(teacher: Graph) -> None:
     numbers, probability = torch.tensor([[0.0, 4.0]]), torch.tensor([[0.5], [0.6]])
     got = distances(
