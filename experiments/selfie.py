@@ -43,12 +43,17 @@ METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
     "uniform": ("reconstruct", {"method": "reconstruct"}, 320),
     "sensitivity": ("reconstruct, sensitivity", {"method": "reconstruct", "allocation": "sensitivity"}, 320),
     "scenes": ("reconstruct on scenes", {"method": "reconstruct"}, 640),
+    "scenes-sensitivity": (
+        "reconstruct on scenes, sensitivity",
+        {"method": "reconstruct", "allocation": "sensitivity"},
+        640,
+    ),
     "webcam": ("reconstruct on webcam frames (comparison only)", {"method": "reconstruct"}, 320),
 }
 
 # Files that experiments/distill.py leaves beside ours.
 DISTILLED = {
-    "distilled": "reconstruct on scenes, then distillation",
+    "distilled": "reconstruct on scenes, sensitivity, then distillation",
     "webcam-distilled": "the same, then with webcam frames (comparison only)",
 }
 
@@ -83,7 +88,7 @@ def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool, no_ta
             images: list[np.ndarray] = []
             if method == "webcam":
                 images = webcam_pictures()
-            elif method == "scenes":
+            elif method.startswith("scenes"):
                 images = list(scenes(dense, FOLDER / "bodies", range(count)))
             elif count:
                 images = free_pictures()
