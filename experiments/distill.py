@@ -23,7 +23,7 @@ from tulle.train.augment import Augmentation
 from tulle.train.distill import distill
 from tulle.train.settings import Measurement, Settings
 
-SCENES = 6000
+SCENES = 5000
 
 EPILOG = """\b
 A run begins with a one-shot model that experiments/hands.py or experiments/selfie.py made and keeps its zeros, or with

@@ -7,12 +7,12 @@ has to look real: what the sparse model is to learn is the dense model's answer,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from bodies import bodies
+from photographs import portraits, things
 from PIL import Image, ImageDraw, ImageFilter
 
 from common import SHARED, data_folder, progress
@@ -26,21 +26,16 @@ Item = TypeVar("Item")
 
 WIDTH, HEIGHT = 256, 144  # of selfie_segmentation_landscape's input
 
-# Of scikit-image: public domain or CC0, as its `skimage.data` says of each. The first two show people.
-PEOPLE = ("astronaut.png", "camera.png")
-THINGS = ("chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png")
-
 BODIES = 1500
 
 
 def scenes(dense: Graph, folder: Path, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     """Pictures by their numbers, uint8 (144, 256, 3), always the same ones; drawn people are kept in the folder."""
-    photographs = skimage_folder()
     frames = carphone_frames()
     drawings = bodies(folder, BODIES)
     clip = [cut_out(dense, frame) for frame in frames[::4]]
-    portraits = [cut_out(dense, read_rgb(photographs / name)) for name in PEOPLE]
-    things = [read_rgb(photographs / name) for name in THINGS]
+    photographed = [cut_out(dense, portrait) for portrait in portraits()]
+    backgrounds = things()
     hands = sorted(data_folder("hands").glob("*.jpg"))
 
     def one_of(items: Sequence[Item]) -> Item:
@@ -51,13 +46,13 @@ def scenes(dense: Graph, folder: Path, numbers: Sequence[int]) -> Iterator[np.nd
 
     def background() -> np.ndarray:
         kind = random.random()
+        if kind < 0.2:
+            return drawn(backgrounds, random)
         if kind < 0.3:
-            return drawn(things, random)
-        if kind < 0.45:
             return clouds(random)
-        if kind < 0.75:
-            return cut(one_of(things), random)
-        return cut(hand() if kind < 0.85 else one_of(frames), random)
+        if kind < 0.85:
+            return cut(one_of(backgrounds), random)
+        return cut(hand() if kind < 0.92 else one_of(frames), random)
 
     for number in progress(numbers, "Making scenes"):
         random = np.random.default_rng(number)
@@ -69,7 +64,7 @@ def scenes(dense: Graph, folder: Path, numbers: Sequence[int]) -> Iterator[np.nd
                 scene = blurred(scene, 4, random)
             for _ in range(random.choice([0, 1, 2, 4], p=[0.06, 0.6, 0.24, 0.1])):
                 some = random.choice(3, p=[0.7, 0.15, 0.15])
-                scene = before(one_of((drawings, portraits, clip)[some]), scene, random)
+                scene = before(one_of((drawings, photographed, clip)[some]), scene, random)
         if number % 12 == 1:
             scene = pasted(tinted(hand(), random), scene, random)
         scene = tinted(scene, random)
@@ -122,19 +117,6 @@ def pasted(front: np.ndarray, back: np.ndarray, random: np.random.Generator) -> 
     place = int(random.integers(back.shape[1] - height + 1)), int(random.integers(back.shape[0] - height + 1))
     result.paste(small, place, Image.fromarray(np.uint8(255 * soft)))
     return np.asarray(result)
-
-
-def skimage_folder() -> Path:
-    """The pictures that scikit-image installs."""
-    found = find_spec("skimage")
-    if found is None or found.origin is None:
-        raise TulleError("some of the pictures are scikit-image's: pip install scikit-image")
-    return Path(found.origin).parent / "data"
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
 
 
 def cut_out(dense: Graph, picture: np.ndarray) -> Image.Image:
