@@ -56,17 +56,16 @@ class Task:
     start: str
     target: str
     augmentation: Augmentation
-    features: float
     steps: int
     batch: int
     learning_rate: float
 
 
 TASKS = {
-    "hands": Task("hand_landmark_full", 80, "uniform.tflite", "{name}.tflite", GENTLE, 1.0, 1600, 4, 1e-3),
+    "hands": Task("hand_landmark_full", 80, "uniform.tflite", "{name}.tflite", GENTLE, 1600, 4, 1e-3),
     "selfie": Task(
-        "selfie_segmentation_landscape", 70, "scenes-sensitivity-{level}.tflite", "{name}-{level}.tflite", MILD, 0.0,
-        4000, 8, 3e-3,
+        "selfie_segmentation_landscape", 70, "scenes-sensitivity-{level}.tflite", "{name}-{level}.tflite", MILD,
+        3000, 8, 2e-3,
     ),
 }  # fmt: skip
 
@@ -74,9 +73,9 @@ TASKS = {
 @click.command(epilog=EPILOG)
 @click.argument("name", metavar="TASK", type=click.Choice(list(TASKS)))
 @click.option("--level", type=int, help="Zeros in %.  [default: 80 for hands, 70 for selfie]")
-@click.option("--steps", type=int, help="[default: 1600 for hands, 4000 for selfie]")
+@click.option("--steps", type=int, help="[default: 1600 for hands, 3000 for selfie]")
 @click.option("--batch", type=int, help="[default: 4 for hands, 8 for selfie]")
-@click.option("--lr", type=float, help="The highest learning rate.  [default: 1e-3 for hands, 3e-3 for selfie]")
+@click.option("--lr", type=float, help="The highest learning rate.  [default: 1e-3 for hands, 2e-3 for selfie]")
 @click.option("--start", metavar="FILE.tflite|dense", help="Begin with this.  [default: what reconstruct made]")
 @click.option("--webcam", is_flag=True, help="Selfie: see webcam frames too, for comparison; the result may not ship.")
 @click.option("--name", "result_name", default="distilled", show_default=True, help="Of the result.")
@@ -108,7 +107,6 @@ def main(
         sparsity=level / 100 if gradual else None,
         allocation="uniform",
         augmentation=task.augmentation,
-        features=task.features,
         steps=steps,
         batch=batch or task.batch,
         learning_rate=lr or task.learning_rate,

@@ -1,7 +1,8 @@
 """Pictures of people before all kinds of things, put together from pictures whose licences let the results ship.
 
-People are cut out by the dense model's own mask and set, recoloured, before other pictures and drawn shapes. Nothing
-has to look real: what the sparse model is to learn is the dense model's answer, whatever it is.
+People are drawn, or cut out by the dense model's own mask, and set, recoloured, before other pictures and drawn shapes.
+Nothing has to look real: what the sparse model is to learn is the dense model's answer, whatever it is. README.md lists
+what everything is made of, and its licences.
 """
 
 from __future__ import annotations

@@ -51,17 +51,20 @@ METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
     "webcam": ("reconstruct on webcam frames (comparison only)", {"method": "reconstruct"}, 320),
 }
 
-# Files that experiments/distill.py leaves beside ours.
-DISTILLED = {
+# Files that experiments/distill.py leaves beside ours, and results of scenes before there were drawn people.
+OTHERS = {
     "distilled": "reconstruct on scenes, sensitivity, then distillation",
-    "webcam-distilled": "the same, then with webcam frames (comparison only)",
+    "three-people": "reconstruct on scenes of three people",
+    "three-people-distilled": "the same, then distillation",
+    "three-people-webcam": "the same, then with webcam frames (comparison only)",
 }
 
 EPILOG = """\b
 Needs ../shared/data/people, hands and webcam and ../shared/video (or TULLE_SHARED), `make models`, PyAV to read the
-video and scikit-image for its pictures (`pip install av scikit-image`). Models are made once, in
-build/experiments/selfie, where an interrupted one goes on; other .tflite files that lie there (METHOD-LEVEL.tflite, as
-distilled-70.tflite) are scored too. What was scored earlier and lies there no more stays in the table.
+video, scikit-image and GCompris for their pictures and Anny to draw people: `pip install av scikit-image anny`; how to
+get GCompris's is said when it is missing. Models are made once, in build/experiments/selfie, where an interrupted one
+goes on; other .tflite files that lie there (METHOD-LEVEL.tflite, as distilled-70.tflite) are scored too. What was
+scored earlier and lies there no more stays in the table.
 \b
 Examples:
   python experiments/selfie.py                               make what is missing, score all, write table and plot
@@ -176,7 +179,7 @@ def row(path: Path, method: str, level: int) -> dict[str, Any]:
 
 def write(rows: list[dict[str, Any]]) -> None:
     save_results("selfie", rows)
-    known = [name for name in METHODS if any(row["method"] == name for row in rows)]
+    known = [name for name in (*METHODS, *OTHERS) if any(row["method"] == name for row in rows)]
     methods = known + sorted({row["method"] for row in rows} - {*known, "dense"})
     dense = rows[0]["iou"]
 
@@ -187,7 +190,7 @@ def write(rows: list[dict[str, Any]]) -> None:
     for level in LEVELS:
         scores = [cell(method, level, lambda row: f"{row['iou']:.3f}") for method in methods]
         table.append([f"{level} %", cell("uniform", level, lambda row: row["milliseconds"]), *scores])
-    titles = [METHODS[method][0] if method in METHODS else DISTILLED.get(method, method) for method in methods]
+    titles = [METHODS[method][0] if method in METHODS else OTHERS.get(method, method) for method in methods]
     insert_table("selfie", ["zeros", ">ms (reconstruct)", *[f">{title}" for title in titles]], table)
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
