@@ -65,7 +65,7 @@ TASKS = {
     "hands": Task("hand_landmark_full", 80, "uniform.tflite", "{name}.tflite", GENTLE, 1600, 4, 1e-3),
     "selfie": Task(
         "selfie_segmentation_landscape", 70, "scenes-sensitivity-{level}.tflite", "{name}-{level}.tflite", MILD,
-        600, 8, 2e-3,
+        3000, 8, 2e-3,
     ),
 }  # fmt: skip
 
@@ -73,7 +73,7 @@ TASKS = {
 @click.command(epilog=EPILOG)
 @click.argument("name", metavar="TASK", type=click.Choice(list(TASKS)))
 @click.option("--level", type=int, help="Zeros in %.  [default: 80 for hands, 70 for selfie]")
-@click.option("--steps", type=int, help="[default: 1600 for hands, 600 for selfie]")
+@click.option("--steps", type=int, help="[default: 1600 for hands, 3000 for selfie]")
 @click.option("--batch", type=int, help="[default: 4 for hands, 8 for selfie]")
 @click.option("--lr", type=float, help="The highest learning rate.  [default: 1e-3 for hands, 2e-3 for selfie]")
 @click.option("--start", metavar="FILE.tflite|dense", help="Begin with this.  [default: what reconstruct made]")
