@@ -54,8 +54,8 @@ export class Model {
   /** @type {Float64Array} */
   #milliseconds;
   /**
-   * One buffer for each input, back from the last run in the worker. Pages of new memory cost more than the copy into them: a
-   * fresh buffer for [1, 224, 224, 3] takes 0.3 ms longer a run.
+   * One buffer for each input, back from the last run in the worker. Pages of new memory cost more than the copy into
+   * them: a fresh buffer for [1, 224, 224, 3] takes 0.3 ms longer a run.
    * @type {ArrayBuffer[] | undefined}
    */
   #spare;
