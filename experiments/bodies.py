@@ -8,13 +8,14 @@ model takes them for people, and how it answers is all that a sparse one is to l
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from common import progress
+from common import kept_pictures, progress
 from tulle import TulleError
 
 SIZE = 400  # pixels of the square that a body is drawn into
@@ -40,15 +41,13 @@ def bodies(folder: Path, count: int) -> list[Image.Image]:
 
     Some are drawn whole, others end at the lower edge.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [index for index in range(count) if not (folder / f"{index:04d}.png").is_file()]
-    if missing:
+
+    def draw(numbers: list[int]) -> Iterator[Image.Image]:
         body = Body()
-        for index in progress(missing, "Drawing people"):
-            part = folder / f"{index:04d}.part"
-            cropped(body.draw(np.random.default_rng(index))).save(part, "PNG")
-            part.rename(part.with_suffix(".png"))
-    return [Image.open(folder / f"{index:04d}.png") for index in range(count)]
+        for number in progress(numbers, "Drawing people"):
+            yield cropped(body.draw(np.random.default_rng(number)))
+
+    return [Image.open(path) for path in kept_pictures(folder, count, draw)]
 
 
 def cropped(picture: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
@@ -92,6 +93,19 @@ def make(recipe: Recipe, dense: Graph, images: Sequence[np.ndarray], folder: Pat
     write_bytes(path, write(result.graph, weights="fp16" if result.half else "fp32", sparse=True))
     workfile.unlink(missing_ok=True)
     return path
+
+
+def kept_pictures(folder: Path, count: int, draw: Callable[[list[int]], Iterable[Image.Image]]) -> list[Path]:
+    """Pictures 0 to count - 1 as files in the folder; `draw` is asked for those that are missing, by their numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:04d}.png" for number in range(count)]
+    missing = [number for number, path in enumerate(paths) if not path.is_file()]
+    if missing:
+        for number, picture in zip(missing, draw(missing), strict=True):
+            data = io.BytesIO()
+            picture.save(data, "PNG")
+            write_bytes(paths[number], data.getvalue())
+    return paths
 
 
 def zeros(path: Path) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import click
 from PIL import Image
 from scenes import scenes
 
-from common import WORK, console, data_folder, dense_model, digest, is_held_out
+from common import WORK, console, data_folder, dense_model, digest, is_held_out, kept_pictures
 from tulle import TulleError
 from tulle.files import write_bytes
 from tulle.graph import Graph
@@ -138,15 +139,13 @@ def hand_pictures() -> list[Path]:
 
 def selfie_pictures(teacher: Graph, webcam: bool) -> list[Path]:
     """Scenes, as files, and if wanted webcam frames."""
-    folder = WORK / "selfie" / "scenes"
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [number for number in range(SCENES) if not (folder / f"{number:04d}.png").is_file()]
-    if missing:
-        for number, picture in zip(missing, scenes(teacher, WORK / "selfie" / "bodies", missing), strict=True):
-            part = folder / f"{number:04d}.part"
-            Image.fromarray(picture).save(part, "PNG")
-            part.rename(part.with_suffix(".png"))
-    return sorted(folder.glob("*.png")) + (sorted(data_folder("webcam").glob("*.jpg")) if webcam else [])
+    folder = WORK / "selfie"
+
+    def draw(numbers: list[int]) -> Iterator[Image.Image]:
+        return map(Image.fromarray, scenes(teacher, folder / "bodies", numbers))
+
+    paths = kept_pictures(folder / "scenes", SCENES, draw)
+    return paths + (sorted(data_folder("webcam").glob("*.jpg")) if webcam else [])
 
 
 def curve(rows: list[Measurement]) -> list[dict[str, float | None]]:
