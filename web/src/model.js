@@ -107,8 +107,8 @@ export class Model {
    */
   async run(inputs) {
     if (this.#closed) throw new TulleError(`model ${JSON.stringify(this.info.name)} is closed`);
-    this.#engine.wake();
     const values = this.#inOrder(inputs).map((value, index) => check(this.inputs[index], value));
+    this.#engine.wake();
     // In this thread the engine is done with the inputs before they can change, and needs no copies.
     const reply = await (this.worker
       ? this.#runInWorker(values)

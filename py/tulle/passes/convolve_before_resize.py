@@ -32,7 +32,7 @@ def convolve_before_resize(graph: Graph) -> Graph:
 
 
 def _moves(graph: Graph, resize: Node, conv: Node) -> bool:
-    if conv.op != "conv2d" or conv.inputs[0] != resize.output or conv.inputs.count(resize.output) > 1:
+    if conv.op != "conv2d" or conv.inputs[0] != resize.output:
         return False
     _, weight, _, residual = inputs_of(conv)
     before, after = (math.prod(graph.tensors[name or ""].shape[1:3]) for name in (resize.inputs[0], resize.output))
