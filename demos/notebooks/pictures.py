@@ -6,7 +6,6 @@ import sys
 import zlib
 from base64 import b64encode
 from collections.abc import Iterable
-from pathlib import Path
 from struct import pack
 
 import numpy as np
@@ -21,7 +20,9 @@ async def read(path: str) -> np.ndarray:
     from js import Blob, OffscreenCanvas, createImageBitmap
     from pyodide.ffi import to_js
 
-    bitmap = await createImageBitmap(Blob.new(to_js([to_js(Path(path).read_bytes())])))
+    from tulle.files import read_bytes
+
+    bitmap = await createImageBitmap(Blob.new(to_js([to_js(read_bytes(path))])))
     context = OffscreenCanvas.new(bitmap.width, bitmap.height).getContext("2d")
     context.drawImage(bitmap, 0, 0)
     pixels = context.getImageData(0, 0, bitmap.width, bitmap.height).data.to_py()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -11,16 +12,27 @@ from tulle.errors import TulleError
 
 PathLike = str | os.PathLike[str]
 
+# JupyterLite's drive loses about one answer in a thousand and says that the file does not exist: its kernel (0.8, in
+# pages that are cross-origin isolated) may read the shared memory of an answer before all of it is written.
+READS = 5 if sys.platform == "emscripten" else 1
+
 
 def read_bytes(path: PathLike) -> bytes:
     """The file's bytes. Raises TulleError if it cannot be read or is empty."""
     try:
-        data = Path(path).read_bytes()
+        data = _read(Path(path))
     except OSError as error:
         raise TulleError(f"{path} cannot be read: {error.strerror or error}") from None
     if not data:
         raise TulleError(f"{path} is empty")
     return data
+
+
+def _read(path: Path) -> bytes:
+    for _ in range(READS - 1):
+        with suppress(FileNotFoundError):
+            return path.read_bytes()
+    return path.read_bytes()
 
 
 def write_bytes(path: PathLike, data: bytes) -> None:

@@ -114,3 +114,32 @@ def test_outputs_equal_litert(
                     found = np.frombuffer(base64.b64decode(got[key]), np.float32)
                     whole = 1.0 if key in MODELS[name] else max(float(np.ptp(w[key])) for w in wanted)
                     assert np.abs(found - value.ravel()).max() <= TOLERANCE * whole
+
+
+# A file whose first reads fail as those of JupyterLite's drive do now and then.
+LOST = """
+import pyodide.code, pyodide_js, tulle
+lose = pyodide.code.run_js('''(FS, path, times) => {
+  const { node } = FS.lookupPath(path);
+  const open = () => { if (times-- > 0) throw new FS.ErrnoError(44); };
+  node.stream_ops = { ...node.stream_ops, open };
+}''')
+lose(pyodide_js.FS, "/hand_landmark_sparse.tulle", 2)
+with tulle.load("/hand_landmark_sparse.tulle") as model:
+    assert model.inputs[0].shape == (1, 224, 224, 3)
+lose(pyodide_js.FS, "/hand_landmark_sparse.tulle", 10**9)
+try:
+    tulle.load("/hand_landmark_sparse.tulle")
+except tulle.TulleError as error:
+    answer = str(error)
+answer
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_file_the_drive_lost_is_asked_for_again(
+    version: str, site: Site, in_node: Run, expected: dict[str, list[dict[str, np.ndarray]]]
+) -> None:
+    ours = f"{site.url}/dist/{wheel_of(version).name}"
+    answer = in_node(version, LOST, packages=[ours], files=files(site))
+    assert answer == "/hand_landmark_sparse.tulle cannot be read: No such file or directory"

@@ -201,7 +201,7 @@ def test_slices_that_cannot_be_run_say_why(
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (b"", "0 bytes, which is too short"),
+        (b"", "is empty"),
         (b"TFL3", "4 bytes, which is too short"),
         (b"\x89PNG\r\n\x1a\n" * 4, "not a .tflite file"),
         (b"\x1c\0\0\0TFL3" + b"\0" * 8, "damaged"),
@@ -217,7 +217,7 @@ def test_other_files_are_refused_by_name(content: bytes, cause: str, tmp_path: P
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TulleError, match=r"nowhere\.tflite: cannot be read: No such file"):
+    with pytest.raises(TulleError, match=r"nowhere\.tflite cannot be read: No such file"):
         tflite.read(tmp_path / "nowhere.tflite")
     with pytest.raises(TulleError, match="cannot be read"):
         tflite.read(tmp_path)

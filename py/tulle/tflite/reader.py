@@ -11,6 +11,7 @@ import numpy as np
 import tflite
 
 from tulle.errors import TulleError
+from tulle.files import read_bytes
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.tflite import integers, quantized, sparse
@@ -51,11 +52,7 @@ def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | Non
         label, name, data = "model", "model", bytes(source)
     else:
         path = Path(source)
-        label, name = str(path), path.stem
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise TulleError(f"{label}: cannot be read: {error.strerror or error}") from error
+        label, name, data = str(path), path.stem, read_bytes(path)
     try:
         return _Reader(File(data), name, outputs).graph
     except TulleError as error:
