@@ -776,6 +776,115 @@ def test_resize(variant: str, seed: int, kind: str, options: tuple[bool, bool]) 
     case.run(case.op(kind, [x], (1, rows, columns, channels), chw=True, **attrs), variant)
 
 
+# ---- additions that run with what they add up ------------------------------------------------------------------------
+
+
+def depthwise_of(case: Case, x: str, kernel: int, stride: int, activation: str) -> str:
+    _, height, width, channels = case.graph.tensors[x].shape
+    weight = case.constant(case.values((1, kernel, kernel, channels)))
+    pad, size = kernel // 2, ((height - 1) // stride + 1, (width - 1) // stride + 1)
+    return case.op(
+        "depthwise_conv2d", [x, weight, case.constant(case.values((channels,)))], (1, *size, channels), chw=True,
+        strides=(stride, stride), dilations=(1, 1), padding=(pad, pad, pad, pad), activation=activation,
+    )  # fmt: skip
+
+
+def added(case: Case, a: str, b: str, activation: str = "none") -> str:
+    operands: list[str | None] = [a, b] if case.rng.random() < 0.5 else [b, a]
+    return case.op("add", operands, case.graph.tensors[a].shape, chw=True, activation=activation)
+
+
+def gated(case: Case, x: str) -> str:
+    shape = case.graph.tensors[x].shape
+    operands: list[str | None] = [x, case.input(1, 1, 1, shape[3], chw=True)]
+    return case.op("mul", operands[:: case.pick(1, -1)], shape, chw=True, activation="none")
+
+
+def doubled(case: Case, x: str) -> str:
+    _, height, width, channels = case.graph.tensors[x].shape
+    how = {"align_corners": False, "half_pixel_centers": True}
+    return case.op("resize_bilinear", [x], (1, 2 * height, 2 * width, channels), chw=True, **how)
+
+
+@each(40)
+def test_depthwise_sum(variant: str, seed: int) -> None:
+    case = Case(seed, 1)
+    height, width, channels = case.size() + 1, case.size(), case.size(9) + 1
+    x = case.input(1, height, width, channels, chw=True)
+    other = x if seed % 2 else case.input(1, height, width, channels, chw=True)
+    y = depthwise_of(case, x, 3, 1, case.pick("none", "relu", "relu6", "relu_n1_to_1"))
+    kernels = case.run(added(case, y, other), variant)
+    assert "f32_dwconv3x3_sum" in kernels and "f32_binary" not in kernels
+
+
+@each(40)
+def test_resize_sum(variant: str, seed: int) -> None:
+    case = Case(seed, 2)
+    height, width, channels = case.size(17), case.size(17) + 3, case.size(9) + 1
+    small = case.input(1, height, width, channels, chw=True)
+    x = case.input(1, 2 * height, 2 * width, channels, chw=True)
+    if seed % 2:
+        x = gated(case, x)
+    kernels = case.run(added(case, doubled(case, small), x), variant)
+    assert "f32_resize_sum" in kernels and "f32_binary" not in kernels
+
+
+@each(20)
+def test_gated_sum(variant: str, seed: int) -> None:
+    case = Case(seed, 3)
+    shape = (1, case.size() + 1, case.size(), case.size(9) + 1)
+    x, other = case.input(*shape, chw=True), case.input(*shape, chw=True)
+    kernels = case.run(added(case, gated(case, x), x if seed % 3 == 0 else other), variant)
+    assert "f32_gated_sum" in kernels and "f32_binary" not in kernels
+
+
+def reader_of(case: Case, y: str) -> str:
+    """A sum with y, and one more reader of y."""
+    return case.op("maximum", [added(case, y, case.graph.nodes[0].output), y], case.graph.tensors[y].shape, chw=True,
+                   activation="none")  # fmt: skip
+
+
+ALONE = {
+    "another reads it": lambda case, x: reader_of(case, depthwise_of(case, x, 3, 1, "relu")),
+    "another reads the gated map": lambda case, x: reader_of(case, gated(case, x)),
+    "added to itself": lambda case, x: added(case, y := depthwise_of(case, x, 3, 1, "none"), y),
+    "an activation behind the sum": lambda case, x: added(case, depthwise_of(case, x, 3, 1, "none"), x, "relu"),
+    "no clamp": lambda case, x: added(case, depthwise_of(case, x, 3, 1, "hard_swish"), x),
+    "5x5": lambda case, x: added(case, depthwise_of(case, x, 5, 1, "relu"), x),
+    "a number a channel": lambda case, x: added(
+        case, depthwise_of(case, x, 3, 1, "relu"), case.input(1, 1, 1, 6, chw=True)
+    ),
+    "other sizes": lambda case, x: added(
+        case,
+        case.op("resize_bilinear", [case.input(1, 4, 9, 6, chw=True)], (1, 8, 17, 6), chw=True, align_corners=False,
+                half_pixel_centers=True), x,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", ALONE)
+def test_sums_by_themselves(variant: str, why: str) -> None:
+    case = Case(sum(map(ord, why)))
+    output = ALONE[why](case, case.input(1, 8, 17, 6, chw=True))
+    kernels = case.run(output, variant)
+    assert "f32_binary" in kernels and not any(kernel.endswith("_sum") for kernel in kernels)
+
+
+@each(10)
+def test_sums_in_a_decoder(variant: str, seed: int) -> None:
+    """Several in a row, whose maps share memory."""
+    case = Case(seed, 4)
+    channels, height, width = case.size(9) + 1, case.size(7), case.size(7) + 3
+    x = case.input(1, height, width, channels, chw=True)
+    for _ in range(3):
+        height, width = 2 * height, 2 * width
+        skip = gated(case, case.input(1, height, width, channels, chw=True))
+        x = added(case, doubled(case, x), skip)
+        x = added(case, depthwise_of(case, x, 3, 1, "relu6"), x)
+    kernels = case.run(x, variant)
+    assert {"f32_resize_sum", "f32_dwconv3x3_sum"} <= kernels and "f32_binary" not in kernels
+
+
 # ---- movement -------------------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ typedef struct {
 // A call. Input rows are counted from the first that the outputs' windows begin with, which is `row` of the input.
 typedef struct {
   const float *input, *weights, *bias;  // of the first channel
+  const float* added;
   float* output;
   size_t input_stride, output_stride;
   uint32_t channels, rows;  // to compute
@@ -118,9 +119,19 @@ TULLE_INLINE v4 first_row_of_3(const v4* weights, const v4 v[3], v4 sum) {
   return sum;
 }
 
+TULLE_INLINE void finish_3_1(const window* w, v4 sum, const float* added, float* output, const bool hard_swish) {
+  if (!added) {
+    finish(w, sum, output, hard_swish);
+    return;
+  }
+  sum = v4_clamp(sum, v4_load_splat(&w->low), v4_load_splat(&w->high));
+  v4_store(output, wasm_f32x4_add(sum, v4_load(added)));
+}
+
 // `middle` and `first`: sums of the outputs whose windows the next row is the last and the middle row of.
 TULLE_INLINE void column_3_1(const window* w, const float* input, const v4 k[9], const float* bias,
-                             const border_vector* border, const bool bordered, const bool hard_swish, float* output) {
+                             const border_vector* border, const bool bordered, const bool hard_swish,
+                             const float* added, float* output) {
   const uint32_t width = w->width, out_width = w->out_width;
   v4 middle = v4_load_splat(bias), first = middle, v[3];
   if (w->begin == 0) {
@@ -138,16 +149,21 @@ TULLE_INLINE void column_3_1(const window* w, const float* input, const v4 k[9],
     const v4 next = v4_load_splat(bias);
     load_3(input, border, 1, bordered, v);
     middle = row_of_3(k + 6, v, middle);
-    finish(w, middle, output, hard_swish);
+    finish_3_1(w, middle, added, output, hard_swish);
     middle = row_of_3(k + 3, v, first);
     first = first_row_of_3(k, v, next);
     input += width;
     output += out_width;
     OPAQUE(input);
     OPAQUE(output);
+    if (added) {
+      added += out_width;
+      OPAQUE(added);
+    }
   }
   for (uint32_t rest = w->rows - w->whole; rest > 0; rest--, output += out_width) {
-    finish(w, middle, output, hard_swish);
+    finish_3_1(w, middle, added, output, hard_swish);
+    if (added) added += out_width;
     middle = first;
   }
 }
@@ -183,8 +199,9 @@ TULLE_INLINE void column_3_2(const window* w, const float* input, const v4 k[9],
   }
 }
 
-TULLE_INLINE void columns_3(const window* w, const uint32_t stride, const bool hard_swish) {
+TULLE_INLINE void columns_3(const window* w, const uint32_t stride, const bool hard_swish, const bool sum) {
   const float *input = w->input, *weights = w->weights, *bias = w->bias;
+  const float* added = sum ? w->added : NULL;
   float* output = w->output;
   const uint32_t from = (w->out_width + 3) / 4 * 4;
   for (uint32_t c = w->channels; c > 0; c--) {
@@ -198,27 +215,29 @@ TULLE_INLINE void columns_3(const window* w, const uint32_t stride, const bool h
       if (x < w->inner || x >= w->inner_end) {
         const border_vector* border = w->borders[x < w->inner ? 0 : (x - w->inner_end + w->inner) / 4];
         if (stride == 1)
-          column_3_1(w, at, k, bias, border, true, hard_swish, output + x);
+          column_3_1(w, at, k, bias, border, true, hard_swish, sum ? added + x : NULL, output + x);
         else
           column_3_2(w, at, k, bias, border, true, hard_swish, output + x);
       } else {
         if (stride == 1)
-          column_3_1(w, at, k, bias, NULL, false, hard_swish, output + x);
+          column_3_1(w, at, k, bias, NULL, false, hard_swish, sum ? added + x : NULL, output + x);
         else
           column_3_2(w, at, k, bias, NULL, false, hard_swish, output + x);
       }
     }
     input += w->input_stride;
     output += w->output_stride;
+    if (sum) added += w->output_stride;
     weights += 9;
     bias++;
   }
 }
 // hard_swish has functions of its own: its constants would take registers from the others.
-static __attribute__((noinline)) void columns_3_1(const window* w) { columns_3(w, 1, false); }
-static __attribute__((noinline)) void columns_3_1_swish(const window* w) { columns_3(w, 1, true); }
-static __attribute__((noinline)) void columns_3_2(const window* w) { columns_3(w, 2, false); }
-static __attribute__((noinline)) void columns_3_2_swish(const window* w) { columns_3(w, 2, true); }
+static __attribute__((noinline)) void columns_3_1(const window* w) { columns_3(w, 1, false, false); }
+static __attribute__((noinline)) void columns_3_1_swish(const window* w) { columns_3(w, 1, true, false); }
+static __attribute__((noinline)) void columns_3_1_sum(const window* w) { columns_3(w, 1, false, true); }
+static __attribute__((noinline)) void columns_3_2(const window* w) { columns_3(w, 2, false, false); }
+static __attribute__((noinline)) void columns_3_2_swish(const window* w) { columns_3(w, 2, true, false); }
 
 // ---- 5x5, stride 1 ---------------------------------------------------------------------------------------------
 
@@ -474,6 +493,7 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* input, const flo
   window w = {.input = input,
               .weights = weights,
               .bias = bias,
+              .added = d->added,
               .output = output,
               .input_stride = d->input_stride,
               .output_stride = d->output_stride,
@@ -521,10 +541,10 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* input, const flo
   w.begin = w.row < 0 ? (uint32_t)-w.row : 0;
   w.end = (uint32_t)(end_row < all ? end_row : all);
   w.whole = w.end < 3 ? 0 : (w.end - 3) / d->stride + 1;
-  static void (*const three[2][2])(const window*) = {{columns_3_1, columns_3_1_swish},
-                                                     {columns_3_2, columns_3_2_swish}};
+  static void (*const three[][2])(const window*) = {
+      {columns_3_1, columns_3_1_swish}, {columns_3_2, columns_3_2_swish}, {columns_3_1_sum, columns_3_1_sum}};
   if (d->kernel == 3) {
-    three[d->stride - 1][w.hard_swish](&w);
+    three[d->added ? 2 : d->stride - 1][w.hard_swish](&w);
   } else if (d->stride == 1) {
     columns_5_1(&w);
   } else {

@@ -55,6 +55,11 @@ void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const
   if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(y, n, epilogue, channel);
 }
 
+void tulle_f32_gated_sum(const float* a, float gate, const float* b, float* y, size_t n) {
+  const v4 gates = v4_splat(gate);
+  for (size_t i = 0; i < n; i += 4) v4_store(y + i, v4_madd(v4_load(a + i), gates, v4_load(b + i)));
+}
+
 float tulle_f32_dot(const float* w, const float* x, size_t n) {
   v4 sum[4] = {v4_splat(0), v4_splat(0), v4_splat(0), v4_splat(0)};
   size_t i = 0;

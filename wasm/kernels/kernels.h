@@ -182,6 +182,9 @@ typedef struct {
   uint32_t out_width;
   uint32_t pad_top, pad_left;          // less than the kernel: every window has a pixel of the input
   size_t input_stride, output_stride;  // floats from channel to channel
+  // Added behind the activation, strides as the output's: of the first channel and row. NULL for nothing. Only for 3x3,
+  // stride 1, and an activation that is a clamp.
+  const float* added;
 } tulle_depthwise;
 
 // Rows [top, top + rows) of `channels` output channels. `input` is row 0 of the first channel; only rows in reach of
@@ -256,10 +259,14 @@ typedef struct {
   float weight;
 } tulle_lerp;
 
-// One channel. `doubled`: the columns are those of twice the width with half-pixel centers, which has a loop of its
-// own. `scratch`: width + 12 floats.
+// y[i] = a[i] * gate + b[i]; whole vectors: may write up to 3 floats beyond n.
+void tulle_f32_gated_sum(const float* a, float gate, const float* b, float* y, size_t n);
+
+// One channel. `double_width`: the columns are those of twice the width with half-pixel centers, which has a loop of
+// its own; with it alone, `added` * `gate` is added if it is not NULL. `scratch`: width + 12 floats.
 void tulle_f32_resize_bilinear(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
-                               uint32_t out_width, bool doubled, const float* input, float* output, float* scratch);
+                               uint32_t out_width, bool double_width, const float* input, const float* added,
+                               float gate, float* output, float* scratch);
 
 // One channel at n positions (xs[i], ys[i]) between its pixels; zero for a position outside of the channel.
 void tulle_f32_sample_bilinear(const float* xs, const float* ys, size_t n, uint32_t height, uint32_t width,

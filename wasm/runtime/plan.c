@@ -405,7 +405,9 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
   bool ok = tulle_find_bands(&planner) && place_tensors(&planner) && plan_inputs_outputs(&planner);
   for (planner.op = 0; ok && planner.op < net->op_count; planner.op++) {
     const tulle_band* band = tulle_band_of(&planner, planner.op);
-    ok = band ? tulle_plan_band(&planner, band) : tulle_plan_op(&planner);
+    ok = !band        ? tulle_plan_op(&planner)
+         : band->rows ? tulle_plan_band(&planner, band)
+                      : tulle_plan_sum(&planner, band);
   }
   if (ok) {
     model->progress = tulle_plan_alloc(&planner, (model->step_count + 1) * sizeof *model->progress);

@@ -40,11 +40,12 @@ struct tulle_model {
   uint64_t weight_bytes, arena_bytes;
 };
 
-// Ops [first, last], each the only reader of the one before, that run together, some rows at a time, so that what lies
-// between them never leaves L2 (see plan_band.c).
+// Ops [first, last] that run together, so that what lies between them is never written to memory, or to no more than
+// L2: convolutions, each the only reader of the one before, some rows at a time (plan_band.c), or an addition with what
+// it adds up (plan_sum.c).
 typedef struct {
   uint32_t first, last;
-  uint32_t rows;  // of the last op's output at a time
+  uint32_t rows;  // of the last op's output at a time; 0 for an addition
 } tulle_band;
 
 typedef struct {
@@ -94,9 +95,13 @@ bool tulle_find_bands(tulle_planner* planner);
 // The band that this op is part of, or NULL.
 const tulle_band* tulle_band_of(const tulle_planner* planner, uint32_t op);
 
-// Plans the op planner->op, or from it on all ops of a band as one step; leaves planner->op at the last of them.
+// The last op of the addition that begins with op `first`, or `first` if none does. readers: how many each tensor has.
+uint32_t tulle_find_sum(const tulle_net* net, const uint32_t* readers, uint32_t first);
+
+// Plans the op planner->op, or from it on all ops of a band; leaves planner->op at the last of them.
 bool tulle_plan_op(tulle_planner* planner);
 bool tulle_plan_band(tulle_planner* planner, const tulle_band* band);
+bool tulle_plan_sum(tulle_planner* planner, const tulle_band* sum);
 
 // How many tasks to cut `units` equal pieces of work into.
 uint32_t tulle_plan_tasks(const tulle_planner* planner, uint32_t units);
@@ -117,6 +122,10 @@ static inline bool tulle_is_chw(const tulle_tensor* t) {
 
 bool tulle_plan_conv2d(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op);
+// The same with the tensor `added`, of the output's shape and in CHW order, added behind the activation; and whether
+// the op can be planned so.
+bool tulle_plan_depthwise_sum(tulle_planner* planner, const tulle_op* op, int32_t added);
+bool tulle_depthwise_takes_sum(const tulle_net* net, const tulle_op* op);
 bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_fully_connected(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_binary(tulle_planner* planner, const tulle_op* op);
@@ -128,6 +137,9 @@ bool tulle_plan_matmul(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_max_unpool(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_sample(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op);
+// The same, and `added`, of the output's shape and in CHW order, times `gate`, one number a channel (< 0: 1).
+bool tulle_plan_resize_sum(tulle_planner* planner, const tulle_op* op, int32_t added, int32_t gate);
+bool tulle_resize_takes_sum(const tulle_net* net, const tulle_op* op);
 bool tulle_plan_softmax(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_concat(tulle_planner* planner, const tulle_op* op);
 bool tulle_plan_pad(tulle_planner* planner, const tulle_op* op);

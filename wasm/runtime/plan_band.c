@@ -204,11 +204,16 @@ bool tulle_find_bands(tulle_planner* planner) {
       if (net->ops[o].inputs[i] >= 0) readers[net->ops[o].inputs[i]]++;
   for (uint32_t i = 0; i < net->output_count; i++) readers[net->outputs[i]]++;
   for (uint32_t begin = 0; begin < net->op_count; begin++) {
-    if (!runs_by_rows(net, begin)) continue;
-    uint32_t end = begin + 1;  // of the ops that lead on to each other
-    while (leads_on(net, readers, end - 1)) end++;
-    cut(planner, begin, end, saved, lengths);
+    uint32_t end = begin + 1;
+    if (runs_by_rows(net, begin)) {
+      while (leads_on(net, readers, end - 1)) end++;  // of the ops that lead on to each other
+      cut(planner, begin, end, saved, lengths);
+    }
     begin = end - 1;
+    const uint32_t last = tulle_find_sum(net, readers, begin);
+    if (last == begin || tulle_band_of(planner, begin)) continue;
+    planner->bands[planner->band_count++] = (tulle_band){begin, last, 0};
+    begin = last;
   }
   free(saved);
   free(lengths);

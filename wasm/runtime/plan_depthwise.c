@@ -10,7 +10,8 @@ typedef struct {
   size_t input_stride, output_stride;
   uint32_t channels, multiplier, out_height, tasks;
   tulle_epilogue epilogue;
-  bool direct;  // a kernel reads the input as it is
+  bool direct;         // a kernel reads the input as it is
+  const float* added;  // see tulle_plan_depthwise_sum; NULL where there is none
   tulle_depthwise depthwise;
 
   // If none does:
@@ -28,7 +29,9 @@ static void run_direct(const depthwise_args* args, const float* inputs, float* o
   const tulle_depthwise* d = &args->depthwise;
   const uint32_t taps = d->kernel * d->kernel, out_width = d->out_width;
   if (args->multiplier == 1 && args->output_stride > 1) {
-    tulle_f32_depthwise(d, inputs + c * args->input_stride, args->weights + (size_t)c * taps, args->bias + c,
+    tulle_depthwise some = *d;
+    if (args->added) some.added = args->added + c * args->output_stride;
+    tulle_f32_depthwise(&some, inputs + c * args->input_stride, args->weights + (size_t)c * taps, args->bias + c,
                         outputs + c * args->output_stride + (size_t)top * out_width, channel_end - c, top, rows,
                         &args->epilogue, c);
     return;
@@ -97,7 +100,8 @@ static void depthwise_rows(const void* pointer, const float* input, float* outpu
   }
 }
 
-bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
+// added: where it begins, or NULL.
+static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, const float* added) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor* y = &planner->net->tensors[op->output];
   if (!tulle_check_conv(planner, op, x, w, y)) return false;
@@ -119,6 +123,7 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   args->multiplier = outputs / x->shape[3];
   args->out_height = y->shape[1];
   args->pad_top = op->pad_top;
+  args->added = added;
   const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w),
                  row_floats = phase * op->stride_w;
   const uint64_t kernel_rows = (uint64_t)(w->shape[1] - 1) * op->dilation_h + 1;
@@ -179,7 +184,8 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
                                       .pad_left = op->pad_left,
                                       .input_stride = in->stride,
                                       .output_stride = out->stride};
-  const char* kernel = square && w->shape[1] == 3 && op->stride_h == 1   ? "f32_dwconv3x3_4x1"
+  const char* kernel = added                                             ? "f32_dwconv3x3_sum"
+                       : square && w->shape[1] == 3 && op->stride_h == 1 ? "f32_dwconv3x3_4x1"
                        : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_4x1"
                        : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_4x8"
                        : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_8x1"
@@ -193,3 +199,20 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) {
   step->macs = (uint64_t)w->elements * y->shape[1] * y->shape[2];
   return true;
 }
+
+bool tulle_depthwise_takes_sum(const tulle_net* net, const tulle_op* op) {
+  if (op->input_count < 2 || op->inputs[0] < 0 || op->inputs[1] < 0) return false;
+  const tulle_tensor *x = &net->tensors[op->inputs[0]], *w = &net->tensors[op->inputs[1]],
+                     *y = &net->tensors[op->output];
+  const bool clamps = op->activation == TULLE_ACT_NONE || op->activation == TULLE_ACT_RELU ||
+                      op->activation == TULLE_ACT_RELU6 || op->activation == TULLE_ACT_RELU_N1_TO_1;
+  return clamps && x->rank == 4 && w->rank == 4 && y->rank == 4 && x->shape[3] == y->shape[3] && w->shape[1] == 3 &&
+         w->shape[2] == 3 && op->stride_h == 1 && op->stride_w == 1 && op->dilation_h == 1 && op->dilation_w == 1 &&
+         op->pad_top == 1 && op->pad_left == 1 && op->pad_bottom == 1 && op->pad_right == 1;
+}
+
+bool tulle_plan_depthwise_sum(tulle_planner* planner, const tulle_op* op, int32_t added) {
+  return plan_depthwise(planner, op, planner->places[added].data);
+}
+
+bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) { return plan_depthwise(planner, op, NULL); }

@@ -9,6 +9,7 @@ from tulle.errors import TulleError
 from tulle.graph import Graph
 from tulle.passes.convolve_before_resize import convolve_before_resize
 from tulle.passes.dead_channels import remove_dead_channels
+from tulle.passes.early_means import early_means
 from tulle.passes.explicit_padding import explicit_padding
 from tulle.passes.fold_affine import fold_affine
 from tulle.passes.fold_constants import fold_constants
@@ -16,6 +17,7 @@ from tulle.passes.fold_shuffles import fold_shuffles
 from tulle.passes.fuse_activations import fuse_activations, split_activations
 from tulle.passes.fuse_gates import fuse_gates
 from tulle.passes.fuse_residuals import fuse_residuals
+from tulle.passes.late_resizes import late_resizes
 from tulle.passes.layout import assign_layouts
 from tulle.passes.lowered import check_lowered, require_constant_weights
 from tulle.passes.merge_pads import merge_pads
@@ -24,7 +26,6 @@ from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
 from tulle.passes.report import Report
 from tulle.passes.sparsity import choose_sparsity
-from tulle.passes.split_means import split_means
 
 
 def lower(
@@ -55,7 +56,7 @@ def lower(
     whole = merge_pads(explicit_padding(graph))
     graph = remove_dead_channels(whole)
     report.count_channels(whole, graph)
-    graph = split_means(fuse_residuals(convolve_before_resize(graph)))
+    graph = late_resizes(early_means(fuse_residuals(convolve_before_resize(graph))))
     graph = assign_layouts(choose_sparsity(graph, sparse))
     report.count_choices(graph)
     return check_lowered(graph)
