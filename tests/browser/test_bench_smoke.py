@@ -124,7 +124,7 @@ def test_interrupted_run_leaves_nothing_behind(environment: dict[str, str], tmp_
         time.sleep(8)
         assert process.poll() is None, "it ended before it could be interrupted"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "nothing was written" in errors
     assert not output.exists()

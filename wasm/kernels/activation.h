@@ -72,8 +72,8 @@ TULLE_INLINE v4 v4_tanh(v4 x) {
 }
 
 TULLE_INLINE v4 v4_hard_swish(v4 x) {
-  const v4 gate = v4_clamp(wasm_f32x4_add(x, V4_CONSTANT(3.0f)), v4_splat(0.0f), V4_CONSTANT(6.0f));
-  return wasm_f32x4_mul(wasm_f32x4_mul(x, gate), V4_CONSTANT(1.0f / 6.0f));
+  const v4 gate = v4_madd(x, V4_CONSTANT(1.0f / 6.0f), V4_CONSTANT(0.5f));
+  return wasm_f32x4_mul(x, v4_clamp(gate, v4_splat(0.0f), V4_CONSTANT(1.0f)));
 }
 
 // x where positive, else slope * x.

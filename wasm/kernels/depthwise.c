@@ -7,7 +7,7 @@
 //   - 3x3: down a column one vector wide, the 9 weights in registers, each row of the input used for all the outputs
 //     it has a part in;
 //   - 5x5 with stride 2: the same two vectors wide, so that a weight from memory serves two multiply-adds;
-//   - 5x5: tiles of up to 8 outputs one below the other, a column of the kernel after the other.
+//   - 5x5: tiles of up to 9 outputs one below the other, a column of the kernel after the other.
 //
 // All go from right to left: a row whose width is not a multiple of 4 stores over the beginning of the next row,
 // which is computed later.
@@ -16,8 +16,9 @@
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
-// As many sums as hide the latency of a multiply-add; with 5 weights and a vector of the input they make 14 registers.
-#define MAX_ROWS 8
+// More sums than it takes to hide the latency of a multiply-add; with 5 weights and a vector of the input they fill the
+// 15 registers.
+#define MAX_ROWS 9
 #define MAX_KERNEL 5
 // One at the left, and where 1 or 2 outputs reach over the right border, up to two more. The last is for all others.
 #define MAX_BORDERS 3
@@ -60,7 +61,7 @@ TULLE_INLINE void finish(const window* w, v4 sum, float* output, const bool hard
 #define OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
 // Never called. Values that might be handed to it at some point must exist at that point: see FENCE.
-__attribute__((noinline, cold, noreturn)) static void use(v4 a, v4 b, v4 c, v4 d, v4 e, v4 f, v4 g, v4 h) {
+__attribute__((noinline, cold, noreturn)) static void use(v4 a, v4 b, v4 c, v4 d, v4 e, v4 f, v4 g, v4 h, v4 i) {
   volatile v4 sink = a;
   sink = b;
   sink = c;
@@ -69,6 +70,7 @@ __attribute__((noinline, cold, noreturn)) static void use(v4 a, v4 b, v4 c, v4 d
   sink = f;
   sink = g;
   sink = h;
+  sink = i;
   (void)sink;
   __builtin_trap();
 }
@@ -81,7 +83,7 @@ __attribute__((noinline, cold, noreturn)) static void use(v4 a, v4 b, v4 c, v4 d
     __asm__ volatile("" : "+r"(nonzero) : : "memory");                                                      \
     if (__builtin_expect(nonzero == 0, 0))                                                                  \
       use(sum[0], sum[1 % rows], sum[2 % rows], sum[3 % rows], sum[4 % rows], sum[5 % rows], sum[6 % rows], \
-          sum[7 % rows]);                                                                                   \
+          sum[7 % rows], sum[8 % rows]);                                                                    \
   } while (0)
 
 // ---- 3x3 ---------------------------------------------------------------------------------------------
@@ -321,12 +323,13 @@ TILES(5)
 TILES(6)
 TILES(7)
 TILES(8)
+TILES(9)
 #undef TILES
 
-// More than 8 rows are cut into groups of nearly equal height.
+// More than 9 rows are cut into groups of nearly equal height.
 static void columns_5_1(window* w) {
-  static void (*const kernels[MAX_ROWS])(const window*) = {tiles_1, tiles_2, tiles_3, tiles_4,
-                                                           tiles_5, tiles_6, tiles_7, tiles_8};
+  static void (*const kernels[MAX_ROWS])(const window*) = {tiles_1, tiles_2, tiles_3, tiles_4, tiles_5,
+                                                           tiles_6, tiles_7, tiles_8, tiles_9};
   if (w->rows <= MAX_ROWS) {
     kernels[w->rows - 1](w);
     return;

@@ -42,19 +42,18 @@ TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* o
       for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_madd(w, x[i], sum[r][i]);
     }
   }
-  if (args->finish) {
+  if (args->finish && args->epilogue->kind == TULLE_ACT_HARD_SWISH) {
+    TULLE_UNROLL
+    for (uint32_t r = 0; r < rows; r++) {
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_hard_swish(sum[r][i]);
+    }
+  } else if (args->finish) {
     const v4 low = v4_splat(args->epilogue->low), high = v4_splat(args->epilogue->high);
     TULLE_UNROLL
     for (uint32_t r = 0; r < rows; r++) {
       TULLE_UNROLL
       for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_clamp(sum[r][i], low, high);
-    }
-    if (args->epilogue->kind == TULLE_ACT_HARD_SWISH) {
-      TULLE_UNROLL
-      for (uint32_t r = 0; r < rows; r++) {
-        TULLE_UNROLL
-        for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_hard_swish(sum[r][i]);
-      }
     }
   }
   TULLE_UNROLL
