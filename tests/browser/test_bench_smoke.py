@@ -119,8 +119,10 @@ def test_interrupted_run_leaves_nothing_behind(environment: dict[str, str], tmp_
     output = tmp_path / "results"
     command = [sys.executable, str(BENCH / "run.py"), "--force", "--models", MODELS[0], "--peers", "litertjs"]
     with subprocess.Popen(
-        [*command, "--output", str(output)], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+        [*command, "--output", str(output)], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # Tests that run in the background of a shell ignore the signal, and what they start does too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:  # fmt: skip
         time.sleep(8)
         assert process.poll() is None, "it ended before it could be interrupted"
         process.send_signal(signal.SIGINT)

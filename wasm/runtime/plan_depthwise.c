@@ -187,7 +187,7 @@ static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, const flo
   const char* kernel = added                                             ? "f32_dwconv3x3_sum"
                        : square && w->shape[1] == 3 && op->stride_h == 1 ? "f32_dwconv3x3_4x1"
                        : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_4x1"
-                       : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_4x8"
+                       : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_4x9"
                        : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_8x1"
                                                                          : "f32_dwconv_4x1";
   args->direct = square && (k == 3 || k == 5) && (op->stride_h == 1 || op->stride_h == 2);
