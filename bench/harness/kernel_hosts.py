@@ -66,7 +66,6 @@ class Wasmtime:
                 count += 1
             milliseconds = []
             for _ in range(runs):
-                loaded(values)
                 milliseconds.append([step["ms"] for step in loaded.profile()])
             return Profile(list(loaded.profile()), milliseconds)
 

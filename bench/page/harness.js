@@ -85,8 +85,8 @@ window.bench = {
   describe: () => (model.describe ? model.describe() : {}),
 
   /**
-   * tulle only: `steps` as model.profile() lists them, `milliseconds[run][step]`, and `wall[run]`, milliseconds of the
-   * whole inference as the page sees it.
+   * tulle only: `steps` as model.profile() lists them, `milliseconds[run][step]`, and `wall[run]`, milliseconds of a
+   * whole inference, not timed step by step, as the page sees it.
    */
   async profile(runs) {
     const milliseconds = [];
@@ -95,8 +95,8 @@ window.bench = {
       const begin = performance.now();
       await model.run(current[0]);
       wall.push(performance.now() - begin);
-      milliseconds.push(model.profile().map(({ ms }) => ms));
+      milliseconds.push((await model.profile()).map(({ ms }) => ms));
     }
-    return { steps: model.profile(), milliseconds, wall };
+    return { steps: await model.profile(), milliseconds, wall };
   },
 };

@@ -24,10 +24,9 @@ window.kernels = {
     for (let i = 0; i < 5 || performance.now() - begin < warmup; i++) await model.run(values);
     const milliseconds = [];
     for (let i = 0; i < runs; i++) {
-      await model.run(values);
-      milliseconds.push(model.profile().map(({ ms }) => ms));
+      milliseconds.push((await model.profile()).map(({ ms }) => ms));
     }
-    const steps = model.profile().map(({ name, op, kernel, macs }) => ({ name, op, kernel, macs }));
+    const steps = (await model.profile()).map(({ name, op, kernel, macs }) => ({ name, op, kernel, macs }));
     if (model !== first) await model.close();
     return { steps, milliseconds };
   },

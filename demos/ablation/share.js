@@ -56,7 +56,7 @@ export async function measureShare({ file }, variant) {
       const start = performance.now();
       await model.run(input);
       whole.push(performance.now() - start);
-      operations.push(model.profile());
+      operations.push(await model.profile());
       await new Promise(requestAnimationFrame);
     }
     const times = operations.medians;

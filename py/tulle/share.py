@@ -75,7 +75,6 @@ def measure(source: PathLike, *, runs: int = 20, variant: Variant = "auto") -> M
         model(inputs)
         profiles = []
         for _ in range(runs):
-            model(inputs)
             profiles.append(model.profile())
         used = model.variant
     steps = [

@@ -38,7 +38,7 @@ export async function compare({ url, floats, threads }) {
       }
     }
     result[variant] = { same, worker: inline.worker, threads: inline.threads, notes: inline.notes.length,
-                        before: models[0].worker, steps: inline.profile().length };
+                        before: models[0].worker, steps: (await inline.profile()).length };
   }
   return result;
 }

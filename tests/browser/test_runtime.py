@@ -101,7 +101,7 @@ def test_pairs_of_rows_do_not_depend_on_threads(page: Page, site: Site, variant:
         for (const threads of [1, 2, 3]) {
           const model = await tulle.load(url, { variant, threads });
           results.push(encode(await model.run(await floats(x))));
-          kernels.push(model.profile()[1].kernel);
+          kernels.push((await model.profile())[1].kernel);
           await model.close();
         }
         return { results, kernels };
@@ -354,15 +354,20 @@ def test_profile_names_steps_and_sums_to_the_run(page: Page) -> None:
         page,
         """
         const model = await tulle.load('/tiny.tulle', { threads: 1 });
-        const before = model.profile();
+        const before = await model.run(new Float32Array(48).fill(3));
         const start = performance.now();
-        await model.run(new Float32Array(48));
-        return { before, took: performance.now() - start, after: model.profile() };
+        const rows = await model.profile();
+        const took = performance.now() - start;
+        const after = await model.run(new Float32Array(48).fill(3));
+        await model.close();
+        const late = await outcome(model.profile());
+        return { same: before.y.every((value, i) => value === after.y[i]), took, rows, late };
         """,
     )
-    assert [row["ms"] for row in result["before"]] == [0] * len(result["before"])
-    assert [(row["name"], row["op"]) for row in result["after"]] == [("times", "mul")]
-    row = result["after"][0]
+    assert result["same"]
+    assert result["late"]["error"] == 'model "tiny" is closed'
+    assert [(row["name"], row["op"]) for row in result["rows"]] == [("times", "mul")]
+    row = result["rows"][0]
     assert set(row) == {"name", "op", "kernel", "ms", "macs", "weights", "nnz"}
     assert row["kernel"]
     assert 0 <= row["ms"] <= result["took"]

@@ -122,7 +122,7 @@ async (name) => {
   const { kindOf, POINTWISE } = await import('/demos/lib/operations.js');
   const { load } = await import('/web/src/index.js');
   const model = await load(`/demos/models/${name}.tulle`);
-  const steps = model.profile().filter((row) => kindOf(row) === POINTWISE).map((row) => row.name);
+  const steps = (await model.profile()).filter((row) => kindOf(row) === POINTWISE).map((row) => row.name);
   await model.close();
   return steps;
 }

@@ -51,7 +51,8 @@ with warnings.catch_warnings(record=True) as caught:
             same.append({name: bytes(value) for name, value in answer.items()} == expected)
             shapes = [value.shape for value in answer.values()] == [o.shape for o in model.outputs]
             used = model.threads
-            steps = len(model.profile()), sum(row["ms"] for row in model.profile())
+            rows = await model.profile()
+            steps = len(rows), sum(row["ms"] for row in rows)
             html = model._repr_html_()
     tiny = await tulle.load_async(tulle.files.read_bytes("/tiny.tulle"))
     pixels = (await tiny(bytes([30]) * 48))["y"].tolist()

@@ -103,9 +103,9 @@ TULLE_API tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index,
 // Runs the model on what its inputs hold. NaN and infinity pass through like any other number.
 TULLE_API tulle_status tulle_model_run(tulle_model* model);
 
-// Milliseconds each step took in the last run, in the order of "steps" in tulle_model_info. Zeros before the
-// first run.
-TULLE_API const double* tulle_model_profile(const tulle_model* model);
+// Runs the model once more on what its inputs hold and returns the milliseconds that each step took, in the order of
+// "steps" in tulle_model_info. (Other runs are not timed: looking at the host's clock costs up to 10 us a step.)
+TULLE_API const double* tulle_model_profile(tulle_model* model);
 
 #ifdef __cplusplus
 }

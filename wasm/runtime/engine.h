@@ -72,7 +72,7 @@ struct tulle_engine {
 
 #define TULLE_GATE_CLOSED (-1)
 
-// Runs the steps on all threads; milliseconds each took go to `profile`.
+// Runs the steps on all threads; milliseconds each took go to `profile` if it is not NULL.
 void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t step_count, tulle_progress* progress,
                       char* scratch, size_t scratch_bytes, double* profile);
 

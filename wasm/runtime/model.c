@@ -173,10 +173,17 @@ tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uin
   return TULLE_OK;
 }
 
-tulle_status tulle_model_run(tulle_model* model) {
+static void run(tulle_model* model, double* profile) {
   tulle_engine_run(model->engine, model->steps, model->step_count, model->progress, model->scratch,
-                   model->scratch_bytes, model->profile);
+                   model->scratch_bytes, profile);
+}
+
+tulle_status tulle_model_run(tulle_model* model) {
+  run(model, NULL);
   return TULLE_OK;
 }
 
-const double* tulle_model_profile(const tulle_model* model) { return model->profile; }
+const double* tulle_model_profile(tulle_model* model) {
+  run(model, model->profile);
+  return model->profile;
+}

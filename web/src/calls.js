@@ -3,7 +3,7 @@
 import { TulleError, messageOf } from './errors.js';
 import { Library, createSharedMemory, instantiate } from './wasm.js';
 
-/** @typedef {'start' | 'load' | 'run' | 'close' | 'destroy'} CallName */
+/** @typedef {'start' | 'load' | 'run' | 'profile' | 'close' | 'destroy'} CallName */
 
 /**
  * What is asked: `args` is the argument of the call of that name.
@@ -45,7 +45,12 @@ export function createEngine() {
 
     /** @param {{ model: number, inputs: (Float32Array | import('./wasm.js').Pixels)[] }} args */
     run({ model, inputs }) {
-      return { ...library.run(model, inputs), memoryBytes: library.memoryBytes };
+      return { outputs: library.run(model, inputs), memoryBytes: library.memoryBytes };
+    },
+
+    /** @param {{ model: number }} args */
+    profile({ model }) {
+      return library.profile(model);
     },
 
     /** @param {{ model: number }} args */

@@ -24,7 +24,7 @@ import { TulleError } from './errors.js';
  * @property {string} name
  * @property {string} op an op kind, such as "conv2d"
  * @property {string} kernel the kernel chosen for it
- * @property {number} ms milliseconds in the last run; 0 before the first
+ * @property {number} ms milliseconds
  * @property {number} macs multiply-adds carried out: zeros skipped by a sparse kernel are not counted
  * @property {number} weights how many weights the step has
  * @property {number} nnz how many of them are not zero
@@ -51,8 +51,6 @@ export class Model {
   /** @type {import('./wasm.js').CInfo} */
   #info;
   #memoryBytes;
-  /** @type {Float64Array} */
-  #milliseconds;
   /**
    * One buffer for each input, back from the last run in the worker. Pages of new memory cost more than the copy into
    * them: a fresh buffer for [1, 224, 224, 3] takes 0.3 ms longer a run.
@@ -73,7 +71,6 @@ export class Model {
     this.#handle = model;
     this.#info = info;
     this.#memoryBytes = memoryBytes;
-    this.#milliseconds = new Float64Array(info.steps.length);
 
     /** @type {readonly Readonly<InputInfo>[]} */
     this.inputs = Object.freeze(info.inputs.map(({ rgba8: image, mean, std, ...tensor }) =>
@@ -106,14 +103,13 @@ export class Model {
    * @throws {TulleError} (rejects) for inputs that do not fit, a closed model, an engine that crashed
    */
   async run(inputs) {
-    if (this.#closed) throw new TulleError(`model ${JSON.stringify(this.info.name)} is closed`);
+    this.#checkOpen();
     const values = this.#inOrder(inputs).map((value, index) => check(this.inputs[index], value));
     this.#engine.wake();
     // In this thread the engine is done with the inputs before they can change, and needs no copies.
     const reply = await (this.worker
       ? this.#runInWorker(values)
       : this.#engine.call('run', { model: this.#handle, inputs: values }));
-    this.#milliseconds = reply.milliseconds;
     this.#memoryBytes = reply.memoryBytes;
     return Object.fromEntries(this.outputs.map(({ name }, index) => [name, reply.outputs[index]]));
   }
@@ -132,11 +128,16 @@ export class Model {
   }
 
   /**
-   * Where the time of the last run went.
-   * @returns {ProfileRow[]}
+   * Runs the model once more, on the inputs it was last given, and says where the time went. Other runs are not timed
+   * step by step, which would cost them one per cent.
+   * @returns {Promise<ProfileRow[]>}
+   * @throws {TulleError} (rejects) for a closed model, an engine that crashed
    */
-  profile() {
-    return this.#info.steps.map((step, index) => ({ ...step, ms: this.#milliseconds[index] }));
+  async profile() {
+    this.#checkOpen();
+    this.#engine.wake();
+    const milliseconds = await this.#engine.call('profile', { model: this.#handle });
+    return this.#info.steps.map((step, index) => ({ ...step, ms: milliseconds[index] }));
   }
 
   /**
@@ -148,6 +149,10 @@ export class Model {
       .catch(() => {}) // the engine died, and the model with it
       .then(() => this.#engine.release());
     return this.#closed;
+  }
+
+  #checkOpen() {
+    if (this.#closed) throw new TulleError(`model ${JSON.stringify(this.info.name)} is closed`);
   }
 
   /**

@@ -140,7 +140,7 @@ export class Library {
    * Feeds every input and runs. model.js has checked lengths; the views would throw on a wrong one.
    * @param {number} model
    * @param {(Float32Array | Pixels)[]} inputs
-   * @returns {{ outputs: Float32Array<ArrayBuffer>[], milliseconds: Float64Array<ArrayBuffer> }} copies
+   * @returns {Float32Array<ArrayBuffer>[]} copies of the outputs
    */
   run(model, inputs) {
     const info = /** @type {CInfo} */ (this.#models.get(model));
@@ -155,11 +155,19 @@ export class Library {
       }
     });
     if (this.#exports.tulle_model_run(model) !== 0) throw this.#error();
-    const outputs = info.outputs.map(({ shape }, index) =>
+    return info.outputs.map(({ shape }, index) =>
       this.#floats(this.#exports.tulle_model_output(model, index), elements(shape)).slice());
-    const profile = this.#exports.tulle_model_profile(model) >>> 0;
-    const milliseconds = new Float64Array(this.#memory.buffer, profile, info.steps.length).slice();
-    return { outputs, milliseconds };
+  }
+
+  /**
+   * Runs once more on the same inputs, timed.
+   * @param {number} model
+   * @returns {Float64Array<ArrayBuffer>} milliseconds of each step
+   */
+  profile(model) {
+    const { steps } = /** @type {CInfo} */ (this.#models.get(model));
+    const address = this.#exports.tulle_model_profile(model) >>> 0;
+    return new Float64Array(this.#memory.buffer, address, steps.length).slice();
   }
 
   /**

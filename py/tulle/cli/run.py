@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("image", type=options.FILE)
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Run so often, and time it.")
 @click.option("--save", "target", type=options.FILE, metavar="OUT.npz", help="Save the outputs as NumPy arrays.")
-@click.option("--profile", "with_profile", is_flag=True, help="Show the time of each step of the last run.")
+@click.option("--profile", "with_profile", is_flag=True, help="Show the time of each step, of one more run.")
 @options.variant
 def command(model_file: str, image: str, *, repeat: int, target: str | None, with_profile: bool, variant: str) -> None:
     """Run MODEL (.tulle or .tflite) on IMAGE, a picture or a .npy array.

@@ -96,9 +96,9 @@ class AsyncModel:
         values = (await _awaited(self._model.run(named))).to_py()
         return {info.name: output(bytearray(values[info.name]), info.shape, self._numpy) for info in self.outputs}
 
-    def profile(self) -> Profile:
-        """What each step of the last run took, as `Model.profile` has it."""
-        return Profile(self._model.profile().to_py())
+    async def profile(self) -> Profile:
+        """Runs the model once more and says what each step took, as `Model.profile` does."""
+        return Profile((await _awaited(self._model.profile())).to_py())
 
     async def close(self) -> None:
         """Gives the model's memory back; the last model to close ends the engine's workers."""

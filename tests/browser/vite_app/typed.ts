@@ -20,7 +20,7 @@ export async function everything(file: File, image: ImageData, signal: AbortSign
     await model.run(image);
     await model.run(new Float32Array(3));
     const outputs = await model.run({ [input.name]: input.image ? image : new Float32Array(3) });
-    const rows: ProfileRow[] = model.profile();
+    const rows: ProfileRow[] = await model.profile();
     console.log(variant, model.worker, info.fileBytes, model.notes.join());
     console.log(rows.map(({ op, kernel, ms, macs }) => [op, kernel, ms, macs]));
     return outputs[output.name];
