@@ -37,6 +37,12 @@ SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 19, 23, 28, 32, 33)
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 
 
+@pytest.fixture(autouse=True)
+def tiles_of_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sparse tiles as V8 gets them, the widest; in wasmtime models have narrower ones."""
+    monkeypatch.setattr("tulle.runtime.model.WASMTIME_TILE", 13)
+
+
 def each(count: int) -> Any:
     """`count` seeds; every one is a case of its own."""
     return pytest.mark.parametrize("seed", range(count))
@@ -304,6 +310,25 @@ def test_an_infinite_input_passes_pairs_with_the_same_columns_by(variant: str) -
         (answer,) = model(values).values()
         assert runs_in_pairs({step["kernel"] for step in model.profile()}, variant)
     np.testing.assert_array_equal(answer, np.full((1, 3, 3, 4), 20, np.float32))
+
+
+def test_the_width_of_tiles_changes_no_bit(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(3)
+    x = case.input(1, 11, 13, 30, chw=True)
+    weight = case.values((20, 1, 1, 30), 0.7)
+    weight[10:12] = np.where(weight[10] != 0, 1.5, 0)  # a pair
+    y = conv2d(case, x, weight, sparsity="sparse", activation="hard_swish")
+    case.graph.outputs = [case.op("to_plain", [y], (1, 11, 13, 20))]
+    answers, kernels = [], set()
+    for tile in range(1, 14):
+        monkeypatch.setattr("tulle.runtime.model.WASMTIME_TILE", tile)
+        with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+            answers.append(
+                next(iter(model(np.sin(np.arange(11 * 13 * 30, dtype=np.float32)).reshape(1, 11, 13, 30)).values()))
+            )
+            kernels |= {step["kernel"] for step in model.profile()}
+    assert {"f32_spmm", "f32_spmm_52x1"} <= kernels
+    assert all(np.array_equal(answers[0], answer) for answer in answers)
 
 
 @pytest.mark.parametrize("values", ["auto", "int8"])

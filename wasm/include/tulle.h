@@ -50,6 +50,10 @@ TULLE_API tulle_engine* tulle_engine_create(uint32_t threads);
 
 TULLE_API uint32_t tulle_engine_threads(const tulle_engine* engine);
 
+// How many vectors of four pixels the sparse kernel takes at once in models loaded from now on, 1 to 13. 13 at first,
+// which suits V8: compilers that cannot keep so many sums in registers are faster with fewer. Results stay the same.
+TULLE_API void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vectors);
+
 // Worker i (1 <= i < threads) is a thread the host starts: it sets its stack pointer to
 // tulle_engine_worker_stack(engine, i) (the top, 16-byte aligned), then calls tulle_engine_worker, which
 // returns only once the engine is destroyed. Work is shared among the workers that have arrived, so a

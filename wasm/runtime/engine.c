@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
 #include "runtime/platform.h"
 #include "runtime/warm_up.h"
 
@@ -36,6 +37,7 @@ tulle_engine* tulle_engine_create(uint32_t threads) {
   memset(engine, 0, sizeof *engine);
   engine->threads = threads;
   engine->gate = TULLE_GATE_CLOSED;
+  engine->sparse_tile = TULLE_SPMM_MAX_VECTORS;
   tulle_warm_up();
   if (threads > 1) {
     engine->stacks = tulle_alloc((size_t)(threads - 1) * WORKER_STACK_BYTES);
@@ -62,6 +64,10 @@ void tulle_engine_fail(tulle_engine* engine, const char* format, ...) {
   va_start(args, format);
   vsnprintf(engine->error, sizeof engine->error, format, args);
   va_end(args);
+}
+
+void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vectors) {
+  if (vectors >= 1 && vectors <= TULLE_SPMM_MAX_VECTORS) engine->sparse_tile = vectors;
 }
 
 void tulle_engine_never_wait(tulle_engine* engine) { engine->never_wait = true; }

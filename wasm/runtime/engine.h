@@ -54,7 +54,8 @@ typedef struct {
 
 struct tulle_engine {
   uint32_t threads;
-  bool never_wait;  // of the thread that calls tulle_engine_run: it spins
+  bool never_wait;       // of the thread that calls tulle_engine_run: it spins
+  uint32_t sparse_tile;  // vectors
   // Bumped at the start of every run; parked workers wait on it.
   _Alignas(TULLE_ALIGNMENT) _Atomic uint32_t run;
   // Workers inside the current run, or TULLE_GATE_CLOSED. Counters and steps change only while the gate is closed.

@@ -210,10 +210,10 @@ bool tulle_plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_t
   const uint64_t paired = 2 * nonzeros_before(&args->pairs, args->passes, args->pairs.units);
 
   args->vectors = (pixels + 3) / 4;
+  args->tile_vectors = planner->model->engine->sparse_tile;
   // 13 vectors are two tiles of pairs and a poor third one.
-  args->tile_vectors = TULLE_SPMM_MAX_VECTORS;
-  const uint32_t whole = TULLE_SPMM_MAX_VECTORS / TULLE_SPMM_PAIR_MAX_VECTORS * TULLE_SPMM_PAIR_MAX_VECTORS;
-  if (paired > single && pair_tiles(args->vectors, whole) < pair_tiles(args->vectors, TULLE_SPMM_MAX_VECTORS))
+  const uint32_t whole = args->tile_vectors / TULLE_SPMM_PAIR_MAX_VECTORS * TULLE_SPMM_PAIR_MAX_VECTORS;
+  if (whole && paired > single && pair_tiles(args->vectors, whole) < pair_tiles(args->vectors, args->tile_vectors))
     args->tile_vectors = whole;
   args->tiles = (args->vectors + args->tile_vectors - 1) / args->tile_vectors;
   // Pixels first: a task that has all output channels of a tile reads its inputs once. Channels where a map is too
@@ -226,7 +226,9 @@ bool tulle_plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_t
       !cut(planner, &args->pairs, args->passes, args->row_tasks))
     return false;
   tulle_step* step = tulle_plan_step(planner, run_sparse, args, args->tile_tasks * args->row_tasks,
-                                     paired > single ? "f32_spmm_" TULLE_SPMM_PAIR_TILE : "f32_spmm_52x1");
+                                     paired > single                                ? "f32_spmm_" TULLE_SPMM_PAIR_TILE
+                                     : args->tile_vectors == TULLE_SPMM_MAX_VECTORS ? "f32_spmm_52x1"
+                                                                                    : "f32_spmm");
   if (!step) return false;
   step->rows = sparse_rows;
   step->nonzeros = nonzeros;

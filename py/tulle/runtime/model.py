@@ -21,6 +21,10 @@ from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
 if TYPE_CHECKING:
     from tulle.graph import Graph
 
+# Vectors of a sparse tile. wasmtime's compiler moves and spills sums where there are as many as V8 keeps in registers:
+# with 13 of them the sparse hand model's 1x1 convolutions take 9.2 ms, with 8 of them 6.6.
+WASMTIME_TILE = 8
+
 _TFLITE = b"TFL3"
 
 
@@ -63,6 +67,8 @@ class Model:
         self._lock = threading.Lock()
         self._numpy = find_numpy()
         self._engine = self._library.call("tulle_engine_create", 1)
+        if self._engine and not IN_PYODIDE:
+            self._library.call("tulle_engine_set_sparse_tile", self._engine, WASMTIME_TILE)
         try:
             self._model = self._load(data)
         except TulleError:
