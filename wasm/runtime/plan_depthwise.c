@@ -193,7 +193,7 @@ static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, const flo
   args->direct = square && (k == 3 || k == 5) && (op->stride_h == 1 || op->stride_h == 2);
   tulle_step* step = tulle_plan_step(planner, run_depthwise, args, args->tasks, kernel);
   if (!step) return false;
-  step->rows = depthwise_rows;
+  step->rows = added ? NULL : depthwise_rows;
   step->weights = w->elements;
   step->nonzeros = nonzeros;
   step->macs = (uint64_t)w->elements * y->shape[1] * y->shape[2];

@@ -5,8 +5,8 @@
 #include "runtime/plan_conv.h"
 
 // Input channels of a sparse 1x1 convolution that one pass over the output channels reads: their part of a tile, up to
-// 4 cache lines each, stays in a 48 KB L1. Measured: 672 -> 112 channels at 14x14 run at 22 instead of 18 GMAC/s.
-#define SPMM_CHANNELS 192
+// 4 cache lines each, stays in an L1 of 32 KB with room for what streams past. Measured in docs/performance.md.
+#define SPMM_CHANNELS 112
 
 // The nonzeros that one kernel runs through: rows or pairs of rows.
 typedef struct {
