@@ -12,12 +12,24 @@ from typing import Any
 
 import click
 from PIL import Image
-from scenes import scenes
+from scenes import HEIGHT, WIDTH, scenes
 
-from common import WORK, console, data_folder, dense_model, digest, is_held_out, kept_pictures
+from common import (
+    WORK,
+    Recipe,
+    console,
+    data_folder,
+    dense_model,
+    digest,
+    is_held_out,
+    kept_pictures,
+    make,
+    zeros,
+)
 from tulle import TulleError
 from tulle.files import write_bytes
 from tulle.graph import Graph
+from tulle.image import read_image
 from tulle.passes.lower import set_normalisation
 from tulle.tflite import read, write
 from tulle.train.augment import Augmentation
@@ -25,17 +37,21 @@ from tulle.train.distill import distill
 from tulle.train.settings import Measurement, Settings
 
 SCENES = 5000
+CALIBRATION = 640  # of the scenes, for a start that is to become sparser first
 
 EPILOG = """\b
 A run begins with a one-shot model that experiments/hands.py or experiments/selfie.py made and keeps its zeros, or with
-`--start dense` begins with the dense model and brings the zeros gradually. It is written beside the one-shot models,
-where those scripts find it with --score, as hands/distilled.tflite or selfie/distilled-LEVEL.tflite in
-build/experiments, with a .json of how it was made. Stopped runs go on.
+`--start dense` begins with the dense model and brings the zeros gradually. A selfie model with fewer zeros than --level
+is first brought there by `reconstruct`: so a distilled model of one level is the start of the next. The result is
+written beside the one-shot models, where those scripts find it with --score, as hands/distilled.tflite or
+selfie/distilled-LEVEL.tflite in build/experiments, with a .json of how it was made. Stopped runs go on.
 \b
 Examples:
   python experiments/distill.py hands
   python experiments/distill.py selfie
-  python experiments/distill.py selfie --level 50
+  python experiments/distill.py selfie --level 50 --steps 2500
+  python experiments/distill.py selfie --start build/experiments/selfie/distilled-50.tflite --steps 6000
+  python experiments/distill.py selfie --start build/experiments/selfie/distilled-50.tflite --macs
   python experiments/distill.py selfie --start dense --name gradual
   python experiments/distill.py selfie --webcam --name webcam-distilled
 """
@@ -78,8 +94,9 @@ TASKS = {
 @click.option("--batch", type=int, help="[default: 4 for hands, 8 for selfie]")
 @click.option("--lr", type=float, help="The highest learning rate.  [default: 1e-3 for hands, 2e-3 for selfie]")
 @click.option("--start", metavar="FILE.tflite|dense", help="Begin with this.  [default: what reconstruct made]")
+@click.option("--macs", is_flag=True, help="Selfie: --level is of the multiply-adds that are gone, not of the weights.")
 @click.option("--webcam", is_flag=True, help="Selfie: see webcam frames too, for comparison; the result may not ship.")
-@click.option("--name", "result_name", default="distilled", show_default=True, help="Of the result.")
+@click.option("--name", "result_name", help="Of the result.  [default: distilled, or distilled-macs]")
 def main(
     name: str,
     level: int | None,
@@ -87,13 +104,15 @@ def main(
     batch: int | None,
     lr: float | None,
     start: str | None,
+    macs: bool,
     webcam: bool,
-    result_name: str,
+    result_name: str | None,
 ) -> None:
     """Distil TASK from its dense model: hands or selfie."""
     task = TASKS[name]
     level, steps = level or task.level, steps or task.steps
     folder = WORK / name
+    result_name = result_name or ("distilled-macs" if macs else "distilled")
     target = folder / task.target.format(name=result_name, level=level)
     private = folder / f"training-{target.stem}"  # apart from the models that are scored
     private.mkdir(parents=True, exist_ok=True)
@@ -104,6 +123,9 @@ def main(
     first = Path(start) if start else folder / task.start.format(level=level)
     if not gradual and not first.is_file():
         raise TulleError(f"there is no {first}: run experiments/{name}.py, or name another --start")
+    if macs and (name != "selfie" or not start or gradual):
+        raise TulleError("--macs is for selfie, and needs a --start that has fewer zeros")
+    begin = first if gradual or name != "selfie" else at_level(first, level, macs, paths[:CALIBRATION], private)
     settings = Settings(
         sparsity=level / 100 if gradual else None,
         allocation="uniform",
@@ -120,11 +142,12 @@ def main(
         write_json(private / "curve.json", curve(rows))
 
     result = distill(
-        teacher, paths, settings, start=None if gradual else set_normalisation(read(first), 0.0, 255.0),
+        teacher, paths, settings, start=None if gradual else set_normalisation(read(begin), 0.0, 255.0),
         folder=private, resume=True, on_measurement=on_measurement,
     )  # fmt: skip
     record: dict[str, Any] = {
         "teacher": task.teacher, "start": "dense" if gradual else {"file": first.name, "digest": digest(first)},
+        "reconstructed": begin != first,
         "pictures": len(paths), "settings": asdict(settings), "curve": curve(result.measurements),
     }  # fmt: skip
     write_json(target.with_suffix(".json"), record)
@@ -146,6 +169,17 @@ def selfie_pictures(teacher: Graph, webcam: bool) -> list[Path]:
 
     paths = kept_pictures(folder / "scenes", SCENES, draw)
     return paths + (sorted(data_folder("webcam").glob("*.jpg")) if webcam else [])
+
+
+def at_level(path: Path, level: int, macs: bool, pictures: list[Path], folder: Path) -> Path:
+    """The model, or if it has fewer zeros, what `reconstruct` makes of it with levels by sensitivity."""
+    if zeros(path)["macs" if macs else "weights"] > level / 100 - 0.01:
+        return path
+    budget = {"target_macs": 1 - level / 100} if macs else {"sparsity": level / 100}
+    options = {**budget, "method": "reconstruct", "allocation": "sensitivity"}
+    images = [read_image(picture, HEIGHT, WIDTH) for picture in pictures]
+    recipe = Recipe(f"from-{path.stem}-{digest(path)}", "", options, len(images))
+    return make(recipe, set_normalisation(read(path), 0.0, 255.0), images, folder)
 
 
 def curve(rows: list[Measurement]) -> list[dict[str, float | None]]:
