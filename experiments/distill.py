@@ -178,7 +178,7 @@ def at_level(path: Path, level: int, macs: bool, pictures: list[Path], folder: P
     budget = {"target_macs": 1 - level / 100} if macs else {"sparsity": level / 100}
     options = {**budget, "method": "reconstruct", "allocation": "sensitivity"}
     images = [read_image(picture, HEIGHT, WIDTH) for picture in pictures]
-    recipe = Recipe(f"from-{path.stem}-{digest(path)}", "", options, len(images))
+    recipe = Recipe(f"from-{path.stem}", "", options, len(images))
     return make(recipe, set_normalisation(read(path), 0.0, 255.0), images, folder)
 
 
