@@ -56,8 +56,6 @@ OTHERS = {
     "distilled": "reconstruct on scenes, sensitivity, and distillation, in turns",
     "distilled-macs": "the same, with the level that of multiply-adds",
     "three-people": "reconstruct on scenes of three people",
-    "three-people-distilled": "the same, then distillation",
-    "three-people-webcam": "the same, then with webcam frames (comparison only)",
 }
 
 EPILOG = """\b
