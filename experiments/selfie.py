@@ -54,7 +54,8 @@ METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
 # Files that experiments/distill.py leaves beside ours, and results of scenes before there were drawn people.
 OTHERS = {
     "distilled": "reconstruct on scenes, sensitivity, and distillation, in turns",
-    "distilled-macs": "the same, with the level that of multiply-adds",
+    "distilled-longer": "the same, distilled longer",
+    "distilled-macs": "in turns, with the level that of multiply-adds",
     "three-people": "reconstruct on scenes of three people",
 }
 
