@@ -64,10 +64,8 @@ class Wasmtime:
             while count < 5 or (time.perf_counter() - begin) * 1e3 < warmup_ms:
                 loaded(values)
                 count += 1
-            milliseconds = []
-            for _ in range(runs):
-                milliseconds.append([step["ms"] for step in loaded.profile()])
-            return Profile(list(loaded.profile()), milliseconds)
+            profiles = [loaded.profile() for _ in range(runs)]
+            return Profile(list(profiles[0]), [[step["ms"] for step in profile] for profile in profiles])
 
     async def peak(self, variant: str) -> float:
         import wasmtime

@@ -89,14 +89,14 @@ window.bench = {
    * whole inference, not timed step by step, as the page sees it.
    */
   async profile(runs) {
-    const milliseconds = [];
+    const profiles = [];
     const wall = [];
     for (let i = 0; i < runs; i++) {
       const begin = performance.now();
       await model.run(current[0]);
       wall.push(performance.now() - begin);
-      milliseconds.push((await model.profile()).map(({ ms }) => ms));
+      profiles.push(await model.profile());
     }
-    return { steps: await model.profile(), milliseconds, wall };
+    return { steps: profiles[0], milliseconds: profiles.map((rows) => rows.map(({ ms }) => ms)), wall };
   },
 };

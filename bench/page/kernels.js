@@ -22,11 +22,10 @@ window.kernels = {
     const values = Float32Array.from({ length: model.inputs[0].shape.reduce((a, b) => a * b) }, (_, i) => (i % 97) / 97);
     const begin = performance.now();
     for (let i = 0; i < 5 || performance.now() - begin < warmup; i++) await model.run(values);
-    const milliseconds = [];
-    for (let i = 0; i < runs; i++) {
-      milliseconds.push((await model.profile()).map(({ ms }) => ms));
-    }
-    const steps = (await model.profile()).map(({ name, op, kernel, macs }) => ({ name, op, kernel, macs }));
+    const profiles = [];
+    for (let i = 0; i < runs; i++) profiles.push(await model.profile());
+    const milliseconds = profiles.map((rows) => rows.map(({ ms }) => ms));
+    const steps = profiles[0].map(({ name, op, kernel, macs }) => ({ name, op, kernel, macs }));
     if (model !== first) await model.close();
     return { steps, milliseconds };
   },
