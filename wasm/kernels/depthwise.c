@@ -51,9 +51,10 @@ typedef struct {
 TULLE_INLINE v4 even_lanes(v4 a, v4 b) { return wasm_i32x4_shuffle(a, b, 0, 2, 4, 6); }
 TULLE_INLINE v4 odd_lanes(v4 a, v4 b) { return wasm_i32x4_shuffle(a, b, 1, 3, 5, 7); }
 
-TULLE_INLINE void finish(const window* w, v4 sum, float* output, const bool hard_swish) {
+TULLE_INLINE void finish(const window* w, v4 sum, const float* added, float* output, const bool hard_swish) {
   sum = v4_clamp(sum, v4_load_splat(&w->low), v4_load_splat(&w->high));
   if (hard_swish) sum = v4_hard_swish(sum);
+  if (added) sum = wasm_f32x4_add(sum, v4_load(added));
   v4_store(output, sum);
 }
 
@@ -121,15 +122,6 @@ TULLE_INLINE v4 first_row_of_3(const v4* weights, const v4 v[3], v4 sum) {
   return sum;
 }
 
-TULLE_INLINE void finish_3_1(const window* w, v4 sum, const float* added, float* output, const bool hard_swish) {
-  if (!added) {
-    finish(w, sum, output, hard_swish);
-    return;
-  }
-  sum = v4_clamp(sum, v4_load_splat(&w->low), v4_load_splat(&w->high));
-  v4_store(output, wasm_f32x4_add(sum, v4_load(added)));
-}
-
 // `middle` and `first`: sums of the outputs whose windows the next row is the last and the middle row of.
 TULLE_INLINE void column_3_1(const window* w, const float* input, const v4 k[9], const float* bias,
                              const border_vector* border, const bool bordered, const bool hard_swish,
@@ -151,7 +143,7 @@ TULLE_INLINE void column_3_1(const window* w, const float* input, const v4 k[9],
     const v4 next = v4_load_splat(bias);
     load_3(input, border, 1, bordered, v);
     middle = row_of_3(k + 6, v, middle);
-    finish_3_1(w, middle, added, output, hard_swish);
+    finish(w, middle, added, output, hard_swish);
     middle = row_of_3(k + 3, v, first);
     first = first_row_of_3(k, v, next);
     input += width;
@@ -164,7 +156,7 @@ TULLE_INLINE void column_3_1(const window* w, const float* input, const v4 k[9],
     }
   }
   for (uint32_t rest = w->rows - w->whole; rest > 0; rest--, output += out_width) {
-    finish_3_1(w, middle, added, output, hard_swish);
+    finish(w, middle, added, output, hard_swish);
     if (added) added += out_width;
     middle = first;
   }
@@ -189,7 +181,7 @@ TULLE_INLINE void column_3_2(const window* w, const float* input, const v4 k[9],
     load_3(input, border, 2, bordered, v);
     sum = row_of_3(k + 6, v, sum);
     next = first_row_of_3(k, v, next);
-    finish(w, sum, output, hard_swish);
+    finish(w, sum, NULL, output, hard_swish);
     input += width;
     output += out_width;
     OPAQUE(input);
@@ -197,7 +189,7 @@ TULLE_INLINE void column_3_2(const window* w, const float* input, const v4 k[9],
   }
   if (w->rows > w->whole) {
     load_3(input, border, 2, bordered, v);
-    finish(w, row_of_3(k + 3, v, next), output, hard_swish);
+    finish(w, row_of_3(k + 3, v, next), NULL, output, hard_swish);
   }
 }
 
@@ -399,8 +391,8 @@ TULLE_INLINE void shift_5_2(v4 sum[6], const float* bias) {
 }
 
 TULLE_INLINE void finish_5_2(const window* w, const v4 sum[6], float* output, const bool both, const bool hard_swish) {
-  finish(w, sum[0], output, hard_swish);
-  if (both) finish(w, sum[1], output + 4, hard_swish);
+  finish(w, sum[0], NULL, output, hard_swish);
+  if (both) finish(w, sum[1], NULL, output + 4, hard_swish);
 }
 
 TULLE_INLINE void column_5_2(const window* w, const float* input, const v4* weights, const float* bias,

@@ -262,8 +262,8 @@ typedef struct {
 // y[i] = a[i] * gate + b[i]; whole vectors: may write up to 3 floats beyond n.
 void tulle_f32_gated_sum(const float* a, float gate, const float* b, float* y, size_t n);
 
-// One channel. `double_width`: the columns are those of twice the width with half-pixel centers, which has a loop of
-// its own; with it alone, `added` * `gate` is added if it is not NULL. `scratch`: width + 12 floats.
+// One channel. `double_width`: the columns are those of twice the width, 4 or more, with half-pixel centers, which has
+// a loop of its own; with it alone, `added` * `gate` is added if it is not NULL. `scratch`: width + 12 floats.
 void tulle_f32_resize_bilinear(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
                                uint32_t out_width, bool double_width, const float* input, const float* added,
                                float gate, float* output, float* scratch);

@@ -72,7 +72,7 @@ static __attribute__((noinline)) void doubled_sum(const tulle_lerp* rows, uint32
 void tulle_f32_resize_bilinear(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
                                uint32_t out_width, bool double_width, const float* input, const float* added,
                                float gate, float* output, float* scratch) {
-  if (double_width && width >= 4) {
+  if (double_width) {
     if (added) {
       doubled_sum(rows, width, out_height, input, added, gate, output);
     } else {

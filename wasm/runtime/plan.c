@@ -95,6 +95,10 @@ uint32_t tulle_plan_tasks(const tulle_planner* planner, uint32_t units) {
   return units < wanted ? (units ? units : 1) : wanted;
 }
 
+uint32_t tulle_plan_light_tasks(const tulle_planner* planner, uint64_t elements, uint32_t units) {
+  return elements < 16384 ? 1 : tulle_plan_tasks(planner, units);
+}
+
 bool tulle_plan_epilogue(tulle_planner* planner, const tulle_op* op, uint32_t alpha_input, uint32_t channels,
                          tulle_epilogue* epilogue) {
   *epilogue = (tulle_epilogue){.low = -INFINITY, .high = INFINITY, .kind = TULLE_ACT_NONE, .alpha = op->alpha};

@@ -106,6 +106,9 @@ bool tulle_plan_sum(tulle_planner* planner, const tulle_band* sum);
 // How many tasks to cut `units` equal pieces of work into.
 uint32_t tulle_plan_tasks(const tulle_planner* planner, uint32_t units);
 
+// The same where so little is done with each of `elements` that few of them are not worth sharing.
+uint32_t tulle_plan_light_tasks(const tulle_planner* planner, uint64_t elements, uint32_t units);
+
 static inline uint32_t tulle_round_up(uint32_t n, uint32_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }

@@ -51,7 +51,7 @@ static bool plan_copies(tulle_planner* planner, const copy* copies, uint32_t cou
   uint32_t least = UINT32_MAX;
   for (uint32_t i = 0; i < count; i++)
     if (copies[i].sizes[0] < least) least = copies[i].sizes[0];
-  args->tasks = elements < 16384 ? 1 : tulle_plan_tasks(planner, least);
+  args->tasks = tulle_plan_light_tasks(planner, elements, least);
   return tulle_plan_step(planner, run_copy, args, count * args->tasks, "f32_copy") != NULL;
 }
 
@@ -257,6 +257,6 @@ bool tulle_plan_pad(tulle_planner* planner, const tulle_op* op) {
     args->from[i] = from;
   }
   args->loops = y->rank;
-  args->tasks = y->elements < 16384 ? 1 : tulle_plan_tasks(planner, args->sizes[0]);
+  args->tasks = tulle_plan_light_tasks(planner, y->elements, args->sizes[0]);
   return tulle_plan_step(planner, run_pad, args, args->tasks, "f32_pad") != NULL;
 }

@@ -155,7 +155,7 @@ static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary
     }
     if (args->epilogue.kind == TULLE_ACT_PRELU) args->epilogue.kind = TULLE_ACT_NONE;
   }
-  args->tasks = y->elements < 16384 ? 1 : tulle_plan_tasks(planner, args->rows);
+  args->tasks = tulle_plan_light_tasks(planner, y->elements, args->rows);
   if (!tulle_plan_step(planner, run_binary, args, args->tasks, "f32_binary")) return false;
   if (chw || epilogue.kind != TULLE_ACT_PRELU) return true;
   binary_args* prelu = tulle_plan_alloc(planner, sizeof *prelu);
@@ -340,14 +340,14 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op) {
     args->input_stride = planner->places[op->inputs[0]].stride;
     args->channels = x->shape[3];
     args->pixels = x->shape[1] * x->shape[2];
-    args->tasks = x->elements < 16384 ? 1 : tulle_plan_tasks(planner, args->channels);
+    args->tasks = tulle_plan_light_tasks(planner, x->elements, args->channels);
     return tulle_plan_step(planner, run_spatial_reduce, args, args->tasks, "f32_global_pool") != NULL;
   }
   if (!tulle_is_plain(x) && reduced[3] && !reduced[1] && !reduced[2]) {
     args->input_stride = planner->places[op->inputs[0]].stride;
     args->channels = x->shape[3];
     args->pixels = x->shape[1] * x->shape[2];
-    args->tasks = x->elements < 16384 ? 1 : tulle_plan_tasks(planner, args->pixels);
+    args->tasks = tulle_plan_light_tasks(planner, x->elements, args->pixels);
     return tulle_plan_step(planner, run_channel_reduce, args, args->tasks, "f32_reduce") != NULL;
   }
   if (!tulle_is_plain(x))

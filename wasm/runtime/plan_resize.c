@@ -38,9 +38,9 @@ static void run_resize_nearest(const tulle_step* step, uint32_t task, char* scra
   }
 }
 
-// Whether each row becomes twice as wide, with half-pixel centers.
+// Whether each row becomes twice as wide, with half-pixel centers, and is wide enough for the loop that does that.
 static bool doubles(const tulle_tensor* x, const tulle_tensor* y, const tulle_op* op) {
-  return op->half_pixel_centers && !op->align_corners && y->shape[2] == 2 * x->shape[2];
+  return op->half_pixel_centers && !op->align_corners && x->shape[2] >= 4 && y->shape[2] == 2 * x->shape[2];
 }
 
 // Where each output index reads, as TensorFlow Lite's reference kernels have it.
@@ -67,8 +67,7 @@ static tulle_lerp* plan_lerps(tulle_planner* planner, const tulle_op* op, uint32
 }
 
 // added, gate: where they begin, or NULL.
-static bool plan_resize(tulle_planner* planner, const tulle_op* op, const float* added, const float* gate,
-                        const char* kernel) {
+static bool plan_resize(tulle_planner* planner, const tulle_op* op, const float* added, const float* gate) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = &planner->net->tensors[op->output];
   if (x->rank != 4 || y->rank != 4 || !tulle_is_chw(x) || !tulle_is_chw(y) || x->shape[3] != y->shape[3])
     return tulle_plan_fail(planner, "needs chw tensors with the same number of channels");
@@ -92,20 +91,18 @@ static bool plan_resize(tulle_planner* planner, const tulle_op* op, const float*
     return tulle_plan_step(planner, run_resize_nearest, args, args->tasks, "f32_resize_nearest") != NULL;
   args->doubled = doubles(x, y, op);
   tulle_plan_scratch(planner, ((uint64_t)x->shape[2] + 12) * sizeof(float));
+  const char* kernel = added ? "f32_resize_sum" : "f32_resize_bilinear";
   return tulle_plan_step(planner, run_resize_bilinear, args, args->tasks, kernel) != NULL;
 }
 
-bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op) {
-  return plan_resize(planner, op, NULL, NULL, "f32_resize_bilinear");
-}
+bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op) { return plan_resize(planner, op, NULL, NULL); }
 
 bool tulle_resize_takes_sum(const tulle_net* net, const tulle_op* op) {
   if (!op->input_count || op->inputs[0] < 0) return false;
   const tulle_tensor *x = &net->tensors[op->inputs[0]], *y = &net->tensors[op->output];
-  return op->kind == TULLE_OP_RESIZE_BILINEAR && x->rank == 4 && y->rank == 4 && x->shape[2] >= 4 && doubles(x, y, op);
+  return op->kind == TULLE_OP_RESIZE_BILINEAR && x->rank == 4 && y->rank == 4 && doubles(x, y, op);
 }
 
 bool tulle_plan_resize_sum(tulle_planner* planner, const tulle_op* op, int32_t added, int32_t gate) {
-  return plan_resize(planner, op, planner->places[added].data, gate < 0 ? NULL : planner->places[gate].data,
-                     "f32_resize_sum");
+  return plan_resize(planner, op, planner->places[added].data, gate < 0 ? NULL : planner->places[gate].data);
 }

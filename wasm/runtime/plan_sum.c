@@ -82,7 +82,7 @@ static bool plan_gated_sum(tulle_planner* planner, int32_t a, int32_t gate, int3
                        .stride = planner->places[output].stride,
                        .channels = y->shape[3],
                        .pixels = y->shape[1] * y->shape[2],
-                       .tasks = y->elements < 16384 ? 1 : tulle_plan_tasks(planner, y->shape[3])};
+                       .tasks = tulle_plan_light_tasks(planner, y->elements, y->shape[3])};
   return tulle_plan_step(planner, run_gated_sum, args, args->tasks, "f32_gated_sum") != NULL;
 }
 

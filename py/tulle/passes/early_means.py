@@ -8,6 +8,7 @@ additions that follow a convolution cheaper still.
 from __future__ import annotations
 
 from tulle.graph import Graph, Node, Tensor
+from tulle.graph.shapes import RESIZES
 from tulle.passes.remove_dead_code import remove_dead_code
 from tulle.passes.rewrite import sole_consumer
 
@@ -72,7 +73,7 @@ def _is_sum(graph: Graph, node: Node) -> bool:
 def _enlarged(graph: Graph, node: Node | None) -> str | None:
     """What a resize was made from, if by a whole factor and so that every pixel counts alike: with half-pixel centers
     a pixel at the border gets as much from the repeated border as it gives to none."""
-    if node is None or node.op not in ("resize_bilinear", "resize_nearest") or node.attrs["align_corners"]:
+    if node is None or node.op not in RESIZES or node.attrs["align_corners"]:
         return None
     if node.op == "resize_bilinear" and not node.attrs["half_pixel_centers"]:
         return None

@@ -21,5 +21,7 @@ def late_resizes(graph: Graph) -> Graph:
 
 
 def _enlarges(graph: Graph, node: Node) -> bool:
+    if node.op not in RESIZES:
+        return False
     small, large = (graph.tensors[name or ""].shape for name in (node.inputs[0], node.output))
-    return node.op in RESIZES and math.prod(small) < math.prod(large)
+    return math.prod(small) < math.prod(large)
