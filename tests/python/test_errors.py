@@ -18,6 +18,7 @@ import pytest
 import tulle
 from tulle import TulleError
 from tulle.graph import Graph, Node, Tensor
+from tulle.pack import unpack
 from tulle.pack.schema import tulle_generated as schema
 
 MOST_SECONDS = 10.0
@@ -223,3 +224,53 @@ def test_well_formed_files_that_make_no_sense(file: bytes, seed: int) -> None:
         builder.Finish(model.Pack(builder), file_identifier=b"TULL")
         refused += attempt(bytes(builder.Output())) != "ok"
     assert refused > 100, "the checks are hardly on trial"
+
+
+def delta_model(index: list[int], count: int, elements: int = 1024) -> bytes:
+    """A model whose fully connected weight [1, elements] has this `delta` index and `count` ones as its values."""
+    b = Builder()
+    b.input("x", 1, elements)
+    b.op("fully_connected", (1, 1), b.constant(1, elements), None, activation="none")
+    b.graph.outputs = [b.last]
+    model = schema.ModelT.InitFromPackedBuf(tulle.convert(b.graph).data)
+    constant = next(tensor.constant for tensor in model.tensors if tensor.constant is not None)
+    constant.type, constant.encoding, constant.count = schema.ValueType.fp32, schema.Encoding.delta, count
+    constant.values = np.ones(count, "<f4").view(np.uint8)
+    constant.index = np.array(index, np.uint8)
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(model.Pack(builder), file_identifier=b"TULL")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("index", "count"),
+    [
+        ([254, 255, 255, 255, 3], 2),  # the last element
+        ([255, 255, 255, 255], 0),  # 1020 zeros
+        ([0, 255, 255, 255, 255], 1),  # 1021 elements
+    ],
+)
+def test_delta_indices_within_the_shape(index: list[int], count: int) -> None:
+    data = delta_model(index, count)
+    with tulle.load(data, variant="simd") as model:
+        (output,) = model({"x": np.ones((1, 1024), np.float32)}).values()
+    assert output.item() == count
+    assert np.count_nonzero(unpack(data).tensors["constant"].data) == count
+
+
+@pytest.mark.parametrize(
+    ("index", "count"),
+    [
+        ([254, 255, 255, 255, 4], 2),  # a value just past the end
+        ([255] * 5, 0),  # zeros alone
+        ([0] + [255] * 400, 1),  # zeros that would be written 100,000 elements past the end
+        ([255] * 400 + [0], 1),
+        ([0] * 1024 + [255], 1024),  # a filler after a value for every element
+    ],
+)
+def test_delta_indices_beyond_the_shape_are_refused(index: list[int], count: int) -> None:
+    data = delta_model(index, count)
+    with pytest.raises(TulleError, match="deltas lead beyond the last"):
+        tulle.load(data, variant="simd")
+    with pytest.raises(TulleError, match="lead beyond the last"):
+        unpack(data)

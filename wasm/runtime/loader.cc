@@ -86,11 +86,11 @@ bool Reader::constant(const char* name, const fb::Constant* from, tulle_tensor* 
   } else {
     uint64_t element = 0;
     for (size_t i = 0; i < to->index_size; i++) {
-      element += to->index[i];
-      if (to->index[i] == 255) continue;
-      if (element >= tensor->elements) return fail("tensor '%s': its deltas lead beyond the last element", name);
-      element++;
-      nonzeros++;
+      // Fillers (255) are bounded too: unpacking writes a zero for every element that is skipped.
+      const bool has_value = to->index[i] != 255;
+      element += to->index[i] + has_value;
+      if (element > tensor->elements) return fail("tensor '%s': its deltas lead beyond the last element", name);
+      nonzeros += has_value;
     }
   }
   if (nonzeros != to->count)

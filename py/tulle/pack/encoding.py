@@ -150,5 +150,7 @@ def _positions(stored: Encoded, size: int) -> np.ndarray:
         is_value = index != _SKIP
         # Every byte skips its number of elements; one with a value steps over that too.
         after: np.ndarray = np.cumsum(index.astype(np.int64) + is_value)
+        if after.size and after[-1] > size:
+            raise TulleError(f"its deltas lead beyond the last of {size} elements")
         return after[is_value] - 1
     raise TulleError(f"encoding {stored.encoding} is not known")
