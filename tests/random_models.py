@@ -449,8 +449,14 @@ def power(m: RandomModel, kind: str, x: int) -> int:
     if m.pick(kind, "constant", ["exponent", "exponent", "base"]) == "base":
         y = m.model.op("TANH", [x], shape)
         return m.model.op(kind, [m.model.constant(2.5), y], shape, "PowOptions")
-    exponent = float(m.pick(kind, "exponent", [2, 3, 0.5, -0.5, -1, 1, 1.7, -0.3]))
-    y = x if exponent in (1, 2) else positive(m, m.model.op("TANH", [x], shape))
+    exponent = float(m.pick(kind, "exponent", [0, 2, 3, 9, 16, 0.5, -0.5, -1, -10, 1, 1.7, -0.3]))
+    y = (
+        m.model.op("TANH", [x], shape)
+        if exponent in (0, 3, 9, 16)
+        else x
+        if exponent in (1, 2)
+        else positive(m, m.model.op("TANH", [x], shape))
+    )
     return m.model.op(kind, [y, m.model.constant(exponent)], shape, "PowOptions")
 
 

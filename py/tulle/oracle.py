@@ -107,7 +107,7 @@ def _reference(graph: Graph, why: str) -> Oracle:
 def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Oracle:
     import onnx
 
-    from tulle.onnx.reader import input_sizes
+    from tulle.onnx.reader import input_sizes, is_picture
 
     model = onnx.load(str(source))
     own = {info.name for info in model.graph.output}
@@ -118,7 +118,7 @@ def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -
         for info in model.graph.input
         if info.name in graph.inputs
     }
-
+    pictures = {name for name in sizes if is_picture(model.graph, name, sizes[name])}
     dtypes = {
         info.name: onnx.helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type) for info in model.graph.input
     }
@@ -127,9 +127,7 @@ def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -
         """Inputs in ONNX's order: a Graph's image input is [1, H, W, C]."""
         named = dict(zip(graph.inputs, arrays, strict=True))
         return {
-            name: np.ascontiguousarray(
-                array if array.shape == sizes[name] else array.transpose(0, 3, 1, 2), dtypes[name]
-            )
+            name: np.ascontiguousarray(array.transpose(0, 3, 1, 2) if name in pictures else array, dtypes[name])
             for name, array in named.items()
         }
 

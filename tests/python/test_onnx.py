@@ -231,6 +231,7 @@ CASES: dict[str, Case] = {
     "cube below": lambda m: m.node("Pow", positive(m), m.constant(-3.0)),
     "root": lambda m: m.node("Pow", positive(m), m.constant(0.5)),
     "power": lambda m: m.node("Pow", positive(m), m.constant(1.7)),
+    "power of a constant": lambda m: m.node("Pow", m.constant(2.5), "x"),
     "mean of three": lambda m: m.node("Mean", "x", m.node("Tanh", "x"), m.node("Relu", "x")),
     "gelu of PyTorch": lambda m: m.node(
         "Mul", m.constant(0.5),
@@ -293,6 +294,69 @@ def test_ops_between_convolutions(name: str) -> None:
     graph = same_as_onnx(m.finish(y))
     assert graph.tensors["image"].shape == (1, 9, 7, 3)
     assert "was [1, 3, 9, 7] in ONNX" in graph.notes[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 6), (1, 6, 1, 6), (1, 6, 6, 1), (1, 1, 6, 6), (1, 6, 6, 6)])
+def test_dimensions_are_told_apart_where_their_sizes_are_equal(shape: tuple[int, ...]) -> None:
+    m = OnnxModel(shape)
+    ones = [1] * (len(shape) - 2)
+    y = m.node("Conv", "x", m.noise(6, shape[1], *ones), m.noise(6))
+    y = m.node("BatchNormalization", y, m.noise(6), m.noise(6), m.noise(6), m.constant(np.full(6, 0.7)))
+    pooled = m.node("MaxPool", y, kernel_shape=ones)
+    means = [m.node("ReduceMean", y, axes=[axis]) for axis in range(1, len(shape))]
+    same_as_onnx(
+        m.finish(m.node("Mul", m.node("Add", pooled, "x"), m.noise(6)), m.node("GlobalAveragePool", y), *means)
+    )
+
+
+SLOPES = [(6, 1, 1), (1, 6, 1, 1), (6,), (1, 1, 1, 6), (6, 1), (1, 1, 6, 1), (6, 6), (6, 6, 6), (1, 6, 1, 6), (1,)]
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+def test_slopes_broadcast_from_the_last_dimension(slope: tuple[int, ...]) -> None:
+    m = OnnxModel((1, 6, 6, 6))
+    x = m.random.standard_normal((1, 6, 6, 6)).astype(np.float32)
+    slopes = m.random.standard_normal(slope).astype(np.float32)
+    before = m.node("PRelu", "x", m.constant(slopes))
+    behind = m.node("PRelu", m.node("Conv", "x", m.constant(np.eye(6).reshape(6, 6, 1, 1))), m.constant(slopes))
+    with tulle.load(read(m.finish(before, behind))) as model:
+        for values in model(x).values():
+            np.testing.assert_allclose(values, np.where(x < 0, x * slopes, x), atol=1e-6)
+
+
+def test_a_slope_that_does_not_fit_is_refused() -> None:
+    m = OnnxModel((1, 6, 6, 6))
+    refused(m.finish(m.node("PRelu", "x", m.noise(5))), r"a slope of shape \[5\] does not fit \[1, 6, 6, 6\]")
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul", "Greater", "PRelu"])
+def test_operands_of_opset_6_begin_at_their_axis(op: str) -> None:
+    m = OnnxModel((1, 6, 6, 6), opset=6)
+    x, values = m.random.standard_normal((1, 6, 6, 6)).astype(np.float32), m.random.standard_normal(6)
+    values = values.astype(np.float32)
+    along = values.reshape(6, 1, 1)
+    attributes = {} if op == "PRelu" else {"broadcast": 1, "axis": 1}
+    y = m.node(op, "x", m.constant(values), **attributes)
+    expected = {"Add": x + along, "Mul": x * along, "Greater": x > along, "PRelu": np.where(x < 0, x * along, x)}[op]
+    with tulle.load(read(m.finish(y))) as model:
+        np.testing.assert_allclose(model(x)[y], expected, atol=1e-6)
+
+
+def test_a_bias_that_varies_over_the_rows_is_refused() -> None:
+    m = OnnxModel((6, 4))
+    refused(m.finish(m.node("Gemm", "x", m.noise(4, 6), m.noise(6, 1))), "is not one number an output")
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 8, 9, 10, 15, 16, 33, -1, -2, -9, -16])
+def test_whole_powers_of_negative_numbers(exponent: int) -> None:
+    """0 and NaN too, whose power 0 is 1."""
+    m = OnnxModel((1, 2, 3, 2))
+    x = np.array([-2, -1.5, -1, -0.5, -1e-20, 0, 1e-20, 0.5, 1, 2, np.inf, np.nan], np.float32).reshape(1, 2, 3, 2)
+    y = m.node("Pow", "x", m.constant(float(exponent)))
+    with np.errstate(all="ignore"):
+        expected = np.power(x, np.float32(exponent))
+    with tulle.load(read(m.finish(y))) as model:
+        np.testing.assert_allclose(model(x)[y], expected, rtol=1e-5)
 
 
 def test_grouped_transposed_convolutions() -> None:

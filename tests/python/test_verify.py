@@ -158,6 +158,19 @@ def test_onnx_models_are_compared(tmp_path: Path, installed: bool) -> None:
     assert not tulle.verify(source, converted, input_shapes=shapes).passed
 
 
+def test_onnx_pictures_with_as_many_rows_as_channels_are_compared(tmp_path: Path, installed: bool) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    weight = onnx.numpy_helper.from_array(rng.standard_normal((4, 3, 1, 1)).astype(np.float32), "w")
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 3, 3, 3))
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "test", [x], [y], [weight])
+    source, converted = tmp_path / "model.onnx", tmp_path / "model.tulle"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    tulle.convert(source).save(converted)
+    assert tulle.verify(source, converted).passed
+
+
 def test_onnx_models_in_float16_are_compared(tmp_path: Path, installed: bool) -> None:
     onnx = pytest.importorskip("onnx")
     helper, half = onnx.helper, onnx.TensorProto.FLOAT16

@@ -10,7 +10,7 @@ import numpy as np
 from tulle.onnx.ops import OnnxNode, Result, combine, sliced, unary
 from tulle.onnx.values import TO_NHWC, Unsupported, Value
 from tulle.pack.limits import MAX_OP_INPUTS
-from tulle.tflite.functions import MAX_WHOLE_POWER
+from tulle.tflite.functions import whole_power
 from tulle.tflite.indexing import runs_of
 
 MAX_SPREAD = 2**24
@@ -58,13 +58,21 @@ def _celu(node: OnnxNode) -> Result:
 
 
 def _pow(node: OnnxNode) -> Result:
+    """x to a constant power, or a constant to the power x."""
+    base = node.value(0).data
+    if base is not None and base.size == 1 and base > 0 and node.value(1).data is None:
+        x = node.elements(1)
+        scaled = _binary(node, "mul", x.name, node.number(np.log(float(base.reshape(-1)[0]))))
+        return x.like(node.activation(scaled, "exp"))
     x, exponent = node.elements(0), node.scalar(1)
+    if not np.isfinite(exponent):
+        raise Unsupported(f"the exponent {exponent} is not supported")
     if exponent in (0.5, -0.5):
         return x.like(node.activation(x.name, "sqrt" if exponent > 0 else "rsqrt"))
-    if exponent == round(exponent) and 1 <= abs(exponent) <= MAX_WHOLE_POWER:
-        y = x.name
-        for _ in range(1, int(abs(exponent))):
-            y = _binary(node, "mul", y, x.name)
+    if exponent == 0:  # 1, of NaN too
+        return x.like(_binary(node, "add", _binary(node, "greater", x.name, x.name), node.number(1)))
+    if exponent == round(exponent):
+        y = whole_power(x.name, abs(int(exponent)), lambda a, b: _binary(node, "mul", a, b))
         return x.like(y if exponent > 0 else _binary(node, "div", node.number(1), y))
     scaled = _binary(node, "mul", node.activation(x.name, "log"), node.number(exponent))
     return x.like(node.activation(scaled, "exp"))
@@ -84,7 +92,7 @@ def _opposite(node: OnnxNode, value: Value) -> Value:
 
 def _comparison(op: str, swap: bool = False, opposite: bool = False) -> Callable[[OnnxNode], Result]:
     def convert(node: OnnxNode) -> Result:
-        a, b = (node.value(1), node.value(0)) if swap else (node.value(0), node.value(1))
+        a, b = (node.second(), node.value(0)) if swap else (node.value(0), node.second())
         value = combine(node, op, a, b)
         value = _opposite(node, value) if opposite else value
         node.importer.whole_numbers.add(value.name)

@@ -93,8 +93,19 @@ class OnnxNode:
         """All inputs, joined by a binary op: Max, Min and Sum take any number."""
         result = self.value(0)
         for index in range(1, len(self.proto.input)):
-            result = combine(self, op, result, self.value(index))
+            result = combine(self, op, result, self.second(index))
         return result
+
+    def second(self, index: int = 1) -> Value:
+        """The second operand of an op that broadcasts: before opset 7 from `axis` on, since then from the end."""
+        value, axis = self.value(index), self.attribute("axis", None)
+        if self.opset >= 7 or axis is None or not self.attribute("broadcast", 0):
+            return value
+        first, shape = self.shape(0), self.importer.shape(value)
+        shape = (*shape, *[1] * (len(first) - self.axis(axis, len(first)) - len(shape)))
+        if value.data is not None:
+            return Value(data=value.data.reshape(shape))
+        return Value(self.add("reshape", [self.importer.plain(value)], shape))
 
     def number(self, value: float) -> str:
         return self.importer.constant([value])
@@ -355,16 +366,24 @@ def _clip_to_computed(node: OnnxNode) -> Result:
 
 
 def _prelu(node: OnnxNode) -> Result:
-    slope = node.constant(1)
-    rank = len(node.shape(0))
-    channels = node.shape(0)[1 if rank > 1 else 0]
-    if slope.size not in (1, channels) or (slope.size > 1 and slope.ndim == rank - 1 and slope.shape[0] != channels):
-        raise Unsupported(f"a slope of shape {list(slope.shape)} is not one number a channel")
-    x = node.picture(0)[0] if rank in (3, 4) else node.operand(0)
-    if rank not in (2, 3, 4) and slope.size > 1:
-        raise Unsupported(f"one slope a channel is supported for images, not for {list(node.shape(0))}")
-    alpha = node.importer.constant(slope.reshape(-1), "slope")
-    return x.like(node.add("activation", [x.name, alpha], activation="prelu"))
+    slope, rank = node.constant(1), len(node.shape(0))
+    if node.opset < 7 and slope.ndim == 1 and rank > 1:  # one number a channel then, from 7 on aligned at the end
+        slope = slope.reshape(-1, *[1] * (rank - 2))
+    aligned = (1,) * (rank - slope.ndim) + slope.shape
+    a_channel = rank in (2, 3, 4) and slope.size == aligned[1] == node.shape(0)[1]
+    if slope.size == 1 or a_channel:
+        x = node.picture(0)[0] if rank in (3, 4) else node.operand(0)
+        alpha = node.importer.constant(slope.reshape(-1), "slope")
+        return x.like(node.add("activation", [x.name, alpha], activation="prelu"))
+    if len(aligned) > rank or any(size not in (1, own) for size, own in zip(aligned, node.shape(0), strict=True)):
+        raise Unsupported(f"a slope of shape {list(slope.shape)} does not fit {list(node.shape(0))}")
+    # Slopes that vary over the image: max(x, 0) + slope * min(x, 0).
+    x = node.elements(0)
+    positive, negative = (
+        node.activation(x.name, "relu"),
+        node.add("minimum", [x.name, node.number(0)], activation="none"),
+    )
+    return combine(node, "add", x.like(positive), combine(node, "mul", x.like(negative), Value(data=slope)))
 
 
 def _hard_sigmoid(node: OnnxNode) -> Result:
@@ -463,7 +482,7 @@ def _gemm(node: OnnxNode) -> Result:
     bias = None
     if node.has(2):
         values = node.constant(2).astype(np.float32) * np.float32(node.attribute("beta", 1.0))
-        if values.size not in (1, weight.shape[0]):
+        if values.size != 1 and not values.shape[-1:] == (values.size,) == weight.shape[:1]:
             raise Unsupported(f"a bias of shape {list(values.shape)} is not one number an output")
         bias = node.importer.constant(np.broadcast_to(values.reshape(-1), weight.shape[:1]), "bias")
     name = node.importer.constant(weight, "weight")

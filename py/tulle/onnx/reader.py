@@ -165,13 +165,18 @@ def _add_input(importer: Importer, info: Any, proto: Any, sizes: list[int]) -> N
                          "so leave conversions and look-ups out when exporting the model")  # fmt: skip
     if kind != TensorProto.FLOAT:
         importer.graph.notes.append(f"input {info.name!r} is float32 now, and so is what is computed of it")
-    image = len(sizes) == 4 and sizes[1] in IMAGE_CHANNELS and _readers(proto, info.name) <= NEEDS_IMAGES
+    image = is_picture(proto, info.name, sizes)
     shape = tuple(sizes[axis] for axis in TO_NHWC) if image else tuple(sizes)
     graph = importer.graph
     graph.inputs.append(graph.add_tensor(Tensor(info.name, shape)))
     importer.values[info.name] = Value(graph.inputs[-1], nhwc=image)
     if image:
         graph.notes.append(f"input {info.name!r} was {sizes} in ONNX and is {list(shape)} now, the order of pictures")
+
+
+def is_picture(proto: Any, name: str, sizes: Sequence[int]) -> bool:
+    """Whether input `name`, of these sizes in ONNX's order, becomes [1, H, W, C] in the Graph."""
+    return len(sizes) == 4 and sizes[1] in IMAGE_CHANNELS and _readers(proto, name) <= NEEDS_IMAGES
 
 
 def _readers(proto: Any, name: str) -> set[str]:

@@ -105,6 +105,6 @@ class Importer:
     def _permuted(self, name: str, perm: tuple[int, ...]) -> str:
         shape = self.graph.tensors[name].shape
         result = tuple(shape[axis] for axis in perm)
-        if [size for size in shape if size > 1] == [size for size in result if size > 1] and shape.count(1) >= 2:
+        if [axis for axis in perm if shape[axis] > 1] == [axis for axis in range(len(shape)) if shape[axis] > 1]:
             return self.add("reshape", [name], result)  # one pixel or one channel: nothing moves
         return self.add("transpose", [name], perm=perm)

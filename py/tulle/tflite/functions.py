@@ -9,8 +9,6 @@ import tflite
 
 from tulle.tflite.ops import Call, Unsupported
 
-# Repeated multiplication is cheaper and more exact than exp(n log x) up to about here.
-MAX_WHOLE_POWER = 8
 # TFLite's reference kernel divides by no less.
 SMALLEST_NORM = 1e-6
 
@@ -58,10 +56,17 @@ def _pow(call: Call) -> None:
     if exponent in (0.5, -0.5):
         call.add("activation", [x], activation="sqrt" if exponent > 0 else "rsqrt")
         return
-    if exponent == round(exponent) and 1 <= abs(exponent) <= MAX_WHOLE_POWER:
-        power = x
-        for count in range(2, int(abs(exponent)) + 1):
-            power = call.step(f"power_{count}", "mul", [power, x], shape, activation="none")
+    if not np.isfinite(exponent):
+        raise Unsupported(f"the exponent {exponent} is not supported")
+    if exponent == 0:
+        call.add(
+            "add", [call.step("zero", "greater", [x, x], shape, activation="none"), call.number(1)], activation="none"
+        )
+        return
+    if exponent == round(exponent):
+        power = whole_power(
+            x, abs(int(exponent)), lambda a, b: call.step("power", "mul", [a, b], shape, activation="none")
+        )
         if exponent > 0:
             call.add("reshape", [power])
         else:
@@ -70,6 +75,18 @@ def _pow(call: Call) -> None:
     logarithm = call.step("log", "activation", [x], shape, activation="log")
     scaled = call.step("scaled", "mul", [logarithm, call.number(exponent)], shape, activation="none")
     call.add("activation", [scaled], activation="exp")
+
+
+def whole_power(x: str, exponent: int, multiply: Callable[[str, str], str]) -> str:
+    """x to a whole power of at least 1, by squaring: of a negative x exp(n log x) would be NaN."""
+    power = None
+    while exponent:
+        if exponent % 2:
+            power = x if power is None else multiply(power, x)
+        exponent //= 2
+        x = multiply(x, x) if exponent else x
+    assert power is not None
+    return power
 
 
 def _add_n(call: Call) -> None:
