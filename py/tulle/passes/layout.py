@@ -69,10 +69,10 @@ def _demand(graph: Graph, node: Node) -> str:
         return "chw"
     if node.op in REDUCTIONS:
         shape = graph.tensors[node.inputs[0] or ""].shape
-        if len(shape) == 4 and node.attrs["axes"] == (1, 2):
+        image = len(shape) == 4 and shape[0] == 1
+        if image and node.attrs["axes"] == (1, 2):
             return "chw"
-        over_channels = shape[:1] == (1,) and len(shape) == 4 and node.attrs["axes"] == (3,)
-        return EITHER if over_channels and node.attrs["keep_dims"] else "plain"
+        return EITHER if image and node.attrs["axes"] == (3,) and node.attrs["keep_dims"] else "plain"
     if node.op not in (*BINARY, *EITHER_OPS):
         return "plain"
     operands = [graph.tensors[name] for name in node.inputs if name is not None]
