@@ -198,6 +198,10 @@ CASES: dict[str, Case] = {
         m.constant([2, -1], np.int64),
     ),
     "pad": lambda m: m.node("Pad", "x", m.constant([0, 1, 2, 0, 0, 0, 1, 3], np.int64), m.constant(0.5)),
+    "pad for a pool": lambda m: m.node(
+        "MaxPool", m.node("Pad", "x", m.constant([0, 0, 1, 0, 0, 0, 0, 2], np.int64), m.constant(-np.inf)),
+        kernel_shape=[3, 3], strides=[2, 2]
+    ),
     "pad reflect": lambda m: m.node("Pad", "x", m.constant([0, 0, 2, 1, 0, 0, 1, 3], np.int64), mode="reflect"),
     "nearest twice": lambda m: m.node("Resize", "x", "", m.constant([1, 1, 2, 3])),
     "nearest asymmetric": lambda m: m.node(

@@ -46,6 +46,11 @@ def _finite(value: Any) -> float:
     return float(value)
 
 
+def _float32(value: Any) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
 def _pair(field: str, *, required: bool = True) -> Attribute:
     """(h, w), both at least 1."""
 
@@ -132,7 +137,7 @@ OPS: dict[str, dict[str, Attribute]] = {
     "concat": {"axis": _scalar("axis", int), **_FUSED},
     "pad": {
         "pads": _PADS,
-        "pad_value": _scalar("padValue", _finite, required=False),
+        "pad_value": _scalar("padValue", _float32, required=False),
         "pad_mode": _enum("padMode", schema.PadMode, required=True),
     },
     "reshape": {},

@@ -1,9 +1,11 @@
-"""Merges a pad with zeros over height and width into the ops that read it, which pad without a copy.
+"""Merges a pad over height and width into the ops that read it, which pad without a copy.
 
 Comes after `explicit_padding` and `fuse_activations`.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from tulle.graph import Graph, Node
 from tulle.passes.remove_dead_code import remove_dead_code
@@ -14,7 +16,7 @@ def merge_pads(graph: Graph) -> Graph:
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
     for node in list(graph.nodes):
-        if node.op != "pad" or not _pads_space_with_zeros(node) or node.output in graph.outputs:
+        if node.op != "pad" or not _pads_space(node) or node.output in graph.outputs:
             continue
         readers = consumers[node.output]
         if not all(_takes_over(node, reader, producer) for reader in readers):
@@ -27,22 +29,22 @@ def merge_pads(graph: Graph) -> Graph:
     return remove_dead_code(graph)
 
 
-def _pads_space_with_zeros(node: Node) -> bool:
+def _pads_space(node: Node) -> bool:
     pads = node.attrs["pads"]
-    space_only = len(pads) == 4 and pads[0] == (0, 0) and pads[3] == (0, 0)
-    return space_only and node.attrs["pad_mode"] == "constant" and node.attrs["pad_value"] == 0
+    return len(pads) == 4 and pads[0] == (0, 0) and pads[3] == (0, 0) and node.attrs["pad_mode"] == "constant"
 
 
 def _takes_over(pad: Node, reader: Node, producer: dict[str, Node]) -> bool:
+    value = pad.attrs["pad_value"]
     if reader.op in ("conv2d", "depthwise_conv2d"):
-        return reader.inputs.count(pad.output) == 1 and reader.inputs[0] == pad.output
+        return value == 0 and reader.inputs.count(pad.output) == 1 and reader.inputs[0] == pad.output
     if reader.op == "max_pool2d":
-        # Its own padding never wins a maximum. Zeros do not either where no input is negative and every window
-        # holds an input. An average, on the other hand, counts zeros but not padding.
+        # Its own padding never wins a maximum. The lowest number and -inf do not either where every window holds an
+        # input, nor zeros where besides no input is negative. An average, on the other hand, counts what a pad adds.
         source = producer.get(pad.inputs[0] or "")
         positive = source is not None and source.attrs.get("activation") in ("relu", "relu6", "sigmoid")
         (kernel_h, kernel_w), before = reader.attrs["kernel"], reader.attrs["padding"]
         _, rows, columns, _ = pad.attrs["pads"]
         inside = max(rows) + max(before[:2]) < kernel_h and max(columns) + max(before[2:]) < kernel_w
-        return positive and inside
+        return inside and (value <= np.finfo(np.float32).min or (value == 0 and positive))
     return False
