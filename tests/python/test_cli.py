@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import networks
 import tulle
 from paths import ROOT
 from tulle import zoo
@@ -206,6 +207,16 @@ def test_run_takes_arrays(converted: Path, tmp_path: Path) -> None:
     run("run", converted, tmp_path / "x.npy", "--save", tmp_path / "y.npz")
     with tulle.load(converted) as loaded:
         np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["probabilities"], loaded(array)["probabilities"])
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "a/b", "é"])
+def test_outputs_of_any_name_are_saved(name: str, tmp_path: Path) -> None:
+    build = networks.builder()
+    y = build.node("activation", [build.input("x", (1, 2, 3, 4))], name, activation="relu")
+    tulle.convert(build.finish(y)).save(tmp_path / "model.tulle")
+    np.save(tmp_path / "x.npy", np.ones((1, 2, 3, 4), np.float32))
+    run("run", tmp_path / "model.tulle", tmp_path / "x.npy", "--save", tmp_path / "out.npz")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")[name], np.ones((1, 2, 3, 4)))
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------------------

@@ -113,12 +113,17 @@ def _print_profile(model: Model) -> None:
 
 
 def _save(target: str, outputs: dict[str, np.ndarray]) -> None:
+    """As np.savez, which takes arrays by keyword and so none that has the name of a parameter of its own."""
     import io
+    import zipfile
 
     import numpy as np
 
     from tulle.files import write_bytes
 
     buffer = io.BytesIO()
-    np.savez(buffer, **outputs)  # type: ignore[arg-type] # NumPy's types take names for its own options
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, values in outputs.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
     write_bytes(target, buffer.getvalue())
