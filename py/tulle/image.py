@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import cos, sin
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tulle.errors import TulleError
 from tulle.files import PathLike
 from tulle.runtime.tensors import TensorInfo
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+"""Of the picture files that are looked for in folders."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ def to_input(
     moves the result by half an output pixel less half a pixel of the picture.
 
     Args:
-        picture: uint8 (H, W, 3) or (H, W, 4), whose alpha is ignored; a PIL image; or, in Pyodide, an ImageData.
+        picture: uint8 (H, W, 3) or (H, W, 4), whose alpha is ignored; a PIL image, see `rgb`; or, in Pyodide, an
+            ImageData.
         info: the input, of shape (1, H, W, 3), as in `model.inputs[0]`.
         region: the part to take, the whole picture by default.
         keep_aspect: widen the region to the input's proportions (letterbox) instead of stretching it.
@@ -87,7 +94,10 @@ def _pixels(picture: Any) -> np.ndarray:
         flat = np.frombuffer(picture.data.to_py(), np.uint8)
         return flat.reshape(picture.height, picture.width, 4)[..., :3]
     if hasattr(picture, "convert"):  # a PIL image
-        picture = picture.convert("RGB")
+        try:
+            picture = rgb(picture)
+        except ValueError as error:
+            raise TulleError(f"the picture cannot be used: {error}") from None
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
         raise TulleError(f"a picture is uint8 (H, W, 3) or (H, W, 4), not {array.dtype} {array.shape}")
@@ -109,8 +119,30 @@ def _bilinear(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return result
 
 
+def rgb(image: Image) -> Image:
+    """A PIL image in 8 bits a channel, "RGB" or "RGBA", as browsers show it and a page's canvas hands it on.
+
+    Of 16 bits the upper 8 count. Where it is transparent it is black; with alpha in between it keeps its colour, which
+    Pillow goes by when it resizes.
+
+    Raises ValueError where it is not said which numbers are black and white.
+    """
+    from PIL.Image import fromarray
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            "its numbers have no range that stands for black to white: save it with 8 or 16 bits a channel"
+        )
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA").convert("RGBa").convert("RGBA")
+    return image.convert("RGB")
+
+
 def read_image(path: PathLike, height: int, width: int) -> np.ndarray:
-    """A picture as uint8 (height, width, 3), RGB: turned upright as its EXIF data says, stretched bilinearly.
+    """A picture as uint8 (height, width, 3), RGB (see `rgb`): turned upright as its EXIF data says, stretched
+    bilinearly.
 
     Raises TulleError if the file is no picture that Pillow reads.
     """
@@ -118,8 +150,9 @@ def read_image(path: PathLike, height: int, width: int) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
+            upright = ImageOps.exif_transpose(image)
+            upright.format = image.format  # says what the numbers mean
+            return np.asarray(rgb(upright).resize((width, height), Image.Resampling.BILINEAR))[..., :3]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise TulleError(f"{path} cannot be read as a picture: {error}") from None
 

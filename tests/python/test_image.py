@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import pi
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 import mediapipe_image_oracle
 from tulle import TulleError
-from tulle.image import Region, to_input
+from tulle.image import Region, read_image, to_input
 from tulle.runtime import TensorInfo
 
 
@@ -29,7 +30,11 @@ def test_same_size_is_the_picture_normalised(picture: np.ndarray) -> None:
     assert result.dtype == np.float32 and result.shape == (1, 20, 30, 3)
     np.testing.assert_allclose(result[0], (picture - 127.5) / 127.5, atol=1e-6)
     rgba = np.dstack([picture, picture[..., :1]])
-    for other in (rgba, Image.fromarray(picture), Image.fromarray(rgba)):
+    for other in (
+        rgba,
+        Image.fromarray(picture),
+        Image.fromarray(np.dstack([picture, np.full((20, 30), 255, np.uint8)])),
+    ):
         np.testing.assert_array_equal(to_input(other, info(20, 30, 127.5, 127.5)), result)
 
 
@@ -47,6 +52,87 @@ def test_rotation_is_clockwise(picture: np.ndarray) -> None:
     np.testing.assert_allclose(to_input(square, info(20, 20), Region(rotation=pi / 2))[0], np.rot90(square), atol=1e-3)
     turned = to_input(square, info(20, 20), Region(rotation=pi))[0]
     np.testing.assert_allclose(turned, square[::-1, ::-1], atol=1e-3)
+
+
+RAMP = np.tile(np.arange(256, dtype=np.uint16) * 257, (256, 1))
+
+
+@pytest.mark.parametrize("name", ["grey.png", "grey.tif", "grey.ppm", "big.tif"])
+def test_of_16_bits_the_upper_8_count(name: str, tmp_path: Path) -> None:
+    image = Image.fromarray(RAMP if name != "big.tif" else RAMP.astype(">u2"))
+    if name == "grey.ppm":
+        (tmp_path / name).write_bytes(b"P5 256 256 65535\n" + RAMP.astype(">u2").tobytes())
+    else:
+        image.save(tmp_path / name)
+    expected = np.repeat((RAMP >> 8)[..., None], 3, -1)
+    np.testing.assert_array_equal(read_image(tmp_path / name, 256, 256), expected)
+    np.testing.assert_array_equal(to_input(image, info(256, 256))[0], expected)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_numbers_without_a_range_are_refused(mode: str, tmp_path: Path) -> None:
+    image = Image.fromarray(RAMP.astype(np.int32 if mode == "I" else np.float32))
+    image.save(tmp_path / "wide.tif")
+    with pytest.raises(TulleError, match=r"wide.tif cannot be read as a picture: its numbers have no range"):
+        read_image(tmp_path / "wide.tif", 8, 8)
+    with pytest.raises(TulleError, match="its numbers have no range"):
+        to_input(image, info(8, 8))
+
+
+COLOURS = np.array([(255, 0, 0), (0, 200, 100), (10, 20, 30), (250, 240, 230)], np.uint8)
+
+
+@pytest.mark.parametrize("alpha", [0, 255])
+@pytest.mark.parametrize("kind", ["RGBA.png", "LA.png", "P.png", "P.gif", "RGBA.webp", "RGBA.tif"])
+def test_what_is_transparent_is_black(kind: str, alpha: int, tmp_path: Path) -> None:
+    """As in a canvas; what is opaque keeps its colour."""
+    mode, path = kind.split(".")[0], tmp_path / kind
+    colours = np.repeat(COLOURS[:, :1], 3, 1) if mode == "LA" else COLOURS
+    alphas = np.array([255, alpha, 255, alpha], np.uint8)
+    if mode == "P":
+        image = Image.fromarray(np.arange(4, dtype=np.uint8)[None], "P")
+        image.putpalette(colours.tobytes())
+        options = {"transparency": bytes(alphas) if kind == "P.png" else 1} if alpha == 0 else {}
+        alphas[3] = 255 if kind == "P.gif" else alphas[3]
+    else:
+        image = Image.fromarray(np.dstack([colours[None], alphas[None]])).convert(mode)
+        options = {"lossless": True, "exact": True} if kind == "RGBA.webp" else {}
+    image.save(path, **options)
+    expected = np.where(alphas[:, None] > 0, colours, 0)
+    np.testing.assert_array_equal(read_image(path, 1, 4)[0], expected)
+    if not kind.startswith("P"):
+        np.testing.assert_array_equal(to_input(image, info(1, 4))[0, 0], expected)
+
+
+def test_transparent_neighbours_do_not_shine_through(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[(200, 100, 50, 255), (0, 255, 255, 0)]], np.uint8)).save(tmp_path / "half.png")
+    np.testing.assert_allclose(read_image(tmp_path / "half.png", 1, 1)[0, 0], (200, 100, 50), atol=1)
+
+
+@pytest.mark.parametrize(("mode", "tolerance"), [("CMYK", 12), ("L", 0), ("1", 0), ("YCbCr", 12)])
+def test_other_colours(mode: str, tolerance: int, tmp_path: Path) -> None:
+    colours = np.repeat(COLOURS, 8, axis=0)[None].repeat(8, axis=0)
+    if mode in ("L", "1"):
+        colours = np.where(colours[..., :1] > 128, 255, 0).repeat(3, -1).astype(np.uint8)
+    path = tmp_path / ("picture.png" if mode in ("L", "1") else "picture.jpg")
+    Image.fromarray(colours).convert(mode).save(path, quality=100, subsampling=0)
+    got = read_image(path, 8, 32).astype(int)
+    assert np.abs(got - colours).max() <= tolerance
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright(orientation: int, tmp_path: Path) -> None:
+    """16 bits too, whose mode Pillow turns with the picture."""
+    upright = (np.arange(12, dtype=np.uint16).reshape(3, 4) * 20) << 8
+    flips = {1: 0, 2: "H", 3: 180, 4: "V", 5: "T", 6: 90, 7: "R", 8: 270}
+    stored = {
+        0: lambda a: a, "H": np.fliplr, "V": np.flipud, 180: lambda a: np.rot90(a, 2), "T": np.transpose,
+        90: lambda a: np.rot90(a, 1), "R": lambda a: np.rot90(a, 2).T, 270: lambda a: np.rot90(a, 3),
+    }[flips[orientation]](upright)  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png", 3, 4)[..., 0], upright >> 8)
 
 
 def test_bilinear_as_pillow(picture: np.ndarray) -> None:

@@ -374,7 +374,8 @@ def test_pictures_that_cannot_be_read_are_counted(network: Graph, model: Path, f
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     for index, path in enumerate(sorted(folder.iterdir())[:3]):
-        (mixed / f"{index}.png").write_bytes(path.read_bytes())
+        (mixed / f"part{index}").mkdir()
+        (mixed / f"part{index}" / f"{index}.png").write_bytes(path.read_bytes())
     (mixed / "cut.png").write_bytes(b"\x89PNG cut short")
     np.save(mixed / "wrong.npy", np.zeros((3, 3), np.float32))
     np.save(mixed / "nan.npy", np.full((1, 32, 32, 3), np.nan, np.float32))

@@ -11,9 +11,9 @@ import numpy as np
 from tulle.errors import TulleError
 from tulle.files import PathLike
 from tulle.graph import Graph
-from tulle.image import read_input
+from tulle.image import PICTURES, read_input
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".npy"}
+SUFFIXES = {*PICTURES, ".npy"}
 IMAGES = 256
 
 
@@ -40,7 +40,7 @@ def read_folder(
     seed: int = 0,
     progress: Callable[[range, str], Iterable[int]] = lambda items, _: items,
 ) -> Calibration:
-    """Reads the pictures and .npy arrays of a folder; pictures are stretched to the model's input, as by `tulle run`.
+    """Reads the pictures and .npy arrays of a folder and the folders in it, stretched to the model's input.
 
     Args:
         graph: the model; it has one input.
@@ -53,7 +53,8 @@ def read_folder(
         raise TulleError(f"{most} calibration images are too few; give at least 1")
     shape = input_shape(graph)
     try:
-        files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+        next(Path(folder).iterdir(), None)  # for its errors
+        files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     except OSError as error:
         raise TulleError(f"calibration folder {folder} cannot be read: {error.strerror or error}") from None
     if not files:

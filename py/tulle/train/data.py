@@ -14,12 +14,11 @@ from torch.utils.data import Dataset, Sampler
 
 from tulle.errors import TulleError
 from tulle.files import PathLike
-from tulle.image import read_image
+from tulle.image import PICTURES, read_image
 
 # Passes numbers on while it shows, under a title, how far they have come.
 Progress: TypeAlias = Callable[[Iterable[int], str], Iterable[int]]
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 HELD_OUT = 10  # one picture in so many is held out
 CACHE_BYTES = 2**31
 
@@ -67,9 +66,9 @@ def find_pictures(folder: PathLike) -> list[Path]:
     root = Path(folder)
     if not root.is_dir():
         raise TulleError(f"{root} is no folder: name one with pictures to train on")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     if not paths:
-        raise TulleError(f"{root} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise TulleError(f"{root} holds no pictures ({', '.join(sorted(PICTURES))})")
     return paths
 
 
