@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,22 +39,56 @@ def _read(path: Path) -> bytes:
 def write_bytes(path: PathLike, data: bytes) -> None:
     """Writes the file, or leaves things as they were: a neighbour is written first, then renamed.
 
+    Of a symbolic link the target is written; devices and pipes are written to as they are.
+
     Raises TulleError if that cannot be done.
     """
-    path = Path(path)
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        if _is_special(path):
+            with open(path, "wb") as pipe:
+                pipe.write(data)
+            return
+        target = Path(os.path.realpath(path))
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
             temporary = Path(file.name)
             file.write(data)
         # Temporary files are the owner's alone; this one gets the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
-        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask)
-        temporary.replace(path)
+        temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~mask)
+        temporary.replace(target)
     except OSError as error:
         raise TulleError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def _is_special(path: PathLike) -> bool:
+    """Whether the path names something other than a file, a folder or nothing yet."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+MODELS = (".tflite", ".onnx", ".tulle")
+
+
+def check_target(path: PathLike, *sources: PathLike | None, kinds: Sequence[str] = ()) -> None:
+    """Raises TulleError where a file cannot or should not be written, before the work rather than after.
+
+    Args:
+        sources: files that are read, which it must not replace.
+        kinds: of the suffixes of model files, those that name what will be in it.
+    """
+    suffix = Path(path).suffix.lower()
+    if kinds and suffix in MODELS and suffix not in kinds:
+        raise TulleError(f"{path}: what is written is a {' or '.join(kinds)} file, so give it such a name")
+    for source in sources:
+        with suppress(OSError):
+            if source is not None and os.path.samefile(path, source):
+                raise TulleError(f"{path} is read as well, and would be lost: give what is written another name")
+    folder = Path(os.path.realpath(path)).parent
+    fits = os.access(path, os.W_OK) if _is_special(path) else folder.is_dir() and os.access(folder, os.W_OK)
+    if not fits or os.path.isdir(path):
+        raise TulleError(f"{path} cannot be written: {folder} must be a folder that you may write to")

@@ -42,8 +42,9 @@ def command(source: str, target: str, *, values: Weights, calibration: str | Non
     from tulle.cli import output
     from tulle.cli.pictures import read_pictures
     from tulle.compression import compress, read_lowered
-    from tulle.files import read_bytes
+    from tulle.files import check_target, read_bytes
 
+    check_target(target, source, kinds=(".tulle",))
     data = read_bytes(source)
     pictures = [] if calibration is None else read_pictures(calibration, read_lowered(data), images)
     result = compress(data, values, images=pictures, progress=partial(output.progress, text="Comparing"))

@@ -43,7 +43,9 @@ def command(source: str, target: str, *, outputs: tuple[str, ...], with_report: 
     """
     from tulle.cli import output
     from tulle.conversion import convert
+    from tulle.files import check_target
 
+    check_target(target, source, kinds=(".tulle",))
     with output.busy(f"Converting {source}"):
         conversion = convert(source, outputs=outputs or None, **settings)
         conversion.save(target)

@@ -34,9 +34,12 @@ def command(model_file: str, image: str, *, repeat: int, target: str | None, wit
         tulle run hand.tulle hand.jpg --repeat 100 --profile --save landmarks.npz
     """
     from tulle.cli import output
+    from tulle.files import check_target
     from tulle.image import read_input
     from tulle.runtime import load
 
+    if target is not None:
+        check_target(target, model_file, image)
     with output.busy(f"Loading {model_file}"):
         model = load(model_file, variant=variant)  # type: ignore[arg-type]
     with model:

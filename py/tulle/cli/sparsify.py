@@ -89,7 +89,7 @@ def command(
         tulle sparsify hand.tflite -o fast.tflite --sparsity 0.8 --method magnitude
     """
     from tulle.cli import output
-    from tulle.files import read_bytes, write_bytes
+    from tulle.files import check_target, read_bytes, write_bytes
     from tulle.passes.lower import set_normalisation
     from tulle.sparsify import Options, match_layers, sparsify
     from tulle.sparsify.report import html
@@ -97,6 +97,9 @@ def command(
 
     if Path(target).suffix not in (".tflite", ".tulle"):
         raise TulleError(f"{target} must end in .tflite or .tulle, which says what to write")
+    check_target(target, source)
+    if report_file is not None:
+        check_target(report_file, source, target)
     graph = set_normalisation(read(source), input_mean, input_std)
     choices = Options(
         **settings, block=int(block), layers=match_layers(graph, patterns) if patterns else None

@@ -106,16 +106,16 @@ def command(
 
     from tulle import TulleError
     from tulle.cli import output
-    from tulle.files import write_bytes
+    from tulle.files import check_target, write_bytes
     from tulle.passes.lower import set_normalisation
     from tulle.sparsify.oneshot import has_half_weights
     from tulle.tflite import read, write
 
     if resume and checkpoint is None:
         raise TulleError("--resume needs --checkpoint FOLDER, where the run is kept")
-    _check_target(target)
+    check_target(target, source, start, kinds=(".tflite",))
     if table is not None:
-        _check_target(table)
+        check_target(table, source, start, target)
     try:
         from tulle.train.data import find_pictures
         from tulle.train.distill import distill, make_fabric
@@ -158,18 +158,6 @@ def command(
     row = result.measurements[-1]
     distances = ", ".join(f"{name} {value:.3f} %" for name, value in row.distance.items())
     output.show(f"{target}: {output.size(len(encoded))}, {output.share(row.sparsity)} zeros; held-out {distances}")
-
-
-def _check_target(path: str) -> None:
-    """Raises TulleError where the file cannot be written, before hours of training rather than after."""
-    import os
-    from pathlib import Path
-
-    from tulle import TulleError
-
-    folder = Path(path).absolute().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
-        raise TulleError(f"{path} cannot be written: {folder} must be a folder that you may write to")
 
 
 def _csv(measurements: list[Measurement]) -> bytes:

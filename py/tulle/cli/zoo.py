@@ -60,12 +60,13 @@ def build(
     """Write the architecture NAME as a .tflite file."""
     from tulle import TulleError
     from tulle.cli import output
-    from tulle.files import write_bytes
+    from tulle.files import check_target, write_bytes
     from tulle.tflite import write
     from tulle.zoo import ARCHITECTURES
 
     if name not in ARCHITECTURES:
         raise TulleError(f"there is no architecture {name!r}; there are {', '.join(ARCHITECTURES)}")
+    check_target(target, weights_npz, kinds=(".tflite",))
     architecture = ARCHITECTURES[name]
     with output.busy(f"Building {name}"):
         graph = architecture.build(weights_npz, width=width, size=size or architecture.size, seed=seed)
