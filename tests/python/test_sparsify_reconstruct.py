@@ -238,6 +238,40 @@ def test_the_same_seed_gives_the_same_model(network: Graph, images: list[np.ndar
     assert first == second
 
 
+def stack(*weights: np.ndarray) -> Graph:
+    """1x1 convolutions behind each other, each with a relu."""
+    build = networks.builder()
+    x = build.input("x", (1, 8, 8, 3))
+    for index, weight in enumerate(weights):
+        names = [
+            build.graph.add_constant(f"w{index}", weight.reshape(len(weight), 1, 1, -1)),
+            build.graph.add_constant(f"b{index}", networks.noise_array((len(weight),), seed=index)),
+        ]
+        attrs = {"strides": (1, 1), "dilations": (1, 1), "padding": "valid", "activation": "relu"}
+        x = build.node("conv2d", [x, *names], f"y{index}", **attrs)
+    return build.finish(x)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "reconstruct"])
+@pytest.mark.parametrize("allocation", ["uniform", "erk", "sensitivity"])
+@pytest.mark.parametrize("what", ["a layer of zeros", "black pictures"])
+def test_layers_whose_output_does_not_vary(what: str, allocation: str, method: str) -> None:
+    random = np.random.default_rng(0)
+    weights = [random.standard_normal(shape).astype(np.float32) for shape in ((16, 3), (16, 16), (8, 16))]
+    pictures = list(random.standard_normal((2, 1, 8, 8, 3)).astype(np.float32))
+    if what == "black pictures":
+        pictures = [np.zeros_like(picture) for picture in pictures]
+    else:
+        weights[1][:] = 0
+    graph = stack(*weights)
+    options = Options(sparsity=0.7, allocation=allocation, method=method)  # type: ignore[arg-type]
+    result = sparsify(graph, options, images=pictures)
+    assert result.zeros > 0.69
+    expected, got = (reference.run(each, {"x": pictures[0]}, np.float32)["y2"] for each in (graph, result.graph))
+    if (what, method) == ("black pictures", "reconstruct"):
+        np.testing.assert_allclose(got, expected, atol=1e-5)  # what they show is what the biases make
+
+
 def test_a_layer_that_does_not_matter_pays_for_one_that_does(images: list[np.ndarray]) -> None:
     build = networks.builder()
     x = build.conv2d(build.image(32, 1.0, mean=128, std=128), "entry", 16, kernel=3, stride=2, activation="relu")

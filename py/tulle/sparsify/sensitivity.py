@@ -53,6 +53,9 @@ def error_curves(
         levels = _reconstructed if reconstruct and can_walk(graph, layer) else _pruned
         sight = next(sights)[1] if can_walk(graph, layer) else None
         densities, errors, weights = levels(graph, layer, sight)
+        if not len(weights):  # its output is the same everywhere, which takes no weight at all
+            curves[layer.name] = ErrorCurve(np.array([0.0, 1.0]), np.zeros(2))
+            continue
         probes = sorted({int(np.argmin(np.abs(densities - share))) for share in (density / 2, density)})
         shares = []
         for probe in probes:
