@@ -16,6 +16,7 @@ from tulle.pack.limits import ALIGNMENT, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_OP_IN
 from tulle.pack.quantise import quantise
 from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
+from tulle.version import __version__
 
 IDENTIFIER = b"TULL"
 
@@ -37,8 +38,6 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     """
     if weights not in get_args(Weights):
         raise TulleError(f"weights={weights!r} is not one of {', '.join(get_args(Weights))}")
-    from tulle import __version__
-
     _check(graph)
     used = _used_tensors(graph)
     numbers = {name: number for number, name in enumerate(used)}

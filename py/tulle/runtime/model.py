@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from tulle.errors import TulleError
 from tulle.files import PathLike, read_bytes
-from tulle.runtime.host import IN_PYODIDE, Library, Variant, open_library
+from tulle.runtime.host import IN_PYODIDE, Library, Variant
+from tulle.runtime.library import open_library
 from tulle.runtime.tables import Profile, model_html
 from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
 
