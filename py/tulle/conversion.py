@@ -14,7 +14,7 @@ from tulle.graph.stats import layer_stats
 from tulle.pack import pack
 from tulle.pack.encoding import Weights
 from tulle.passes import lower
-from tulle.passes.report import Report
+from tulle.passes.lowering_report import Report
 from tulle.tflite import read
 
 

@@ -2,6 +2,6 @@
 
 from tulle.passes.lower import lower
 from tulle.passes.lowered import check_lowered
-from tulle.passes.report import Report
+from tulle.passes.lowering_report import Report
 
 __all__ = ["Report", "check_lowered", "lower"]

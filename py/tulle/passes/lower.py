@@ -20,11 +20,11 @@ from tulle.passes.fuse_residuals import fuse_residuals
 from tulle.passes.late_resizes import late_resizes
 from tulle.passes.layout import assign_layouts
 from tulle.passes.lowered import check_lowered, require_constant_weights
+from tulle.passes.lowering_report import Report
 from tulle.passes.merge_pads import merge_pads
 from tulle.passes.pad_concats import pad_concats
 from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
-from tulle.passes.report import Report
 from tulle.passes.sparsity import choose_sparsity
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tflite
 
-from tulle.tflite.ops import Call, Unsupported
+from tulle.tflite.builtin_ops import Call, Unsupported
 
 # Repeated multiplication is cheaper and more exact than exp(n log x) up to about here.
 MAX_WHOLE_POWER = 8
