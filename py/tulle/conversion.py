@@ -15,6 +15,7 @@ from tulle.pack import pack
 from tulle.pack.encoding import Weights
 from tulle.passes import lower
 from tulle.passes.lowering_report import Report
+from tulle.passes.trace import PassChange
 from tulle.tflite import read
 
 
@@ -52,6 +53,7 @@ class ConversionReport:
         parameters_before, parameters_after: elements of all constants, without and with dead channels removed.
         removed_channels: dead output channels of layers that were removed.
         permutes, free_permutes: layout changes that were inserted, those that move memory and those that do not.
+        passes: what each pass did, in the order in which they ran.
         layers: a row for each layer with weights.
     """
 
@@ -65,6 +67,7 @@ class ConversionReport:
     removed_channels: int
     permutes: int
     free_permutes: int
+    passes: list[PassChange]
     layers: list[LayerReport]
 
     def to_dict(self) -> dict[str, Any]:
@@ -169,5 +172,6 @@ def _report(lowered: Graph, steps: Report, source_bytes: int | None, file_bytes:
         removed_channels=sum(steps.removed_channels.values()),
         permutes=steps.permutes,
         free_permutes=steps.free_permutes,
+        passes=steps.passes,
         layers=layers,
     )
