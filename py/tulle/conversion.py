@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tulle.errors import TulleError
-from tulle.files import PathLike, write_bytes
+from tulle.files import PathLike, file_kind, read_bytes, write_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import layer_stats
 from tulle.pack import pack
@@ -130,8 +130,15 @@ def read_model(
     outputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Graph:
-    """A TFLite or, by its name, ONNX file as a Graph."""
-    if isinstance(source, bytes) or Path(source).suffix != ".onnx":
+    """A TFLite or ONNX file as a Graph.
+
+    Raises TulleError if it is neither, or if its reader refuses it.
+    """
+    kind = file_kind(source if isinstance(source, bytes) else read_bytes(source))
+    if kind not in ("tflite", "onnx"):
+        label = "the model" if isinstance(source, bytes) else source
+        raise TulleError(f"{label} is neither a .tflite nor an .onnx file" + " but a .tulle file" * (kind == "tulle"))
+    if kind == "tflite":
         if input_shapes:
             raise TulleError("input shapes can be chosen of an ONNX file only: export the TFLite model with this shape")
         return read(source, outputs=outputs)

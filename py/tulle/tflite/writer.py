@@ -10,6 +10,7 @@ import numpy as np
 import tflite
 
 from tulle.errors import TulleError
+from tulle.files import TFLITE_IDENTIFIER
 from tulle.graph import Graph, Node
 from tulle.tflite.emit import Operator, emit
 from tulle.tflite.legalise import legalise
@@ -79,7 +80,7 @@ class _Writer:
         tflite.ModelAddSubgraphs(builder, subgraphs)
         tflite.ModelAddDescription(builder, description)
         tflite.ModelAddBuffers(builder, buffers)
-        builder.Finish(tflite.ModelEnd(builder), file_identifier=b"TFL3")
+        builder.Finish(tflite.ModelEnd(builder), file_identifier=TFLITE_IDENTIFIER)
         return bytes(builder.Output())
 
     # ---- pieces of FlatBuffers
