@@ -1,4 +1,4 @@
-"""`measure`: how a dense network's time divides between 1x1 convolutions and other ops."""
+"""`measure`: where a dense network's time goes: to 1x1 convolutions, and to every other kind of op."""
 
 from __future__ import annotations
 
