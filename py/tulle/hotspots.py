@@ -129,4 +129,4 @@ def _kind(graph: Graph, op: str, inputs: list[str | None]) -> str:
     if op != "conv2d":
         return op
     _, height, width, _ = graph.tensors[inputs[1] or ""].shape
-    return POINTWISE if (height, width) == (1, 1) else f"conv2d {height}x{width}"
+    return f"conv2d {height}x{width}"
