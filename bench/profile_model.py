@@ -23,6 +23,7 @@ from harness.models import CHECKOUT, SPECS, Model, tflite_bytes
 from harness.server import Server
 from harness.timing import middle
 from tulle import TulleError, convert
+from tulle.files import file_kind
 from tulle.pack import unpack
 
 Json = dict[str, Any]
@@ -44,7 +45,7 @@ def read_model(source: str, sparse: str) -> bytes:
     path = Path(source)
     if not path.is_file():
         raise BenchError(f"{source}: neither a file nor one of {', '.join(SPECS)}")
-    return path.read_bytes() if path.suffix == ".tulle" else convert(path, sparse=sparse).data
+    return path.read_bytes() if file_kind(path.read_bytes()) == "tulle" else convert(path, sparse=sparse).data
 
 
 def place(data: bytes, folder: Path) -> Model:

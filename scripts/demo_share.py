@@ -17,9 +17,9 @@ from common import say
 from tulle.files import write_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import LAYERS
+from tulle.hotspots import ARTICLE
 from tulle.pack import pack
 from tulle.passes import lower
-from tulle.share import ARTICLE
 from tulle.zoo import ARCHITECTURES
 
 TITLES = {

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tulle.errors import TulleError
+from tulle.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from tulle import graph, image, pack, passes, sparsify, tflite, zoo
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from tulle.runtime.browser import AsyncModel, load_async
     from tulle.tflite import read as read_tflite
     from tulle.verification import verify
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AsyncModel",

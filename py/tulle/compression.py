@@ -10,7 +10,7 @@ import numpy as np
 
 from tulle.conversion import convert
 from tulle.errors import TulleError
-from tulle.files import PathLike, read_bytes, write_bytes
+from tulle.files import PathLike, file_kind, read_bytes, write_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import LAYERS
 from tulle.pack import pack, unpack
@@ -105,7 +105,7 @@ def compress(
 
 def read_lowered(data: bytes) -> Graph:
     """The lowered graph of a `.tulle` or `.tflite` file."""
-    return unpack(data) if data[4:8] == b"TULL" else convert(data).graph
+    return unpack(data) if file_kind(data) == "tulle" else convert(data).graph
 
 
 def _weight_errors(before: Graph, after: Graph) -> list[WeightError]:

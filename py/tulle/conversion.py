@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tulle.errors import TulleError
-from tulle.files import PathLike, write_bytes
+from tulle.files import PathLike, file_kind, read_bytes, write_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import layer_stats
 from tulle.pack import pack
 from tulle.pack.encoding import Weights
 from tulle.passes import lower
-from tulle.passes.report import Report
+from tulle.passes.lowering_report import Report
+from tulle.passes.trace import PassChange
 from tulle.tflite import read
 
 
@@ -52,6 +53,7 @@ class ConversionReport:
         parameters_before, parameters_after: elements of all constants, without and with dead channels removed.
         removed_channels: dead output channels of layers that were removed.
         permutes, free_permutes: layout changes that were inserted, those that move memory and those that do not.
+        passes: what each pass did, in the order in which they ran.
         layers: a row for each layer with weights.
     """
 
@@ -65,6 +67,7 @@ class ConversionReport:
     removed_channels: int
     permutes: int
     free_permutes: int
+    passes: list[PassChange]
     layers: list[LayerReport]
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,8 +130,15 @@ def read_model(
     outputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Graph:
-    """A TFLite or, by its name, ONNX file as a Graph."""
-    if isinstance(source, bytes) or Path(source).suffix != ".onnx":
+    """A TFLite or ONNX file as a Graph.
+
+    Raises TulleError if it is neither, or if its reader refuses it.
+    """
+    kind = file_kind(source if isinstance(source, bytes) else read_bytes(source))
+    if kind not in ("tflite", "onnx"):
+        label = "the model" if isinstance(source, bytes) else source
+        raise TulleError(f"{label} is neither a .tflite nor an .onnx file" + " but a .tulle file" * (kind == "tulle"))
+    if kind == "tflite":
         if input_shapes:
             raise TulleError("input shapes can be chosen of an ONNX file only: export the TFLite model with this shape")
         return read(source, outputs=outputs)
@@ -169,5 +179,6 @@ def _report(lowered: Graph, steps: Report, source_bytes: int | None, file_bytes:
         removed_channels=sum(steps.removed_channels.values()),
         permutes=steps.permutes,
         free_permutes=steps.free_permutes,
+        passes=steps.passes,
         layers=layers,
     )

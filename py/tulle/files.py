@@ -1,4 +1,4 @@
-"""Reading and writing whole files: one error type, and never half a file."""
+"""Reading and writing whole files: one error type, and never half a file. `file_kind` tells what a file is."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from tulle.errors import TulleError
 
 PathLike = str | os.PathLike[str]
+
+# FlatBuffers' identifiers, which stand at byte 4.
+TFLITE_IDENTIFIER = b"TFL3"
+TULLE_IDENTIFIER = b"TULL"
+
+# Protobuf tags of the fields of ONNX's ModelProto that come before its graph, whatever their order, and of the graph.
+_ONNX_VERSION = 0x08  # which no text has
+_ONNX_VARINTS = (_ONNX_VERSION, 0x28)  # and model_version
+_ONNX_BYTES = (0x12, 0x1A, 0x22, 0x32, 0x42, 0x72)  # producer, its version, domain, doc, opset_import, metadata_props
+_ONNX_GRAPH = 0x3A
+_ONNX_FIELDS = 1000  # more than any model has before its graph
 
 # JupyterLite's drive loses about one answer in a thousand and says that the file does not exist: its kernel (0.8, in
 # pages that are cross-origin isolated) may read the shared memory of an answer before all of it is written.
@@ -34,6 +46,40 @@ def _read(path: Path) -> bytes:
         with suppress(FileNotFoundError):
             return path.read_bytes()
     return path.read_bytes()
+
+
+def file_kind(data: bytes) -> Literal["tflite", "tulle", "onnx"] | None:
+    """What a model file is by its first bytes; None if it is none of these. Nothing says that the rest is sound."""
+    if data[4:8] == TFLITE_IDENTIFIER:
+        return "tflite"
+    if data[4:8] == TULLE_IDENTIFIER:
+        return "tulle"
+    return "onnx" if _begins_like_onnx(data) else None
+
+
+def _begins_like_onnx(data: bytes) -> bool:
+    """ONNX files have no identifier, but what comes before the graph are few fields of few kinds."""
+    place, versioned = 0, False
+    for _ in range(_ONNX_FIELDS):
+        tag = data[place] if place < len(data) else None
+        if tag == _ONNX_GRAPH:
+            return versioned
+        if tag not in (*_ONNX_VARINTS, *_ONNX_BYTES):
+            return False
+        versioned = versioned or tag == _ONNX_VERSION
+        value, place = _varint(data, place + 1)
+        place += value if tag in _ONNX_BYTES else 0
+    return False
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """A protobuf number of at most ten bytes, and where it ends."""
+    value = 0
+    for index, byte in enumerate(data[place : place + 10]):
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return value, place + index + 1
+    return 0, len(data)
 
 
 def write_bytes(path: PathLike, data: bytes) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tulle.files import PathLike, read_bytes
+from tulle.files import PathLike, file_kind, read_bytes
 from tulle.graph import Graph, reference
 
 Run = Callable[[list[np.ndarray]], list[np.ndarray]]
@@ -35,7 +34,7 @@ class Oracle:
 
 def oracle(source: PathLike, graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Oracle:
     """What runs the model in file `source`; `graph` is the same as `tulle` reads it, constants folded."""
-    if Path(source).suffix == ".onnx":
+    if file_kind(read_bytes(source)) == "onnx":
         return _onnx(source, graph, input_shapes or {})
     try:
         from ai_edge_litert.interpreter import Interpreter

@@ -149,7 +149,7 @@ def test_profile_adds_up(environment: dict[str, str], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_shares_of_the_time_add_up(environment: dict[str, str], tmp_path: Path) -> None:
     kept = tmp_path / "share.json"
-    done = run("share.py", "mobilenet_v2", "--runs", "3", "--json", str(kept), environment=environment)
+    done = run("hotspots.py", "mobilenet_v2", "--runs", "3", "--json", str(kept), environment=environment)
     assert done.returncode == 0, done.stderr
     (share,) = json.loads(kept.read_text())
     kinds = {row["kind"]: row for row in share["kinds"]}

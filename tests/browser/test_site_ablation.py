@@ -14,8 +14,8 @@ import build_demo
 from browser.visit import Visit, demo_server
 from conftest import LiteRT
 from paths import ROOT
+from tulle.hotspots import ARTICLE
 from tulle.pack import unpack
-from tulle.share import ARTICLE
 from tulle.sparsify import magnitude
 from tulle.tflite import read, write
 

@@ -128,6 +128,17 @@ def test_convert_report_names_every_layer(model: Path, tmp_path: Path) -> None:
         assert any(layer.name[-30:] in line and layer.op in line for line in lines), layer.name
 
 
+def test_convert_trace_shows_what_every_pass_did(model: Path, tmp_path: Path) -> None:
+    text = run("convert", model, "-o", tmp_path / "out.tulle", "--trace").stdout
+    lines = [line.split(maxsplit=5) for line in text.splitlines()[3:]]
+    size = tulle.convert(model).report.passes[0].before
+    assert lines[0][:4] == ["as", "read", str(size.ops), str(size.tensors)]
+    assert [line[0] for line in lines[1:]] == [step.name for step in tulle.passes.PASSES]
+    changes = {line[0]: line[-1] for line in lines}
+    assert "dense layers" in changes["choose_sparsity"]
+    assert "chw tensors" in changes["assign_layouts"]
+
+
 def test_inspect(model: Path, converted: Path) -> None:
     graph = tulle.read_tflite(model)
     text = run("inspect", model).stdout
@@ -229,9 +240,9 @@ def test_errors_are_one_message(model: Path, converted: Path, picture: Path, tmp
     assert "cannot be read: No such file" in fail("inspect", nothing)
     assert "neither a .tflite nor a .tulle" in fail("inspect", picture)
     assert "is empty" in fail("inspect", "/dev/null")
-    assert "not a .tflite file" in fail("convert", picture, "-o", out)
-    assert "not a .tflite file" in fail("convert", converted, "-o", out)
-    assert "too short" in fail("convert", text, "-o", out)
+    assert "neither a .tflite nor an .onnx file" in fail("convert", picture, "-o", out)
+    assert "nor an .onnx file but a .tulle file" in fail("convert", converted, "-o", out)
+    assert "neither a .tflite nor an .onnx file" in fail("convert", text, "-o", out)
     assert "std not 0" in fail("convert", model, "-o", out, "--input-std", "0")
     assert "cannot be written" in fail("convert", model, "-o", tmp_path / "no" / "folder.tulle")
     assert "cannot be written" in fail("sparsify", model, "-o", tmp_path / "no" / "sparse.tflite")

@@ -197,7 +197,7 @@ def test_command_says_what_is_wrong_and_writes_nothing(source: Path, tmp_path: P
         ((tmp_path / "absent.tulle",), "absent.tulle cannot be read"),
         ((source, "--calibration", tmp_path / "nowhere"), "nowhere cannot be read"),
         ((source, "--calibration", tmp_path / "empty"), "holds no pictures"),
-        ((Path(__file__),), "not a .tflite file"),
+        ((Path(__file__),), "neither a .tflite nor an .onnx file"),
     ]:
         result = run("compress", *arguments, "-o", target)
         assert result.exit_code == 1

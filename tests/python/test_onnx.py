@@ -432,7 +432,7 @@ def test_the_command_takes_shapes(tmp_path: Path) -> None:
     for wrong in ("1,3,8,9", "x=1,3,8,wide", "x="):
         assert "is not of the form" in CliRunner().invoke(main, [*command, "--input-shape", wrong]).output
     with pytest.raises(TulleError, match="of an ONNX file only"):
-        tulle.convert(b"", input_shapes={"x": (1, 3, 8, 9)})
+        tulle.convert(bytes(4) + b"TFL3", input_shapes={"x": (1, 3, 8, 9)})
 
 
 def refused(data: bytes, cause: str) -> None:

@@ -17,7 +17,7 @@ from tulle.passes.explicit_padding import explicit_padding
 from tulle.passes.fold_constants import fold_constants
 from tulle.passes.fuse_activations import fuse_activations
 from tulle.passes.known_channels import known_channels
-from tulle.passes.report import Report
+from tulle.passes.lowering_report import Report
 from tulle.zoo.builder import Builder
 
 

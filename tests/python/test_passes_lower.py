@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import networks
 from tulle import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph, Node, Tensor, reference
-from tulle.passes import Report, check_lowered, lower
+from tulle.passes import PASSES, Report, check_lowered, lower
 
 # Ops of each lowered model that are not convolutions, and permutes that move memory.
 EXPECTED: dict[str, tuple[dict[str, int], int]] = {
@@ -57,6 +58,37 @@ def test_the_report_of_the_sparse_hand_model(model_path: Callable) -> None:
     assert report.macs_after == 259_578_318 < report.macs_before
     assert report.removed_channels and all(count > 0 for count in report.removed_channels.values())
     assert (report.permutes, report.free_permutes) == (0, 1)
+
+
+def test_the_report_says_what_each_pass_did(model_path: Callable) -> None:
+    graph, report = tflite.read(model_path("hand_landmark_full")), Report()
+    lowered = lower(graph, report=report)
+    assert [change.name for change in report.passes] == [step.name for step in PASSES]
+    assert report.passes[0].before.ops == len(graph.nodes)
+    for before, after in pairwise(report.passes):
+        assert before.after == after.before
+    last = report.passes[-1].after
+    assert (last.ops, last.macs, last.parameters) == (
+        len(lowered.nodes), report.macs_after, report.parameters_after
+    )  # fmt: skip
+    changes = {change.name: change.changes for change in report.passes if change.changes}
+    assert changes["fold_constants"] == {"dequantize": -102}
+    assert changes["fuse_residuals"] == {"add": -9, "fused residuals": 9}
+    assert changes["remove_dead_channels"] == {"channels of layers": -sum(report.removed_channels.values())}
+    assert changes["choose_sparsity"] == {"dense layers": 35}
+
+
+def test_the_report_counts_ops_that_a_pass_moved(model_path: Callable) -> None:
+    report = Report()
+    lower(tflite.read(model_path("selfie_segmentation")), report=report)
+    assert {"late_resizes": {"moved ops": 3}}.items() <= {c.name: c.changes for c in report.passes}.items()
+
+
+def test_a_pass_has_a_reason_of_one_line_and_a_name_of_its_own() -> None:
+    assert len({step.name for step in PASSES}) == len(PASSES)
+    for step in PASSES:
+        assert step.reason.endswith(".") and "\n" not in step.reason
+        assert str(step) == f"{step.name}: {step.reason}"
 
 
 @pytest.mark.parametrize(("sparse", "expected"), [("never", 0), ("always", 34)])

@@ -19,7 +19,7 @@ from paths import ROOT
 from tulle import TulleError
 from tulle.graph import Graph, Node, Tensor, reference
 from tulle.pack.schema import tulle_generated as schema
-from tulle.runtime import module
+from tulle.runtime import builds
 from tulle.runtime.instance import Instance
 
 VARIANTS = ("simd", "relaxed")
@@ -238,14 +238,14 @@ def test_options_are_checked() -> None:
 
 
 def test_missing_wasm_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "_FOLDERS", (tmp_path, tmp_path))
-    module.compiled.cache_clear()
+    monkeypatch.setattr(builds, "_FOLDERS", (tmp_path, tmp_path))
+    builds.compiled.cache_clear()
     with pytest.raises(TulleError, match=r"tulle-simd.wasm is neither in .* run `make build`"):
         tulle.load(two_inputs(), variant="simd")
     (tmp_path / "tulle-simd.wasm").write_bytes(b"not wasm")
     with pytest.raises(TulleError, match=r"tulle-simd.wasm cannot be loaded"):
         tulle.load(two_inputs(), variant="simd")
-    module.compiled.cache_clear()
+    builds.compiled.cache_clear()
 
 
 def test_runs_without_a_home_folder_to_keep_compiled_code_in() -> None:
@@ -296,7 +296,7 @@ WAT = """
 
 
 def small_instance() -> Instance:
-    return Instance(module.engine(), wasmtime.Module(module.engine(), wasmtime.wat2wasm(WAT)))
+    return Instance(builds.engine(), wasmtime.Module(builds.engine(), wasmtime.wat2wasm(WAT)))
 
 
 def test_memory_is_found_again_after_it_grew() -> None:

@@ -21,7 +21,7 @@ from tulle.errors import TulleError
 from tulle.graph import Graph
 from tulle.passes.fold_constants import fold_constants
 from tulle.sparsify import Options, Sparsified, match_layers, prunable_layers, sparsify
-from tulle.sparsify.allocation import Budget, ErrorCurve, by_sensitivity
+from tulle.sparsify.budget import Budget, ErrorCurve, by_sensitivity
 from tulle.sparsify.layers import Layer
 from tulle.zoo import mobilenet_v2
 

@@ -146,7 +146,7 @@ def test_onnx_models_are_compared(tmp_path: Path, installed: bool) -> None:
     ends[0] = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ("batch", 3, "rows", 7))
     shapes = {"x": (1, 3, 8, 7)}
     graph = helper.make_graph(nodes, "test", ends[:1], ends[1:], weights)
-    source, converted = tmp_path / "model.onnx", tmp_path / "model.tulle"
+    source, converted = tmp_path / "model.ONNX", tmp_path / "model.tulle"  # its bytes count, not its name
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
     for outputs in (None, ["features"]):
         tulle.convert(source, outputs=outputs, input_shapes=shapes).save(converted)

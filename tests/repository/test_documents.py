@@ -54,6 +54,11 @@ def test_python_and_npm_package_have_the_same_version() -> None:
     assert json.loads((ROOT / "web" / "package.json").read_text())["version"] == tulle.__version__
 
 
+def test_architecture_lists_the_passes_in_order() -> None:
+    rows = "".join(f"| `{step.name}` | {step.reason} |\n" for step in tulle.passes.PASSES)
+    assert f"| pass | why |\n|---|---|\n{rows}\n" in (ROOT / "docs" / "architecture.md").read_text()
+
+
 def test_every_make_target_of_the_documents_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {

@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 
 from tulle.errors import TulleError  # noqa: E402
 from tulle.train import FixedMasks, MagnitudePruner, RigL, is_pointwise, polynomial_sparsity  # noqa: E402
-from tulle.train.allocation import layer_sparsities  # noqa: E402
+from tulle.train.layer_sparsity import layer_sparsities  # noqa: E402
 from tulle.train.rigl import moved  # noqa: E402
 
 

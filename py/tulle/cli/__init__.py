@@ -12,7 +12,8 @@ import click
 
 from tulle import TulleError, __version__
 
-_COMMANDS = ("compress", "convert", "inspect", "run", "share", "sparsify", "sweep", "train-sparse", "verify", "zoo")
+_COMMANDS = ("compress", "convert", "hotspots", "inspect", "run", "sparsify", "sweep", "train-sparse", "verify", "zoo")
+_FORMER_NAMES = {"share": "hotspots"}  # they work, and no help lists them
 
 
 class _Group(click.Group):
@@ -22,6 +23,7 @@ class _Group(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        cmd_name = _FORMER_NAMES.get(cmd_name, cmd_name)
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = import_module(f"tulle.cli.{cmd_name.replace('-', '_')}").command

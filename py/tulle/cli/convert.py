@@ -10,6 +10,7 @@ from tulle.cli import options
 
 if TYPE_CHECKING:
     from tulle.conversion import ConversionReport
+    from tulle.passes import PassChange
 
 
 @click.command("convert")
@@ -31,13 +32,17 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @options.input_shapes
 @click.option("--report", "with_report", is_flag=True, help="Show what became of every layer.")
-def command(source: str, target: str, *, outputs: tuple[str, ...], with_report: bool, **settings: Any) -> None:
+@click.option("--trace", is_flag=True, help="Show what every pass changed, and the graph's size after it.")
+def command(
+    source: str, target: str, *, outputs: tuple[str, ...], with_report: bool, trace: bool, **settings: Any
+) -> None:
     """Convert a TFLite model, or an ONNX one (needs tulle[onnx]), to a .tulle file.
 
     \b
     Examples:
         tulle convert hand.tflite -o hand.tulle --input-mean 0 --input-std 255
         tulle convert mobilenet.tflite -o mobilenet.tulle --weights fp16 --report
+        tulle convert palm.tflite -o palm.tulle --trace
         tulle convert ssd.tflite -o ssd.tulle --outputs raw_boxes --outputs raw_scores
         tulle convert yolo.onnx -o yolo.tulle --input-shape images=1,3,320,320
     """
@@ -56,6 +61,8 @@ def command(source: str, target: str, *, outputs: tuple[str, ...], with_report: 
         f"{target}: {output.size(report.file_bytes)} ({source}: {output.size(report.source_bytes or 0)}), "
         f"{output.count(report.executed_macs)} MACs to do of {output.count(report.macs_before)}"
     )
+    if trace:
+        _print_passes(report.passes)
     if with_report:
         _print(report)
 
@@ -75,5 +82,18 @@ def _print(report: ConversionReport) -> None:
             output.short(layer.name), layer.op, output.shape(layer.output_shape), output.share(layer.zeros),
             layer.sparsity or "", output.count(layer.macs), output.count(layer.executed_macs),
             str(layer.removed_channels or ""),
+        )  # fmt: skip
+    output.show(table)
+
+
+def _print_passes(passes: list[PassChange]) -> None:
+    from tulle.cli import output
+
+    table = output.table("Passes", "pass", ">ops", ">tensors", ">parameters", ">MACs", "changed")
+    table.columns[-1].no_wrap = False
+    for name, size, changes in [("as read", passes[0].before, {}), *((p.name, p.after, p.changes) for p in passes)]:
+        table.add_row(
+            name, str(size.ops), str(size.tensors), output.count(size.parameters), output.count(size.macs),
+            ", ".join(f"{count:+} {kind}" for kind, count in changes.items()),
         )  # fmt: skip
     output.show(table)

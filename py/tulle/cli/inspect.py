@@ -9,7 +9,7 @@ import click
 from tulle.cli import options
 
 if TYPE_CHECKING:
-    from tulle.report import ModelReport
+    from tulle.inspection import ModelReport
 
 
 @click.command("inspect")
@@ -27,7 +27,7 @@ def command(file: str, *, as_json: bool) -> None:
         tulle inspect model.tulle --json
     """
     from tulle.cli import output
-    from tulle.report import describe
+    from tulle.inspection import describe
 
     with output.busy(f"Reading {file}"):
         report = describe(file)

@@ -92,7 +92,7 @@ def command(
     from tulle.files import check_target, read_bytes, write_bytes
     from tulle.passes.lower import set_normalisation
     from tulle.sparsify import Options, match_layers, sparsify
-    from tulle.sparsify.report import html
+    from tulle.sparsify.html_report import html
     from tulle.tflite import read
 
     if Path(target).suffix not in (".tflite", ".tulle"):

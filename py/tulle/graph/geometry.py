@@ -1,9 +1,11 @@
-"""Where windows lie on an image: paddings and output sizes, as TensorFlow defines them."""
+"""Windows on an image: paddings and output sizes, as TensorFlow defines them, and which windows are one pixel."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypeAlias
+
+from tulle.graph.graph import Graph, Node
 
 # "same", "valid", or (top, bottom, left, right).
 Padding: TypeAlias = "str | tuple[int, int, int, int]"
@@ -46,3 +48,8 @@ def transpose_padding(
     Only top and left place the input; bottom and right follow from the output's shape.
     """
     return explicit_padding(padding, output, kernel, strides)
+
+
+def is_pointwise(graph: Graph, node: Node) -> bool:
+    """Whether the node is a 1x1 convolution, with any stride and padding."""
+    return node.op == "conv2d" and graph.tensors[node.inputs[1] or ""].shape[1:3] == (1, 1)

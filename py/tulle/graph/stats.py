@@ -69,6 +69,8 @@ def node_macs(graph: Graph, node: Node) -> int:
     if node.op not in LAYERS:
         return 0
     weight = graph.tensors[node.inputs[1] or ""]
+    if weight.size == 0:
+        return 0
     if node.op == "transpose_conv2d":  # every input pixel meets every weight
         _, height, width, _ = graph.tensors[node.inputs[0] or ""].shape
         return height * width * weight.size

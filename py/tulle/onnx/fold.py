@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tulle.onnx.ops import OnnxNode
+from tulle.onnx.operators import OnnxNode
 from tulle.onnx.values import Unsupported, Value
 
 # Ops whose result has about the size of their inputs, besides those that MAX_ELEMENTS is checked for.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tulle.onnx.ops import OnnxNode, Result, combine, sliced, unary
+from tulle.onnx.operators import OnnxNode, Result, combine, sliced, unary
 from tulle.onnx.values import TO_NHWC, Unsupported, Value
 from tulle.pack.limits import MAX_OP_INPUTS
 from tulle.tflite.functions import whole_power

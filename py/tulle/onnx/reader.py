@@ -13,7 +13,7 @@ from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.onnx.fold import evaluate
 from tulle.onnx.functions import FUNCTIONS
-from tulle.onnx.ops import CONVERTERS, OnnxNode
+from tulle.onnx.operators import CONVERTERS, OnnxNode
 from tulle.onnx.values import TO_NHWC, Importer, Unsupported, Value
 
 ALL_CONVERTERS = CONVERTERS | FUNCTIONS

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tulle.errors import TulleError
+from tulle.files import file_kind
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack.attributes import names, read_attributes
 from tulle.pack.encoding import Encoded, decode
@@ -32,8 +33,8 @@ def unpack(data: bytes) -> Graph:
     Raises TulleError if the bytes are no such file, are damaged, or need a newer tulle.
     """
     data = bytes(data)
-    if len(data) < 8 or not schema.Model.ModelBufferHasIdentifier(data, 0):
-        raise TulleError("not a .tulle file: it does not begin with the TULL identifier")
+    if file_kind(data) != "tulle":
+        raise TulleError("not a .tulle file: it has no TULL identifier at byte 4")
     try:
         return _graph(data)
     except TulleError as error:

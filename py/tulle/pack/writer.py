@@ -9,6 +9,7 @@ import flatbuffers
 import numpy as np
 
 from tulle.errors import TulleError
+from tulle.files import TULLE_IDENTIFIER
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack.attributes import OPS, names, write_attributes
 from tulle.pack.encoding import Weights, choose_type, encode
@@ -16,8 +17,7 @@ from tulle.pack.limits import ALIGNMENT, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_OP_IN
 from tulle.pack.quantise import quantise
 from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
-
-IDENTIFIER = b"TULL"
+from tulle.version import __version__
 
 # Ops with weights, and the dimension of these that is the output channels.
 _CHANNEL_AXIS = {"conv2d": 0, "depthwise_conv2d": -1, "transpose_conv2d": 0, "fully_connected": 0}
@@ -37,8 +37,6 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     """
     if weights not in get_args(Weights):
         raise TulleError(f"weights={weights!r} is not one of {', '.join(get_args(Weights))}")
-    from tulle import __version__
-
     _check(graph)
     used = _used_tensors(graph)
     numbers = {name: number for number, name in enumerate(used)}
@@ -57,7 +55,7 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
         raise TulleError(f"graph {graph.name!r}: {stored} bytes of weights are more than a file can hold")
 
     builder = _AlignedBuilder(stored + (1 << 16))
-    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    builder.Finish(model.Pack(builder), file_identifier=TULLE_IDENTIFIER)
     return bytes(builder.Output())
 
 

@@ -1,7 +1,8 @@
-"""Passes: each a function Graph -> Graph, one idea a file. `lower` runs them all in order."""
+"""Passes: each a function Graph -> Graph, one idea a file. `lower` runs them all, in the order of `PASSES`."""
 
-from tulle.passes.lower import lower
+from tulle.passes.lower import PASSES, Pass, lower
 from tulle.passes.lowered import check_lowered
-from tulle.passes.report import Report
+from tulle.passes.lowering_report import Report
+from tulle.passes.trace import PassChange
 
-__all__ = ["Report", "check_lowered", "lower"]
+__all__ = ["PASSES", "Pass", "PassChange", "Report", "check_lowered", "lower"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from tulle.graph import Graph, Node, Tensor
+from tulle.graph.geometry import is_pointwise
 from tulle.graph.shapes import RESIZES
 from tulle.passes.rewrite import inputs_of, sole_consumer
 
@@ -32,11 +33,10 @@ def convolve_before_resize(graph: Graph) -> Graph:
 
 
 def _moves(graph: Graph, resize: Node, conv: Node) -> bool:
-    if conv.op != "conv2d" or conv.inputs[0] != resize.output:
+    if not is_pointwise(graph, conv) or conv.inputs[0] != resize.output:
         return False
-    _, weight, _, residual = inputs_of(conv)
+    residual = inputs_of(conv)[3]
     before, after = (math.prod(graph.tensors[name or ""].shape[1:3]) for name in (resize.inputs[0], resize.output))
-    pixels = graph.tensors[weight or ""].shape[1:3] == (1, 1) and conv.attrs["strides"] == (1, 1)
     same = graph.tensors[conv.output].shape[1:3] == graph.tensors[resize.output].shape[1:3]
     commutes = resize.op == "resize_nearest" or conv.attrs["activation"] == "none"
-    return pixels and same and commutes and residual is None and before < after
+    return conv.attrs["strides"] == (1, 1) and same and commutes and residual is None and before < after

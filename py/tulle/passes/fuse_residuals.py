@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tulle.graph import Graph, Node
+from tulle.graph.geometry import is_pointwise
 from tulle.passes.remove_dead_code import remove_dead_code
 from tulle.passes.rewrite import alpha_of, inputs_of, set_activation, sole_consumer
 
@@ -36,11 +37,9 @@ def _host(
     graph: Graph, x: str | None, add: Node, producer: dict[str, Node], consumers: dict[str, list[Node]]
 ) -> Node | None:
     conv = producer.get(x or "")
-    if conv is None or x is None or conv.op != "conv2d" or conv.attrs["activation"] != "none":
+    if conv is None or x is None or not is_pointwise(graph, conv) or conv.attrs["activation"] != "none":
         return None
-    _, weight, _, residual = inputs_of(conv)
     operands = [graph.tensors[name or ""] for name in add.inputs[:2]]
     same = all(tensor.shape == graph.tensors[add.output].shape and not tensor.is_constant for tensor in operands)
-    point = graph.tensors[weight or ""].shape[1:3] == (1, 1)
     alone = sole_consumer(graph, x, consumers) is add
-    return conv if same and point and alone and residual is None else None
+    return conv if same and alone and inputs_of(conv)[3] is None else None

@@ -1,9 +1,14 @@
-"""`lower`: all passes in order, from a graph as read to the form that `pack` accepts and the C library runs."""
+"""`lower` runs `PASSES`: from a graph as read to the form that `pack` accepts and the C library runs.
+
+To add a pass, write it as a function Graph -> Graph in a file of its own and give it a row in the table, and in that
+of docs/architecture.md.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from tulle.errors import TulleError
 from tulle.graph import Graph
@@ -20,46 +25,13 @@ from tulle.passes.fuse_residuals import fuse_residuals
 from tulle.passes.late_resizes import late_resizes
 from tulle.passes.layout import assign_layouts
 from tulle.passes.lowered import check_lowered, require_constant_weights
+from tulle.passes.lowering_report import Report
 from tulle.passes.merge_pads import merge_pads
 from tulle.passes.pad_concats import pad_concats
 from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
-from tulle.passes.report import Report
 from tulle.passes.sparsity import choose_sparsity
-
-
-def lower(
-    graph: Graph,
-    *,
-    sparse: str = "auto",
-    input_mean: float | None = None,
-    input_std: float | None = None,
-    report: Report | None = None,
-) -> Graph:
-    """Folds, fuses and lays out a graph, lowered before or not; outputs stay equal within rounding.
-
-    Args:
-        sparse: "auto" runs a layer sparse where enough of its weights are zero, "always" and "never" say it for all.
-        input_mean, input_std: uint8 images are fed as (pixel - mean) / std; set on every image input ([1, H, W, 3]).
-        report: filled in with what was done.
-
-    Raises TulleError if the graph holds something that the C library cannot run.
-    """
-    if sparse not in ("auto", "always", "never"):
-        raise TulleError(f"sparse must be 'auto', 'always' or 'never', not {sparse!r}")
-    report = report or Report()
-    graph = set_normalisation(graph, input_mean, input_std)
-    graph = require_constant_weights(fold_constants(graph))
-    graph = fold_shuffles(pointwise(remove_identities(pad_concats(graph))))
-    graph = fold_affine(graph)
-    graph = fuse_activations(split_activations(fuse_gates(graph)))
-    whole = merge_pads(explicit_padding(graph))
-    graph = remove_dead_channels(whole)
-    report.count_channels(whole, graph)
-    graph = late_resizes(early_means(fuse_residuals(convolve_before_resize(graph))))
-    graph = assign_layouts(choose_sparsity(graph, sparse))
-    report.count_choices(graph)
-    return check_lowered(graph)
+from tulle.passes.trace import compare
 
 
 def set_normalisation(graph: Graph, mean: float | None, std: float | None) -> Graph:
@@ -77,4 +49,84 @@ def set_normalisation(graph: Graph, mean: float | None, std: float | None) -> Gr
         graph.tensors[name] = replace(
             tensor, mean=tensor.mean if mean is None else float(mean), std=tensor.std if std is None else float(std)
         )
+    return graph
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A row of `PASSES`.
+
+    Attributes:
+        run: the function: takes a graph, then the values of `options`, and returns a new graph.
+        reason: why it is there, in a line.
+        options: names of those arguments of `lower` that it is given.
+    """
+
+    run: Callable[..., Graph]
+    reason: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+PASSES = (
+    Pass(set_normalisation, "Image inputs carry the mean and standard deviation that bytes are fed with.",
+         ("input_mean", "input_std")),
+    Pass(fold_constants, "What depends on constants alone is computed now, stored float16 and sparse weights first."),
+    Pass(require_constant_weights, "The C library unpacks weights at load: computed ones are refused here, by name."),
+    Pass(pad_concats, "A pad runs in either layout; a concat with a constant would have to be plain."),
+    Pass(remove_identities, "Ops that change nothing would copy memory and keep others from being fused."),
+    Pass(pointwise, "A fully connected layer over an image is a 1x1 convolution, which has the faster kernels."),
+    Pass(fold_shuffles, "A channel shuffle as one 1x1 convolution copies slices and stays in chw."),
+    Pass(fold_affine, "Multiplication and addition by constants, as of batch normalisation, go into the weights."),
+    Pass(fuse_gates, "x * sigmoid(x) becomes one activation, which can then be fused."),
+    Pass(split_activations, "Ops that TFLite lets have an activation and the C library does not give it up."),
+    Pass(fuse_activations, "An activation in the op that computes its input costs no pass over memory."),
+    Pass(explicit_padding, '"same" and "valid" become numbers, which later passes and the C library can add up.'),
+    Pass(merge_pads, "Convolutions and pools pad without a copy."),
+    Pass(remove_dead_channels, "Constant and unread channels, as pruning leaves them, cost time for nothing."),
+    Pass(convolve_before_resize, "Before an enlargement there are fewer pixels to convolve."),
+    Pass(fuse_residuals, "The addition that ends a residual block costs no pass over memory in the convolution."),
+    Pass(early_means, "The mean of a sum or of an enlargement is taken of its parts: less is written to memory."),
+    Pass(late_resizes, "Until an enlargement is read, only the small map takes memory."),
+    Pass(choose_sparsity, "A layer runs sparse where the cost model expects that to be faster.", ("sparse",)),
+    Pass(assign_layouts, "Every activation gets a layout, with the fewest changes between the two."),
+    Pass(check_lowered, "What the C library could not run is refused here, all of it at once."),
+)  # fmt: skip
+"""All passes, in the order in which they run."""
+
+
+def lower(
+    graph: Graph,
+    *,
+    sparse: str = "auto",
+    input_mean: float | None = None,
+    input_std: float | None = None,
+    report: Report | None = None,
+) -> Graph:
+    """Folds, fuses and lays out a graph, lowered before or not; outputs stay equal within rounding.
+
+    Args:
+        sparse: "auto" runs a layer sparse where enough of its weights are zero, "always" and "never" say it for all.
+        input_mean, input_std: uint8 images are fed as (pixel - mean) / std; set on every image input ([1, H, W, 3]).
+        report: filled in with what was done, pass by pass and in all.
+
+    Raises TulleError if the graph holds something that the C library cannot run.
+    """
+    if sparse not in ("auto", "always", "never"):
+        raise TulleError(f"sparse must be 'auto', 'always' or 'never', not {sparse!r}")
+    options = {"sparse": sparse, "input_mean": input_mean, "input_std": input_std}
+    for step in PASSES:
+        before, graph = graph, step.run(graph, *(options[name] for name in step.options))
+        if report is not None:
+            report.passes.append(compare(step.name, before, graph))
+            if step.run is remove_dead_channels:
+                report.count_channels(before, graph)
+    if report is not None:
+        report.count_choices(graph)
     return graph

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tulle.graph import Graph, Node
+from tulle.graph.geometry import is_pointwise
 from tulle.passes.cost_model import fitted, paired_nonzeros
 
 
@@ -19,17 +20,17 @@ def choose_sparsity(graph: Graph, mode: str = "auto") -> Graph:
         if node.op in ("conv2d", "fully_connected"):
             weight = graph.constant(node.inputs[1])
             assert weight is not None, f"{node.name}: weights are not constant"
-            able = _has_sparse_kernel(graph, node, weight)
+            able = _has_sparse_kernel(graph, node)
             chosen = mode == "always" or (mode == "auto" and able and _is_faster_sparse(graph, node, weight))
             node.attrs["sparsity"] = "sparse" if able and chosen else "dense"
     return graph
 
 
-def _has_sparse_kernel(graph: Graph, node: Node, weight: np.ndarray) -> bool:
+def _has_sparse_kernel(graph: Graph, node: Node) -> bool:
     if node.op == "fully_connected":
         return True
-    pointwise = weight.shape[1:3] == (1, 1) and node.attrs["strides"] == (1, 1) and not any(node.attrs["padding"])
-    return pointwise and node.inputs[0] not in graph.inputs
+    whole = node.attrs["strides"] == (1, 1) and not any(node.attrs["padding"])
+    return is_pointwise(graph, node) and whole and node.inputs[0] not in graph.inputs
 
 
 def _is_faster_sparse(graph: Graph, node: Node, weight: np.ndarray) -> bool:

@@ -3,9 +3,9 @@
     model = tulle.load("model.tulle")
     outputs = model(image)
 
-`model` is the public face. It calls a `host.Library`: in CPython an `instance` of the wasm that `module` finds and
-compiles, in Pyodide a `side_module`. `browser` awaits the browser's own engine instead. `tensors` are inputs and
-outputs, `tables` what a notebook shows.
+`model` is the public face. It calls a `host.Library`, which `library` opens: in CPython an `instance` of the wasm that
+`builds` finds and compiles, in Pyodide a `side_module`. `browser` awaits the browser's own engine instead. `tensors`
+are inputs and outputs, `tables` what a notebook shows.
 """
 
 from tulle.runtime.model import Model, load

@@ -9,8 +9,8 @@ from typing import Any
 import wasmtime
 
 from tulle.errors import TulleError
+from tulle.runtime.builds import choose_build, compiled, engine
 from tulle.runtime.host import Build, Variant
-from tulle.runtime.module import choose_build, compiled, engine
 
 
 def open_instance(variant: Variant) -> tuple[Instance, Build]:

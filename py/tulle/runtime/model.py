@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tulle.errors import TulleError
-from tulle.files import PathLike, read_bytes
-from tulle.runtime.host import IN_PYODIDE, Library, Variant, open_library
+from tulle.files import PathLike, file_kind, read_bytes
+from tulle.runtime.host import IN_PYODIDE, Library, Variant
+from tulle.runtime.library import open_library
 from tulle.runtime.tables import Profile, model_html
 from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 # with 13 of them the sparse hand model's 1x1 convolutions take 9.2 ms, with 8 of them 6.6.
 WASMTIME_TILE = 8
 
-_TFLITE = b"TFL3"
-
 
 def load(
     source: PathLike | bytes | bytearray | memoryview | Graph, *, variant: Variant = "auto", threads: int = 1
@@ -34,7 +33,8 @@ def load(
     """A model ready to run.
 
     Args:
-        source: path or bytes of a `.tulle` file; also of a `.tflite` file, or a Graph, which are converted first.
+        source: path or bytes of a `.tulle` file; also of a `.tflite` or `.onnx` file, or a Graph, which are converted
+            first.
         variant: the wasm build: "simd", "relaxed" (relaxed SIMD, with fused multiply-adds) or "auto", the fastest.
         threads: 1; only a web page has more (in Pyodide: `load_async`).
 
@@ -222,7 +222,7 @@ def tulle_bytes(source: PathLike | bytes | bytearray | memoryview | Graph) -> by
         source = bytes(source)
     if isinstance(source, bytes | str | os.PathLike):
         data = source if isinstance(source, bytes) else read_bytes(source)
-        if data[4:8] != _TFLITE:
+        if file_kind(data) not in ("tflite", "onnx"):
             return data
     try:
         from tulle.conversion import convert

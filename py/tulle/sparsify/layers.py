@@ -10,6 +10,7 @@ import numpy as np
 
 from tulle.errors import TulleError
 from tulle.graph import Graph, Node
+from tulle.graph.geometry import is_pointwise
 from tulle.passes.cost_model import fitted
 
 
@@ -103,11 +104,6 @@ def match_layers(graph: Graph, patterns: Iterable[str]) -> list[str]:
             raise TulleError(f"{pattern!r} matches no 1x1 convolution; there are {', '.join(names) or 'none'}")
         chosen.update(matched)
     return [name for name in names if name in chosen]
-
-
-def is_pointwise(graph: Graph, node: Node) -> bool:
-    """Whether the node is a 1x1 convolution."""
-    return node.op == "conv2d" and graph.tensors[node.inputs[1] or ""].shape[1:3] == (1, 1)
 
 
 def layer_weight(graph: Graph, layer: Layer) -> np.ndarray:

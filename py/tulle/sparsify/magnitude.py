@@ -9,7 +9,7 @@ import numpy as np
 from tulle.errors import TulleError
 from tulle.graph import Graph
 from tulle.passes.fold_constants import fold_constants
-from tulle.sparsify.allocation import Budget, erk, uniform
+from tulle.sparsify.budget import Budget, erk, uniform
 from tulle.sparsify.layers import find_layers
 
 ALLOCATIONS = {"uniform": uniform, "erk": erk}

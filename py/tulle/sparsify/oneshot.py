@@ -12,7 +12,7 @@ from tulle.errors import TulleError
 from tulle.files import PathLike
 from tulle.graph import Graph
 from tulle.passes.fold_constants import fold_constants
-from tulle.sparsify.allocation import Budget, ErrorCurve, Keep, by_sensitivity, erk, uniform
+from tulle.sparsify.budget import Budget, ErrorCurve, Keep, by_sensitivity, erk, uniform
 from tulle.sparsify.layers import Layer, find_layers, layer_weight
 from tulle.sparsify.magnitude import prune_weight
 

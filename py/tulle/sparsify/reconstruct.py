@@ -13,7 +13,7 @@ import numpy as np
 from tulle.errors import TulleError
 from tulle.files import PathLike, read_bytes, write_bytes
 from tulle.graph import Graph
-from tulle.sparsify.allocation import Keep
+from tulle.sparsify.budget import Keep
 from tulle.sparsify.layers import Layer, layer_weight
 from tulle.sparsify.magnitude import prune_weight
 from tulle.sparsify.solve import output_error, solve

@@ -8,7 +8,7 @@ import numpy as np
 
 from tulle.graph import Graph
 from tulle.runtime import load
-from tulle.sparsify.allocation import ErrorCurve
+from tulle.sparsify.budget import ErrorCurve
 from tulle.sparsify.layers import Layer, layer_weight
 from tulle.sparsify.magnitude import prune_weight
 from tulle.sparsify.reconstruct import Progress, layer_bias, set_layer

@@ -1,6 +1,6 @@
 """TFLite operators that become several nodes, or nodes of another kind: the table `COMPOSITES`, by operator name.
 
-See `ops` for operators that have a node of their own.
+See `builtin_ops` for operators that have a node of their own.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tulle.tflite.builtin_ops import Call, Unsupported
 from tulle.tflite.dilations import batch_to_space, space_to_batch
-from tulle.tflite.ops import Call, Unsupported
 
 
 def _axis(call: Call, value: int, rank: int) -> int:

@@ -7,7 +7,7 @@ The three become one node when BATCH_TO_SPACE_ND is read; a SPACE_TO_BATCH_ND le
 from __future__ import annotations
 
 from tulle.graph.geometry import explicit_padding
-from tulle.tflite.ops import Call, Unsupported
+from tulle.tflite.builtin_ops import Call, Unsupported
 
 SPACE_TO_BATCH = "space_to_batch"
 

@@ -1,4 +1,4 @@
-"""How each node of a legalised Graph becomes a TensorFlow Lite operator: the reverse of `ops`."""
+"""How each node of a legalised Graph becomes a TensorFlow Lite operator: the reverse of `builtin_ops`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tflite
 
 from tulle.errors import TulleError
 from tulle.graph import Graph, Node
-from tulle.tflite.ops import ACTIVATIONS, PADDINGS
+from tulle.tflite.builtin_ops import ACTIVATIONS, PADDINGS
 
 ACTIVATION_CODES = {name: code for code, name in ACTIVATIONS.items()}
 PADDING_CODES = {name: code for code, name in PADDINGS.items()}

@@ -14,6 +14,7 @@ import numpy as np
 import tflite
 
 from tulle.errors import TulleError
+from tulle.files import file_kind
 
 # What reading broken FlatBuffers raises (MemoryError: a vector that claims more than there is).
 BROKEN = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError,
@@ -47,7 +48,7 @@ class File:
     def __init__(self, data: bytes) -> None:
         if len(data) < 16:
             raise TulleError(f"it has {len(data)} bytes, which is too short for a .tflite file")
-        if data[4:8] != b"TFL3":
+        if file_kind(data) != "tflite":
             raise TulleError("it is not a .tflite file (no TFL3 identifier at byte 4)")
         self.data = data
         # Parts of a well-formed file hardly overlap, so what is read adds up to about its size.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tflite
 
-from tulle.tflite.ops import Call, Unsupported
+from tulle.tflite.builtin_ops import Call, Unsupported
 
 # TFLite's reference kernel divides by no less.
 SMALLEST_NORM = 1e-6

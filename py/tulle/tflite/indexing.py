@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tulle.pack.limits import MAX_OP_INPUTS
-from tulle.tflite.ops import Call, Unsupported
+from tulle.tflite.builtin_ops import Call, Unsupported
 
 
 def runs_of(indices: list[int]) -> list[range]:

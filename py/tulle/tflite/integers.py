@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tulle.graph import Graph, Node, reference
-from tulle.tflite.ops import Call
+from tulle.tflite.builtin_ops import Call
 
 # What is computed of shapes has a handful of elements.
 MAX_ELEMENTS = 4096

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tulle.tflite.ops import Call
+from tulle.tflite.builtin_ops import Call
 
 
 def _truth(call: Call, index: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flatbuffers import flexbuffers
 
-from tulle.tflite.ops import CUSTOM_PADDINGS, Call, Unsupported
+from tulle.tflite.builtin_ops import CUSTOM_PADDINGS, Call, Unsupported
 
 # TfLitePoolParams: TfLitePadding, stride width and height, filter width and height, activation.
 POOL_PARAMS = struct.Struct("<6i")

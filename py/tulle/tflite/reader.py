@@ -15,13 +15,13 @@ from tulle.files import read_bytes
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.tflite import integers, quantized, sparse
+from tulle.tflite.builtin_ops import CONVERTERS, Call, Unsupported
 from tulle.tflite.composites import COMPOSITES
 from tulle.tflite.file import BROKEN, DTYPES, MAX_RANK, MAX_TENSOR_ELEMENTS, TYPE_NAMES, File
 from tulle.tflite.functions import FUNCTIONS
 from tulle.tflite.indexing import INDEXING
 from tulle.tflite.logic import LOGIC
 from tulle.tflite.mediapipe import MEDIAPIPE
-from tulle.tflite.ops import CONVERTERS, Call, Unsupported
 
 ALL_CONVERTERS = CONVERTERS | COMPOSITES | FUNCTIONS | INDEXING | LOGIC | MEDIAPIPE
 OPERATOR_NAMES = {

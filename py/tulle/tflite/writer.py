@@ -10,7 +10,9 @@ import numpy as np
 import tflite
 
 from tulle.errors import TulleError
+from tulle.files import TFLITE_IDENTIFIER
 from tulle.graph import Graph, Node
+from tulle.graph.geometry import is_pointwise
 from tulle.tflite.emit import Operator, emit
 from tulle.tflite.legalise import legalise
 
@@ -79,7 +81,7 @@ class _Writer:
         tflite.ModelAddSubgraphs(builder, subgraphs)
         tflite.ModelAddDescription(builder, description)
         tflite.ModelAddBuffers(builder, buffers)
-        builder.Finish(tflite.ModelEnd(builder), file_identifier=b"TFL3")
+        builder.Finish(tflite.ModelEnd(builder), file_identifier=TFLITE_IDENTIFIER)
         return bytes(builder.Output())
 
     # ---- pieces of FlatBuffers
@@ -172,7 +174,7 @@ class _Writer:
         if name not in self.indices:
             data = self.graph.constant(name)
             assert data is not None, f"{name} is used before it is computed"
-            sparse = self.sparse and node is not None and _can_be_sparse(node, name, data)
+            sparse = self.sparse and node is not None and _can_be_sparse(self.graph, node, name, data)
             self.indices[name] = self._weights(name, data, sparse)
         return self.indices[name]
 
@@ -241,9 +243,9 @@ class _Writer:
         return getattr(tflite.SparseIndexVector, kind), getattr(module, f"{kind}End")(self.builder)
 
 
-def _can_be_sparse(node: Node, name: str, data: np.ndarray) -> bool:
-    pointwise = node.op == "conv2d" and data.ndim == 4 and data.shape[1:3] == (1, 1)
+def _can_be_sparse(graph: Graph, node: Node, name: str, data: np.ndarray) -> bool:
     is_weight = len(node.inputs) > 1 and node.inputs[1] == name
     zeros = int(np.count_nonzero(data == 0)) / max(1, data.size)
     # A tensor without a single value would have an empty buffer, which means not constant.
-    return is_weight and (pointwise or node.op == "fully_connected") and SPARSE_FROM <= zeros < 1
+    able = is_weight and (node.op == "fully_connected" or is_pointwise(graph, node))
+    return able and SPARSE_FROM <= zeros < 1

@@ -13,7 +13,7 @@ try:
 except ImportError as error:
     raise TulleError("tulle.train needs PyTorch: pip install torch, then pip install 'tulle[train]'") from error
 
-from tulle.train.magnitude import MagnitudePruner, polynomial_sparsity
+from tulle.train.gradual_pruning import MagnitudePruner, polynomial_sparsity
 from tulle.train.masks import FixedMasks, is_pointwise
 from tulle.train.module import GraphModule, from_graph, from_tflite, to_graph
 from tulle.train.rigl import RigL

@@ -28,8 +28,8 @@ from tulle.graph import Graph
 from tulle.sparsify import prunable_layers
 from tulle.train import checkpoint
 from tulle.train.data import Batches, Pictures, Progress, seeded, split
+from tulle.train.gradual_pruning import MagnitudePruner
 from tulle.train.losses import Distance, block_ends, distances
-from tulle.train.magnitude import MagnitudePruner
 from tulle.train.masks import FixedMasks, Select
 from tulle.train.module import GraphModule, from_graph, to_graph
 from tulle.train.rigl import RigL

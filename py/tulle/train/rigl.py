@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tulle.errors import TulleError
-from tulle.train.allocation import layer_sparsities
+from tulle.train.layer_sparsity import layer_sparsities
 from tulle.train.masks import FixedMasks, Select, Steps, is_pointwise, smallest
 
 

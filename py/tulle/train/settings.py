@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 
 from tulle.errors import TulleError
-from tulle.train.allocation import ALLOCATIONS, check_allocation, check_sparsity
 from tulle.train.augment import Augmentation
+from tulle.train.layer_sparsity import ALLOCATIONS, check_allocation, check_sparsity
 
 METHODS = ("magnitude", "rigl")
 

@@ -1,4 +1,4 @@
-"""`measure`: how a dense network's time divides between 1x1 convolutions and other ops."""
+"""`measure`: where a dense network's time goes: to 1x1 convolutions, and to every other kind of op."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from tulle.conversion import read_model
 from tulle.errors import TulleError
-from tulle.files import PathLike, read_bytes
+from tulle.files import PathLike, file_kind, read_bytes
 from tulle.graph import Graph
 from tulle.pack import pack, unpack
 from tulle.passes import lower
 from tulle.runtime import load
 from tulle.runtime.host import Variant
-from tulle.tflite import read
 from tulle.zoo import ARCHITECTURES
 
 POINTWISE = "conv2d 1x1"
@@ -121,7 +121,7 @@ def _graph(source: PathLike) -> tuple[str, Graph]:
     if str(source) in ARCHITECTURES:
         return str(source), ARCHITECTURES[str(source)].build()
     data = read_bytes(source)
-    graph = read(source) if data[4:8] == b"TFL3" else unpack(data)
+    graph = unpack(data) if file_kind(data) == "tulle" else read_model(source)
     return graph.name, graph
 
 
@@ -129,4 +129,4 @@ def _kind(graph: Graph, op: str, inputs: list[str | None]) -> str:
     if op != "conv2d":
         return op
     _, height, width, _ = graph.tensors[inputs[1] or ""].shape
-    return POINTWISE if (height, width) == (1, 1) else f"conv2d {height}x{width}"
+    return f"conv2d {height}x{width}"

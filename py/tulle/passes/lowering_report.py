@@ -1,4 +1,4 @@
-"""What lowering did to a model, for `tulle convert --report` and for tests."""
+"""What lowering did to a model, for `tulle convert --report` and `--trace`, and for tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tulle.graph import Graph
 from tulle.graph.stats import LAYERS, total_macs, total_parameters
 from tulle.passes.layout import permutes
+from tulle.passes.trace import PassChange
 
 
 @dataclass
@@ -14,6 +15,7 @@ class Report:
     """Filled in by `lower`.
 
     Attributes:
+        passes: what each pass did, in the order in which they ran.
         removed_channels: dead output channels removed, by the name of the layer that computed them.
         macs_before, macs_after: multiply-adds of one run, as if dense, without and with dead channels removed.
         parameters_before, parameters_after: elements of all constants, likewise.
@@ -22,6 +24,7 @@ class Report:
         free_permutes: changes of layout that do not (one pixel or one channel).
     """
 
+    passes: list[PassChange] = field(default_factory=list)
     removed_channels: dict[str, int] = field(default_factory=dict)
     macs_before: int = 0
     macs_after: int = 0

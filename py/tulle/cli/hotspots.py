@@ -1,4 +1,4 @@
-"""`tulle share`: where the time of a dense network goes."""
+"""`tulle hotspots`: where the time of a dense network goes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from tulle.cli import options
 
 
-@click.command("share")
+@click.command("hotspots")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--runs", type=click.IntRange(1), default=20, show_default=True, help="Of each model.")
 @options.variant
@@ -21,10 +21,10 @@ def command(models: tuple[str, ...], *, runs: int, variant: Any, as_json: bool) 
 
     \b
     Example:
-        tulle share mobilenet_v1 mobilenet_v2 mobilenet_v3_large efficientnet_lite0
+        tulle hotspots mobilenet_v1 mobilenet_v2 mobilenet_v3_large efficientnet_lite0
     """
     from tulle.cli import output
-    from tulle.share import measure
+    from tulle.hotspots import measure
 
     results = []
     for model in models:

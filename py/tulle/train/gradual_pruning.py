@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tulle.errors import TulleError
-from tulle.train.allocation import check_allocation, check_sparsity, layer_sparsities
+from tulle.train.layer_sparsity import check_allocation, check_sparsity, layer_sparsities
 from tulle.train.masks import FixedMasks, Select, Steps, is_pointwise, smallest
 
 
@@ -31,8 +31,8 @@ class MagnitudePruner(FixedMasks):
         every: steps between changes. Step `end` brings the last one, whether it is a multiple or not; with `end` 0 that
             is done at once, before the first step.
         initial: share of zeros at step `begin`.
-        allocation: "uniform" for every layer alike, "erk" more in large layers (see `allocation`), "global" whatever
-            is smallest in all layers together.
+        allocation: "uniform" for every layer alike, "erk" more in large layers (see `layer_sparsity`), "global"
+            whatever is smallest in all layers together.
 
     Raises TulleError for arguments out of range.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tulle.errors import TulleError
-from tulle.files import PathLike, read_bytes
+from tulle.files import PathLike, file_kind, read_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import LAYERS, LayerStats, layer_stats, node_macs, total_parameters
 from tulle.pack import unpack
@@ -77,14 +77,14 @@ def describe(path: PathLike) -> ModelReport:
     """
     data = read_bytes(path)
     try:
-        if data[4:8] == b"TULL":
+        if file_kind(data) == "tulle":
             from tulle.runtime import load
 
             load(data).close()  # only the C library verifies every byte
             return report(unpack(data), "tulle", len(data))
     except TulleError as error:
         raise TulleError(f"{path}: {error}") from None
-    if data[4:8] != b"TFL3":
+    if file_kind(data) != "tflite":
         raise TulleError(f"{path} is neither a .tflite nor a .tulle file: it has neither's identifier at byte 4")
     return report(fold_constants(read(path)), "tflite", len(data))
 

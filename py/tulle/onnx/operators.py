@@ -13,7 +13,7 @@ import numpy as np
 
 from tulle.graph.geometry import same_padding
 from tulle.onnx.values import TO_NCHW, TO_NHWC, Importer, Unsupported, Value
-from tulle.tflite.ops import MAX_UNGROUPED
+from tulle.tflite.builtin_ops import MAX_UNGROUPED
 from tulle.tflite.quantized import CLAMPED, implied_relu
 
 Result = Value | list[Value]

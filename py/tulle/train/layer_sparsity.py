@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
+from tulle.erk import erk_densities
 from tulle.errors import TulleError
 
 ALLOCATIONS = ("global", "uniform", "erk")
@@ -27,9 +27,7 @@ def layer_sparsities(shapes: Mapping[str, Sequence[int]], sparsity: float, alloc
 
     Args:
         shapes: of the weights, as PyTorch has them: [out, in, kernel...] or [out, in].
-        allocation: "uniform", or "erk": a layer keeps a share of its weights proportional to the sum of its
-            dimensions over their product (Erdős-Rényi-Kernel, Evci et al. 2020, arXiv 1911.11134), so large layers
-            lose most. Layers for which that would be more than all their weights stay dense.
+        allocation: "uniform", or "erk": see `tulle.erk`.
 
     Raises TulleError for a sparsity out of range or another allocation.
     """
@@ -37,14 +35,4 @@ def layer_sparsities(shapes: Mapping[str, Sequence[int]], sparsity: float, alloc
     check_allocation(allocation, ("uniform", "erk"))
     if allocation == "uniform":
         return dict.fromkeys(shapes, sparsity)
-    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    raw = {name: sum(shape) / math.prod(shape) for name, shape in shapes.items()}
-    dense: set[str] = set()
-    while True:
-        sparse = [name for name in shapes if name not in dense]
-        budget = (1 - sparsity) * sum(sizes.values()) - sum(sizes[name] for name in dense)
-        scale = budget / sum(raw[name] * sizes[name] for name in sparse) if sparse else 0.0
-        full = {name for name in sparse if scale * raw[name] > 1}
-        if not full:
-            return {name: 0.0 if name in dense else 1 - scale * raw[name] for name in shapes}
-        dense |= full
+    return {name: 1 - density for name, density in erk_densities(shapes, 1 - sparsity).items()}

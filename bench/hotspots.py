@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The share of 1x1 convolutions in the time of dense networks, in the browser engine, beside the article's figures.
 
-`tulle share` measures the same through wasmtime.
+`tulle hotspots` measures the same through wasmtime.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from rich.table import Table
 from harness.errors import BenchError
 from profile_model import measure, place
 from tulle import TulleError
-from tulle.share import ARTICLE, ModelShare, add_up, prepare
+from tulle.hotspots import ARTICLE, ModelShare, add_up, prepare
 
 EPILOG = """\b
 Examples:
-  python bench/share.py
-  python bench/share.py mobilenet_v3_small hand_landmark_full.tflite --variant simd --runs 100
+  python bench/hotspots.py
+  python bench/hotspots.py mobilenet_v3_small hand_landmark_full.tflite --variant simd --runs 100
 """
 
 
 def share_of(source: str, variant: str, threads: int, runs: int) -> ModelShare:
     network = prepare(source)
-    with tempfile.TemporaryDirectory(prefix="tulle-share-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="tulle-hotspots-") as temporary:
         folder = Path(temporary)
         profile = asyncio.run(measure(place(network.data, folder), folder, variant, threads, runs))
     return add_up(network, variant, profile["steps"])

@@ -1,4 +1,4 @@
-"""`tulle share`: the time of a network by kind of op."""
+"""`tulle hotspots`: the time of a network by kind of op."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tulle import zoo
 from tulle.cli import main
 from tulle.errors import TulleError
 from tulle.graph.stats import total_macs
-from tulle.share import measure
+from tulle.hotspots import measure
 from tulle.sparsify import magnitude
 
 
@@ -32,7 +32,7 @@ def test_sparse_files_are_measured_dense(tmp_path: Path) -> None:
     graph = zoo.mobilenet_v2(width=0.35, size=64)
     path = tmp_path / "sparse.tulle"
     tulle.convert(magnitude(graph, 0.5), sparse="always").save(path)
-    outcome = CliRunner().invoke(main, ["share", str(path), "--runs", "1", "--json"])
+    outcome = CliRunner().invoke(main, ["hotspots", str(path), "--runs", "1", "--json"])
     assert outcome.exit_code == 0, outcome.output
     (result,) = json.loads(outcome.stdout)
     assert sum(row["macs"] for row in result["kinds"]) > 0.98 * total_macs(graph)  # but for dead channels
@@ -40,6 +40,7 @@ def test_sparse_files_are_measured_dense(tmp_path: Path) -> None:
         measure(path, runs=0)
 
 
-def test_the_table_names_the_article_s_figure() -> None:
-    outcome = CliRunner().invoke(main, ["share", "mobilenet_v1", "--runs", "1"])
+@pytest.mark.parametrize("name", ["hotspots", "share"])  # `share` is what it was called before
+def test_the_table_names_the_article_s_figure(name: str) -> None:
+    outcome = CliRunner().invoke(main, [name, "mobilenet_v1", "--runs", "1"])
     assert outcome.exit_code == 0 and "85.0%" in outcome.output and "conv2d 1x1" in outcome.output

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from tulle.erk import erk_densities
 from tulle.errors import TulleError
 from tulle.sparsify.layers import Layer
 
@@ -50,28 +51,12 @@ def uniform(layers: Sequence[Layer], budget: Budget) -> Keep:
 
 
 def erk(layers: Sequence[Layer], budget: Budget) -> Keep:
-    """Erdős-Rényi-kernel (Evci et al. 2020, arXiv 1911.11134): wide layers lose most.
-
-    A layer keeps a share of (in + out) / (in * out) times a common factor.
-    """
+    """Erdős-Rényi-kernel: wide layers lose most."""
+    shapes = {layer.name: (layer.outputs, layer.inputs) for layer in layers}
 
     def at(density: float) -> Keep:
-        # Layers for which the common factor would keep more than everything stay dense, and the others make up for
-        # them.
-        scores = {layer.name: (layer.inputs + layer.outputs) / layer.size for layer in layers}
-        dense: set[str] = set()
-        while True:
-            left = density * sum(layer.size for layer in layers)
-            left -= sum(layer.size for layer in layers if layer.name in dense)
-            rest = [layer for layer in layers if layer.name not in dense]
-            factor = max(0.0, left) / max(1e-12, sum(scores[layer.name] * layer.size for layer in rest))
-            full = {layer.name for layer in rest if factor * scores[layer.name] > 1}
-            if not full:
-                return {
-                    layer.name: _whole(layer, 1 if layer.name in dense else factor * scores[layer.name])
-                    for layer in layers
-                }
-            dense |= full
+        densities = erk_densities(shapes, density)
+        return {layer.name: _whole(layer, densities[layer.name]) for layer in layers}
 
     return at(budget.limit) if budget.unit == "weights" else _fit(layers, budget, at)
 
