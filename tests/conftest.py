@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from paths import MODELS, ROOT, SHARED
+from paths import MODELS, ROOT, SHARED, WEIGHTS
 
 LiteRT: TypeAlias = Callable[[Path | bytes, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+# MediaPipe's sparse hand model. It is in no package, so not every machine can have it: tests of that very file skip
+# without it, and all others use tulle's own, hand_landmark_tulle.
+PUBLISHED_SPARSE = "hand_landmark_sparse"
 
 # What keeps Chromium from looking for hosts outside, and lets it run as root.
 FLAGS = [
@@ -53,10 +57,15 @@ def models_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def model_path(models_dir: Path) -> Callable[[str], Path]:
-    """`model_path("hand_landmark_full")` is the path of that TFLite file."""
+    """`model_path("hand_landmark_full")` is the path of that TFLite file: tulle's own, or one that was fetched."""
 
     def path(name: str) -> Path:
+        own = WEIGHTS / f"{name}.tflite"
+        if own.is_file():
+            return own
         file = models_dir / f"{name.removesuffix('.tflite')}.tflite"
+        if name == PUBLISHED_SPARSE and not file.is_file():
+            pytest.skip(f"MediaPipe's {name} could not be fetched here")
         if not file.is_file():
             missing(f"no {file.relative_to(ROOT)}: run `make models`")
         return file

@@ -106,7 +106,7 @@ WIDTHS = """
 """
 
 
-@pytest.mark.parametrize("name", ["hand_landmark_sparse", DENSE])
+@pytest.mark.parametrize("name", ["hand_landmark_tulle", DENSE])
 def test_the_kinds_are_those_of_the_graph(name: str, visit: Visit) -> None:
     """What the pages count as 1x1 convolution is one: also at a single pixel, where other kernels run."""
     graph = unpack((build_demo.TARGET / f"{name}.tulle").read_bytes())

@@ -111,7 +111,7 @@ def printed(shown: Shown) -> str:
 
 
 def check_first_steps(shown: list[Shown]) -> None:
-    assert "hand_landmark_sparse" in html(shown[0]) and "relaxed" in html(shown[0])
+    assert "hand_landmark_tulle" in html(shown[0]) and "relaxed" in html(shown[0])
     assert "'Identity': (1, 63)" in text(shown[1])
     assert "spmm" in html(shown[2])
     assert "ms on one thread" in text(shown[3])
