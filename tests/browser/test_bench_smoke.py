@@ -19,6 +19,8 @@ import pytest
 
 from paths import ROOT
 
+pytestmark = pytest.mark.xdist_group("benchmarks")  # one at a time: they measure
+
 BENCH = ROOT / "bench"
 MODELS = ("hand_landmark_lite", "selfie_segmentation_landscape")
 REQUIRED = ("onnx", "matplotlib", "playwright", "ai_edge_litert")

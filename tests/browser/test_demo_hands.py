@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-import build_demo
 from browser import hand_oracle
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import evaluate
@@ -35,15 +34,6 @@ PUBLISHED = "hand_landmark_sparse"  # by MediaPipe; not every machine can have i
 SIZE = hand_oracle.INPUT_SIZE
 
 OpenDemo = Callable[..., Visit]
-
-
-@pytest.fixture(scope="module")
-def demo_models(model_path: Callable[[str], Path]) -> Path:
-    """demos/models with all networks converted, as `make demo` leaves it."""
-    for name in (DETECTOR, *NETWORKS.values()):
-        model_path(name)
-    build_demo.build()
-    return build_demo.TARGET
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-import build_demo
 import tulle
 from browser.visit import Visit, demo_server
 from paths import ROOT
@@ -33,8 +32,7 @@ NEAR = 0.06  # of the picture's side
 
 
 @pytest.fixture(scope="module")
-def address(built: Path, models_dir: Path) -> Iterator[str]:
-    build_demo.build()
+def address(built: Path, demo_models: Path) -> Iterator[str]:
     with demo_server() as address:
         yield address
 
