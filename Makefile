@@ -23,6 +23,10 @@ export PATH := $(CURDIR)/.cache/node/bin:$(VENV)/bin:$(PATH)
 # flatc has to be of the version of third_party/flatbuffers.
 FLATC ?= $(or $(wildcard .cache/toolchain/bin/flatc),flatc)
 
+# Tests of a file run in one worker, files side by side; WORKERS=0: all in one process.
+WORKERS ?= 2
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 C_SOURCES = $(shell git ls-files -co --exclude-standard 'wasm/*.c' 'wasm/*.cc' 'wasm/*.h' | grep -v _generated)
 
 # ---- what a person runs ---------------------------------------------------------------------------------------------
@@ -41,8 +45,12 @@ site: build models npm  ## the demo pages and documents as static files for any 
 	$(PY) scripts/build_site.py
 
 .PHONY: test
-test: dev build models npm chromium firefox  ## run all tests (ARGS="tests/unit -k pad" for some)
-	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest $(ARGS)
+test: dev build models npm chromium firefox  ## run all tests (ARGS="tests/python -k pad" for some)
+	CHROMIUM="$$(cat .cache/chromium-path)" $(PYTEST) $(ARGS)
+
+.PHONY: check
+check: lint build models  ## lint, and the tests that open no browser and take no more than seconds
+	$(PYTEST) -m "not browser and not slow" $(ARGS)
 
 .PHONY: build
 build: toolchain  ## build the four WebAssembly modules (web/dist, py/tulle/_wasm)

@@ -31,10 +31,10 @@ WARMUP = 40
 
 EPILOG = """\b
 Examples:
-  python bench/profile_model.py hand_landmark_sparse
+  python bench/profile_model.py hand_landmark_tulle
   python bench/profile_model.py hand_landmark_full --variant simd --threads 2 --by time --top 15
-  python bench/profile_model.py hand_landmark_sparse --json before.json     ... change a kernel, make build ...
-  python bench/profile_model.py hand_landmark_sparse --baseline before.json
+  python bench/profile_model.py hand_landmark_tulle --json before.json     ... change a kernel, make build ...
+  python bench/profile_model.py hand_landmark_tulle --baseline before.json
 """
 
 

@@ -31,7 +31,7 @@ from harness.timing import middle
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PYODIDES = CHECKOUT / ".cache" / "pyodide"
-MODELS = ("hand_landmark_sparse", "hand_landmark_full", "selfie_segmentation")
+MODELS = ("hand_landmark_tulle", "hand_landmark_full", "selfie_segmentation")
 THREADS = 2  # of the bridge, and of the engine it is compared with
 WARM_UP = 40  # calls before the first burst, which the browser's optimising compiler needs
 ROUNDS, RUNS, UNCOUNTED = 6, 12, 3  # everyone in turn, so many calls each, after some that do not count

@@ -34,7 +34,7 @@ EPILOG = """\b
 Examples:
   python bench/run.py                                   everything, about half an hour
   python bench/run.py --quick                           does it all work? the figures mean little
-  python bench/run.py --models hand_landmark_sparse --threads 1 --peers litertjs,native
+  python bench/run.py --models hand_landmark_tulle --threads 1 --peers litertjs,native
 """
 console = Console(stderr=True)
 

@@ -19,7 +19,7 @@ async function start() {
   const loading = fetchBitmap(PICTURE);
   requireSimd();
   const models = await loadCatalogue();
-  const [bitmap] = await Promise.all([loading, race.add(models.hand_landmark_sparse)]);
+  const [bitmap] = await Promise.all([loading, race.add(models.hand_landmark_tulle)]);
   const input = pixelsOf(bitmap, INPUT_SIZE, INPUT_SIZE);
 
   const [outputs] = (await race.runAll(input)).values();

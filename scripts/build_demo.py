@@ -37,9 +37,6 @@ SHIPPED = ROOT / "demos" / "weights"
 # MediaPipe feeds pixels as 0 to 1.
 MEAN, STD = 0.0, 255.0
 
-OWN_SOURCE = "made by tulle"  # how fetch_models.py's record of its own sparse model begins
-OWN_LABEL = "tulle's own magnitude-pruned copy"
-
 
 @dataclass(frozen=True)
 class DemoModel:
@@ -74,8 +71,8 @@ BACKGROUND_ZEROS = 50
 CATALOGUE = [
     DemoModel("hand_landmark_full", "hand", "dense", "Dense", "hand_landmark_full"),
     DemoModel("hand_landmark_lite", "hand", "distilled", "Distilled", "hand_landmark_lite"),
-    DemoModel("hand_landmark_sparse", "hand", "sparse", "Sparse", "hand_landmark_sparse"),
-    DemoModel("hand_landmark_tulle", "hand", "own", "Sparse by tulle", "hand_landmark_tulle"),
+    DemoModel("hand_landmark_tulle", "hand", "sparse", "Sparse", "hand_landmark_tulle"),
+    DemoModel("hand_landmark_sparse", "hand", "published", "Sparse by Google", "hand_landmark_sparse", optional=True),
     DemoModel("palm_detection_full", "palm", "dense", "Palm detector", "palm_detection"),
     DemoModel("palm_detection_lite", "palm", "distilled", "Palm detector, lite", "palm_detection"),
     DemoModel(LANDSCAPE, "selfie", "dense", "Dense", LANDSCAPE),
@@ -125,6 +122,8 @@ def build(catalogue: Sequence[DemoModel] = CATALOGUE) -> None:
         old = before.get(model.name, {})
         fresh = old.get("made_from") == made_from and (TARGET / f"{model.name}.tulle").is_file()
         facts[model.name] = old if fresh else {**_convert(model, file, source), "made_from": made_from}
+    for stale in {file.stem for file in TARGET.glob("*.tulle")} - facts.keys():
+        (TARGET / f"{stale}.tulle").unlink()
     write_bytes(manifest, (json.dumps(facts, indent=2) + "\n").encode())
 
 
@@ -141,7 +140,7 @@ def _find(name: str) -> tuple[Path, dict[str, str]] | None:
 def _convert(model: DemoModel, file: Path, source: dict[str, str]) -> dict[str, Any]:
     """Writes the .tulle file; returns what models.json says of it."""
     graph = tulle.read_tflite(file)
-    label = source.get("label") or (OWN_LABEL if source["source"].startswith(OWN_SOURCE) else None)
+    label = source.get("label")
     tflite_bytes: int | None = file.stat().st_size
     if model.sparsity is not None:
         graph = magnitude(graph, model.sparsity)

@@ -33,7 +33,7 @@ SOURCE = ROOT / "demos" / "notebooks"
 FOLDER = ROOT / "build" / "notebooks"
 SITE = ROOT / "build" / "notebooks-site"
 
-CONVERTED = ("hand_landmark_sparse", "selfie_segmentation")  # pixels are fed as value / 255
+CONVERTED = ("hand_landmark_tulle", "selfie_segmentation")  # pixels are fed as value / 255
 PLAIN = ("hand_landmark_lite.tflite",)
 PICTURES = ("open-hand.jpg",)
 
@@ -105,10 +105,13 @@ def contents() -> dict[str, bytes]:
 
 
 def model(name: str) -> Path:
-    path = CACHE / "models" / name
-    if not path.is_file():
-        raise SetupError(f"{path} is missing: run `make models`")
-    return path
+    """A TFLite file: tulle's own lie in the repository."""
+    own, fetched = ROOT / "demos" / "weights" / name, CACHE / "models" / name
+    if own.is_file():
+        return own
+    if not fetched.is_file():
+        raise SetupError(f"{fetched} is missing: run `make models`")
+    return fetched
 
 
 # ---- the site -------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import html
 import itertools
+import json
 import os
 import posixpath
 import re
@@ -25,6 +26,7 @@ from urllib.parse import unquote
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+import build_demo
 from common import ROOT, SetupError, main_guard, say
 
 SITE = ROOT / "build" / "site"
@@ -48,6 +50,7 @@ def build(target: Path = SITE) -> None:
 
     Raises SetupError where something that belongs to the site has not been built, or a link leads nowhere.
     """
+    missing = missing_models()
     files = {**demo_files(), **web_files(), ISOLATION: need(ISOLATION_SOURCE, "run `npm ci` in web/")}
     places = {source.resolve(): place for place, source in files.items()}
     documents = {f"docs/{document_place(source)}": source for source in sorted(DOCS.rglob("*.md"))}
@@ -63,7 +66,7 @@ def build(target: Path = SITE) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         if source.suffix in LINK and source.is_relative_to(DEMOS):
             text = relink(source.read_text(), source, place, places)
-            copy.write_text(isolate(text, place) if source.suffix == ".html" else text)
+            copy.write_text(isolate(without(missing, text), place) if source.suffix == ".html" else text)
         else:
             shutil.copyfile(source, copy)
     for place, source in documents.items():
@@ -85,6 +88,19 @@ def demo_files() -> dict[str, Path]:
     found = (file for file in sorted(DEMOS.rglob("*")) if file.is_file() and file.suffix != ".md")
     relative = ((file.relative_to(DEMOS), file) for file in found)
     return {place.as_posix(): file for place, file in relative if place.parts[0] not in LEFT_OUT}
+
+
+def missing_models() -> list[str]:
+    """Networks that pages have a place for and that were not to be had."""
+    there = json.loads((DEMOS / "models" / "models.json").read_text())
+    return [model.name for model in build_demo.CATALOGUE if model.name not in there]
+
+
+def without(models: Sequence[str], page: str) -> str:
+    """A page without the elements whose data-model is one of these: taken out later, they would move the others."""
+    for name in models:
+        page = re.sub(rf'[ \t]*<(\w+)\b[^>]* data-model="{name}".*?</\1>\n', "", page, flags=re.DOTALL)
+    return page
 
 
 def web_files() -> dict[str, Path]:

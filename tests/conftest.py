@@ -12,9 +12,19 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from paths import MODELS, ROOT, SHARED
+import build_demo
+from common import SetupError
+from paths import MODELS, ROOT, SHARED, WEIGHTS
+from sharing import locked
 
 LiteRT: TypeAlias = Callable[[Path | bytes, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+# MediaPipe's sparse hand model. It is in no package, so not every machine can have it: tests of that very file skip
+# without it, and all others use tulle's own, hand_landmark_tulle.
+PUBLISHED_SPARSE = "hand_landmark_sparse"
+
+# The files whose tests take longest, first of all: no worker is then left with one of them at the end.
+LONGEST = ()
 
 # What keeps Chromium from looking for hosts outside, and lets it run as root.
 FLAGS = [
@@ -26,6 +36,17 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file go to one worker, which sets up once what they share; those with Chromium are marked so."""
+    for item in items:
+        if "chromium_path" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).as_posix()))
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def missing(what: str) -> NoReturn:
@@ -53,15 +74,31 @@ def models_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def model_path(models_dir: Path) -> Callable[[str], Path]:
-    """`model_path("hand_landmark_full")` is the path of that TFLite file."""
+    """`model_path("hand_landmark_full")` is the path of that TFLite file: tulle's own, or one that was fetched."""
 
     def path(name: str) -> Path:
+        own = WEIGHTS / f"{name}.tflite"
+        if own.is_file():
+            return own
         file = models_dir / f"{name.removesuffix('.tflite')}.tflite"
+        if name == PUBLISHED_SPARSE and not file.is_file():
+            pytest.skip(f"MediaPipe's {name} could not be fetched here")
         if not file.is_file():
             missing(f"no {file.relative_to(ROOT)}: run `make models`")
         return file
 
     return path
+
+
+@pytest.fixture(scope="session")
+def demo_models(models_dir: Path) -> Path:
+    """demos/models, with all that the pages load converted as `make demo` does it."""
+    with locked("demo-models"):
+        try:
+            build_demo.build_all()
+        except SetupError as error:
+            missing(str(error))
+    return build_demo.TARGET
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ MODELS = (
     "hand_landmark_full",
     "hand_landmark_lite",
     "hand_landmark_sparse",
+    "hand_landmark_tulle",
     "palm_detection_full",
     "palm_detection_lite",
     "selfie_segmentation",

@@ -10,6 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # The TFLite models that scripts/fetch_models.py fetches.
 MODELS = ROOT / ".cache" / "models"
 
+# The TFLite models that tulle made sparse and that lie in the repository.
+WEIGHTS = ROOT / "demos" / "weights"
+
 # The built WebAssembly modules.
 WASM = ROOT / "web" / "dist"
 

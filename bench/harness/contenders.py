@@ -29,7 +29,7 @@ PEERS = {
 }
 """Every peer and the format of the file it is given."""
 
-DENSE_TWIN = {"hand_landmark_sparse": "hand_landmark_full"}
+DENSE_TWIN = dict.fromkeys(("hand_landmark_tulle", "hand_landmark_sparse"), "hand_landmark_full")
 """Models that answer the same question densely; their peers are measured in the sparse model's group too."""
 
 CUSTOM_OPS = {"selfie_segmentation", "selfie_segmentation_landscape"}

@@ -41,6 +41,7 @@ SPECS = {
     for spec in (
         Spec("hand_landmark_full"),
         Spec("hand_landmark_lite"),
+        Spec("hand_landmark_tulle"),
         Spec("hand_landmark_sparse"),
         Spec("selfie_segmentation"),
         Spec("selfie_segmentation_landscape"),
@@ -89,7 +90,7 @@ def tflite_bytes(spec: Spec) -> bytes:
     """The model as a TFLite file. Raises BenchError with what to do if it can't be had."""
     if spec.name == "mobilenet_v2":
         return _mobilenet_v2()
-    for folder in (CHECKOUT / ".cache/models", _shared() / "models"):
+    for folder in (CHECKOUT / "demos/weights", CHECKOUT / ".cache/models", _shared() / "models"):
         path = folder / f"{spec.name}.tflite"
         if path.is_file():
             return path.read_bytes()

@@ -185,7 +185,7 @@ function showTimes() {
     showBar(/** @type {HTMLElement} */ (element('bars').children[i].querySelector('.bar')), operations.means, scale);
     words.push(`${facts.title} ${mean.toFixed(1)}`);
   });
-  const sparse = race.runners.findLast(({ facts }) => facts.role !== 'distilled');
+  const sparse = race.runners.findLast(({ facts: { role } }) => role === 'sparse' || role === 'own');
   if (sparse) setValue('speedup', (dense / chart.average(sparse.facts.title).mean).toFixed(2));
   setValue('frames', `mean of ${chart.average(race.runners[0].facts.title).count} frames`);
   copyButton.disabled = false;

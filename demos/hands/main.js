@@ -318,6 +318,9 @@ async function start() {
   pictures.catch(() => {}); // heard of below, after the networks
   catalogue = await loadCatalogue();
   networks = new Networks(catalogue);
+  for (const { name, title, role } of modelsFor(catalogue, 'hand')) {
+    if (role === 'published') beside.add(new Option(title, name)); // only some machines have it
+  }
   const names = chosen();
   const models = Promise.all([DETECTOR, ...names].map((name) => networks.get(name)));
   showFacts();

@@ -1,7 +1,7 @@
 // The models that the pages have: what scripts/build_demo.py wrote into models/models.json.
 //
 //     const models = await loadCatalogue();               // by name, as of the TFLite file
-//     const facts = models.hand_landmark_sparse;          // or modelsFor(models, 'hand')
+//     const facts = models.hand_landmark_tulle;           // or modelsFor(models, 'hand')
 //     const model = await load(modelUrl(facts), options);
 
 /**
@@ -9,7 +9,8 @@
  * @property {string} name of the TFLite file it was converted from, without ending
  * @property {string} file the .tulle file beside models.json
  * @property {string} task what it is for: "hand", "palm", "selfie" or "ablation" (further degrees of the selfie model)
- * @property {string} role "dense", "distilled", "sparse" or "own" (made sparse by tulle): a class of base.css
+ * @property {string} role a class of base.css: "dense", "distilled", "sparse", "published" (made sparse by its makers; not
+ *   on every machine) or "own" (made sparse by tulle, where "sparse" is pruned by magnitude)
  * @property {string} title for people
  * @property {string} source where the TFLite file came from
  * @property {string} licence

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-import build_demo
 import build_site
 from browser.server import Site
 from conftest import missing
 from paths import ROOT, WASM
+from sharing import folder_of_run, locked
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack import pack
 
@@ -60,13 +60,14 @@ def site(built: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def site_folder(built: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site_folder(built: Path, demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole web site as `make site` makes it, of the models as they are now."""
     if not build_site.ISOLATION_SOURCE.is_file():
         missing("no coi-serviceworker: run `make npm`")
-    build_demo.build_all()
-    folder = tmp_path_factory.mktemp("site") / "site"
-    build_site.build(folder)
+    folder = folder_of_run(tmp_path_factory) / "site"
+    with locked("site"):
+        if not folder.is_dir():  # which is there whole or not at all
+            build_site.build(folder)
     return folder
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from paths import ROOT
 
+pytestmark = pytest.mark.xdist_group("benchmarks")  # one at a time: they measure
+
 KERNELS = ROOT / "bench/kernels.py"
 
 

@@ -19,6 +19,8 @@ import pytest
 
 from paths import ROOT
 
+pytestmark = pytest.mark.xdist_group("benchmarks")  # one at a time: they measure
+
 BENCH = ROOT / "bench"
 MODELS = ("hand_landmark_lite", "selfie_segmentation_landscape")
 REQUIRED = ("onnx", "matplotlib", "playwright", "ai_edge_litert")
@@ -119,17 +121,20 @@ def test_interrupted_run_leaves_nothing_behind(environment: dict[str, str], tmp_
     output = tmp_path / "results"
     command = [sys.executable, str(BENCH / "run.py"), "--force", "--models", MODELS[0], "--peers", "litertjs"]
     with subprocess.Popen(
-        [*command, "--output", str(output)], env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        [*command, "--output", str(output)], env={**environment, "TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
         # Tests that run in the background of a shell ignore the signal, and what they start does too.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:  # fmt: skip
-        time.sleep(8)
-        assert process.poll() is None, "it ended before it could be interrupted"
+        while not list(tmp_path.glob("tulle-bench-*/*.nhwc")):  # the model is converted; the browser comes next
+            assert process.poll() is None, "it ended before it could be interrupted"
+            time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "nothing was written" in errors
     assert not output.exists()
+    assert not list(tmp_path.glob("tulle-bench-*"))
 
 
 @pytest.mark.browser

@@ -39,14 +39,6 @@ SAME = 2e-3
 LEAST_IOU = 0.8
 
 
-@pytest.fixture(scope="session")
-def demo_models(model_path: Callable[[str], Path]) -> Path:
-    """demos/models with all networks converted, as `make demo` leaves it."""
-    model_path(DENSE)
-    build_demo.build()
-    return build_demo.TARGET
-
-
 @pytest.fixture(scope="module")
 def address(built: Path, demo_models: Path) -> Iterator[str]:
     with demo_server() as address:

@@ -46,7 +46,7 @@ COMPARE = """async () => {
 # threads, without a worker, and on two threads without an engine worker.
 SAME_PIXELS = """async () => {
   const { load } = await import(new URL('web/src/index.js', location.href));
-  const url = new URL('models/hand_landmark_sparse.tulle', location.href);
+  const url = new URL('models/hand_landmark_tulle.tulle', location.href);
   const input = Float32Array.from({ length: 224 * 224 * 3 }, (_, i) => ((i * 7919) % 256) / 255);
   const encode = ({ buffer }) => new Uint8Array(buffer).toBase64();
   const ways = [{ threads: 2 }, { worker: false }, { worker: false, threads: 2 }];
@@ -97,7 +97,7 @@ def test_the_networks_answer_as_litert_does(
     answer = answers["outputs"]
     assert "error" not in answer, answer["error"]
     pixels = np.frombuffer(base64.b64decode(answer["value"]["pixels"]), np.uint8).reshape(1, 224, 224, 4)
-    for network in ("hand_landmark_full", "hand_landmark_lite", "hand_landmark_sparse"):
+    for network in ("hand_landmark_full", "hand_landmark_lite", "hand_landmark_tulle"):
         expected = litert(model_path(network), {"input_1": pixels[..., :3] / np.float32(255)})
         found = decode(answer["value"]["outputs"][network])
         assert expected["Identity_1"].item() > 0.9, "the picture shows a hand"

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 MODELS: dict[str, tuple[str, ...]] = {
     "hand_landmark_full": ("Identity_1", "Identity_2"),
     "hand_landmark_lite": ("Identity_1", "Identity_2"),
-    "hand_landmark_sparse": ("Identity_1", "Identity_2"),
+    "hand_landmark_tulle": ("Identity_1", "Identity_2"),
     "palm_detection_full": (),
     "palm_detection_lite": (),
     "selfie_segmentation": ("activation_10",),
@@ -134,7 +134,7 @@ def test_odd_numbers_leave_later_runs_alone(page: Page, case: Case, threads: int
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("case", ["hand_landmark_sparse", "selfie_segmentation"], indirect=True)
+@pytest.mark.parametrize("case", ["hand_landmark_tulle", "selfie_segmentation"], indirect=True)
 def test_memory_stays_the_same(page: Page, case: Case, threads: int) -> None:
     """Over 200 runs, and over loading and closing the model again and again beside one that stays."""
     result = evaluate(

@@ -26,9 +26,8 @@ LEVELS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90)
 
 
 @pytest.fixture(scope="module")
-def visit(chromium: Browser, built: Path, models_dir: Path) -> Iterator[Visit]:
+def visit(chromium: Browser, built: Path, demo_models: Path) -> Iterator[Visit]:
     """The page once it has measured everything."""
-    build_demo.build_all()
     with demo_server() as address:
         context = chromium.new_context()
         yield Visit(context, address + "/demos/ablation/").started()
@@ -106,7 +105,7 @@ WIDTHS = """
 """
 
 
-@pytest.mark.parametrize("name", ["hand_landmark_sparse", DENSE])
+@pytest.mark.parametrize("name", ["hand_landmark_tulle", DENSE])
 def test_the_kinds_are_those_of_the_graph(name: str, visit: Visit) -> None:
     """What the pages count as 1x1 convolution is one: also at a single pixel, where other kernels run."""
     graph = unpack((build_demo.TARGET / f"{name}.tulle").read_bytes())

@@ -21,7 +21,7 @@ from conftest import LiteRT
 pytestmark = pytest.mark.browser
 
 PAGE = "/demos/compare/"
-HANDS = ("hand_landmark_full", "hand_landmark_lite", "hand_landmark_sparse")
+HANDS = ("hand_landmark_full", "hand_landmark_lite", "hand_landmark_tulle")
 PICTURES = (0, 3)
 SIGMOIDS = ("Identity_1", "Identity_2")  # presence, handedness
 
@@ -36,10 +36,9 @@ async (index) => {
 
 
 @pytest.fixture(scope="session")
-def catalogue(models_dir: Path) -> dict[str, dict[str, Any]]:
+def catalogue(demo_models: Path) -> dict[str, dict[str, Any]]:
     """models.json, with all that it lists."""
-    build_demo.build()
-    return json.loads((build_demo.TARGET / "models.json").read_text())
+    return json.loads((demo_models / "models.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,7 @@ def test_a_wrong_network_is_noticed(
     open_compare: OpenCompare, model_path: Callable[[str], Path], litert: LiteRT
 ) -> None:
     """The comparison above can fail: the distilled network's file holds the sparse one."""
-    wrong = (build_demo.TARGET / "hand_landmark_sparse.tulle").read_bytes()
+    wrong = (build_demo.TARGET / "hand_landmark_tulle.tulle").read_bytes()
 
     def serve_wrong(page: Page) -> None:
         page.route("**/hand_landmark_lite.tulle", lambda route: route.fulfill(body=wrong))
@@ -147,8 +146,8 @@ def test_the_figures_belong_together(open_compare: OpenCompare, catalogue: dict[
         assert row[6] == f"{100 - 100 * facts['nonzero'] / facts['weights']:.0f} %"
         times = [float(cell) for cell in parts[1:]]
         assert sum(times[:-1]) == pytest.approx(times[-1], abs=0.03)
-        # Over the same frames, the engine's own times add up to most of what the page waits for, and never to more.
-        assert 0.3 * mean < times[-1] < mean + 0.1
+        # Of some of the same frames, each run once more for this: much the same, as far as the machine lets them be.
+        assert 0.3 * mean < times[-1] < 2 * mean
     for series in ("dense", "distilled", "sparse"):
         assert (page.locator(f"#chart path.{series}.average").get_attribute("d") or "").count("L") > 50
     assert visit.complaints == []

@@ -17,13 +17,15 @@ import pyodide_wheels
 from browser.server import Site
 from paths import ROOT
 from pyodide.hosts import HERE, IN_WORKER, PURE, VERSIONS, PythonError, Run, pyodide_site, wheel_of
+from sharing import locked
 
 
 @pytest.fixture(scope="session")
 def wheels() -> dict[str, Path]:
     """tulle's wheel for each Pyodide, built from this checkout as it is."""
     command = [sys.executable, ROOT / "scripts" / "pyodide_wheels.py", "--minimal"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    with locked("pyodide"):
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         if "needs Python" in result.stderr or "npm pack" in result.stderr or "pip install" in result.stderr:
             pytest.skip(f"the wheels for Pyodide cannot be built here: {result.stderr.strip()}")
@@ -35,15 +37,18 @@ def wheels() -> dict[str, Path]:
 def pure_wheels() -> dict[str, str]:
     """File names of plain Python wheels in .cache/pyodide/wheels, by project."""
     folder = pyodide_wheels.HOME / "wheels"
-    found = {name.partition("==")[0]: list(folder.glob(f"{name.replace('==', '-')}-*.whl")) for name in PURE}
-    if not all(found.values()):
-        options = ["--no-deps", "--only-binary", ":all:", "--python-version", "3.13", "--dest", str(folder)]
-        command = [sys.executable, "-m", "pip", "download", "--quiet", *options, *PURE]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            pytest.skip(f"micropip and the converter's wheels cannot be had: {result.stderr.strip()[-300:]}")
-        return {name.partition("==")[0]: next(folder.glob(f"{name.replace('==', '-')}-*.whl")).name for name in PURE}
-    return {name: paths[0].name for name, paths in found.items()}
+
+    def find() -> dict[str, list[Path]]:
+        return {name.partition("==")[0]: list(folder.glob(f"{name.replace('==', '-')}-*.whl")) for name in PURE}
+
+    with locked("pyodide"):
+        if not all(find().values()):
+            options = ["--no-deps", "--only-binary", ":all:", "--python-version", "3.13", "--dest", str(folder)]
+            command = [sys.executable, "-m", "pip", "download", "--quiet", *options, *PURE]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode:
+                pytest.skip(f"micropip and the converter's wheels cannot be had: {result.stderr.strip()[-300:]}")
+    return {name: paths[0].name for name, paths in find().items()}
 
 
 @pytest.fixture(scope="session")

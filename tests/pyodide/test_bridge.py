@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def models(site: Site, model_path: Callable[[str], Path]) -> Site:
     """The site with a real model, its input and a tiny model, whose y = 2 x and pixels are fed as (p - 10) / 20."""
-    path = model_path("hand_landmark_sparse")
+    path = model_path("hand_landmark_tulle")
     site.put("/hand.tulle", tulle.convert(path).data)
     site.put("/hand.tflite", path.read_bytes())
     site.put("/lite.tflite", model_path("hand_landmark_lite").read_bytes())

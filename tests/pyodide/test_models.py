@@ -19,7 +19,7 @@ from pyodide.hosts import VERSIONS, Run, numpy_wheel, wheel_of
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 # Name and the outputs that are sigmoids, whose range is 1.
-MODELS = {"hand_landmark_sparse": ("Identity_1", "Identity_2"), "selfie_segmentation": ("activation_10",)}
+MODELS = {"hand_landmark_tulle": ("Identity_1", "Identity_2"), "selfie_segmentation": ("activation_10",)}
 TOLERANCE = 1e-3  # of an output's range
 
 # Runs every model on floats (flat, or an array where there is NumPy) and on pixels.
@@ -124,12 +124,12 @@ lose = pyodide.code.run_js('''(FS, path, times) => {
   const open = () => { if (times-- > 0) throw new FS.ErrnoError(44); };
   node.stream_ops = { ...node.stream_ops, open };
 }''')
-lose(pyodide_js.FS, "/hand_landmark_sparse.tulle", 2)
-with tulle.load("/hand_landmark_sparse.tulle") as model:
+lose(pyodide_js.FS, "/hand_landmark_tulle.tulle", 2)
+with tulle.load("/hand_landmark_tulle.tulle") as model:
     assert model.inputs[0].shape == (1, 224, 224, 3)
-lose(pyodide_js.FS, "/hand_landmark_sparse.tulle", 10**9)
+lose(pyodide_js.FS, "/hand_landmark_tulle.tulle", 10**9)
 try:
-    tulle.load("/hand_landmark_sparse.tulle")
+    tulle.load("/hand_landmark_tulle.tulle")
 except tulle.TulleError as error:
     answer = str(error)
 answer
@@ -142,4 +142,4 @@ def test_a_file_the_drive_lost_is_asked_for_again(
 ) -> None:
     ours = f"{site.url}/dist/{wheel_of(version).name}"
     answer = in_node(version, LOST, packages=[ours], files=files(site))
-    assert answer == "/hand_landmark_sparse.tulle cannot be read: No such file or directory"
+    assert answer == "/hand_landmark_tulle.tulle cannot be read: No such file or directory"

@@ -26,6 +26,7 @@ MODELS = {
     "hand_landmark_full": {"Identity_1", "Identity_2"},
     "hand_landmark_lite": {"Identity_1", "Identity_2"},
     "hand_landmark_sparse": {"Identity_1", "Identity_2"},
+    "hand_landmark_tulle": {"Identity_1", "Identity_2"},
     "palm_detection_full": set(),
     "palm_detection_lite": set(),
     "selfie_segmentation": {"activation_10"},
@@ -98,12 +99,12 @@ def test_fp16_files_keep_their_size(answers: tuple[Path, list[Case]]) -> None:
 
 
 def test_sparse_or_dense_is_a_matter_of_speed_alone(model_path: Callable[[str], Path], litert: LiteRT) -> None:
-    path = model_path("hand_landmark_sparse")
+    path = model_path("hand_landmark_tulle")
     x = read_image(ROOT / "demos" / "images" / BUNDLED[0], 224, 224)[None].astype(np.float32) / 255
     expected = litert(path, {"input_1": x})
     for sparse in ("always", "never"):
         with tulle.load(tulle.convert(path, sparse=sparse).data) as model:
-            check(model, [(x, expected)], MODELS["hand_landmark_sparse"])
+            check(model, [(x, expected)], MODELS["hand_landmark_tulle"])
 
 
 @pytest.mark.parametrize("variant", ["simd", "relaxed"])

@@ -15,7 +15,7 @@ from tulle.passes.fold_constants import fold_constants
 
 
 def test_dequantize_and_densify_go_and_values_stay(model_path: Callable) -> None:
-    graph = tflite.read(model_path("hand_landmark_sparse"))
+    graph = tflite.read(model_path("hand_landmark_tulle"))
     folded = fold_constants(graph)
     assert {"dequantize", "densify"} <= set(networks.ops(graph))
     assert not {"dequantize", "densify"} & set(networks.ops(folded))

@@ -19,6 +19,7 @@ from tulle.passes import PASSES, Report, check_lowered, lower
 EXPECTED: dict[str, tuple[dict[str, int], int]] = {
     "hand_landmark_full": ({"mean": 1, "fully_connected": 4}, 0),
     "hand_landmark_lite": ({"mean": 1, "fully_connected": 4, "max_pool2d": 1}, 0),
+    "hand_landmark_tulle": ({"mean": 1, "fully_connected": 4}, 0),
     "hand_landmark_sparse": ({"mean": 1, "fully_connected": 3, "reshape": 3, "to_plain": 1}, 0),
     "palm_detection_full": (
         {"max_pool2d": 4, "to_plain": 4, "reshape": 4, "pad": 3, "resize_bilinear": 2, "add": 2, "concat": 2}, 4

@@ -63,7 +63,7 @@ def test_sparse_round_trip_is_as_small_as_the_original(model_path: Callable, lit
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize(
-    "model", ["hand_landmark_full", "hand_landmark_sparse", "palm_detection_full", "selfie_segmentation"]
+    "model", ["hand_landmark_full", "hand_landmark_tulle", "palm_detection_full", "selfie_segmentation"]
 )
 def test_lowered_graphs_are_written_too(model: str, options: dict, model_path: Callable, litert: Callable) -> None:
     path = model_path(model)

@@ -11,33 +11,48 @@ import pytest
 import build_demo
 from common import SetupError
 
-DENSE, SPARSE = "hand_landmark_lite", "hand_landmark_sparse"
+DENSE, SPARSE, PUBLISHED = "hand_landmark_lite", "hand_landmark_tulle", "hand_landmark_sparse"
 
 
-def test_own_pruned_model_is_labelled_and_nothing_is_converted_twice(
-    model_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models, target = tmp_path / "models", tmp_path / "demo"
+@pytest.fixture
+def target(model_path: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the models go; of those that are fetched only the distilled hand model could be had."""
+    models = tmp_path / "models"
     models.mkdir()
-    record = {"source": "made by tulle: magnitude-pruned copy", "licence": "Apache-2.0", "sha256": ""}
-    sources = {f"{DENSE}.tflite": {**record, "source": "npm"}, f"{SPARSE}.tflite": record}
-    (models / "SOURCES.json").write_text(json.dumps(sources))
-    for name in (DENSE, SPARSE):
-        (models / f"{name}.tflite").symlink_to(model_path(name).resolve())
+    record = {"source": "npm", "licence": "Apache-2.0", "sha256": ""}
+    (models / "SOURCES.json").write_text(json.dumps({f"{DENSE}.tflite": record}))
+    (models / f"{DENSE}.tflite").symlink_to(model_path(DENSE).resolve())
     monkeypatch.setattr(build_demo, "MODELS", models)
-    monkeypatch.setattr(build_demo, "TARGET", target)
+    monkeypatch.setattr(build_demo, "TARGET", tmp_path / "demo")
+    return tmp_path / "demo"
 
-    catalogue = [model for model in build_demo.CATALOGUE if model.name in (DENSE, SPARSE)]
-    build_demo.build(catalogue)
-    labels = {name: facts["label"] for name, facts in json.loads((target / "models.json").read_text()).items()}
-    assert labels == {DENSE: None, SPARSE: build_demo.OWN_LABEL}
 
+def hands(target: Path) -> dict[str, dict[str, object]]:
+    build_demo.build([model for model in build_demo.CATALOGUE if model.name in (DENSE, SPARSE, PUBLISHED)])
+    return json.loads((target / "models.json").read_text())
+
+
+def test_the_published_sparse_model_is_left_out_where_it_cannot_be_had(target: Path) -> None:
+    target.mkdir()
+    (target / f"{PUBLISHED}.tulle").write_bytes(b"of an earlier build")
+    facts = hands(target)
+    assert facts.keys() == {DENSE, SPARSE}
+    assert {file.stem for file in target.glob("*.tulle")} == {DENSE, SPARSE}
+    assert facts[DENSE]["label"] is None
+    assert (
+        facts[SPARSE]["label"]
+        == json.loads((build_demo.SHIPPED / "SOURCES.json").read_text())[f"{SPARSE}.tflite"]["label"]
+    )
+
+
+def test_nothing_is_converted_twice(target: Path) -> None:
+    hands(target)
     files = {name: target / f"{name}.tulle" for name in (DENSE, SPARSE)}
     written = {name: file.stat().st_mtime_ns for name, file in files.items()}
-    build_demo.build(catalogue)
+    hands(target)
     assert {name: file.stat().st_mtime_ns for name, file in files.items()} == written
     files[SPARSE].unlink()
-    build_demo.build(catalogue)
+    hands(target)
     assert files[SPARSE].is_file()
     assert files[DENSE].stat().st_mtime_ns == written[DENSE]
 

@@ -26,7 +26,7 @@ from tulle.zoo import ARCHITECTURES  # noqa: E402
 MODELS = [
     "hand_landmark_full",
     "hand_landmark_lite",
-    "hand_landmark_sparse",
+    "hand_landmark_tulle",
     "selfie_segmentation",
     "selfie_segmentation_landscape",
     "palm_detection_full",
@@ -113,7 +113,7 @@ def test_lowered_graph_is_the_same_module(name: str, model_path: Callable) -> No
 # ---- back to a file
 
 
-@pytest.mark.parametrize("name", ["hand_landmark_sparse", "selfie_segmentation_landscape", "palm_detection_lite"])
+@pytest.mark.parametrize("name", ["hand_landmark_tulle", "selfie_segmentation_landscape", "palm_detection_lite"])
 def test_exported_file_runs_in_litert_and_tulle(name: str, model_path: Callable, litert: Callable) -> None:
     """After training, which here moves every weight: the module, LiteRT and tulle agree."""
     module = from_tflite(model_path(name))
@@ -132,7 +132,7 @@ def test_exported_file_runs_in_litert_and_tulle(name: str, model_path: Callable,
 
 
 def test_untrained_export_has_the_same_weights_and_zeros(model_path: Callable) -> None:
-    graph = fold_constants(tflite.read(model_path("hand_landmark_sparse")))
+    graph = fold_constants(tflite.read(model_path("hand_landmark_tulle")))
     again = to_graph(from_graph(graph))
     for name, tensor in graph.tensors.items():
         if tensor.data is not None:
