@@ -30,7 +30,7 @@ export const TASKS = {
     pictures: HANDS.map(picture),
     size: [INPUT_SIZE, INPUT_SIZE],
     draw: (canvas, { bitmap }, outputs) => drawSkeleton(canvas, bitmap, outputs?.[OUTPUT.landmarks]),
-    agreement: 'landmarks apart, of width',
+    agreement: 'landmark difference, of width',
     agree: (dense, other) => `${meanDistance(dense[OUTPUT.landmarks], other[OUTPUT.landmarks]).toFixed(2)} %`,
   },
   selfie: {
