@@ -1,8 +1,8 @@
 """The peak rate of multiply-adds in wasm on this machine, which the kernels are judged against.
 
 Twelve independent accumulators stay in registers, no memory is touched, and a multiply-add waits only for the last one
-of its own accumulator. Both builds need twelve: a fused multiply-add takes 4 cycles and 2 can start in each on current x86
-(8 at a time), a multiplication and an addition one after the other take 6 to 8.
+of its own accumulator. Both builds need twelve: a fused multiply-add takes 4 cycles and 2 can start in each on current
+x86 (8 at a time), a multiplication and an addition one after the other take 6 to 8.
 """
 
 from __future__ import annotations
