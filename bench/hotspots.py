@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The share of 1x1 convolutions in the time of dense networks, in the browser engine, beside the article's figures.
+"""The share of time that dense networks spend in 1x1 convolutions, in the browser engine, beside the article's figures.
 
 `tulle hotspots` measures the same through wasmtime.
 """

@@ -40,7 +40,7 @@ from tulle.zoo import ARCHITECTURES
 QUIET_WITHIN = 180.0
 """Seconds that the machine is given to become quiet."""
 MODEL_WARMUP_MS = 300.0
-"""Of a whole model, which calls every kernel less often than a model of one shape does."""
+"""Warm-up of a whole model, which calls each kernel less often than a model of one shape does."""
 PEAK_EVERY = 40
 """Shapes after which the peak is measured again; the highest of all counts."""
 
@@ -83,7 +83,7 @@ async def measure(
 
 
 async def measure_models(host: Host, models: list[str], variants: list[str], runs: int) -> list[Json]:
-    """Where the time of whole models goes; those whose file is not here are left out with a note."""
+    """Where the time of whole models goes; a model whose file is missing is left out with a note."""
     records = []
     for name in models:
         try:
@@ -120,7 +120,7 @@ async def make_report(
 
 
 def judge_choices(report: Json) -> None:
-    """Adds the regret of the cost model in use, of one fitted to this report's first variant and of a plain rule."""
+    """Adds the regret of the cost model in use, of one fitted to this report's first variant, and of a simple rule."""
     by_variant = {v: [row for row in report["rows"] if row["variant"] == v] for v in report["peak"]}
     rules: dict[str, cost_fit.Rule] = {"cost model in use": fitted().prefers_sparse}
     first = next(iter(by_variant.values()))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes bench/shapes.json: the shapes of the convolutions of real models, as they are run, each once with its users.
+"""Writes bench/shapes.json: the shapes of real models' convolutions after lowering, each once with its users.
 
     python bench/make_shapes.py
 

@@ -61,7 +61,7 @@ def place(data: bytes, folder: Path) -> Model:
 
 
 async def measure(model: Model, folder: Path, variant: str, threads: int, runs: int) -> Json:
-    """The profile of `runs` inferences after warm-up: what each step and the whole inference typically takes."""
+    """The profile of `runs` inferences after warm-up: the typical time of each step and of the whole inference."""
     with Server(CHECKOUT, folder) as server:
         async with chromium() as browser:
             contender = Contender("tulle", "tulle", model.name, "tulle", variant)
@@ -80,7 +80,7 @@ async def measure(model: Model, folder: Path, variant: str, threads: int, runs: 
 
 
 def gmacs(macs: float, ms: float) -> str:
-    """Billions of multiply-adds a second, empty where there are none."""
+    """Billions of multiply-adds per second, empty where there are none."""
     return f"{macs / ms / 1e6:.1f}" if macs and ms else ""
 
 

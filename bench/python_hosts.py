@@ -34,7 +34,7 @@ PYODIDES = CHECKOUT / ".cache" / "pyodide"
 MODELS = ("hand_landmark_tulle", "hand_landmark_full", "selfie_segmentation")
 THREADS = 2  # of the bridge, and of the engine it is compared with
 WARM_UP = 40  # calls before the first burst, which the browser's optimising compiler needs
-ROUNDS, RUNS, UNCOUNTED = 6, 12, 3  # everyone in turn, so many calls each, after some that do not count
+ROUNDS, RUNS, UNCOUNTED = 6, 12, 3  # the hosts take turns: RUNS counted calls each, after UNCOUNTED others
 
 EPILOG = """\b
 Examples:
@@ -54,12 +54,12 @@ print(imported - begin, perf_counter() - imported)
 """
 
 Burst = Callable[[int, int], Awaitable[list[float]]]
-"""Of warm-up calls and counted ones; the milliseconds of these."""
+"""(warm-up calls, counted calls) -> milliseconds of each counted call."""
 
 
 @dataclass
 class Contender:
-    """Who takes part, and its time of every counted call."""
+    """A host that is measured, and the time of every counted call."""
 
     name: str
     burst: Burst
@@ -124,7 +124,7 @@ def local_burst(call: Callable[[], object]) -> Burst:
 async def measure(
     name: str, browser: Browser, server: Server, folder: Path, wheels: dict[str, list[str]]
 ) -> list[Contender]:
-    """Everyone's times on one model."""
+    """The times of all hosts on one model."""
     tflite = folder / f"{name}.tflite"
     tflite.write_bytes(tflite_bytes(SPECS[name]))
     tulle.convert(tflite).save(folder / f"{name}.tulle")
@@ -174,7 +174,7 @@ def print_model(console: Console, name: str, contenders: list[Contender]) -> Non
 
 
 def reference(name: str) -> str:
-    """Whom a contender is compared with; nobody: empty."""
+    """The contender that this one is compared with; empty if none."""
     if name.endswith("bridge"):
         return f"browser engine, {THREADS} threads"
     if name.startswith("Pyodide"):
@@ -183,7 +183,7 @@ def reference(name: str) -> str:
 
 
 def print_load_times(console: Console, folder: Path) -> None:
-    """What loading takes in a new process of CPython: wasmtime's cache empty, then filled by that."""
+    """Load times in a new CPython process: with wasmtime's cache empty, then filled by the first."""
     tulle.convert(tflite_bytes(SPECS[MODELS[0]])).save(folder / "model.tulle")
     table = Table("CPython, a new process", "import s", "load s", title=f"loading {MODELS[0]}", title_justify="left")
     with tempfile.TemporaryDirectory() as cache:

@@ -52,7 +52,7 @@ class Plan:
 
 
 def prepare_models(plan: Plan, folder: Path) -> tuple[dict[str, Model], list[dict[str, str]]]:
-    """The models that can be had, dense twins included, and what was left out and why."""
+    """The models that are available, dense twins included; and those left out, with the reason."""
     everyone = [c for name in plan.models for c in contenders(name, 1, plan.peers, plan.with_tulle)]
     models: dict[str, Model] = {}
     left_out = []
@@ -78,7 +78,7 @@ class Stage:
     browser: Browser
 
     def field(self, name: str, threads: int) -> list[Result]:
-        """Who takes part for one model and thread count; those whose file could not be made are there as failed."""
+        """The contenders for one model and thread count. One whose file could not be made is included as failed."""
         results = []
         for contender in contenders(name, threads, self.plan.peers, self.plan.with_tulle):
             model = self.models.get(contender.model)
@@ -95,7 +95,7 @@ class Stage:
         return sum((self.folder / file).stat().st_size for file in files)
 
     async def group(self, name: str, threads: int, step: Callable[[str], None]) -> dict[str, Any]:
-        """Measures everyone on one model and thread count; the record for the report."""
+        """Measures all contenders on one model and thread count; returns the record for the report."""
         results = self.field(name, threads)
         numbers = {result.contender: number for number, result in enumerate(results)}
 
@@ -211,10 +211,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--threads", default="1,2", show_default=True, callback=_threads, help="Thread counts.")
 @click.option("--peers", callback=_names(list(PEERS)), help=f"Some of {', '.join(PEERS)} (default: all).")
 @click.option("--tulle/--no-tulle", "with_tulle", default=True, help="Measure tulle too, or the peers alone.")
-@click.option("--repetitions", default=3, show_default=True, type=POSITIVE, help="Times everyone gets fresh pages.")
-@click.option("--rounds", default=6, show_default=True, type=POSITIVE, help="Turns of each in a repetition.")
+@click.option("--repetitions", default=3, show_default=True, type=POSITIVE, help="Times all contenders get new pages.")
+@click.option("--rounds", default=6, show_default=True, type=POSITIVE, help="Turns of each contender in a repetition.")
 @click.option("--runs", default=10, show_default=True, type=POSITIVE, help="Counted inferences in a turn.")
-@click.option("--quick", is_flag=True, help="One short repetition, on a busy machine too: a check, no measurement.")
+@click.option("--quick", is_flag=True, help="One short repetition, even on a busy machine: a check, not a measurement.")
 @click.option("--force", is_flag=True, help="Measure even if the machine is not quiet; the report says so.")
 @click.option(
     "--output",

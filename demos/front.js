@@ -1,4 +1,4 @@
-// The front page's live result: a hand's landmarks by the sparse network, then its time beside the dense network's.
+// The front page's live result: a hand's landmarks from the sparse network, then its time and the dense network's.
 
 import { loadCatalogue } from './lib/models.js';
 import { requireSimd } from './lib/controls.js';
@@ -8,7 +8,7 @@ import { Race } from './lib/race.js';
 import { drawSkeleton, INPUT_SIZE, OUTPUT } from './lib/skeleton.js';
 
 const PICTURE = new URL('images/open-hand.jpg', import.meta.url);
-const FRAMES = 40; // measured, then the page rests: nobody has asked for more
+const FRAMES = 40; // measured, then the page stays idle
 const SHOW_EVERY = 5; // frames
 
 const race = new Race();
@@ -47,7 +47,7 @@ async function measure(input) {
     const { took } = await race.frame(input);
     for (const [runner, ms] of took) times.get(runner)?.push(ms);
     if (frame % SHOW_EVERY === 0) show(times.get(sparse)?.median ?? NaN, times.get(dense)?.median ?? NaN);
-    await new Promise(requestAnimationFrame); // also rests while the page is hidden
+    await new Promise(requestAnimationFrame); // also pauses while the page is hidden
   }
   const { threads } = sparse.model;
   say(`as fast as its dense twin here, on ${threads} ${threads === 1 ? 'thread' : 'threads'}`);
@@ -78,5 +78,5 @@ ready.catch((error) => {
   showError(error);
 });
 
-/** For tests: `ready` resolves once the figures stand. */
+/** For tests: `ready` resolves once the figures are shown. */
 Object.assign(globalThis, { tulleDemo: { ready } });

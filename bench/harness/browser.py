@@ -1,4 +1,4 @@
-"""Headless Chromium as the benchmark wants it: quiet, and no page slowed down for being in the background."""
+"""Headless Chromium, set up for benchmarks: nothing else running, no throttling of background pages."""
 
 from __future__ import annotations
 

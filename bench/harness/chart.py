@@ -1,4 +1,4 @@
-"""The chart of a report: medians by model and thread count, a bar a contender, p90 as a whisker."""
+"""The chart of a report: medians by model and thread count, one bar per contender, p90 as a whisker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is measured against whom, and the two kinds of contender: a page in the browser and LiteRT in this process."""
+"""The contenders for each model, and their two kinds: a page in the browser, and LiteRT in this process."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ PEERS = {
 """Every peer and the format of the file it is given."""
 
 DENSE_TWIN = dict.fromkeys(("hand_landmark_tulle", "hand_landmark_sparse"), "hand_landmark_full")
-"""Models that answer the same question densely; their peers are measured in the sparse model's group too."""
+"""Dense models for the same task; peers run them too, in the sparse model's group."""
 
 CUSTOM_OPS = {"selfie_segmentation", "selfie_segmentation_landscape"}
-"""Models with an op that not every TFLite runtime has; TFLite runtimes get a copy without it too."""
+"""Models with a custom op that some TFLite runtimes lack; TFLite runtimes also get a copy without it."""
 
 NO_WORKER = "tulle, no worker"
-"""tulle in the page's own thread, where its peers are, too."""
+"""tulle in the page's own thread, where its peers run."""
 
 TIMEOUT = 120.0
 """Seconds after which a call into a page is given up."""
@@ -64,9 +64,9 @@ class Contender:
 
 
 def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> list[Contender]:
-    """Everyone who runs `model` on `threads` threads, tulle first.
+    """All contenders that run `model` on `threads` threads, tulle first.
 
-    tulle without a worker and LiteRT in this process stand on one thread only.
+    tulle without a worker and LiteRT in this process take part on one thread only.
     """
     result = []
     if with_tulle:
@@ -87,7 +87,7 @@ def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> 
 
 
 class Runner(Protocol):
-    """A contender at work. Nothing of it runs between two calls."""
+    """A running contender. It does nothing between two calls."""
 
     async def open(self) -> float:
         """Starts it; milliseconds from the model's bytes in memory to the first output, with the runtime's start."""
@@ -99,14 +99,14 @@ class Runner(Protocol):
         """For every set of inputs, names and values (flat) of the outputs."""
 
     async def finish(self) -> dict[str, Any]:
-        """What is measured once, after the bursts: reload_ms, memory_bytes, about; only what applies."""
+        """Measured once, after the bursts: reload_ms, memory_bytes, about; those that apply."""
 
     async def close(self) -> None:
         """Ends it."""
 
 
 def _one_line(error: str, complaints: list[str]) -> str:
-    """An error as a table can hold it, with what the runtime wrote to the console; no stack traces, no addresses."""
+    """An error in a form that fits a table, with the runtime's console output; no stack traces, no addresses."""
     lines = [line for text in (error, *complaints) for line in text.splitlines()]
     kept = [re.sub(r"http://127\.0\.0\.1:\d+/c/[^/]+/", "", line.strip()) for line in lines]
     kept = [re.sub(r"^(Page\.\w+: )?((Uncaught )?Error: )?", "", line) for line in kept if not line.startswith("at ")]
@@ -143,7 +143,7 @@ class PageRunner:
         return await self._within_time(self._page.evaluate(script, list(arguments)), method)
 
     def _listen(self, message: ConsoleMessage) -> None:
-        # Files looked for in several places give 404s that mean nothing; TFLite writes its errors as warnings.
+        # Runtimes look for some files in several places, so 404s mean nothing. TFLite logs its errors as warnings.
         if message.text.startswith("ERROR:") or (message.type == "error" and "status of 404" not in message.text):
             self._complaints.append(message.text)
 

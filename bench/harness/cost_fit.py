@@ -14,13 +14,13 @@ from tulle.passes.cost_model import PATH, CostModel, dense_terms, sparse_terms
 Json = dict[str, Any]
 
 LEAST_VECTOR_WEIGHTS = 4096
-"""Smaller products of a matrix and a vector take less than a microsecond, which tells nothing either way."""
+"""Smaller matrix-vector products take less than a microsecond, too little to compare kernels by."""
 
 
 def least_squares(terms: list[dict[str, float]], times: list[float]) -> dict[str, float]:
-    """Costs, none below zero, whose sums over `terms` come closest to `times`, relative to each time.
+    """Non-negative costs that predict `times` best as sums over `terms`, by least squares of the relative errors.
 
-    Terms whose cost would be negative are left out one by one, the most negative first.
+    Terms whose cost would be negative are removed one at a time, the most negative first.
     """
     names = list(terms[0])
     counts = np.array([[row[name] for name in names] for row in terms]) / np.array(times)[:, None]
@@ -40,7 +40,7 @@ def least_squares(terms: list[dict[str, float]], times: list[float]) -> dict[str
 def vector_break_even(rows: list[Json]) -> float:
     """The share of zeros from which sparse is faster over one pixel, as a geometric mean over the shapes; 1 if never.
 
-    `rows` are the sparse ones. Between two measured shares the logarithm of the ratio is taken for a straight line.
+    `rows` are the sparse ones. Between two measured shares the logarithm of the ratio is interpolated linearly.
     """
     points = sorted(
         (zeros, float(np.mean(np.log([r["over_dense"] for r in rows if r["zeros"] == zeros]))))

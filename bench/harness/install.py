@@ -19,7 +19,7 @@ PACKAGES = {
 
 
 def install() -> None:
-    """Runs `npm ci` unless what is installed is what the lock file says."""
+    """Runs `npm ci` unless the installed packages match the lock file."""
     lock, installed = BENCH / "package-lock.json", BENCH / "node_modules/.package-lock.json"
     if installed.is_file() and installed.stat().st_mtime >= lock.stat().st_mtime:
         return

@@ -1,4 +1,4 @@
-"""Where kernels are measured: a page in Chromium, or wasmtime in this process. Both take one model after the other."""
+"""Where kernels are measured: a page in Chromium, or wasmtime in this process. Both run one model at a time."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Profile:
 
 
 class Host(Protocol):
-    """`name` says which program runs the wasm."""
+    """`name`: the program that runs the wasm."""
 
     name: str
 
     async def measure(self, data: bytes, variant: str, warmup_ms: float, runs: int) -> Profile: ...
 
     async def peak(self, variant: str) -> float:
-        """The most multiply-adds a second in 10^9: relaxed_madd, or mul and add for "simd"."""
+        """The peak in 10^9 multiply-adds per second: relaxed_madd, or mul and add for "simd"."""
 
 
 def _gmacs(milliseconds: float) -> float:

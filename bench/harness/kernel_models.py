@@ -1,7 +1,7 @@
-"""One model a layer shape: the layer dense and at several sparsities, each several times over.
+"""One model per layer shape: the layer dense and at several sparsities, with several copies of each.
 
-Everything that is compared stands in the same model and takes its turn in every run, so that a change of the
-processor's speed meets all of it. Copies of a layer have weights of their own, as the layers of a network do.
+Everything that is compared is in the same model and runs in turn in every run, so that a change of the processor's
+speed affects all of it alike. Copies of a layer have weights of their own, as the layers of a network do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tulle.pack import pack
 
 ZEROS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 ZEROS_IN_PAIRS = (0.5, 0.7, 0.8, 0.9)
-"""Shares at which zeros are also measured in the same columns for two outputs each."""
+"""Shares of zeros that are also measured in blocks of two outputs."""
 INPUT = "input"
 
 # The browser's clock ticks every 5 microseconds: as many copies as take about this long, on a guess of the speed.
@@ -50,7 +50,7 @@ class KernelModel:
 
 
 def cases(shape: Shape) -> list[Case]:
-    """Dense, and for shapes with a sparse kernel every sparsity; in pairs too for every third 1x1 convolution."""
+    """Dense, and every sparsity for shapes with a sparse kernel; every third 1x1 convolution also in pairs."""
     result = [Case("dense", 0.0)]
     if shape.kind in ("pointwise", "vector"):
         result += [Case("sparse", z) for z in ZEROS]
@@ -77,7 +77,7 @@ def _copies(shape: Shape, case: Case) -> int:
 
 
 def build(shape: Shape) -> KernelModel:
-    """The model of a shape. Results of all layers but the last are thrown away, which the planner does not notice."""
+    """The model of a shape. No op reads the results of the layers but the last; the planner plans them all the same."""
     graph = Graph(str(shape))
     flat = shape.kind == "vector"
     input_shape = (1, shape.inputs) if flat else (1, shape.height, shape.width, shape.inputs)

@@ -18,14 +18,14 @@ Json = dict[str, Any]
 
 
 def rows_of(model: KernelModel, layers: Json, profile: Profile, variant: str, peak: float) -> list[Json]:
-    """A row for each case of a model: microseconds of one call, multiply-adds carried out and their rate."""
+    """A row for each case of a model: microseconds per call, multiply-adds executed and their rate."""
     shape = model.shape
     rows: list[Json] = []
     for case, names in model.steps.items():
         steps = [profile.steps[name] for name in names]
         # Copies follow each other, so that all but the first and last tick of the clock cancel out.
         us = float(middle(profile.milliseconds[:, [step["column"] for step in steps]].sum(axis=1))) * 1e3 / len(steps)
-        us = max(us, 0.01)  # nothing is that fast: the clock has not ticked
+        us = max(us, 0.01)  # a layer never takes less; here the clock has not ticked
         gmacs = steps[0]["macs"] / us / 1e3
         weights = random_weights(shape, case)
         rows.append(
@@ -120,7 +120,7 @@ def kernel_rows(report: Json) -> list[list[str]]:
 
 
 def model_record(name: str, profile: Profile, variant: str) -> Json:
-    """Milliseconds of the steps of a whole model, together and by op."""
+    """Milliseconds of a whole model's steps, in total and by op."""
     typical = middle(profile.milliseconds)
     ops: dict[str, float] = {}
     for step in profile.steps.values():
@@ -147,7 +147,7 @@ REGRET_HEADER = ["rule", "variant", "layers", "choices", "wrong", "regret", "wor
 
 
 def regret_rows(report: Json) -> list[list[str]]:
-    """Time of what a rule chooses over time of the better choice."""
+    """Time of the kernel that a rule chooses, divided by that of the better one."""
     lines = []
     for rule, variants in report["regret"].items():
         for variant, kinds in variants.items():
@@ -185,18 +185,18 @@ def _layer_table(report: Json, variant: str) -> str:
 
 def markdown(report: Json) -> str:
     machine, settings = report["machine"], report["settings"]
-    noisy = "" if report["quiet"] else " (**not a quiet machine: these figures are no evidence**)"
+    noisy = "" if report["quiet"] else " (**not a quiet machine: do not rely on these figures**)"
     peaks = ", ".join(f"{variant} {value:.1f}" for variant, value in report["peak"].items())
     parts = [
         "# tulle's kernels",
         "",
-        "GMAC/s counts multiply-adds that are carried out: zeros skipped by a sparse kernel are not. Every shape",
-        "counts once in the geometric means. How to read and repeat this: docs/benchmarks.md.",
+        "GMAC/s counts multiply-adds that are executed, without those with zeros that a sparse kernel skips. Every",
+        "shape counts once in the geometric means. How to read and repeat this: docs/benchmarks.md.",
         "",
         f"- {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {report['host']}, 1 thread",
         f"- load average before the first run: {machine['load_average']}{noisy}",
-        f"- middle half of {settings['runs']} runs a shape; {machine['date']}; shapes: {settings['shapes']}",
-        f"- peak GMAC/s (relaxed: relaxed_madd; simd: mul and add), twelve sums in registers: {peaks}",
+        f"- middle half of {settings['runs']} runs per shape; {machine['date']}; shapes: {settings['shapes']}",
+        f"- peak GMAC/s (relaxed: relaxed_madd; simd: mul and add), twelve accumulators in registers: {peaks}",
         "",
         "## 1x1 convolution",
         "",
@@ -214,13 +214,13 @@ def markdown(report: Json) -> str:
         "",
         "## Choosing sparse or dense",
         "",
-        "Time of the chosen kernel over time of the faster one, over every shape and sparsity.",
+        "Regret: time of the chosen kernel divided by that of the faster one, over every shape and sparsity.",
         "",
         table(REGRET_HEADER, regret_rows(report)),
         "",
         "## Whole models",
         "",
-        "Milliseconds of the steps of a model, and the share of each op; as converted with `--sparse auto`.",
+        "Milliseconds of all steps of a model, and the share of each op; converted with `--sparse auto`.",
         "",
         table(MODEL_HEADER, model_rows(report)),
         "",
@@ -263,7 +263,7 @@ def draw(report: Json, path: Path) -> None:
             panels[0].set_yscale("log", base=2)
             panels[0].yaxis.set_major_formatter("{x:g}")
             panels[1].set_ylim(0, 1.05)
-        figure.suptitle("sparse 1x1 convolutions, a thin line a layer shape, geometric mean in bold", fontsize=9)
+        figure.suptitle("sparse 1x1 convolutions: one thin line per layer shape, geometric mean in bold", fontsize=9)
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)
 

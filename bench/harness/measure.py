@@ -1,4 +1,4 @@
-"""The measurement: contenders take turns in short bursts, all alive, never two at work."""
+"""The measurement: all contenders are open and take turns in short bursts; only one works at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERANCE = 1e-2
 """Largest error, relative to the output's range, that still counts as the same answer."""
 
 SETTLE = 0.05
-"""Seconds between two bursts: thread pools spin for a while before they park, and would disturb the next in turn."""
+"""Seconds between two bursts: thread pools spin for a while before they park, and would disturb the next contender."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Settings:
     """How much is measured.
 
     Attributes:
-        repetitions: fresh pages for everyone, this many times.
+        repetitions: how often all contenders get fresh pages.
         rounds: turns a contender takes in a repetition.
-        runs: counted inferences a turn.
+        runs: counted inferences per turn.
         burst_warmup: uncounted inferences at the start of each turn.
         warmup: uncounted inferences after opening, enough for the browser to have optimised the wasm.
     """
@@ -110,8 +110,8 @@ async def measure(
     settings: Settings,
     step: Callable[[str], None],
 ) -> None:
-    """Fills `results`, one a contender. `new_runner` makes a fresh runner for a contender and a repetition; `step` is
-    told what has just been done: once a repetition for opening and once for each round."""
+    """Fills `results`, one per contender. `new_runner` makes a fresh runner for a contender and a repetition; `step` is
+    called with what has just been done: once per repetition for opening, and once for each round."""
     for repetition in range(settings.repetitions):
         runners: list[tuple[Result, Runner]] = []
         try:
@@ -130,7 +130,7 @@ async def measure(
             step("opened")
 
             for turn in range(settings.rounds):
-                # Everyone follows everyone else in some round: what the one before left in the caches evens out.
+                # Over the rounds each contender follows every other, so that what one leaves in the caches evens out.
                 shift = (repetition + turn) % max(len(runners), 1)
                 for result, runner in runners[shift:] + runners[:shift]:
                     if result.status == "failed":

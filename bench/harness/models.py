@@ -1,6 +1,6 @@
 """The models that are measured, in every format a contender reads, their inputs and LiteRT's answers.
 
-Everything is made anew in a working folder at each run, so that it always belongs to the code of the checkout.
+Everything is made from scratch in a working folder at each run, so that it always matches the checkout's code.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Model:
 
 
 def _picture(shape: tuple[int, ...], low: float, high: float, generator: np.random.Generator) -> np.ndarray:
-    """A seeded image of soft blobs with some noise: white noise alone is nothing that a model has been trained on."""
+    """A seeded image of soft blobs with some noise: models have not been trained on anything like white noise alone."""
     _, height, width, channels = shape
     planes = []
     for _ in range(channels):
@@ -98,8 +98,8 @@ def tflite_bytes(spec: Spec) -> bytes:
 
 
 def _mobilenet_v2() -> bytes:
-    """MobileNetV2 as TFLite, with its published weights where ../shared has them and random ones otherwise: how long it
-    takes is the same."""
+    """MobileNetV2 as TFLite, with its published weights where ../shared has them and random ones otherwise; both take
+    the same time."""
     weights = _shared() / "models/weights/mobilenet_v2_1.0_224.npz"
     return write(mobilenet_v2(weights if weights.is_file() else None))
 

@@ -1,4 +1,4 @@
-"""LiteRT in this process (PyPI `ai-edge-litert`, XNNPACK with whatever the processor has): oracle and yardstick."""
+"""LiteRT in this process (PyPI `ai-edge-litert`, XNNPACK with all the processor has): oracle and yardstick."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NativeLiteRT:
         ]
 
     def run(self, values: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """Outputs by name for one array an input."""
+        """Outputs by name, from one array per input."""
         for details, value in zip(self._inputs, values, strict=True):
             self._interpreter.set_tensor(details["index"], value)
         self._interpreter.invoke()

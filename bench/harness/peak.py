@@ -1,15 +1,15 @@
-"""The most multiply-adds a second that wasm reaches on this machine: what the kernels are judged against.
+"""The peak rate of multiply-adds in wasm on this machine, which the kernels are judged against.
 
-Twelve independent sums stay in registers, no memory is touched, and every sum's multiply-add waits only for its own
-last one. Twelve is what both builds need: a fused multiply-add takes 4 cycles and 2 can start in each on current x86
-(8 at a time), a multiplication and an addition one after the other take 6 to 8.
+Twelve independent accumulators stay in registers, no memory is touched, and a multiply-add waits only for the last one
+of its own accumulator. Both builds need twelve: a fused multiply-add takes 4 cycles and 2 can start in each on current
+x86 (8 at a time), a multiplication and an addition one after the other take 6 to 8.
 """
 
 from __future__ import annotations
 
 SUMS = 12
 MACS_PER_ROUND = SUMS * 4
-"""Multiply-adds of one round of the loop: four lanes a sum."""
+"""Multiply-adds of one round of the loop: four lanes per accumulator."""
 
 _I32, _F32, _V128 = b"\x7f", b"\x7d", b"\x7b"
 

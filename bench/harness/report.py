@@ -54,8 +54,8 @@ def _ratio(record: Json, base: Json) -> Json:
 
 
 def group_record(model: str, threads: int, results: list[Result], file_bytes: dict[str, int]) -> Json:
-    """Everything about one model and thread count. The fastest peer is one in the browser, on the group's own model and
-    with right answers. `file_bytes` gives a contender's model file size by its name."""
+    """Everything about one model and thread count. The fastest peer runs in the browser, on the group's own model,
+    and gives correct results. `file_bytes` gives a contender's model file size by its name."""
     records = [_statistics(result) for result in results]
     tulle = _measured({"contenders": records}).get("tulle")
     for record in records:
@@ -92,7 +92,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def summary_rows(groups: list[Json]) -> list[list[str]]:
-    """One row a group: model, threads, tulle with and without a worker, fastest peer and what it takes, its ratio to
+    """One row per group: model, threads, tulle with and without a worker, the fastest peer and its time, its ratio to
     both with the range over repetitions."""
     rows = []
     for group in groups:
@@ -142,7 +142,7 @@ def key_rows(groups: list[Json]) -> list[list[str]]:
 
 
 def _measured(group: Json) -> dict[str, Json]:
-    """The contenders of a group that have times and right answers, by name."""
+    """The contenders of a group that have times and correct results, by name."""
     return {r["name"]: r for r in group["contenders"] if r["status"] == "ok" and "median_ms" in r}
 
 
@@ -210,9 +210,9 @@ def markdown(report: Json) -> str:
         f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
         f"{report['browser']}",
         f"load average before the first run: {machine['load_average']}"
-        + ("" if report["quiet"] else " (**not a quiet machine: these figures are no evidence**)"),
+        + ("" if report["quiet"] else " (**not a quiet machine: do not rely on these figures**)"),
         f"{settings['repetitions']} repetitions on fresh pages, {settings['rounds']} rounds of {settings['runs']} "
-        f"counted runs each, in turn; {machine['date']}",
+        f"counted runs each, taking turns; {machine['date']}",
         "peers: " + ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
     ]
     notes = [f"- {entry['what']}: {entry['reason']}" for entry in report["left_out"]]
@@ -237,9 +237,9 @@ def markdown(report: Json) -> str:
         "",
         "## All contenders",
         "",
-        "open: ms from bytes to first output with the runtime's start; reload: the same with the runtime up. memory:",
-        "all wasm memories of the page and its workers. error: largest difference from LiteRT relative to the output's",
-        "range.",
+        "open: ms from bytes to first output, starting the runtime included; reload: the same once the runtime is up.",
+        "memory: all wasm memories of the page and its workers. error: largest difference from LiteRT relative to the",
+        "output's range.",
         "",
         *(_group_markdown(group) for group in groups),
         "## Download: JavaScript and wasm that a page fetches",

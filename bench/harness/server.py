@@ -1,7 +1,7 @@
 """A server for the contenders' pages: cross-origin isolated, and counting what each contender downloads.
 
-Every contender gets its own path prefix, `/c/<contender>/`, in front of the same files, so that a request tells whose
-it is and no contender finds another's files in a cache.
+Every contender gets its own path prefix, `/c/<contender>/`, in front of the same files, so that a request shows
+whose it is, and no contender finds another's files in a cache.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Server:
         return f"http://127.0.0.1:{self._httpd.server_address[1]}/c/{contender}/{path}"
 
     def downloads(self, contender: str) -> dict[str, int]:
-        """Bytes of JavaScript and wasm that the contender's page asked for, each file once, as they are and gzipped."""
+        """Bytes of JavaScript and wasm that the contender's page requested, each file once, raw and gzipped."""
         paths = self._downloads.get(contender, set())
         return {
             "raw": sum(path.stat().st_size for path in paths),
@@ -77,7 +77,7 @@ class Server:
         }
 
     def _find(self, relative: str) -> Path | None:
-        """The file behind a path below the prefix; None if there is none or it is not for serving."""
+        """The file at a path below the prefix; None if there is none, or if it must not be served."""
         if not relative.startswith(SERVED) or ".." in Path(relative).parts:
             return None
         folder, _, rest = relative.partition("/")

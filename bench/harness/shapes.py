@@ -11,8 +11,8 @@ from typing import Any
 PATH = Path(__file__).resolve().parents[1] / "shapes.json"
 
 KINDS = ("pointwise", "vector", "depthwise", "entry", "spatial")
-"""1x1 over a map; matrix times vector (fully connected, or 1x1 over one pixel); depthwise; the first layer, which
-reads the image as it is; any other convolution."""
+"""1x1 over a map; matrix times vector (fully connected, or 1x1 over one pixel); depthwise; the entry convolution,
+which reads the image as it is; any other convolution."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Shape:
         return (*place, self.inputs, self.outputs, self.height, self.padding)
 
     def record(self, users: Mapping[str, int]) -> dict[str, Any]:
-        """The shape in shapes.json; `users`: in how many layers of each model it stands."""
+        """The shape in shapes.json; `users`: the number of layers in each model that have it."""
         record: dict[str, Any] = {"kind": self.kind, "inputs": self.inputs, "outputs": self.outputs}
         record |= {"height": self.height, "width": self.width}
         if self.kind not in ("pointwise", "vector"):
@@ -79,7 +79,7 @@ class Shape:
 
 
 def read_shapes() -> list[tuple[Shape, dict[str, int]]]:
-    """Every shape and in how many layers of each model it stands."""
+    """Every shape, and the number of layers in each model that have it."""
     shapes = []
     for record in json.loads(PATH.read_text()):
         layers = record.pop("layers")

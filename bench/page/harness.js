@@ -1,7 +1,7 @@
 // The page side of the benchmark: one contender with one model. run.py drives it through `window.bench`.
 //
 // An adapter is a module with `start(options)`, which loads the runtime and resolves to an object with
-// `load(bytes, inputs)`, which resolves to a model: `run(values)` takes a Float32Array an input and resolves to
+// `load(bytes, inputs)`, which resolves to a model: `run(values)` takes one Float32Array per input and resolves to
 // `[{name, data: Float32Array}]`, the data copied out of the runtime's memory; `close()` frees the model.
 
 let runtime, model, bytes, inputs, current;
@@ -26,7 +26,7 @@ window.bench = {
   /**
    * Loads the runtime and the model and runs once. `files` are the URLs that make up the model, `inputs` its
    * inputs in order ({name, shape}) and `values[set][input]` the URLs of their values.
-   * Resolves to the milliseconds from nothing but the model's bytes in memory to the first output.
+   * Resolves to the milliseconds from the model's bytes in memory, and nothing else loaded, to the first output.
    */
   async open({ adapter, options, files, inputs: described, values }) {
     if (!self.crossOriginIsolated) throw new Error("the page is not cross-origin isolated");
@@ -81,7 +81,7 @@ window.bench = {
     return milliseconds;
   },
 
-  /** What the runtime says of itself, if it does: build variant, threads. */
+  /** What the runtime reports about itself, if anything: build variant, threads. */
   describe: () => (model.describe ? model.describe() : {}),
 
   /**

@@ -7,7 +7,7 @@ async function fetchBytes(url) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** The first model stays open: with its last model an engine ends, and its compiled code with it. */
+/** The first model stays open: an engine is shut down with its last model, and its compiled code is lost. */
 let first;
 
 window.kernels = {
@@ -38,7 +38,7 @@ window.kernels = {
       const begin = performance.now();
       instance.exports.run(rounds);
       best = Math.min(best, performance.now() - begin);
-      await new Promise((resolve) => setTimeout(resolve)); // lets the optimised code in
+      await new Promise((resolve) => setTimeout(resolve)); // lets the optimised code take over
     }
     return best;
   },

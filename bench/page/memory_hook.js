@@ -1,6 +1,6 @@
 // Runs before any other script of a contender's page, and (put there by the server) at the head of its workers'
-// scripts; browsers ask for a module worker's imports as they ask for the worker, hence the check for a second time.
-// It remembers every WebAssembly memory the realm makes, so that the page can state how much they hold. A wasm memory
+// scripts; browsers request a module worker's imports as they request the worker itself, so it may run twice.
+// It records every WebAssembly memory that the realm creates, so that the page can report their size. A wasm memory
 // never shrinks: its size at the end of a run is the peak.
 (() => {
   if (self.benchMemoryBytes) return;

@@ -6,7 +6,7 @@ const contenders = [];
 
 const input = (length) => Float32Array.from({ length }, (_, i) => (i % 97) / 97);
 
-// `local` and `bridge` are what JavaScript calls; they take their own time, so that the way into Python is not in it.
+// `local` and `bridge` are what JavaScript calls; they time themselves, so that the way into Python is not included.
 const PYTHON = `
 from pathlib import Path
 from time import perf_counter

@@ -1,4 +1,4 @@
-// The page: the selfie network at every tenth of zeros, timed and compared with the dense one; then the share table.
+// The page: the selfie network at 0, 10, ... 90 % zeros, timed and compared with the dense one; then the share table.
 
 import { describeEngine, EngineControls, requireSimd } from '../lib/controls.js';
 import { copyOnClick, deviceLines, markdownTable } from '../lib/device.js';
@@ -20,7 +20,7 @@ const ZEROS = [10, 20, 30, 40, 50, 60, 70, 80, 90]; // percent, of the models DE
 const FRAMES = [1, 2, 3, 4, 5, 6, 7, 8].map((number) => new URL(`../images/person/${number}.jpg`, import.meta.url));
 const ROUNDS = 5; // over all frames
 
-/** A network at one share of zeros, and what was measured of it. */
+/** A network at one share of zeros, and its measurements. */
 class Level {
   time = new MovingAverage();
   overlap = new MovingAverage();
@@ -34,7 +34,7 @@ class Level {
     this.facts = facts;
   }
 
-  /** Whether weights were solved for, not only left out. */
+  /** Whether the remaining weights were solved for, not just kept. */
   get solved() {
     return this.facts.role === 'own';
   }
@@ -43,7 +43,7 @@ class Level {
 const race = new Race();
 const again = /** @type {HTMLButtonElement} */ (element('again'));
 const controls = new EngineControls(element('settings'), () => inTurn(measureAll).catch(fail));
-/** The dense network, then those pruned by size, then those solved for, each with rising zeros. @type {Level[]} */
+/** The dense network, then those pruned by magnitude, then those solved for, each by rising zeros. @type {Level[]} */
 let levels = [];
 /** @type {Promise<ImageData[]> | undefined} */
 let frames;
@@ -51,12 +51,12 @@ let frames;
 let turn = Promise.resolve();
 
 /**
- * Measurements wait for each other.
+ * Runs one measurement at a time.
  * @param {() => Promise<void>} action
  */
 function inTurn(action) {
   const result = turn.then(action);
-  turn = result.catch(() => {}); // the caller hears of it
+  turn = result.catch(() => {}); // the caller gets the error
   return result;
 }
 
@@ -89,10 +89,10 @@ async function measureLevels() {
       race.runners.forEach((runner, i) => {
         levels[i].time.push(took.get(runner) ?? NaN);
         levels[i].overlap.push(intersectionOverUnion(masks[0], masks[i]));
-        // Those solved for come last, over the mask of their pruned twins.
+        // Those solved for come last and are drawn over their pruned twins' masks.
         if (picture === pictures[0] && round === 0) drawMask(thumbnail(levels[i]), picture, masks[i]);
       });
-      await new Promise(requestAnimationFrame); // also rests while the page is hidden
+      await new Promise(requestAnimationFrame); // also pauses while the page is hidden
     }
     showLevels();
   }
@@ -180,7 +180,7 @@ function thumbnail(level) {
   return /** @type {HTMLCanvasElement} */ (maskOfLevel(level).querySelector('canvas'));
 }
 
-/** What the button copies: both tables as Markdown. */
+/** The text that the button copies: both tables as Markdown. */
 function results() {
   const table = (/** @type {string} */ id, /** @type {number} */ columns) => {
     const { tHead, tBodies } = /** @type {HTMLTableElement} */ (element(id));

@@ -1,4 +1,4 @@
-// A small chart of one quantity against the share of zeros, in SVG: a line for each way of making the zeros.
+// A small chart of one quantity against the share of zeros, in SVG: one line for each way of pruning.
 
 import { line, svgElement, text, tickStep } from '../lib/chart.js';
 

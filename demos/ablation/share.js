@@ -1,4 +1,4 @@
-// Where a dense network's time goes: the share of 1×1 convolutions, measured in this browser on one thread.
+// The share of time that dense networks spend in 1×1 convolutions, measured in this browser on one thread.
 
 import { load } from '../../web/src/index.js';
 import { MovingAverage } from '../lib/meter.js';
@@ -13,7 +13,7 @@ import { KINDS, OperationTimes, POINTWISE } from '../lib/operations.js';
  * @property {string} file gzip of a .tulle file whose weights repeat
  * @property {number} bytes
  * @property {number} unpacked bytes
- * @property {number} article the share that the article gives, 0 to 1
+ * @property {number} article the article's figure, 0 to 1
  */
 
 /**

@@ -1,6 +1,6 @@
-// What can be put behind a person: gradients that come with the page, and the visitor's own picture.
+// Replacement backgrounds: gradients that come with the page, and the visitor's own picture.
 
-/** Proportions and size that backgrounds are drawn at, those of the stage. */
+/** The size that backgrounds are drawn at; the proportions are the stage's. */
 const WIDTH = 640;
 const HEIGHT = 480;
 
@@ -37,7 +37,7 @@ export function drawGradient({ from, to, glow }) {
 }
 
 /**
- * The middle of a picture, as much of it as fits.
+ * The centre of a picture, cropped to the stage's proportions.
  * @param {File} file
  * @returns {Promise<HTMLCanvasElement>} rejects with an Error fit for the visitor when the file is not a picture
  */
@@ -52,7 +52,7 @@ export async function readBackground(file) {
 }
 
 /**
- * Fills a canvas with a picture, cutting off what does not fit its proportions.
+ * Fills a canvas with a picture, cropped to the canvas's proportions.
  * @param {HTMLCanvasElement} canvas
  * @param {CanvasImageSource} image
  * @param {number} width of the image
@@ -72,7 +72,7 @@ function blank() {
   canvas.width = WIDTH;
   canvas.height = HEIGHT;
   const context = context2d(canvas);
-  context.fillStyle = '#fff'; // under transparent pictures
+  context.fillStyle = '#fff'; // behind transparent pictures
   context.fillRect(0, 0, WIDTH, HEIGHT);
   return { canvas, context };
 }

@@ -1,4 +1,4 @@
-// The page: takes frames, has both networks find the person, and shows picture, times and agreement.
+// The page: reads frames, runs both networks on them, and shows picture, times and agreement.
 
 import { EngineControls, describeEngine, requireSimd } from '../lib/controls.js';
 import { LineChart } from '../lib/chart.js';
@@ -14,14 +14,14 @@ import { Pair, SIDES } from './pair.js';
 /** @typedef {import('./pair.js').Side} Side */
 /** @typedef {import('./pair.js').Look} Look */
 
-const STAGE = { width: 640, height: 480 }; // pixels of the frame, whatever the source's
+const STAGE = { width: 640, height: 480 }; // pixels of the frame, whatever the source has
 
-/** Tasks in the catalogue from which each network's sparse versions come. */
+/** Tasks in the catalogue that list each network's sparse versions. */
 const SPARSE_TASKS = { selfie: ['selfie', 'ablation'], 'selfie-square': ['selfie-square'] };
 
 /**
- * Share of zeros among all weights to start with where there is nothing but pruned weights, 20 % in the 1x1
- * convolutions: with more, masks fall apart where nothing was trained afterwards.
+ * The share of zeros among all weights to start with if there are only networks pruned by magnitude (20 % in the 1x1
+ * convolutions). Without training, masks fall apart beyond that.
  */
 const FIRST_SPARSITY = 0.1;
 
@@ -52,7 +52,7 @@ let waiting = [];
 const source = new FrameSource({
   fallback: clip,
   onChange({ title, note, kind }) {
-    inTurn(async () => pair.newScene()); // after the frame under way, which is of the old scene
+    inTurn(async () => pair.newScene()); // after the current frame, which is of the old scene
     say(note || (kind === 'camera' ? 'Your camera: its pictures stay on this device.' : title));
     element('play').hidden = kind === 'picture';
   },
@@ -61,14 +61,14 @@ const source = new FrameSource({
 // ---- frames ----
 
 /**
- * Everything that uses the networks waits for its turn here, so that nothing disturbs a frame that is being timed.
+ * Runs everything that uses the networks one at a time, so that nothing disturbs a frame that is being timed.
  * @template T
  * @param {() => Promise<T>} action
  * @returns {Promise<T>}
  */
 function inTurn(action) {
   const result = turn.then(action);
-  turn = result.catch(() => {}); // the caller hears of it
+  turn = result.catch(() => {}); // the caller gets the error
   return result;
 }
 
@@ -77,7 +77,7 @@ async function runFrames() {
     await inTurn(async () => {
       const start = performance.now();
       cover(frame, image, width, height);
-      if (!pair.loaded) return; // what went wrong stands in the notice; other settings may help
+      if (!pair.loaded) return; // the notice shows the error; other settings may help
       pair.meter.add('capture', capture + performance.now() - start);
       await process();
       pair.meter.endFrame();
@@ -88,14 +88,14 @@ async function runFrames() {
 /** Runs the networks on the frame, and draws. */
 async function process() {
   const result = await pair.frame(frame, look);
-  if (!pair.compositor.canvas.isConnected) placeCanvas(); // not before there is something in it
+  if (!pair.compositor.canvas.isConnected) placeCanvas(); // not before there is something to show
   if (pair.compositor.lost) {
     switchCompositor('canvas');
     say('The browser took the graphics processor away; the 2D canvas goes on.');
   }
   counted++;
   for (const resolve of waiting.splice(0)) resolve(result);
-  if (!pair.warm) { // the picture is there while the warm-up goes on
+  if (!pair.warm) { // shows the picture during the warm-up
     await pair.warmUp(frame);
     return redraw();
   }
@@ -107,7 +107,7 @@ async function process() {
   showTimes();
 }
 
-/** Draws the frame again where no new one comes: with other settings, it looks different. */
+/** Draws the frame again if no new one comes, because the settings changed. */
 function redraw() {
   if (!source.playing && pair.loaded) inTurn(process).then(showTimes).catch(fail);
 }
@@ -153,7 +153,7 @@ function percent(share) {
   return `${(100 * share).toFixed(0)} %`;
 }
 
-/** Which parts of the stage belong to what is shown. */
+/** Shows the parts of the stage that the chosen view needs. */
 function showLook() {
   for (const side of SIDES) element(`${side}-label`).hidden = look.view !== 'split' && look.view !== side;
   element('divider').hidden = look.view !== 'split';
@@ -218,7 +218,7 @@ function reload() {
   inTurn(loadModels).then(redraw).catch(fail);
 }
 
-/** Lists the sparse versions of the chosen network, and takes the one made for this page, or else a mild one. */
+/** Lists the sparse versions of the chosen network, and selects the one made for this page or else a mild one. */
 function offerSparse() {
   const task = select('network').value === 'selfie-square' ? 'selfie-square' : 'selfie';
   const dense = modelsFor(catalogue, task).find(({ role }) => role === 'dense');
@@ -235,7 +235,7 @@ function offerSparse() {
 
 /**
  * @param {ModelFacts} facts
- * @returns {string} what tells a sparse network from the others
+ * @returns {string} what distinguishes a sparse network from the others
  */
 function nameOf({ task, role, title }) {
   if (role !== 'own') return `${title}, pruned`;
@@ -372,8 +372,8 @@ const ready = start();
 ready.catch(fail);
 
 /**
- * For tests (tests/browser/test_demo_background.py): `ready` resolves once a picture is shown, `next` hands out the
- * very pixels that the networks see in the next frame, with their masks.
+ * For tests (tests/browser/test_demo_background.py): `ready` resolves once a picture is shown, `next` returns the exact
+ * pixels that the networks see in the next frame, with their masks.
  */
 Object.assign(globalThis, {
   tulleDemo: {

@@ -14,7 +14,7 @@ export const SIDES = ['dense', 'sparse'];
 /** Stages of a frame. "dense" and "sparse" are the networks' inferences. */
 export const STAGES = /** @type {const} */ (['capture', 'prepare', 'dense', 'sparse', 'composite']);
 
-const WARM_UP = 8; // runs before timing, in which the browser compiles the kernels anew, optimised
+const WARM_UP = 8; // runs before timing, during which the browser's optimising compiler finishes
 
 /**
  * @typedef {object} Look
@@ -37,7 +37,7 @@ export class Pair {
   meter = new Meter(STAGES);
   /** @type {Compositor} */
   compositor = createCompositor();
-  /** Milliseconds from `load()` to ready, with the engine's start. @type {Record<Side, number>} */
+  /** Milliseconds from `load()` to ready, starting the engine included. @type {Record<Side, number>} */
   loadTime = { dense: NaN, sparse: NaN };
   /** Whether the networks have run often enough to be timed. */
   warm = false;
@@ -78,7 +78,7 @@ export class Pair {
     return SIDES.every((side) => this.#segmenters[side]);
   }
 
-  /** The sparse network as loaded: its threads and variant are those of both. */
+  /** The sparse network's model; both networks have its threads and variant. */
   get model() {
     return this.#both().sparse.model;
   }
@@ -90,7 +90,7 @@ export class Pair {
   }
 
   /**
-   * Runs both networks some times, and starts new averages.
+   * Warms up both networks, and starts new averages.
    * @param {HTMLCanvasElement} frame
    */
   async warmUp(frame) {
@@ -110,7 +110,7 @@ export class Pair {
     this.newScene();
   }
 
-  /** Forgets the masks before, since the pictures come from somewhere else. */
+  /** Forgets earlier masks, since the scene changed. */
   newScene() {
     for (const side of SIDES) this.#mattes[side].reset();
   }
@@ -178,7 +178,7 @@ export class Pair {
     }
   }
 
-  /** Neither side always finds the caches warm. */
+  /** Alternates the order, so that neither network always finds the caches warm. */
   #order() {
     return this.#frames++ % 2 ? SIDES : [...SIDES].reverse();
   }

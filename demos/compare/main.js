@@ -1,4 +1,4 @@
-// The page: runs the networks of a task in turn, frame after frame, and shows what that takes on this device.
+// The page: the networks of a task take turns on each frame, and their times on this device are shown.
 
 import { LineChart } from '../lib/chart.js';
 import { describeEngine, EngineControls, requireSimd } from '../lib/controls.js';
@@ -24,10 +24,10 @@ const playButton = /** @type {HTMLButtonElement} */ (element('play'));
 /** @type {import('../lib/models.js').Catalogue} */
 let catalogue;
 let task = TASKS.hand;
-/** Whose networks the panels, bars and tables are for. @type {import('./tasks.js').Task | undefined} */
+/** The task whose networks the panels, bars and tables show. @type {import('./tasks.js').Task | undefined} */
 let shownTask;
 let place = 0; // of the picture shown
-let run = 0; // raised by play and pause; a frame loop goes on while it stays the same
+let run = 0; // incremented by play and pause; a frame loop runs until it changes
 let playing = false;
 /** @type {Promise<unknown>} */
 let turn = Promise.resolve();
@@ -35,14 +35,14 @@ let turn = Promise.resolve();
 // ---- the frame loop ----
 
 /**
- * Everything that uses the networks waits for its turn here, so that nothing disturbs a frame that is being timed.
+ * Runs everything that uses the networks one at a time, so that nothing disturbs a frame that is being timed.
  * @template T
  * @param {() => Promise<T>} action
  * @returns {Promise<T>}
  */
 function inTurn(action) {
   const result = turn.then(action);
-  turn = result.catch(() => {}); // the caller hears of it
+  turn = result.catch(() => {}); // the caller gets the error
   return result;
 }
 
@@ -80,7 +80,7 @@ async function runFrames(thisRun) {
       pictureSince = performance.now();
       place = (place + 1) % task.pictures.length;
     }
-    await new Promise(requestAnimationFrame); // also rests while the page is hidden
+    await new Promise(requestAnimationFrame); // also pauses while the page is hidden
   }
 }
 
@@ -94,7 +94,7 @@ async function loadTask() {
   const picture = await pictureOf(task, place);
   lanes().forEach((lane) => task.draw(canvasOf(lane), picture));
   await race.load(networks, controls.options, (facts) => say(`Loading ${facts.name}, ${fileSize(facts.tulle_bytes)}`));
-  await showOutputs(await race.runAll(picture.input)); // the first answers are there while the warm-up goes on
+  await showOutputs(await race.runAll(picture.input)); // shows the first results during the warm-up
   say('Warming up');
   await race.warmUp(picture.input);
   const [{ model }] = race.runners;
@@ -222,7 +222,7 @@ function cell(table, row, column) {
   return tableBody(table).rows[row].cells[column + 1];
 }
 
-/** What the button copies: the figures shown, as Markdown. */
+/** The text that the button copies: the figures shown, as Markdown. */
 function results() {
   const table = (/** @type {string} */ id) => {
     const { tHead, tBodies } = /** @type {HTMLTableElement} */ (element(id));
@@ -264,7 +264,7 @@ async function start() {
     radio.addEventListener('change', () => {
       const chosen = TASKS[/** @type {HTMLInputElement} */ (radio).value];
       inTurn(() => {
-        task = chosen; // not before: a frame of the other task may still be under way
+        task = chosen; // not before: a frame of the other task may still be running
         place = 0;
         return loadTask();
       }).catch(fail);

@@ -1,4 +1,4 @@
-// What the networks compared do: the pictures they see, and how their answers are drawn and compared.
+// The tasks to compare networks on: their pictures, and how results are drawn and compared.
 
 import { drawMask, HEIGHT, maskOf, WIDTH } from '../lib/mask.js';
 import { fetchBitmap, pixelsOf } from '../lib/page.js';
@@ -14,7 +14,7 @@ import { drawSkeleton, INPUT_SIZE, meanDistance, OUTPUT } from '../lib/skeleton.
  * @property {string[]} pictures addresses
  * @property {[number, number]} size width and height of the networks' input, in pixels
  * @property {(canvas: HTMLCanvasElement, picture: Picture, outputs?: Outputs) => void} draw
- * @property {string} agreement what `agree` says, for the head of a column
+ * @property {string} agreement the column heading for the value of `agree`
  * @property {(dense: Outputs, other: Outputs) => string} agree
  */
 
@@ -30,7 +30,7 @@ export const TASKS = {
     pictures: HANDS.map(picture),
     size: [INPUT_SIZE, INPUT_SIZE],
     draw: (canvas, { bitmap }, outputs) => drawSkeleton(canvas, bitmap, outputs?.[OUTPUT.landmarks]),
-    agreement: 'landmarks apart, of width',
+    agreement: 'landmark difference, of width',
     agree: (dense, other) => `${meanDistance(dense[OUTPUT.landmarks], other[OUTPUT.landmarks]).toFixed(2)} %`,
   },
   selfie: {

@@ -1,4 +1,4 @@
-// The page: follows hands through the frames of camera, moving pictures or file, with one network or two side by side.
+// The page: tracks hands in frames from a camera, moving pictures or a file, with one network or two side by side.
 
 import { LineChart } from '../lib/chart.js';
 import { describeEngine, EngineControls, requireSimd } from '../lib/controls.js';
@@ -56,14 +56,14 @@ let turn = Promise.resolve();
 // ---- the frame loop ----
 
 /**
- * Everything that uses or exchanges the networks waits for its turn here, so that nothing disturbs a frame.
+ * Runs everything that uses or replaces the networks one at a time, so that nothing disturbs a frame.
  * @template T
  * @param {() => T | Promise<T>} action
  * @returns {Promise<T>}
  */
 function inTurn(action) {
   const result = turn.then(action);
-  turn = result.catch(() => {}); // the caller hears of it
+  turn = result.catch(() => {}); // the caller gets the error
   return result;
 }
 
@@ -122,7 +122,7 @@ function seriesOf(which) {
   return catalogue[shown[which]].title;
 }
 
-/** Loads what was chosen and shows it from the next frame on. */
+/** Loads the chosen networks and shows them from the next frame on. */
 async function changeNetworks() {
   element('notice').hidden = true;
   const names = chosen();
@@ -130,7 +130,7 @@ async function changeNetworks() {
   const what = missing.map(({ title, tulle_bytes }) => `${title}, ${fileSize(tulle_bytes)}`).join(' and ');
   if (what) say(`Loading ${what}`);
   const models = await Promise.all(names.map((name) => networks.get(name)));
-  if (String(names) !== String(chosen())) return; // chosen anew meanwhile
+  if (String(names) !== String(chosen())) return; // another choice was made in the meantime
   await inTurn(() => {
     tracker.landmarkers = models;
     showNetworks(names);
@@ -139,7 +139,7 @@ async function changeNetworks() {
   source.again();
 }
 
-/** Loads everything that is shown into another engine. */
+/** Loads all networks that are shown into another engine. */
 async function changeEngine() {
   element('notice').hidden = true;
   controls.disabled = true;
@@ -158,7 +158,7 @@ async function changeEngine() {
 }
 
 /**
- * Makes the page fit the networks at work, and starts their averages anew.
+ * Updates the page for the networks at work, and restarts their averages.
  * @param {string[]} names
  */
 function showNetworks(names) {
@@ -212,7 +212,7 @@ function number(value) {
   return Number.isFinite(value) ? value.toFixed(1) : '–';
 }
 
-/** Says what is to be seen, for those who do not see it. */
+/** Describes the picture, for screen readers. */
 function describe() {
   if (!last || !source.info) return;
   const { hands } = last;
@@ -251,7 +251,7 @@ function say(text) {
   element('status').textContent = text;
 }
 
-/** Takes back what was said, unless something else has been said since. @param {string} text */
+/** Clears a message, unless another one has replaced it. @param {string} text */
 function unsay(text) {
   if (element('status').textContent === text) say('');
 }
@@ -315,7 +315,7 @@ async function start() {
   chart.draw();
   requireSimd();
   const pictures = Promise.all(PICTURES.map((name) => fetchBitmap(new URL(`../images/${name}.jpg`, import.meta.url))));
-  pictures.catch(() => {}); // heard of below, after the networks
+  pictures.catch(() => {}); // its errors are handled below, after the networks
   catalogue = await loadCatalogue();
   networks = new Networks(catalogue);
   for (const { name, title, role } of modelsFor(catalogue, 'hand')) {

@@ -1,4 +1,4 @@
-// The page's networks: each is loaded when it is first needed, all into one engine.
+// The page's networks: each is loaded on first use, all into one engine.
 
 import { load } from '../../web/src/index.js';
 import { modelUrl } from '../lib/models.js';
@@ -28,19 +28,19 @@ export class Networks {
       const facts = this.#catalogue[name];
       if (!facts) throw new Error(`models.json lists no ${name}: run \`make demo\` in the checkout, then reload this page.`);
       model = load(modelUrl(facts), this.#options);
-      model.catch(() => this.#loaded.delete(name)); // the next one to ask tries again
+      model.catch(() => this.#loaded.delete(name)); // the next request tries again
       this.#loaded.set(name, model);
     }
     return model;
   }
 
-  /** Whether it was asked for before. @param {string} name */
+  /** Whether it was requested before. @param {string} name */
   has(name) {
     return this.#loaded.has(name);
   }
 
   /**
-   * Closes all networks; those asked for from now on are loaded anew.
+   * Closes all networks; later requests load them again.
    * @param {LoadOptions} options threads and variant for them
    */
   async restart(options) {

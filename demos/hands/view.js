@@ -1,4 +1,4 @@
-// One picture on the page: the frame, and over it what one network finds.
+// One picture on the page: the frame, with one network's results drawn over it.
 
 import { drawLabel, drawRegion } from '../lib/hands/draw.js';
 import { OneEuroFilter } from '../lib/hands/smoothing.js';
@@ -8,13 +8,13 @@ import { drawBones } from '../lib/skeleton.js';
 /** @typedef {import('../lib/hands/tracker.js').Hand} Hand */
 
 const SHOWN = 0.5; // presence below which a network's landmarks are not drawn
-const SETTLING = 0.15; // weight of a frame in whether a hand is called right or left
+const SETTLING = 0.15; // weight of one frame in the decision whether a hand is right or left
 
 export class View {
   #canvas;
   #context;
   #style = { color: '', halo: '', unit: 1 };
-  /** What is remembered of each hand. @type {Map<number, { filter: OneEuroFilter, right: number }>} */
+  /** State of each hand. @type {Map<number, { filter: OneEuroFilter, right: number }>} */
   #memories = new Map();
 
   /** @param {HTMLCanvasElement} canvas its CSS `color` is the skeleton's, `--halo` that of its rim */
@@ -24,7 +24,7 @@ export class View {
     this.restyle();
   }
 
-  /** Reads colours and size anew: after either has changed. */
+  /** Reads colours and size again, after either has changed. */
   restyle() {
     const canvas = this.#canvas;
     const style = getComputedStyle(canvas);
@@ -56,7 +56,7 @@ export class View {
     this.#forget(hands);
     for (const { id, region, answers } of hands) {
       if (regions) drawRegion(context, region, style);
-      if (!answers[which] || answers[which].presence < SHOWN) continue; // one chosen just now has not answered yet
+      if (!answers[which] || answers[which].presence < SHOWN) continue; // a newly chosen network has no answer yet
       const { points, right } = answers[which];
       const memory = this.#memory(id, right);
       memory.right += SETTLING * (right - memory.right);
@@ -68,7 +68,7 @@ export class View {
 
   /**
    * @param {number} id of a hand
-   * @param {number} right what is said of it if it is new
+   * @param {number} right the network's answer, taken as it is for a new hand
    */
   #memory(id, right) {
     const memory = this.#memories.get(id) ?? { filter: new OneEuroFilter(), right };

@@ -1,4 +1,4 @@
-// A live line chart in SVG: a number a frame and series, each frame as a faint line, its moving average as a strong one.
+// A live line chart in SVG, one value per frame and series: a faint line for frames, a strong one for the moving average.
 //
 //     <svg class="chart" id="chart" role="img" aria-label="Milliseconds per frame"></svg>
 //
@@ -13,7 +13,7 @@ import { MovingAverage } from './meter.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const MARGIN = { top: 22, right: 112, bottom: 30, left: 34 };
-const NARROW = 560; // below this width the labels at the lines' ends go without the series' name
+const NARROW = 560; // below this width the labels at the lines' ends omit the series' name
 const LABEL_HEIGHT = 18;
 
 /** Frames the chart shows. */
@@ -134,7 +134,7 @@ export class LineChart {
     this.#svg.replaceChildren(...parts);
   }
 
-  /** Upper end of the scale: over all but the slowest few frames, which run out of the picture. */
+  /** Upper end of the scale: above all but the slowest few frames, which are cut off. */
   #ceiling() {
     const times = this.#frames.flatMap(({ values }) => Object.values(values)).sort((a, b) => a - b);
     const highest = 1.25 * Math.max(1, times[Math.floor(times.length * 0.97)] ?? 1);
@@ -175,7 +175,7 @@ export function line(points) {
 }
 
 /**
- * Moves labels apart that would lie on each other, keeping their order.
+ * Moves overlapping labels apart, keeping their order.
  * @param {number[]} places
  * @param {number} distance
  * @param {number} top

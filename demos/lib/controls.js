@@ -1,4 +1,4 @@
-// The selects for threads and wasm build, and what the page has to say when the device offers less.
+// The selects for threads and wasm build, and a note if the device supports less.
 //
 //     <div class="settings" id="settings"></div>
 //
@@ -15,7 +15,7 @@ import { MAX_THREADS, support } from '../../web/src/index.js';
 const NOT_ISOLATED = 'One thread: the page is not cross-origin isolated.';
 const NO_RELAXED = 'This browser has no relaxed SIMD.';
 
-/** Throws where tulle cannot run at all. */
+/** Throws if tulle cannot run in this browser. */
 export function requireSimd() {
   if (support().simd) return;
   throw new Error(
@@ -60,12 +60,12 @@ export class EngineControls {
     place.replaceChildren(labelled('Threads', this.#threads), labelled('Build', this.#variant), note);
   }
 
-  /** For tulle's load(): what the visitor has chosen, nothing before that. */
+  /** Options for tulle's load(): the visitor's choice, empty before there is one. */
   get options() {
     return this.#chosen;
   }
 
-  /** Shows what a loaded model runs with. @param {Model} model */
+  /** Shows the threads and variant of a loaded model. @param {Model} model */
   show({ threads, variant }) {
     this.#threads.value = String(threads);
     this.#variant.value = variant;
@@ -79,7 +79,7 @@ export class EngineControls {
 }
 
 /**
- * What a model runs with, in words.
+ * The threads and variant of a model, in words.
  * @param {{ threads: number, variant: string }} model
  */
 export function describeEngine({ threads, variant }) {

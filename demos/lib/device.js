@@ -1,4 +1,4 @@
-// What is to be said of the visitor's device beside figures measured on it, and copying those figures.
+// Facts about the visitor's device, which belong to figures measured on it, and copying those figures.
 
 import { support } from '../../web/src/index.js';
 

@@ -17,7 +17,7 @@ export function maskOf(outputs) {
 }
 
 /**
- * Draws a picture with what is not person tinted in the canvas's CSS color.
+ * Draws a picture with everything but the person tinted in the canvas's CSS color.
  * @param {HTMLCanvasElement} canvas
  * @param {ImageData} pixels WIDTH x HEIGHT
  * @param {Float32Array} [mask]

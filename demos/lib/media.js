@@ -1,5 +1,5 @@
-// What a frame can come from: a camera, a video, a picture, or an animation drawn by the page. source.js makes one
-// interface of them; a page needs only that.
+// Sources of frames: a camera, a video, a picture, or an animation drawn by the page. source.js gives pages one
+// interface to all of them.
 
 /**
  * @typedef {object} Medium
@@ -16,7 +16,7 @@
  */
 
 /**
- * Moving pictures made by the page: `draw` paints the moment `seconds` after the start. It has to cover the whole canvas.
+ * Moving pictures made by the page: `draw` paints the frame at `seconds` from the start. It has to cover the canvas.
  * @typedef {object} Animation
  * @property {string} title
  * @property {number} width in pixels
@@ -65,7 +65,7 @@ function cameraTrouble(error) {
 }
 
 /**
- * A bundled video, without sound, again and again. It is fetched whole first, so that it can start over from any server.
+ * A bundled video, muted and looping. It is fetched completely first, so that it can loop from any server.
  * @param {string | URL} url
  * @param {string} title
  * @returns {Promise<Medium>}
@@ -98,7 +98,7 @@ function openVideo(blob, title) {
   const url = URL.createObjectURL(blob);
   const medium = videoMedium(video, 'video', title, () => {
     video.removeAttribute('src');
-    video.load(); // lets go of the decoder at once
+    video.load(); // releases the decoder at once
     URL.revokeObjectURL(url);
   });
   video.src = url;
@@ -120,12 +120,12 @@ export async function openPicture(blob, title) {
     title,
     size: () => ({ width: bitmap.width, height: bitmap.height }),
     draw(context, width, height) {
-      context.fillStyle = '#fff'; // under transparent pictures
+      context.fillStyle = '#fff'; // behind transparent pictures
       context.fillRect(0, 0, width, height);
       context.imageSmoothingQuality = 'high';
       context.drawImage(bitmap, 0, 0, width, height);
     },
-    watch: onEveryRefresh, // the same picture again, for pages that measure
+    watch: onEveryRefresh, // repeats the same picture, for pages that measure
     close: () => bitmap.close(),
   };
 }
@@ -157,7 +157,7 @@ export function openAnimation({ title, width, height, draw }) {
   };
 }
 
-/** What pictures and animations have in common. */
+/** The common part of pictures and animations. */
 const still = { mirrored: false, onLost() {}, play() {}, pause() {}, close() {} };
 
 /** @param {() => void} callback called at every refresh of the screen, never while the page is hidden */
@@ -193,7 +193,7 @@ function videoMedium(video, kind, title, release) {
     draw: (context, width, height) => context.drawImage(video, 0, 0, width, height),
     watch: (onFresh) => watchVideo(video, onFresh),
     onLost() {},
-    play: () => void video.play().catch(() => {}), // refused only where a page may not play by itself: it stays paused
+    play: () => void video.play().catch(() => {}), // only refused where autoplay is not allowed: it stays paused
     pause: () => video.pause(),
     close() {
       video.pause();
@@ -203,7 +203,7 @@ function videoMedium(video, kind, title, release) {
 }
 
 /**
- * Waits until the first frame is there.
+ * Waits for the first frame.
  * @param {Medium} medium
  * @param {HTMLVideoElement} video
  * @param {string} trouble what to tell the visitor if there never is one
@@ -216,7 +216,7 @@ async function readyVideo(medium, video, trouble) {
       video.addEventListener('error', reject, { once: true });
       setTimeout(reject, 15_000);
     });
-    if (!video.videoWidth) throw new Error('no pictures in it'); // a sound file is a video to the browser
+    if (!video.videoWidth) throw new Error('no pictures in it'); // browsers open audio files as videos
     return medium;
   } catch (error) {
     medium.close();

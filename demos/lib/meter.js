@@ -2,8 +2,8 @@
 //
 //     const meter = new Meter(['capture', 'inference', 'draw']);
 //     const outputs = await meter.time('inference', () => model.run(pixels));
-//     meter.add('draw', milliseconds);       // or what was measured elsewhere
-//     meter.endFrame();                      // once a frame, for framesPerSecond
+//     meter.add('draw', milliseconds);       // or a time measured elsewhere
+//     meter.endFrame();                      // once per frame, for framesPerSecond
 //     meter.stage('inference').mean;         // also .median, .p90, .last, .count; NaN before the first
 //     meter.reset();                         // when the settings change
 
@@ -41,7 +41,7 @@ export class MovingAverage {
     return this.#quantile(0.9);
   }
 
-  /** @param {number} share 0 to 1; between two numbers, linear */
+  /** @param {number} share 0 to 1; interpolates linearly between two numbers */
   #quantile(share) {
     const sorted = [...this.#values].sort((a, b) => a - b);
     const place = share * (sorted.length - 1);
@@ -99,7 +99,7 @@ export class Meter {
     return result;
   }
 
-  /** Call once a frame. */
+  /** Call once per frame. */
   endFrame() {
     const now = performance.now();
     if (this.#lastEnd !== undefined) this.#intervals.push(now - this.#lastEnd);

@@ -1,4 +1,4 @@
-// The models that the pages have: what scripts/build_demo.py wrote into models/models.json.
+// The pages' catalogue of models, models/models.json, which scripts/build_demo.py writes.
 //
 //     const models = await loadCatalogue();               // by name, as of the TFLite file
 //     const facts = models.hand_landmark_tulle;           // or modelsFor(models, 'hand')

@@ -14,7 +14,7 @@ export function kindOf({ op, kernel }) {
   if (op === 'depthwise_conv2d') return KINDS[1];
   if (op === 'transpose_conv2d') return KINDS[2];
   if (op !== 'conv2d') return KINDS[3];
-  return kernel.includes('conv') ? KINDS[2] : POINTWISE; // 1×1 runs as a matrix product: f32_spmm_*, f32_gemm_*
+  return kernel.includes('conv') ? KINDS[2] : POINTWISE; // f32_spmm_*, f32_gemm_*: matrix products
 }
 
 /**
@@ -46,7 +46,7 @@ export class OperationTimes {
     return new Map([...this.#averages].map(([kind, average]) => [kind, average.median]));
   }
 
-  /** Mean milliseconds of all kinds together. */
+  /** Mean milliseconds of all kinds in total. */
   get total() {
     return [...this.means.values()].reduce((sum, ms) => sum + ms, 0);
   }

@@ -1,4 +1,4 @@
-// Small things that every page does with its elements.
+// Small helpers for the pages' elements.
 
 /**
  * @param {string} id
@@ -34,7 +34,7 @@ export function messageOf(error) {
 }
 
 /**
- * Shows what went wrong in the page's element #notice, which has role="alert".
+ * Shows an error in the page's element #notice, which has role="alert".
  * @param {unknown} error
  */
 export function showError(error) {
@@ -56,7 +56,7 @@ export function context2d(canvas, settings) {
 }
 
 /**
- * Fetches a picture as it is: width, height and pixels.
+ * Fetches a picture in its own size.
  * @param {string | URL} url
  * @returns {Promise<ImageBitmap>}
  */
@@ -82,7 +82,7 @@ export function pixelsOf(bitmap, width, height) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** Visitors who asked for less motion: nothing moves by itself, and figures change once a second. */
+/** Whether the visitor prefers reduced motion: then nothing moves by itself, and figures change once per second. */
 export const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
 /** Milliseconds between updates of figures, so that they can be read. */

@@ -1,4 +1,4 @@
-// The measurement: several networks in one engine, run in turn on the same pixels, and what that took.
+// The measurement: several networks in one engine take turns on the same pixels, and their times.
 
 import { load } from '../../web/src/index.js';
 import { modelUrl } from './models.js';
@@ -12,11 +12,11 @@ import { OperationTimes } from './operations.js';
  * @typedef {object} Runner
  * @property {ModelFacts} facts
  * @property {Model} model
- * @property {number} loadTime milliseconds from load() to ready; the first one starts the engine too
+ * @property {number} loadTime milliseconds from load() to ready; the first network's includes starting the engine
  * @property {OperationTimes} operations
  */
 
-const WARM_UP = 10; // runs before timing, in which the browser compiles the kernels anew, optimised
+const WARM_UP = 10; // runs before timing, during which the browser's optimising compiler finishes
 
 export class Race {
   /** In the order they were loaded. @type {Runner[]} */
@@ -38,7 +38,7 @@ export class Race {
   }
 
   /**
-   * Loads one network more. Give all of them the same options: they share an engine then.
+   * Loads another network. Give all of them the same options, so that they share an engine.
    * @param {ModelFacts} facts
    * @param {{ threads?: number, variant?: 'simd' | 'relaxed' }} [options]
    */
@@ -65,13 +65,13 @@ export class Race {
   }
 
   /**
-   * Runs all networks, one after the other, and times each. A time includes the pixels' way to the engine's worker and
-   * the outputs' way back.
+   * Runs all networks, one after the other, and times each. A time includes sending the pixels to the engine's
+   * worker and the outputs back.
    * @param {ImageData} input
    * @returns {Promise<{ outputs: Map<Runner, Outputs>, took: Map<Runner, number> }>} milliseconds
    */
   async frame(input) {
-    const first = this.#frames++ % this.runners.length; // none always finds the caches that the same other one left
+    const first = this.#frames++ % this.runners.length; // so that none always follows the same other one
     const order = [...this.runners.slice(first), ...this.runners.slice(0, first)];
     if (this.#frames % 2) order.reverse();
     const outputs = new Map();
@@ -80,7 +80,7 @@ export class Race {
       const start = performance.now();
       outputs.set(runner, await runner.model.run(input));
       took.set(runner, performance.now() - start);
-      // That is a run of its own, so not after each.
+      // profile() is another run, so not after each.
       if (this.#frames % 4 === 1) runner.operations.push(await runner.model.profile());
     }
     return { outputs, took };

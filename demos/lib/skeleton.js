@@ -1,5 +1,4 @@
-// The 21 landmarks of a hand: what the landmark networks give for their own input, comparing two sets, and drawing them
-// as a skeleton.
+// The 21 landmarks of a hand: reading them from a network's outputs, comparing two sets, drawing them as a skeleton.
 
 /** Side of the square input of the hand landmark networks, in pixels. */
 export const INPUT_SIZE = 224;

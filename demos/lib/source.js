@@ -1,4 +1,4 @@
-// The frames of every demo, wherever they come from: camera, bundled clip, animation, the visitor's picture or video.
+// Frames for the pages, from any source: camera, bundled clip, animation, the visitor's picture or video.
 //
 //   const source = new FrameSource({
 //     fallback: { kind: 'clip', url: new URL('../clips/carphone.webm', import.meta.url), title: 'Clip' },
@@ -7,9 +7,9 @@
 //   await source.open(source.fallback);
 //   for await (const frame of source.frames()) await show(frame.image, frame.width, frame.height);
 //
-// open() may be called at any time, also while the loop runs, which goes on with the new frames:
+// open() may be called at any time, also while the loop runs, which continues with the new frames:
 //   source.open({ kind: 'camera' })        refused or lost: `note` says why, and the fallback is shown
-//   source.open({ kind: 'file', file })    rejects, with a message for the visitor, for what is no picture or video
+//   source.open({ kind: 'file', file })    rejects, with a message for the visitor, if it is not a picture or video
 //   source.open({ kind: 'animation', ... }) moving pictures that the page draws itself
 // acceptFiles() wires a file picker and drag and drop to it. Nothing leaves the device.
 
@@ -18,7 +18,7 @@ import { openAnimation, openCamera, openClip, openFile } from './media.js';
 /** @typedef {import('./media.js').Medium} Medium */
 
 /**
- * What the page brings along.
+ * A source that the page brings along.
  * @typedef {{ kind: 'clip', url: string | URL, title: string }
  *   | { kind: 'animation' } & import('./media.js').Animation} Bundled
  */
@@ -63,7 +63,7 @@ export class FrameSource {
 
   /**
    * @param {object} options
-   * @param {Bundled} options.fallback shown where the camera is refused or lost and nothing else is there
+   * @param {Bundled} options.fallback shown if the camera is refused or lost and there is no other source
    * @param {(info: SourceInfo) => void} [options.onChange] called whenever frames come from somewhere else
    * @param {number} [options.maxSide] larger frames are scaled to this length of their longer side, in pixels
    * @param {boolean} [options.willReadFrequently] keep frames in memory rather than on the GPU: for getImageData, or
@@ -79,10 +79,10 @@ export class FrameSource {
   }
 
   /**
-   * Takes frames from somewhere else from now on. Of several calls at once the last one counts.
+   * Switches to another source of frames. Of several simultaneous calls the last one counts.
    * @param {Origin} origin
-   * @returns {Promise<void>} rejects with an Error fit for the visitor, and goes on as before. A camera that cannot be
-   *   had rejects only where the fallback cannot be had either.
+   * @returns {Promise<void>} rejects with an Error fit for the visitor, and keeps the current source. If the camera is
+   *   not available, this only rejects if the fallback is not available either.
    */
   async open(origin) {
     const turn = ++this.#opening;
@@ -103,13 +103,13 @@ export class FrameSource {
     this.#onChange({ ...this.#info(medium), note });
   }
 
-  /** What frames come from; undefined before the first open(). */
+  /** The current source; undefined before the first open(). */
   get info() {
     return this.#medium && this.#info(this.#medium);
   }
 
   /**
-   * The frames, the newest one each time; a loop that is slower than the source misses some. Waits while paused, while
+   * The frames, the newest one each time; a loop that is slower than the source skips some. Waits while paused, while
    * nothing is open yet, and while the page is hidden. Ends with close(). One loop at a time.
    * @returns {AsyncGenerator<Frame, void, void>}
    */
@@ -135,7 +135,7 @@ export class FrameSource {
     this.#refresh();
   }
 
-  /** Gives the present frame once more, also while paused: for a page that would treat it differently now. */
+  /** Yields the current frame once more, also while paused: for a page whose settings have changed. */
   again() {
     this.#refresh();
   }
@@ -163,7 +163,7 @@ export class FrameSource {
     });
     this.#unwatch = medium.watch(() => this.#playing && this.#refresh());
     if (!this.#playing) medium.pause();
-    this.#refresh(); // one frame even of what is paused, so that there is something to see
+    this.#refresh(); // one frame even if paused, so that there is something to see
   }
 
   /** @param {Medium} lost */
@@ -212,7 +212,7 @@ export class FrameSource {
 }
 
 /**
- * Opens files that the visitor chooses or drops.
+ * Lets the visitor choose or drop files, and opens them.
  * @param {FrameSource} source
  * @param {object} where
  * @param {HTMLInputElement} where.input a file input; `accept="image/*,video/*"`

@@ -609,7 +609,7 @@ def test_every_control_has_a_name(open_demo: OpenDemo) -> None:
     page = open_demo().started().page
     for role, names in {
         "button": ["Use the camera", "Clip", "Pause"],
-        "combobox": ["Threads", "Build", "Network", "Sparse one", "Composite with"],
+        "combobox": ["Threads", "Build", "Network", "Sparse model", "Composite with"],
         "radio": ["Blur", "Replace", "Mask", "None", "Both", "Dense", "Sparse"],
         "checkbox": ["Soft edges"],
         "slider": ["Strength", "Where the sparse network's side begins, in percent of the width"],

@@ -1,4 +1,4 @@
-// Activations that are more than a clamp, over a row that has just been computed.
+// Activations other than clamps, applied to a row that has just been computed.
 
 #include "kernels/activation.h"
 
@@ -6,7 +6,7 @@
 
 #include "kernels/kernels.h"
 
-// The last vector is stored lane by lane: what follows may be another thread's row.
+// The last vector is stored lane by lane, because the next floats may belong to another thread's row.
 #define EACH_VECTOR(expression)                             \
   {                                                         \
     size_t i = 0;                                           \
@@ -20,7 +20,7 @@
     }                                                       \
   }
 
-// Functions that few networks have, and few elements of them: one value after the other.
+// Rare functions, on few elements: scalar code will do.
 #define EACH_VALUE(expression)     \
   for (size_t i = 0; i < n; i++) { \
     const float v = x[i];          \

@@ -14,8 +14,8 @@
 // e^x of `count` vectors, to about 2 ulp for x in [-87, 88], clamped outside; NaN stays NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2, e^r by a degree-6 polynomial (Cephes expf), 2^n through the exponent bits.
 // Adding 1.5 * 2^23 rounds to an integer and leaves it in the lowest bits, where the shift finds it.
-// Each step waits for the one before. Four vectors in lockstep keep a processor busy that cannot look far enough ahead
-// to find the next vector by itself.
+// Each operation depends on the one before. Four vectors in lockstep keep the processor busy, since out-of-order
+// execution does not look far enough ahead to start the next vector by itself.
 TULLE_INLINE void v4_exp_all(v4* x, const int count) {
   const v4 one = V4_CONSTANT(1.0f), round = V4_CONSTANT(12582912.0f);
   v4 t[4], r[4], p[4];
@@ -44,7 +44,7 @@ TULLE_INLINE v4 v4_exp_whole(v4 x) {
   return wasm_f32x4_mul(root, root);
 }
 
-// Not below 1.2e-38: subnormal numbers, which a division makes ten times slower, are no use to anyone here.
+// Never below 1.2e-38: a division with a subnormal result is ten times slower, and nothing here needs one.
 TULLE_INLINE void v4_sigmoid_all(v4* x, const int count) {
   const v4 one = V4_CONSTANT(1.0f);
   TULLE_EACH(x[i] = wasm_f32x4_neg(wasm_f32x4_pmax(x[i], V4_CONSTANT(-87.3f))))
@@ -89,7 +89,7 @@ TULLE_INLINE v4 v4_elu(v4 x, v4 alpha) {
 TULLE_INLINE v4 v4_swish(v4 x) { return wasm_f32x4_mul(x, v4_sigmoid(x)); }
 
 // x (1 + erf(x / sqrt 2)) / 2. 1 - erf(z) for z > 0 is a polynomial in 1 / (1 + pz) times e^(-z^2), off by at most
-// 1.5e-7 (Abramowitz and Stegun 7.1.26); taken as it is for negative x, so that nothing cancels.
+// 1.5e-7 (Abramowitz and Stegun 7.1.26). Negative x uses it directly, which avoids cancellation.
 TULLE_INLINE v4 v4_gelu(v4 x) {
   const v4 one = V4_CONSTANT(1.0f), z = wasm_f32x4_abs(wasm_f32x4_mul(x, V4_CONSTANT(0.70710678f)));
   const v4 t = wasm_f32x4_div(one, v4_madd(z, V4_CONSTANT(0.3275911f), one));

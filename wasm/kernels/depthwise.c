@@ -1,37 +1,36 @@
-// Depthwise convolution, 3x3 and 5x5 with stride 1 or 2, from the input as it lies.
+// Depthwise convolution, 3x3 and 5x5 with stride 1 or 2, reading the input in place.
 //
-// What counts is the number of instructions: copying the input into a zero-padded plane first, split by column parity
-// for stride 2, took as long as the multiply-adds. So rows above and below the input are left out, vectors that
-// reach over its left or right border have zeros put in, and stride 2 separates even and odd columns in registers.
-// There are three ways through a map:
-//   - 3x3: down a column one vector wide, the 9 weights in registers, each row of the input used for all the outputs
-//     it has a part in;
+// These kernels are bound by the number of instructions: copying the input into a zero-padded plane first, split by
+// column parity for stride 2, took as long as the multiply-adds. Instead, rows above and below the input are skipped,
+// vectors that cross its left or right border get zeros inserted, and stride 2 separates even and odd columns in
+// registers. There are three ways to walk a map:
+//   - 3x3: down a column one vector wide, the 9 weights in registers, each input row added to all outputs that use it;
 //   - 5x5 with stride 2: the same two vectors wide, so that a weight from memory serves two multiply-adds;
-//   - 5x5: tiles of up to 9 outputs one below the other, a column of the kernel after the other.
+//   - 5x5: tiles of up to 9 outputs, one below the other, one column of the kernel at a time.
 //
-// All go from right to left: a row whose width is not a multiple of 4 stores over the beginning of the next row,
-// which is computed later.
+// All walk from right to left: where the width is not a multiple of 4, a row's last vector is stored over the beginning
+// of the next row, which is computed later.
 
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
-// More sums than it takes to hide the latency of a multiply-add; with 5 weights and a vector of the input they fill the
-// 15 registers.
+// More accumulators than it takes to hide the latency of a multiply-add; with 5 weights and a vector of the input they
+// fill the 15 registers.
 #define MAX_ROWS 9
 #define MAX_KERNEL 5
-// One at the left, and where 1 or 2 outputs reach over the right border, up to two more. The last is for all others.
+// One at the left border, and up to two at the right. One more entry, the last, is for all tiles in between.
 #define MAX_BORDERS 3
 
-// A vector of input columns some of which lie outside: four floats from `start` on, to be permuted by `lanes`, or
-// masked with it if none is missing on the left. `outside`: whether that does anything.
+// How to load a vector of input columns that may lie partly outside: four floats from `start`, permuted by `lanes`, or
+// masked with it if none is missing on the left. `outside`: whether any column does.
 typedef struct {
   v4 lanes;
   uint32_t start;
   bool outside;
 } border_vector;
 
-// A call. Input rows are counted from the first that the outputs' windows begin with, which is `row` of the input.
+// The arguments of a call. Rows are counted from the first row of the first output's window, `row` of the input.
 typedef struct {
   const float *input, *weights, *bias;  // of the first channel
   const float* added;
@@ -41,8 +40,8 @@ typedef struct {
   uint32_t height, width, out_width, pad_left;
   int32_t row;
   uint32_t begin, end;        // rows that lie inside the input
-  uint32_t whole;             // 3x3: outputs whose last row does
-  uint32_t inner, inner_end;  // tiles at x in between need nothing from `borders`
+  uint32_t whole;             // 3x3: outputs whose window's last row does
+  uint32_t inner, inner_end;  // tiles at x in [inner, inner_end) cross no border
   float low, high;
   bool hard_swish;
   border_vector borders[MAX_BORDERS + 1][MAX_KERNEL];
@@ -58,10 +57,10 @@ TULLE_INLINE void finish(const window* w, v4 sum, const float* added, float* out
   v4_store(output, sum);
 }
 
-// Hides from LLVM how a pointer came about: it would compute each anew from the first, by several additions.
+// Hides from LLVM where a pointer came from: it would recompute each from the first, by several additions.
 #define OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
-// Never called. Values that might be handed to it at some point must exist at that point: see FENCE.
+// Never called. A call that might happen forces its arguments to exist at that point: see FENCE.
 __attribute__((noinline, cold, noreturn)) static void use(v4 a, v4 b, v4 c, v4 d, v4 e, v4 f, v4 g, v4 h, v4 i) {
   volatile v4 sink = a;
   sink = b;
@@ -76,9 +75,9 @@ __attribute__((noinline, cold, noreturn)) static void use(v4 a, v4 b, v4 c, v4 d
   __builtin_trap();
 }
 
-// Keeps multiply-adds on this side of the loads that follow. LLVM would sink all of them to where their sum is stored,
+// Keeps multiply-adds before the loads that follow. LLVM would sink all of them to where their accumulator is stored,
 // and keep every vector of the tile alive until then, in more registers than there are. (An empty asm would do, but
-// LLVM 19 takes no vectors there.) V8 sees that `nonzero` is the same each time, and tests it once.
+// LLVM 19 does not accept vectors there.) V8 sees that `nonzero` never changes, and tests it once.
 #define FENCE(nonzero, sum, rows)                                                                           \
   do {                                                                                                      \
     __asm__ volatile("" : "+r"(nonzero) : : "memory");                                                      \
@@ -89,8 +88,8 @@ __attribute__((noinline, cold, noreturn)) static void use(v4 a, v4 b, v4 c, v4 d
 
 // ---- 3x3 ---------------------------------------------------------------------------------------------
 
-// The three vectors of a row that the columns of a kernel meet. Only the first can reach over the left border, and only
-// the third over the right one.
+// The three vectors of a row that the kernel's columns are multiplied with. Only the first can cross the left border,
+// and only the third the right one.
 TULLE_INLINE void load_3(const float* row, const border_vector* border, const uint32_t stride, const bool bordered,
                          v4 v[3]) {
   if (stride == 1) {
@@ -107,8 +106,8 @@ TULLE_INLINE void load_3(const float* row, const border_vector* border, const ui
   if (bordered) v[2] = wasm_v128_and(v[2], border[2].lanes);
 }
 
-// Summed up by itself, so that the chain of an output is three additions long and not nine multiply-adds: eight outputs
-// would have to be under way at once.
+// Sums the row before adding it, so that an output's dependency chain is three additions long and not nine
+// multiply-adds, which would take eight outputs in flight to hide.
 TULLE_INLINE v4 row_of_3(const v4* weights, const v4 v[3], v4 sum) {
   v4 p = wasm_f32x4_mul(weights[0], v[0]);
   TULLE_UNROLL
@@ -122,7 +121,7 @@ TULLE_INLINE v4 first_row_of_3(const v4* weights, const v4 v[3], v4 sum) {
   return sum;
 }
 
-// `middle` and `first`: sums of the outputs whose windows the next row is the last and the middle row of.
+// Accumulators of two outputs: the next row is the last of `middle`'s window and the middle one of `first`'s.
 TULLE_INLINE void column_3_1(const window* w, const float* input, const v4 k[9], const float* bias,
                              const border_vector* border, const bool bordered, const bool hard_swish,
                              const float* added, float* output) {
@@ -226,7 +225,7 @@ TULLE_INLINE void columns_3(const window* w, const uint32_t stride, const bool h
     bias++;
   }
 }
-// hard_swish has functions of its own: its constants would take registers from the others.
+// Separate functions for hard_swish, whose constants would take registers from the others.
 static __attribute__((noinline)) void columns_3_1(const window* w) { columns_3(w, 1, false, false); }
 static __attribute__((noinline)) void columns_3_1_swish(const window* w) { columns_3(w, 1, true, false); }
 static __attribute__((noinline)) void columns_3_1_sum(const window* w) { columns_3(w, 1, false, true); }
@@ -235,7 +234,7 @@ static __attribute__((noinline)) void columns_3_2_swish(const window* w) { colum
 
 // ---- 5x5, stride 1 ---------------------------------------------------------------------------------------------
 
-// What the column kx of the kernel adds to the sums.
+// Adds one column of the kernel to the accumulators.
 TULLE_INLINE void tile_column(const float* row, const uint32_t width, const float* weights, const v4 lanes,
                               const bool bordered, const uint32_t rows, const uint32_t valid, v4 sum[MAX_ROWS]) {
   const uint32_t all = rows + 4;
@@ -304,7 +303,7 @@ TULLE_INLINE void tiles(const window* w, const uint32_t rows) {
   }
 }
 
-// A function for each number of rows: V8 makes poor code of one huge one.
+// One function for each number of rows: V8 generates poor code for one huge function.
 #define TILES(rows) \
   static __attribute__((noinline)) void tiles_##rows(const window* w) { tiles(w, rows); }
 TILES(1)
@@ -345,8 +344,8 @@ static void columns_5_1(window* w) {
 
 // ---- 5x5, stride 2 -----------------------------------------------------------------------------------
 
-// What a row of the input adds to the three outputs, two vectors each, whose windows it is in: from output `from` on.
-// An odd row is not in reach of the first.
+// Adds a row of the input to the outputs whose windows contain it: up to three, two vectors each, from output `from`
+// on. The first output's window does not reach an odd row.
 TULLE_INLINE void row_5_2(const float* row, const border_vector* border, const uint32_t far, const bool bordered,
                           const v4* weights, const bool odd, const uint32_t from, v4 sum[6], uint32_t* nonzero) {
   v4 a = v4_load(bordered ? row + border[0].start : row), b = v4_load(row + 4), c = v4_load(row + 8),
@@ -360,7 +359,7 @@ TULLE_INLINE void row_5_2(const float* row, const border_vector* border, const u
   }
   const v4 even0 = even_lanes(a, b), odd0 = odd_lanes(a, b), even1 = even_lanes(c, d), odd1 = odd_lanes(c, d);
   const v4 odd2 = bordered ? odd_lanes(e, e) : v4_load(row + 17);
-// Column kx of the kernel; left, right: the input under it for the outputs' first and second vectors.
+// Column kx of the kernel. left, right: the input vectors it is multiplied with, for the outputs' two vectors.
 #define TAPS(kx, left, right)             \
   do {                                    \
     const v4 l = left, r = right;         \
@@ -429,7 +428,7 @@ TULLE_INLINE void column_5_2(const window* w, const float* input, const v4* weig
 TULLE_INLINE void columns_5_2_any(const window* w, const bool hard_swish) {
   const float *input = w->input, *weights = w->weights, *bias = w->bias;
   float* output = w->output;
-  v4 splat[28];  // 25 weights; loading them so takes one instruction, as numbers two
+  v4 splat[28];  // 25 weights: loading a vector takes one instruction, a splat load two
   for (uint32_t c = w->channels; c > 0; c--) {
     for (uint32_t i = 0; i < 28; i += 4) {
       const v4 four = v4_load(weights + i);
@@ -460,7 +459,7 @@ static __attribute__((noinline)) void columns_5_2_swish(const window* w) { colum
 
 // ---- all ---------------------------------------------------------------------------------------------
 
-// Of the vector whose lane i is to hold input column `column` + i, or zero outside; only the first `used` lanes count.
+// For a vector whose lane i is input column `column` + i, or zero outside. Only the first `used` lanes matter.
 static border_vector border_at(int32_t column, int32_t width, int32_t used) {
   const int32_t missing = column < 0 ? -column : 0;  // on the left
   const v4 lane = wasm_i32x4_const(0, 1, 2, 3), at = wasm_i32x4_add(wasm_i32x4_splat(column), lane);
@@ -473,7 +472,7 @@ static border_vector border_at(int32_t column, int32_t width, int32_t used) {
       .outside = wasm_v128_any_true(wasm_v128_and(outside, wasm_i32x4_lt(lane, wasm_i32x4_splat(used))))};
 }
 
-// Sets the bits of the lanes whose column, `column` + lane * step, lies left of the right border.
+// All ones in the lanes whose column, `column` + lane * step, lies left of the right border.
 static v4 inside_at(int32_t column, int32_t step, int32_t width) {
   const v4 at =
       wasm_i32x4_add(wasm_i32x4_splat(column), wasm_i32x4_mul(wasm_i32x4_const(0, 1, 2, 3), wasm_i32x4_splat(step)));
@@ -502,10 +501,10 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* input, const flo
               .low = epilogue->low,
               .high = epilogue->high,
               .hard_swish = epilogue->kind == TULLE_ACT_HARD_SWISH};
-  const uint32_t step = kernel == 5 && stride == 2 ? 8 : 4;  // outputs side by side
+  const uint32_t step = kernel == 5 && stride == 2 ? 8 : 4;  // outputs per tile, side by side
   w.inner = pad ? step : 0;
   const uint32_t end = (d->out_width + step - 1) / step * step;
-  // outputs whose windows do not leave the input on the right
+  // outputs whose windows do not cross the right border
   int32_t whole = width + pad - kernel < 0 ? 0 : (width + pad - kernel) / stride + 1;
   if (whole >= (int32_t)d->out_width) whole = (int32_t)end;
   w.inner_end = (uint32_t)whole / step * step > w.inner ? (uint32_t)whole / step * step : w.inner;
@@ -526,7 +525,7 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* input, const flo
       border[0] = border_at(column, width, 4);
       border[0].start = column < 0 ? (uint32_t)pad : 0;
       for (int32_t i = 1; i < 5; i++) border[i].lanes = inside_at(column + 4 * i, 1, width);
-      border[4].start = column + 16 < width ? 16 : (uint32_t)pad;  // not read far behind the input
+      border[4].start = column + 16 < width ? 16 : (uint32_t)pad;  // avoids reading far past the input
     } else {
       for (int32_t i = 0; i < kernel; i++) border[i] = border_at(column + i, width, (int32_t)(d->out_width - x));
     }

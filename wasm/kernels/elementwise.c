@@ -3,12 +3,12 @@
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 
-// 1 where it is so, else 0: comparisons make lanes of all ones or all zeros.
+// 1 where true, else 0: comparisons give lanes of all ones or all zeros.
 TULLE_INLINE v4 greater(v4 a, v4 b) { return wasm_v128_and(wasm_f32x4_gt(a, b), v4_splat(1)); }
 TULLE_INLINE v4 equal(v4 a, v4 b) { return wasm_v128_and(wasm_f32x4_eq(a, b), v4_splat(1)); }
 TULLE_INLINE v4 mask(v4 a, v4 b) { return wasm_v128_and(a, wasm_f32x4_ne(b, v4_splat(0))); }
 
-// y[i] = clamp(OP(p, q)) for vectors p and q; what is loaded for them is P and Q.
+// y[i] = clamp(OP(p, q)) for vectors p and q, which P and Q load.
 #define LOOP(OP, P, Q)                                                                              \
   {                                                                                                 \
     size_t i = 0;                                                                                   \
@@ -99,7 +99,7 @@ float tulle_f32_min(const float* x, size_t n) {
   return best;
 }
 
-// The largest value is taken off first, so that no exponential overflows.
+// The largest value is subtracted first, so that no exponential overflows.
 void tulle_f32_softmax(const float* x, float* y, size_t n, float beta) {
   const float largest = tulle_f32_max(x, n);
   float total = 0;

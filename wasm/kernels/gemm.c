@@ -1,9 +1,10 @@
 // Dense convolution: 6 output channels (4 without fused multiply-add) x up to 8 pixels in registers, one pass over the
 // taps.
 //
-// A tap costs two loads of pixels and six splats of weights for twelve multiply-adds. With the twelve sums that makes
-// the 15 registers V8 has to give on x86; 4 x 12 would need 16, and spills. Offsets make the same kernel serve 1x1
-// convolutions (a tap is an input channel) and k x k ones (a tap is a channel, row and column of padded planes).
+// A tap costs two loads of pixels and six splats of weights for twelve multiply-adds. Twelve accumulators, two pixel
+// vectors and a weight are the 15 registers that V8 offers on x86; 4 x 12 would need 16, and spills. Offsets let the
+// same kernel serve 1x1 convolutions (a tap is an input channel) and k x k ones (a tap is a channel, row and column of
+// padded planes).
 
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
@@ -71,7 +72,7 @@ TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* o
   }
 }
 
-// All pixels, 8 at a time; a last one to four of them take a narrower tile.
+// All pixels, 8 at a time; a remainder of one to four takes a narrower tile.
 #define ROWS(rows)                                                                                             \
   static __attribute__((noinline)) void gemm_##rows(const tulle_gemm* args, const float* input, float* output, \
                                                     const float* residual, uint32_t count, bool exact) {       \

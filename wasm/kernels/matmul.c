@@ -1,4 +1,4 @@
-// Products of two matrices that are both computed while running, as attention has them: 4 rows by 8 columns at a time.
+// Products of two matrices that are both activations, as in attention: 4 rows by 8 columns at a time.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"

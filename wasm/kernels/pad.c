@@ -1,8 +1,8 @@
 // Zero-padded copies of input rows, the form that k x k kernels and some depthwise ones read (see tulle_plane).
 //
-// The copy costs a load and a store for every k * k multiply-adds and buys kernels without a single border case. Zeros
-// left and right stay in place from one channel to the next, so only the input's own columns are written: with whole
-// vectors, the last of them overlapping the one before.
+// The copy costs a load and a store for every k * k multiply-adds; in return, kernels have no border cases. The zeros
+// left and right stay in place from one channel to the next, so only the input's own columns are written: in whole
+// vectors, of which the last overlaps the one before.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
@@ -13,8 +13,8 @@ void tulle_f32_zero(float* x, size_t n) {
 
 TULLE_INLINE v4 even_lanes(const float* p) { return wasm_i32x4_shuffle(v4_load(p), v4_load(p + 4), 0, 2, 4, 6); }
 
-// Of every `stride`th float from `input` on, numbers x to count - 1. Those before x are there: the last vector may
-// write some of them again.
+// Copies every `stride`th float of `input`, numbers x to count - 1. Those before x must have been written; the last
+// vector may write some of them again.
 TULLE_INLINE void gather_rest(const float* input, uint32_t stride, float* output, uint32_t x, uint32_t count) {
   if (stride > 2 || count < 4) {
     for (; x < count; x++) output[x] = input[x * stride];
@@ -43,7 +43,7 @@ TULLE_INLINE phase_span span_of(const tulle_plane* plane, uint32_t phase, const 
   return s;
 }
 
-// A row into its even and odd columns.
+// Splits a row into its even and odd columns.
 TULLE_INLINE void split_pairs(const float* input, float* even, uint32_t even_count, float* odd, uint32_t odd_count) {
   uint32_t x = 0;
   for (const uint32_t both = odd_count < even_count ? odd_count : even_count; x + 4 <= both; x += 4) {
@@ -55,7 +55,7 @@ TULLE_INLINE void split_pairs(const float* input, float* even, uint32_t even_cou
   gather_rest(input + 1, 2, odd, x, odd_count);
 }
 
-// What pad_row needs of a plane, found once a call.
+// What pad_row needs to know of a plane, computed once per call.
 typedef struct {
   const tulle_plane* plane;
   phase_span first, second;  // phases 0 and 1, of strides 1 and 2
@@ -73,7 +73,7 @@ TULLE_INLINE row_spans spans_of(const tulle_plane* plane) {
   return s;
 }
 
-// A row of the input into the phases of a row of the plane.
+// Copies a row of the input into the phases of a row of the plane.
 TULLE_INLINE void pad_row(const row_spans* s, const float* input, float* output) {
   const tulle_plane* plane = s->plane;
   if (plane->stride == 1) {
@@ -95,8 +95,8 @@ TULLE_INLINE void pad_row(const row_spans* s, const float* input, float* output)
 
 TULLE_INLINE bool inside(const tulle_plane* plane, int32_t row) { return row >= 0 && row < (int32_t)plane->height; }
 
-// Rows whose `count` floats lie side by side before and after, in `vectors` vectors of which the last overlaps the one
-// before. A constant number of them makes a loop without branches.
+// Copies rows of `count` contiguous floats, in `vectors` vectors of which the last overlaps the one before. A constant
+// number of vectors makes a loop without branches.
 TULLE_INLINE void copy_rows(const float* input, size_t width, float* output, size_t row_floats, uint32_t rows,
                             uint32_t count, uint32_t vectors) {
   for (; rows > 0; rows--, input += width, output += row_floats) {
@@ -105,7 +105,7 @@ TULLE_INLINE void copy_rows(const float* input, size_t width, float* output, siz
   }
 }
 
-// The same of rows with `count` even and as many odd columns.
+// The same for rows that are split into `count` even and `count` odd columns.
 TULLE_INLINE void split_rows(const float* input, size_t width, float* even, float* odd, size_t row_floats,
                              uint32_t rows, uint32_t count, uint32_t vectors) {
   for (; rows > 0; rows--, input += width, even += row_floats, odd += row_floats) {
@@ -185,7 +185,7 @@ TULLE_INLINE void split_channels(const float* image, uint32_t width, uint32_t ch
   }
 }
 
-// The same of RGBA bytes, alpha dropped, normalised.
+// The same for RGBA bytes, which are normalised; alpha is dropped.
 TULLE_INLINE void split_rgba8(const uint8_t* image, uint32_t width, float scale, float shift, float* line) {
   const size_t next = width + 8;
   const v4 scales = v4_splat(scale), shifts = v4_splat(shift);

@@ -1,4 +1,4 @@
-// Max and average pooling of one CHW channel, and putting maxima back where they came from.
+// Max and average pooling of one CHW channel, and max unpooling.
 
 #include "kernels/kernels.h"
 
@@ -10,7 +10,7 @@ static void window(uint32_t out, uint32_t stride, uint32_t kernel, uint32_t pad,
   *end = last > (int64_t)size ? size : (uint32_t)(last < 0 ? 0 : last);
 }
 
-// Windows of 2x2 at stride 2 that need no padding, the usual case, have loops of their own.
+// 2x2 windows with stride 2 and no padding, the usual case, have their own loops.
 static bool is_2x2(const tulle_pool* p) {
   return p->kernel_h == 2 && p->kernel_w == 2 && p->stride_h == 2 && p->stride_w == 2 && p->pad_top == 0 &&
          p->pad_left == 0 && 2 * p->out_height <= p->height && 2 * p->out_width <= p->width;
@@ -88,7 +88,7 @@ void tulle_f32_max_unpool(const tulle_pool* p, const float* input, const float* 
     for (uint32_t x = 0; x < p->out_width; x++, input++, indices++) {
       if (!(*indices >= 0 && *indices < places)) continue;
       const uint32_t index = (uint32_t)*indices;
-      // A place in the padding wraps around to a number that no image reaches.
+      // A position in the padding wraps around to a number larger than any image.
       const uint32_t row = y * p->stride_h + index / p->kernel_w - p->pad_top;
       const uint32_t column = x * p->stride_w + index % p->kernel_w - p->pad_left;
       if (row < p->height && column < p->width) output[(size_t)row * p->width + column] = *input;

@@ -10,10 +10,10 @@ TULLE_INLINE void blend(const float* above, const float* below, const v4* weight
   for (uint32_t i = 0; i < count; i++) blended[i] = v4_madd(difference, weights[i], a);
 }
 
-// Twice the width with half-pixel centers, for widths from 4 up: output 2j lies a quarter before input j, output 2j + 1
-// a quarter behind it. One output row, or the two that lie between the same input rows. Each column is blended three
-// times: reading it back from memory moved by one column, right after it was stored, would take longer. The last vector
-// overlaps the one before.
+// Upsampling to twice the width with half-pixel centers, for widths of at least 4: output 2j lies a quarter of a pixel
+// before input j, output 2j + 1 a quarter after it. Makes one output row, or the two between the same input rows. Each
+// column is blended three times: storing it and reading it back shifted by one column would stall on the store. The
+// last vector overlaps the one before.
 TULLE_INLINE void double_rows(const float* above, const float* below, const v4 weights[2], uint32_t width,
                               const float* added, v4 gate, float* output, const uint32_t rows) {
   const v4 *w = weights, quarter = V4_CONSTANT(0.25f), most = V4_CONSTANT(0.75f);

@@ -1,4 +1,4 @@
-// Bilinear interpolation of one CHW channel at any positions.
+// Bilinear interpolation of one CHW channel at arbitrary positions.
 
 #include "kernels/kernels.h"
 
@@ -7,7 +7,7 @@ void tulle_f32_sample_bilinear(const float* xs, const float* ys, size_t n, uint3
   const float right = (float)(width - 1), bottom = (float)(height - 1);
   for (size_t i = 0; i < n; i++) {
     const float x = xs[i], y = ys[i];
-    if (!(x >= 0 && x <= right && y >= 0 && y <= bottom)) {  // a NaN is outside too
+    if (!(x >= 0 && x <= right && y >= 0 && y <= bottom)) {  // NaN counts as outside
       output[i] = 0;
       continue;
     }

@@ -17,8 +17,8 @@ TULLE_INLINE void v4_store(float* p, v4 x) { wasm_v128_store(p, x); }
 TULLE_INLINE v4 v4_splat(float x) { return wasm_f32x4_splat(x); }
 TULLE_INLINE v4 v4_load_splat(const float* p) { return wasm_v128_load32_splat(p); }
 
-// A constant for use in loops. V8 makes a v128.const anew wherever it is used, by way of general registers in five
-// instructions; a load that neither it nor the compiler can see through is one.
+// A constant for use in loops. V8 materialises a v128.const at every use, through general registers, in five
+// instructions; a load that neither V8 nor LLVM can see through takes one.
 #define V4_CONSTANT(x)              \
   ({                                \
     static const float value = (x); \
@@ -37,7 +37,7 @@ TULLE_INLINE v4 v4_madd(v4 a, v4 b, v4 c) {
 #endif
 }
 
-// pmin/pmax are single instructions where min/max are not; with x first they hand a NaN in x through.
+// pmin/pmax are single instructions, unlike min/max; with x as first operand they propagate a NaN in x.
 TULLE_INLINE v4 v4_clamp(v4 x, v4 low, v4 high) { return wasm_f32x4_pmin(wasm_f32x4_pmax(x, low), high); }
 
 // Byte i of the result is byte lanes[i] of x, or 0 where lanes[i] is above 127; 16 to 127 do not occur.

@@ -1,18 +1,18 @@
 // Sparse 1x1 convolution over CHW: sparse matrix (weights) times dense matrix (channels x pixels).
 //
-// A tile of up to 52 pixels stays in registers while the nonzeros of one output channel stream past: each brings its
-// weight and the place of its input channel side by side in eight bytes, so one nonzero costs two scalar loads, a
-// splat and one load and multiply-add a vector. All output channels run over the tile before the next one, which keeps
-// the tile's inputs in L1.
+// The accumulators of up to 52 pixels stay in registers while the nonzeros of one output channel stream past. A nonzero
+// is eight bytes, its weight and the offset of its input channel, so it costs two scalar loads, a splat, and one load
+// and multiply-add per vector. All output channels run over a tile before the next tile starts, which keeps its inputs
+// in L1.
 //
-// Those loads are the bound. Two output channels with nonzeros in the same columns share them: a tile of up to 24
-// pixels x 2 channels is loaded once for both.
+// The kernel is bound by those loads. Two output channels with nonzeros in the same columns share them: in a tile of up
+// to 24 pixels x 2 channels each input vector is loaded once for both.
 
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
-// What the sums of an output channel start from.
+// Initialises the accumulators of an output channel.
 TULLE_INLINE void start(const tulle_spmm* args, uint32_t channel, const float* output, size_t pixel, v4* sum,
                         const uint32_t vectors) {
   const v4 bias = v4_load_splat(args->bias + channel);
@@ -28,7 +28,7 @@ TULLE_INLINE void start(const tulle_spmm* args, uint32_t channel, const float* o
   }
 }
 
-// Stores the sums, with the epilogue if they are complete.
+// Stores the accumulators, with the epilogue if they are complete.
 TULLE_INLINE void store(const tulle_spmm* args, uint32_t channel, float* output, v4 low, v4 high, v4* sum,
                         const uint32_t vectors) {
   if (!args->finish) {
@@ -96,7 +96,7 @@ TULLE_INLINE void spmm_pair_tile(const tulle_spmm* args, uint32_t pair, uint32_t
   }
 }
 
-// A function for each width: V8 compiles only those that a model uses, and sooner.
+// One function for each width: V8 compiles only those that a model uses, and sooner.
 #define TILE(kernel, vectors)                                                                                        \
   __attribute__((noinline)) static void kernel##_##vectors(const tulle_spmm* args, uint32_t unit, uint32_t unit_end, \
                                                            size_t pixel) {                                           \

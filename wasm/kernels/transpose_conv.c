@@ -1,7 +1,7 @@
 // Transposed convolution, one output row at a time.
 //
-// Outputs whose column is the same modulo the stride read the same weights from neighbouring inputs, so each such phase
-// is summed as a row of its own; the phases are interleaved at the end.
+// Outputs in columns that are equal modulo the stride use the same weights on neighbouring inputs. So each such phase
+// is accumulated as a separate row, and the phases are interleaved at the end.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"

@@ -2,7 +2,7 @@
 
 import { TulleError, messageOf } from './errors.js';
 
-// Written out, since bundlers find a file only behind `new URL(<literal>, import.meta.url)`.
+// Written out, since bundlers only find files in `new URL(<literal>, import.meta.url)`.
 const BUILDS = {
   simd: () => new URL('../dist/tulle-simd.wasm', import.meta.url),
   relaxed: () => new URL('../dist/tulle-relaxed.wasm', import.meta.url),
@@ -22,7 +22,7 @@ export async function compile(variant, threaded) {
     const response = await fetch(url, { credentials: 'same-origin' });
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     const typed = response.headers.get('Content-Type')?.startsWith('application/wasm');
-    // Streaming lets browsers cache the compiled code, but refuses any other content type.
+    // Streaming lets browsers cache the compiled code, but it requires the content type application/wasm.
     return await (typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));
   } catch (error) {
     throw new TulleError(`cannot load the engine ${url}: ${messageOf(error)}`, { cause: error });

@@ -6,11 +6,11 @@ import { Library, createSharedMemory, instantiate } from './wasm.js';
 /** @typedef {'start' | 'load' | 'run' | 'profile' | 'close' | 'destroy'} CallName */
 
 /**
- * What is asked: `args` is the argument of the call of that name.
+ * A request: `args` is the argument of the call of that name.
  * @typedef {{ id: number, call: CallName, args: any }} Request
  *
- * What it is answered: the result or, where the call failed, why. After a fatal error (a trap, a bug) the engine's
- * state is unknown and whoever asked drops it.
+ * The answer: the result or, if the call failed, the reason. After a fatal error (a trap, a bug) the engine's state is
+ * unknown, and the caller discards it.
  * @typedef {{ id: number, result: any } | { id: number, error: string, fatal: boolean }} Reply
  */
 

@@ -13,7 +13,7 @@ self.onmessage = async (/** @type {MessageEvent<import('./calls.js').Request>} *
   const { outputs } = reply.result;
   /** @type {(Float32Array | import('./wasm.js').Pixels)[]} */
   const inputs = request.args.inputs;
-  // The inputs' buffers go back, to be filled again.
+  // The inputs' buffers are returned for reuse.
   const buffers = inputs.map((input) => ('data' in input ? input.data : input).buffer);
   const transfer = [...outputs.map((/** @type {Float32Array} */ output) => output.buffer), ...buffers];
   self.postMessage({ ...reply, result: { ...reply.result, buffers } }, { transfer });

@@ -1,6 +1,6 @@
 /**
- * The one error this package throws: its message says what was wrong and what to do; `cause`, where there is one,
- * is the error underneath (an abort reason, a network error).
+ * The only error that this package throws: its message says what is wrong and what to do. `cause`, if there is one,
+ * is the underlying error (an abort reason, a network error).
  */
 export class TulleError extends Error {
   /**

@@ -18,16 +18,16 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 
 /**
  * @typedef {object} LoadOptions
- * @property {number} [threads] how many threads to run on, the engine's own included: 1 to MAX_THREADS. Left out: one
- *   for each processor, four at most. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
+ * @property {number} [threads] how many threads to run on, the engine's own included: 1 to MAX_THREADS. Default: one
+ *   per processor, at most four. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
  * @property {Variant | 'auto'} [variant] which wasm build; "auto" (the default) takes the fastest the browser can run
  * @property {boolean} [worker] false runs the model in the calling thread, and on one thread unless `threads` says
- *   otherwise: run() is done when it returns its promise, and nothing else of that thread happens meanwhile. Spares
- *   small models the way to a worker and back. Meant for workers of your own; a page does not respond while load()
- *   unpacks the file and run() runs.
+ *   otherwise. The run is complete when run() returns its promise, and blocks that thread until then. Saves small
+ *   models the messages to a worker and back. Meant for your own workers; a page does not respond while load() unpacks
+ *   the file and while run() runs.
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
- *   `total` is 0 where the server does not tell
- * @property {AbortSignal} [signal] gives up loading
+ *   `total` is 0 if the server does not send the size
+ * @property {AbortSignal} [signal] cancels loading
  */
 
 /**
@@ -35,8 +35,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @param {string | URL | Blob | ArrayBuffer | ArrayBufferView} source where to fetch the file, or its bytes (copied)
  * @param {LoadOptions} [options]
  * @returns {Promise<Model>}
- * @throws {TulleError} (rejects) when the file cannot be had or is not a valid model, for options out of range, when
- *   the engine cannot be started, and when `signal` is aborted (`cause` is its reason)
+ * @throws {TulleError} (rejects) when the file cannot be fetched or is not a valid model, for options out of range,
+ *   when the engine cannot be started, and when `signal` is aborted (`cause` is its reason)
  */
 export async function load(source, { threads, variant = 'auto', worker = true, onProgress, signal } = {}) {
   const what = describe(source);
@@ -101,7 +101,7 @@ async function read(source, what, onProgress, signal) {
  */
 async function download(response, onProgress) {
   if (!onProgress || !response.body) return new Uint8Array(await response.arrayBuffer());
-  // Of a compressed answer Content-Length counts the compressed bytes.
+  // If the response is compressed, Content-Length counts the compressed bytes.
   const length = response.headers.has('Content-Encoding') ? 0 : Number(response.headers.get('Content-Length'));
   /** @type {Uint8Array<ArrayBuffer>[]} */
   const chunks = [];

@@ -1,12 +1,12 @@
-// An engine in the calling thread, in place of an engine worker.
+// An engine in the calling thread, instead of an engine worker.
 
 import { createEngine } from './calls.js';
 
-/** What remote.js uses of a Worker. */
+/** Has the part of Worker's interface that remote.js uses. */
 export class InlineWorker {
   /** @type {((event: { data: import('./calls.js').Reply }) => void) | null} */
   onmessage = null;
-  // What follows happens to workers only: here, errors are part of the answer.
+  // Never called here, only for workers: in this thread errors are part of the answer.
   onmessageerror = null;
   onerror = null;
   /** @type {ReturnType<typeof createEngine> | undefined} */
@@ -22,7 +22,7 @@ export class InlineWorker {
     if (data) this.onmessage?.({ data });
   }
 
-  /** Lets go of the wasm memory, which nothing else holds. */
+  /** Releases the wasm memory, which nothing else references. */
   terminate() {
     this.#answer = undefined;
   }

@@ -1,4 +1,4 @@
-// A loaded model as the page sees it: checks what goes in, and names what comes out.
+// A loaded model as the page sees it: checks inputs and names outputs.
 
 import { TulleError } from './errors.js';
 
@@ -25,7 +25,7 @@ import { TulleError } from './errors.js';
  * @property {string} op an op kind, such as "conv2d"
  * @property {string} kernel the kernel chosen for it
  * @property {number} ms milliseconds
- * @property {number} macs multiply-adds carried out: zeros skipped by a sparse kernel are not counted
+ * @property {number} macs multiply-adds executed: zeros skipped by a sparse kernel are not counted
  * @property {number} weights how many weights the step has
  * @property {number} nnz how many of them are not zero
  */
@@ -36,13 +36,13 @@ import { TulleError } from './errors.js';
  * @property {number} fileBytes
  * @property {number} weightBytes memory that the unpacked weights take
  * @property {number} arenaBytes memory for activations
- * @property {number} memoryBytes the whole memory of the engine, shared by all its models, at its last answer
+ * @property {number} memoryBytes the whole memory of the engine, shared by all its models, as of its last reply
  */
 
 /** @typedef {Float32Array | ImageData} InputData */
 
 /**
- * What load() gives. Not constructed otherwise.
+ * The result of load(), the only way to construct one.
  * @hideconstructor
  */
 export class Model {
@@ -52,8 +52,8 @@ export class Model {
   #info;
   #memoryBytes;
   /**
-   * One buffer for each input, back from the last run in the worker. Pages of new memory cost more than the copy into
-   * them: a fresh buffer for [1, 224, 224, 3] takes 0.3 ms longer a run.
+   * One buffer for each input, returned by the worker after the last run. Touching new memory costs more than the copy:
+   * a fresh buffer for [1, 224, 224, 3] adds 0.3 ms to a run.
    * @type {ArrayBuffer[] | undefined}
    */
   #spare;
@@ -83,7 +83,7 @@ export class Model {
     this.threads = threads;
     /** Whether the model runs in a worker of its own, or in the calling thread. */
     this.worker = worker;
-    /** What load() did otherwise than asked, and why. @type {readonly string[]} */
+    /** Where load() did not do what was asked, and why. @type {readonly string[]} */
     this.notes = Object.freeze(notes);
   }
 
@@ -94,8 +94,8 @@ export class Model {
   }
 
   /**
-   * Runs the model once. Runs of all models of an engine queue up; the page is never blocked, unless the model was
-   * loaded with `worker: false`. Inputs are copied before this returns, so they can be overwritten at once.
+   * Runs the model once. Runs of all models of an engine share one queue; the page is never blocked, unless the model
+   * was loaded with `worker: false`. Inputs are copied before this returns, so they can be overwritten at once.
    * @param {InputData | Record<string, InputData>} inputs an array or image for every input by name; for a model of one
    *   input, the array or image alone will do. A Float32Array holds the input's shape row-major; ImageData has exactly
    *   the input's height and width and is normalised as the model file says.
@@ -106,7 +106,7 @@ export class Model {
     this.#checkOpen();
     const values = this.#inOrder(inputs).map((value, index) => check(this.inputs[index], value));
     this.#engine.wake();
-    // In this thread the engine is done with the inputs before they can change, and needs no copies.
+    // In this thread the run ends before the inputs can change, so it needs no copies.
     const reply = await (this.worker
       ? this.#runInWorker(values)
       : this.#engine.call('run', { model: this.#handle, inputs: values }));
@@ -115,7 +115,7 @@ export class Model {
   }
 
   /**
-   * Hands copies of the inputs over to the worker.
+   * Transfers copies of the inputs to the worker.
    * @param {InputData[]} values
    */
   async #runInWorker(values) {
@@ -128,8 +128,8 @@ export class Model {
   }
 
   /**
-   * Runs the model once more, on the inputs it was last given, and says where the time went. Other runs are not timed
-   * step by step, which would cost them one per cent.
+   * Runs the model once more on its last inputs and returns the time of each step. Other runs are not timed step by
+   * step, which would slow them by one per cent.
    * @returns {Promise<ProfileRow[]>}
    * @throws {TulleError} (rejects) for a closed model, an engine that crashed
    */
@@ -141,7 +141,7 @@ export class Model {
   }
 
   /**
-   * Frees the model, after the runs already asked for. The last model of an engine to close ends the engine.
+   * Frees the model, after the runs already queued. Closing an engine's last model shuts the engine down.
    * @returns {Promise<void>}
    */
   close() {
@@ -186,7 +186,7 @@ function describe({ name, shape }) {
 }
 
 /**
- * What was given for an input, which has to fit it.
+ * Checks the value given for an input.
  * @param {Readonly<InputInfo>} input
  * @param {unknown} value
  * @returns {InputData}
@@ -216,7 +216,7 @@ function check({ name, shape, image }, value) {
 }
 
 /**
- * A copy of one input, to be handed over to the engine.
+ * A copy of one input, to be transferred to the engine.
  * @param {InputData} value
  * @param {ArrayBuffer} buffer has room for the input's floats; an image takes a third of that
  * @returns {Float32Array<ArrayBuffer> | import('./wasm.js').Pixels}
@@ -235,7 +235,7 @@ function copy(value, buffer) {
 /** @param {readonly number[]} shape */
 const elements = (shape) => shape.reduce((product, size) => product * size, 1);
 
-// By tag and not by instanceof, so that values from an iframe or an extension's world are taken too.
+// By tag and not by instanceof, so that values from an iframe or a browser extension are accepted too.
 
 /** @param {unknown} value */
 const typeName = (value) => Object.prototype.toString.call(value).slice('[object '.length, -1);

@@ -1,5 +1,5 @@
-// The page's side of an engine: starts its workers, sends it calls, and notices when it dies. Without a worker
-// (inline.js) the engine is in this thread, and everything else as with one.
+// The page's side of an engine: starts its workers, sends it calls, and notices when it crashes. Without a worker
+// (inline.js) the engine runs in this thread; everything else is the same.
 
 import { compile } from './builds.js';
 import { TulleError, messageOf } from './errors.js';
@@ -34,12 +34,12 @@ export function acquire(setup) {
 export class RemoteEngine {
   users = 0;
   #key;
-  /** The engine's own, which calls go to, and then those of its further threads. @type {(Worker | InlineWorker)[]} */
+  /** The engine worker, which receives the calls, then the pool workers. @type {(Worker | InlineWorker)[]} */
   #workers = [];
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   #lastId = 0;
-  /** Where the threads sleep. @type {Int32Array | undefined} */
+  /** The word at which the threads sleep. @type {Int32Array | undefined} */
   #bell;
   /** @type {string | undefined} */
   #failure;
@@ -68,19 +68,19 @@ export class RemoteEngine {
     return this.#send(this.#workers[0], { call, args }, transfer);
   }
 
-  /** Wakes the threads, which takes them a while: called as soon as a run is certain to follow. */
+  /** Wakes the threads. That takes a while, so it is called as soon as a run is certain to follow. */
   wake() {
     if (this.#bell) Atomics.notify(this.#bell, 0);
   }
 
-  /** Gives up one use; the last one ends the engine, its threads and its memory. */
+  /** Releases one use. The last release shuts down the engine, its threads and its memory. */
   release() {
     this.users -= 1;
     if (this.users === 0) this.#end();
   }
 
   /**
-   * Compiles here, so that the build arrives while the workers' scripts do.
+   * Compiles in this thread, so that the build is fetched at the same time as the workers' scripts.
    * @param {Setup} setup
    */
   async #start({ variant, threads, worker }) {
@@ -112,7 +112,7 @@ export class RemoteEngine {
     };
     worker.onmessageerror = () => this.#fail('a message could not be read');
     worker.onerror = (event) => {
-      event.preventDefault(); // reported through the calls it makes fail
+      event.preventDefault(); // reported through the calls that fail because of it
       this.#fail(event.message || 'a worker script could not be loaded (missing, or blocked by COEP or CSP)');
     };
     this.#workers.push(worker);
@@ -135,7 +135,7 @@ export class RemoteEngine {
   }
 
   /**
-   * Ends the engine because it cannot be trusted any more: whoever waits is told, and the next load() starts afresh.
+   * Discards the engine because its state is unknown: pending calls are rejected, and the next load() starts a new one.
    * @param {string} reason
    */
   #fail(reason) {
@@ -147,14 +147,14 @@ export class RemoteEngine {
     this.#terminate();
   }
 
-  /** Lets the pool workers return before terminating them: Chromium gives one that waits 2 s, and keeps the memory. */
+  /** Lets the pool workers return first: Chromium gives a sleeping worker 2 s to end, and keeps the memory. */
   async #end() {
     this.#forget();
     try {
       await this.started;
       await this.call('destroy', {});
     } catch {
-      // It failed meanwhile, which ended it too.
+      // The engine failed in the meantime, which is an end too.
     }
     this.#terminate();
   }
@@ -173,8 +173,8 @@ export class RemoteEngine {
   }
 }
 
-// Browsers refuse a worker script of another origin, though not a script that imports one: then a Blob does. Bundlers
-// find the worker files only behind the exact expressions below, and must not look behind foreignWorker's.
+// Browsers refuse worker scripts from another origin, but a worker made from a Blob may import one. Bundlers only find
+// worker files in the exact expressions below, and must not find the one in foreignWorker.
 
 const HERE = import.meta.url;
 
@@ -192,7 +192,7 @@ function threadWorker(name) {
 
 function isForeign() {
   const { protocol, origin } = new URL(HERE);
-  return protocol.startsWith('http') && origin !== self.origin; // webpack puts a file: URL here
+  return protocol.startsWith('http') && origin !== self.origin; // webpack inserts a file: URL here
 }
 
 /**

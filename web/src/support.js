@@ -1,4 +1,4 @@
-// What this browser can do, and which wasm build and how many threads that means for a load().
+// What this browser supports, and the wasm build and number of threads that follow for a load().
 
 import { TulleError } from './errors.js';
 
@@ -7,15 +7,15 @@ import { TulleError } from './errors.js';
 /** The instruction sets tulle is built for: SIMD128, and SIMD128 with the relaxed instructions (fused multiply-add). */
 export const VARIANTS = Object.freeze(/** @type {Variant[]} */ (['simd', 'relaxed']));
 
-/** Most threads an engine takes: TULLE_MAX_THREADS of tulle.h. */
+/** The maximum number of threads of an engine: TULLE_MAX_THREADS in tulle.h. */
 export const MAX_THREADS = 16;
 
-/** Threads used where the caller does not say: small networks gain little beyond, and the page needs cores too. */
+/** The default number of threads: small networks gain little from more, and the page needs cores too. */
 const DEFAULT_THREADS = 4;
 
 /**
- * A wasm module of one function () -> v128 with the given code; `WebAssembly.validate` tells whether the engine knows
- * the code's instructions. Two probes of our own, 40 and 80 bytes, spare the package a dependency and its bundling.
+ * A wasm module with one function () -> v128 of the given code; `WebAssembly.validate` says whether the engine supports
+ * its instructions. Two such probes, 40 and 80 bytes, save the package a dependency.
  * @param {number[]} code
  */
 const probe = (code) => new Uint8Array([
@@ -28,7 +28,7 @@ const V128_ZERO = [0xfd, 0x0c, ...new Array(16).fill(0)]; // v128.const 0
 const F32X4_RELAXED_MADD = [0xfd, 0x85, 0x02];
 
 /**
- * What this browser, and this page in it, can do.
+ * What this browser supports on this page.
  * @returns {{ simd: boolean, relaxedSimd: boolean, threads: boolean, crossOriginIsolated: boolean }} `threads` needs
  *   the page to be cross-origin isolated: served with `Cross-Origin-Opener-Policy: same-origin` and
  *   `Cross-Origin-Embedder-Policy: require-corp` (or `credentialless`).
@@ -48,11 +48,11 @@ export function support() {
  * @property {Variant} variant
  * @property {number} threads
  * @property {boolean} worker
- * @property {string[]} notes what is otherwise than asked
+ * @property {string[]} notes where this differs from what was asked
  */
 
 /**
- * Settles on what a load() runs.
+ * Chooses the configuration for a load().
  * @param {Variant | 'auto'} variant
  * @param {number | undefined} threads
  * @param {boolean} worker

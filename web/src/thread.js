@@ -1,4 +1,4 @@
-// A pool worker: one more instance over the engine's shared memory, which waits inside C for work to share.
+// A pool worker: another instance on the engine's shared memory, which waits in C for tasks.
 
 import { instantiate } from './wasm.js';
 
@@ -19,7 +19,7 @@ self.onmessage = async (/** @type {MessageEvent<{ id: number, args: ThreadStart 
     self.postMessage({ id, result: undefined });
     exports.tulle_engine_worker(engine, index);
   } catch (error) {
-    // Outside this promise the error becomes the worker's `error` event, which the page hears even while the engine
+    // Outside of this promise an error becomes the worker's `error` event, which the page gets even while the engine
     // waits for this thread.
     setTimeout(() => { throw error; });
   }

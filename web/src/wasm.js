@@ -2,7 +2,7 @@
 
 import { TulleError } from './errors.js';
 
-/** Limits of the shared memory, in 64 KiB pages: exactly those the builds with threads are linked with. */
+/** Limits of the shared memory, in 64 KiB pages: they must equal those that the builds with threads are linked with. */
 const SHARED_MEMORY = { initial: 256, maximum: 16384 };
 
 /**
@@ -51,7 +51,7 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
 export const createSharedMemory = () => new WebAssembly.Memory({ ...SHARED_MEMORY, shared: true });
 
 /**
- * Instantiates a build. The first instance over a shared memory fills in its data, later ones find that done.
+ * Instantiates a build. The first instance on a shared memory initialises its data; later ones find it initialised.
  * @param {WebAssembly.Module} module
  * @param {WebAssembly.Memory} [memory] for builds with threads, which import it
  * @returns {Promise<Exports>}
@@ -171,7 +171,7 @@ export class Library {
   }
 
   /**
-   * Calls `use` with the address of a copy of `bytes` that lives as long as the call.
+   * Calls `use` with the address of a copy of `bytes`, which is freed after the call.
    * @param {Uint8Array | Uint8ClampedArray} bytes
    * @param {(address: number) => number} use
    */
@@ -186,7 +186,7 @@ export class Library {
     }
   }
 
-  // Views are made anew for every use: growing the memory replaces `buffer`.
+  // Views are created for every use, since growing the memory replaces `buffer`.
   /**
    * @param {number} address
    * @param {number} length

@@ -1,5 +1,5 @@
 // TensorFlow.js with its wasm backend: XNNPACK convolutions called op by op from JavaScript. Its scripts for pages
-// without a bundler are used, which hang everything on the global `tf`.
+// without a bundler are used, which put everything on the global `tf`.
 const PACKAGES = new URL("../../node_modules/@tensorflow/", import.meta.url).href;
 
 function loadScript(url) {

@@ -1,4 +1,4 @@
-// Cuts a region out of a frame, upright and scaled, as pixels for a network.
+// Crops a region from a frame, rotated upright and scaled, as pixels for a network.
 
 /** @typedef {import('./region.js').Region} Region */
 
@@ -17,7 +17,7 @@ export class Cropper {
 
   /**
    * @param {CanvasImageSource} image
-   * @param {Region} region in the image's pixels; what lies outside the image is black
+   * @param {Region} region in the image's pixels; parts outside of the image are black
    * @returns {ImageData} sampled bilinearly
    */
   crop(image, { x, y, size, angle }) {

@@ -1,4 +1,4 @@
-// What is drawn of a followed hand beside its skeleton: whether it is a left or right one, and where the network looked.
+// Drawn beside a hand's skeleton: whether it is a left or a right hand, and the region that the network saw.
 
 /** @typedef {import('../skeleton.js').Style} Style */
 
@@ -25,7 +25,7 @@ export function drawLabel(context, word, points, bottom, { color, halo, unit }) 
 }
 
 /**
- * The square the network looked at, with a bar at its top.
+ * The square that the network saw, with a bar at its top.
  * @param {CanvasRenderingContext2D} context
  * @param {import('./region.js').Region} region
  * @param {Style} style

@@ -1,13 +1,13 @@
-// Moving hands without a camera: still pictures of hands, raised from below and swayed, as an animation for source.js.
+// Moving hands without a camera: still pictures of hands that rise from below and sway, as an animation for source.js.
 
 /** @typedef {import('../media.js').Animation} Animation */
 
 const WIDTH = 640;
 const HEIGHT = 360;
 const SIDE = 300; // of a picture in the frame
-const SHOW = 4; // seconds that a picture stays
-const FADE = 0.3; // seconds in which one becomes the next
-const FEATHER = 0.12; // of a picture's side: how far its edges fade into the background
+const SHOW = 4; // seconds that a picture is shown
+const FADE = 0.3; // seconds of the transition to the next
+const FEATHER = 0.12; // width of the edges that fade into the background, as a share of a picture's side
 const WALL = '#e9e6e4';
 
 /** Where the hands are. The second one comes for a while and goes. */
@@ -15,7 +15,7 @@ const HANDS = [
   { x: 0.28, mirrored: false, first: 0, seconds: [0, Infinity] },
   { x: 0.74, mirrored: true, first: 3, seconds: [5, 13] },
 ];
-const PERIOD = 16; // seconds after which the second hand comes again
+const PERIOD = 16; // seconds until the second hand comes again
 
 /**
  * @param {CanvasImageSource[]} pictures square ones, each of an upright right hand before a light wall, whose arm leaves
@@ -35,7 +35,7 @@ export function movingHands(pictures) {
       context.scale(width / WIDTH, height / HEIGHT);
       context.fillStyle = WALL;
       context.fillRect(0, 0, WIDTH, HEIGHT);
-      context.globalCompositeOperation = 'multiply'; // where one picture's wall covers the other hand, that stays
+      context.globalCompositeOperation = 'multiply'; // keeps a hand visible under another picture's wall
       for (const hand of HANDS) {
         const time = seconds % PERIOD;
         if (time < hand.seconds[0] || time >= hand.seconds[1]) continue;
@@ -92,8 +92,8 @@ function cutOut(picture) {
 }
 
 /**
- * Makes the wall white: the colours are scaled so that their brightest tenth, which is wall, is white; then whatever is
- * neither coloured, as skin is, nor dark fades into white.
+ * Makes the wall white: colours are scaled so that the brightest tenth, which is wall, becomes white; then everything
+ * that is neither coloured, like skin, nor dark fades to white.
  * @param {CanvasRenderingContext2D} context
  */
 function whiten(context) {

@@ -1,5 +1,5 @@
-// Reading the palm detector: anchors, decoding, weighted non-maximum suppression. As MediaPipe's palm_detection graph
-// is configured for its 192 x 192 model (SsdAnchorsCalculator, TensorsToDetectionsCalculator,
+// Decodes the palm detector's outputs: anchors, boxes, weighted non-maximum suppression, as MediaPipe's palm_detection
+// graph is configured for its 192 x 192 model (SsdAnchorsCalculator, TensorsToDetectionsCalculator,
 // NonMaxSuppressionCalculator); the paper is https://arxiv.org/abs/2006.10214.
 
 /** Side of the detector's square input, in pixels. */
@@ -22,7 +22,7 @@ const MIN_OVERLAP = 0.3;
 /** @typedef {{ left: number, top: number, right: number, bottom: number }} Box */
 
 /**
- * Centres of the detector's anchors, in units of the input's side. Layers of the same stride share their places.
+ * Centres of the detector's anchors, in units of the input's side. Layers of the same stride share their centres.
  * @returns {Float32Array} x and y of each, in the order of the model's outputs
  */
 export function anchorCentres() {
@@ -44,7 +44,7 @@ export function anchorCentres() {
 const ANCHORS = anchorCentres();
 
 /**
- * The palms that the detector sees, best first.
+ * The palms that the detector found, best first.
  * @param {Float32Array} boxes [2016, 18]: the model's first output
  * @param {Float32Array} scores [2016, 1] logits: its second
  * @returns {Palm[]}
@@ -82,8 +82,8 @@ function decode(boxes, anchor, score) {
 }
 
 /**
- * Weighted non-maximum suppression: the best palm and all that overlap it become one, the mean of their boxes and
- * points weighted by score; then the best of the rest, and so on.
+ * Weighted non-maximum suppression: the best palm and all that overlap it are merged into one, the mean of their boxes
+ * and points weighted by score; then the best of the rest, and so on.
  * @param {Palm[]} palms
  * @returns {Palm[]} best first
  */

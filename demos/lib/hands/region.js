@@ -1,12 +1,12 @@
-// Regions of interest: where in the frame a hand is. From a palm for a new hand, from the last frame's landmarks for
-// one that is followed. Proportions as in MediaPipe (palm_detection_detection_to_roi, hand_landmark_landmarks_to_roi).
+// Regions of interest: where in the frame a hand is, from the palm for a new hand and from the last landmarks for a
+// tracked one. Proportions as in MediaPipe (palm_detection_detection_to_roi, hand_landmark_landmarks_to_roi).
 
 import { overlap } from './palms.js';
 
 /** @typedef {import('./palms.js').Box} Box */
 
 /**
- * A square in the frame that may be turned. Lengths in the frame's pixels, y down.
+ * A square in the frame, possibly rotated. Lengths in the frame's pixels, y down.
  * @typedef {object} Region
  * @property {number} x of its centre
  * @property {number} y
@@ -17,14 +17,14 @@ import { overlap } from './palms.js';
 const WRIST = 0;
 const PALM_POINT_OF_MIDDLE_FINGER = 2;
 const KNUCKLE = { index: 5, middle: 9, ring: 13 };
-/** All landmarks but the outer two joints of the fingers and the thumb's tip: those move a lot, the hand does not. */
+/** All landmarks but the outer two joints of the fingers and the thumb's tip, which move more than the hand itself. */
 const STEADY = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18];
 
-// The region around a palm holds the whole hand, one around landmarks leaves room for moving until the next frame.
+// The region around a palm contains the whole hand; one around landmarks leaves room for motion until the next frame.
 const PALM = { scale: 2.6, up: 0.5 };
 const LANDMARKS = { scale: 2.0, up: 0.1 };
 
-const SAME_HAND = 0.5; // overlap of two regions of one hand
+const SAME_HAND = 0.5; // overlap from which two regions show the same hand
 
 /**
  * The square around a frame of this size, with its middle in the middle: what the palm detector sees.
@@ -51,7 +51,7 @@ export function regionOfPalm({ box, points }, seen) {
 }
 
 /**
- * Where to look for the same hand in the next frame.
+ * The region of the same hand in the next frame.
  * @param {Float32Array} points x and y of the 21 landmarks, in pixels of the frame
  * @returns {Region}
  */
@@ -92,7 +92,7 @@ function grow({ x, y, angle }, width, height, { scale, up }) {
 }
 
 /**
- * How far the picture has to be turned for `to` to lie straight above `from`.
+ * The angle to rotate the picture by so that `to` lies straight above `from`.
  * @param {{ x: number, y: number }} from
  * @param {{ x: number, y: number }} to
  * @returns {number} radians, clockwise, above -pi up to pi
@@ -116,7 +116,7 @@ export function toFrame({ x, y, size, angle }, u, v) {
 }
 
 /**
- * Of regions that show the same hand only the first stays. Compared without their angles, as MediaPipe does.
+ * Keeps only the first of several regions that show the same hand. Angles are ignored, as in MediaPipe.
  * @template {{ region: Region }} T
  * @param {T[]} candidates
  * @returns {T[]}

@@ -1,13 +1,13 @@
 // The One Euro filter (Casiez, Roussel, Vogel, CHI 2012): smooths a hand at rest, follows a fast one.
 
 const MIN_CUTOFF = 1.5; // Hz, at rest; lower is steadier
-const BETA = 12; // Hz more for each hand size a second; higher follows faster
+const BETA = 12; // Hz more per hand size per second; higher follows faster
 const SPEED_CUTOFF = 1; // Hz, of the speed itself
 
 export class OneEuroFilter {
   /** @type {Float64Array | undefined} */
   #value;
-  /** Units a second. */
+  /** Units per second. */
   #speed = new Float64Array();
   #time = 0;
 
@@ -36,7 +36,7 @@ export class OneEuroFilter {
 }
 
 /**
- * Share of a new value in a low-pass filter of first order.
+ * Weight of a new value in a first-order low-pass filter.
  * @param {number} cutoff Hz
  * @param {number} seconds since the value before
  */

@@ -1,11 +1,11 @@
-// Hands in a stream of frames: finds palms, looks at each hand closely, follows it from frame to frame.
+// Hands in a stream of frames: finds palms, runs landmark networks on each hand, tracks it from frame to frame.
 //
 //   const tracker = new HandTracker({ detector, landmarkers: [sparse] });     // models of tulle's load()
 //   const { hands, times } = await tracker.track(frame.image, frame.mirrored);
 //   hands[0].answers[0].points        // x, y of 21 landmarks in pixels of the frame
 //
-// Several landmark networks may answer on the same pixels; the first of them leads. As MediaPipe's hand tracking does,
-// the palm detector runs only while hands are missing: on every frame while there is none, else now and then.
+// Several landmark networks may run on the same pixels; tracking follows the first. As in MediaPipe, the palm detector
+// only runs while hands are missing: on every frame if there is none, otherwise now and then.
 
 import { INPUT_SIZE, LANDMARKS, OUTPUT } from '../skeleton.js';
 import { Cropper } from './crop.js';
@@ -19,10 +19,10 @@ import { regionOfLandmarks, regionOfPalm, toFrame, wholeFrame, withoutDuplicates
 const PALM_OUTPUT = { boxes: 'Identity', scores: 'Identity_1' };
 
 const MIN_PRESENCE = 0.5;
-const SEARCH_EVERY = 10; // frames, while some hands are followed but more may come
+const SEARCH_EVERY = 10; // frames between detections, while some hands are tracked but there may be more
 
 /**
- * What one landmark network says of a hand.
+ * One landmark network's result for a hand.
  * @typedef {object} Answer
  * @property {Float32Array} points x, y of each of the 21 landmarks, in pixels of the frame
  * @property {Float32Array} raw x, y, z of each as the network gives them, in pixels of its input
@@ -32,9 +32,9 @@ const SEARCH_EVERY = 10; // frames, while some hands are followed but more may c
 
 /**
  * @typedef {object} Hand
- * @property {number} id the same as long as the hand is followed
+ * @property {number} id stays the same while the hand is tracked
  * @property {Region} region where the networks looked
- * @property {ImageData} pixels what they saw: INPUT_SIZE x INPUT_SIZE
+ * @property {ImageData} pixels the networks' input: INPUT_SIZE x INPUT_SIZE
  * @property {Answer[]} answers one for each landmark network
  */
 
@@ -73,7 +73,7 @@ export class HandTracker {
     this.#maxHands = maxHands;
   }
 
-  /** Forgets the hands it followed: for the first frame of something else. */
+  /** Forgets all tracked hands, before the first frame of another scene. */
   reset() {
     this.#followed = [];
     this.#sinceSearch = SEARCH_EVERY;
@@ -81,7 +81,7 @@ export class HandTracker {
 
   /**
    * @param {CanvasImageSource & { width: number, height: number }} image must stay the same until this resolves
-   * @param {boolean} [mirrored] whether left and right are exchanged in it
+   * @param {boolean} [mirrored] whether the frame is mirrored
    * @returns {Promise<{ hands: Hand[], times: Times }>}
    */
   async track(image, mirrored = false) {
@@ -132,7 +132,7 @@ export class HandTracker {
     times.crop += performance.now() - start;
     /** @type {Answer[]} */
     const answers = [];
-    // In turn, so that none waits for another; which goes first changes, so that none always finds the caches warm.
+    // One after another, so that none waits in the queue; the order changes, so that none always finds the caches warm.
     for (let i = 0; i < this.landmarkers.length; i++) {
       const which = (i + this.#frames) % this.landmarkers.length;
       const start = performance.now();

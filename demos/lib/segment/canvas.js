@@ -1,4 +1,4 @@
-// The compositor without a graphics processor: the same sums in JavaScript, and a 2D canvas to show them.
+// The compositor without a GPU: the same formulas in JavaScript, and a 2D canvas to show the result.
 
 import {
   COLOUR_FLOOR, SIGMA_COLOUR, SIGMA_SPACE, TAPS, WRAP, blurSigma, blurTaps, clamp, lightOf, mixedPlaces, withAlpha,
@@ -7,7 +7,7 @@ import {
 /** @typedef {import('./composition.js').Layer} Layer */
 /** @typedef {import('./composition.js').Compositor} Compositor */
 
-/** Weights by squared distance in colours of 0 to 255, in steps of 16: finer than anyone could see. */
+/** Weights by squared distance between colours of 0 to 255, in steps of 16, which is too fine to be seen. */
 const ALIKE = Float32Array.from({ length: Math.ceil((3 * 255 ** 2) / 16) + 1 }, (_, i) =>
   Math.exp(-(i * 16) / 255 ** 2 / (2 * SIGMA_COLOUR ** 2)) + COLOUR_FLOOR);
 
@@ -117,7 +117,7 @@ export class CanvasCompositor {
   }
 
   close() {
-    this.canvas.width = this.canvas.height = 0; // frees its pixels at once, not with the next collection
+    this.canvas.width = this.canvas.height = 0; // frees its pixels at once, not at the next garbage collection
   }
 
   /** @returns {Uint8ClampedArray} the background at the frame's size, RGBA */
@@ -137,7 +137,7 @@ export class CanvasCompositor {
 }
 
 /**
- * Where each of `large` pixels lies among `small` ones, in one direction: as textures are read, it is made of two.
+ * Where each of `large` pixels lies among `small` ones, in one direction; like a texture read, it blends two of them.
  * @typedef {object} Places
  * @property {Int32Array} floor the pixel before, which may lie outside
  * @property {Int32Array} first the same, inside
@@ -196,7 +196,7 @@ class Upsampled {
     this.#row = new Float32Array(4 * picture.width);
   }
 
-  /** Goes to a row. @param {number} y */
+  /** Moves to a row. @param {number} y */
   row(y) {
     interpolateRow(this.#picture.data, this.#picture.width, this.#down, y, this.#row);
   }
@@ -284,7 +284,7 @@ class Matte {
   }
 
   /**
-   * The mask's pixels around, those of a like colour first.
+   * The mask around a pixel, weighted by distance and similarity of colour.
    * @param {number} x
    * @param {number} y
    */
@@ -314,7 +314,7 @@ class Matte {
 }
 
 /**
- * Weights by distance in one direction: a Gaussian in two is the product of two in one.
+ * Weights by distance in one dimension: a 2D Gaussian is the product of two 1D ones.
  * @param {Places} places
  * @returns {Float32Array} TAPS for each pixel
  */

@@ -1,11 +1,11 @@
-// Puts a person in front of another background: the sums, which gpu.js and canvas.js both carry out.
+// Puts a person in front of another background: the formulas, which gpu.js and canvas.js implement.
 //
 // 1. At the mask's size, the frame without the person is blurred: rgb * (1 - alpha) and 1 - alpha by the same
-//    Gaussian, then the one divided by the other, so that the person's colours leave no halo in the background. The
-//    blurred 1 - alpha, `nearness`, also says how near to the background a pixel of the person is.
+//    Gaussian, then the first divided by the second, so that the person's colours leave no halo in the background. The
+//    blurred 1 - alpha, `nearness`, also says how close a pixel of the person is to the background.
 // 2. The matte is upsampled to the frame's size, with edges where the frame has edges: joint bilateral upsampling
 //    (Kopf et al. 2007) over the TAPS x TAPS pixels of the mask around each pixel of the frame.
-// 3. Person and background are mixed by the matte. Near its rim the person takes on some of the background's light.
+// 3. Person and background are blended by the matte. Near its edge the person takes on some of the background's light.
 
 /** @typedef {'blur' | 'replace' | 'mask' | 'none'} Effect */
 
@@ -27,14 +27,14 @@ export const EFFECTS = ['blur', 'replace', 'mask', 'none'];
  * @typedef {object} Compositor
  * @property {HTMLCanvasElement} canvas holds the result, at the size of the frame
  * @property {'gpu' | 'canvas'} kind
- * @property {boolean} lost whether the browser took the graphics context away: make another compositor then
+ * @property {boolean} lost whether the browser took the graphics context away; make another compositor then
  * @property {(frame: HTMLCanvasElement) => void} begin takes the next frame
  * @property {(background: HTMLCanvasElement) => void} setBackground for the effect "replace", stretched to the frame
  * @property {(layer: Layer) => void} draw draws some columns of the frame with one matte
- * @property {() => void} close frees what it holds
+ * @property {() => void} close frees its resources
  */
 
-/** Of the mask's pixels that a pixel of the frame is made from, in each direction. */
+/** How many of the mask's pixels a pixel of the frame is made from, in each direction. */
 export const TAPS = 4;
 
 /** Standard deviations of the upsampling: in pixels of the mask, and in colour, whose channels go from 0 to 1. */
@@ -44,13 +44,13 @@ export const SIGMA_COLOUR = 0.09;
 /** Added to each colour weight, so that where no colour fits, distance alone decides. */
 export const COLOUR_FLOOR = 0.004;
 
-/** How much of the background's light the rim takes on, at most. */
+/** The most of the background's light that the edge takes on. */
 export const WRAP = 0.35;
 
-/** Pixels that the blur looks at on each side, at most. */
+/** The most pixels that the blur reads on each side. */
 export const MOST_TAPS = 24;
 
-/** Side of the square to which a replaced background shrinks to give its light, in pixels. */
+/** Side of the square that a replacement background is reduced to for its light, in pixels. */
 export const LIGHT_SIZE = 16;
 
 /**
@@ -73,7 +73,7 @@ export function blurTaps(sigma) {
 }
 
 /**
- * The frame at the mask's size with the matte as its alpha, not premultiplied: what both compositors start from.
+ * The frame at the mask's size with the matte as its alpha, not premultiplied: the input of both compositors.
  * @param {ImageData} input
  * @param {Uint8ClampedArray} alpha
  * @returns {Uint8Array} RGBA
@@ -85,7 +85,7 @@ export function withAlpha(input, alpha) {
 }
 
 /**
- * Where the matte needs upsampling at all: nowhere inside the person and the background, which is most of a frame.
+ * Where the matte needs upsampling: not within the person or the background, which is most of a frame.
  * @param {Uint8Array} guide as `withAlpha` gives it
  * @param {number} width
  * @param {number} height
@@ -119,7 +119,7 @@ export function clamp(i, size) {
 }
 
 /**
- * The light of a replaced background: itself, so small that only its large shapes are left.
+ * The light of a replacement background: the background itself, so small that only large shapes are left.
  * @param {HTMLCanvasElement} background
  * @returns {ImageData} LIGHT_SIZE x LIGHT_SIZE
  */

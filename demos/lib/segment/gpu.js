@@ -1,4 +1,4 @@
-// The compositor on the graphics processor, in WebGL2: two passes of blur at the mask's size and one at the frame's.
+// The compositor on the GPU, in WebGL2: two blur passes at the mask's size and one pass at the frame's.
 
 import { EFFECTS, blurSigma, blurTaps, lightOf, mixedPlaces, withAlpha } from './composition.js';
 import { BLUR, COMPOSE, COVER } from './shaders.js';
@@ -100,7 +100,7 @@ export class GpuCompositor {
   }
 
   close() {
-    this.#gl.getExtension('WEBGL_lose_context')?.loseContext(); // frees textures at once, not with the next collection
+    this.#gl.getExtension('WEBGL_lose_context')?.loseContext(); // frees textures now, not at garbage collection
   }
 
   /** @param {{ x: number, y: number }} sigma in pixels of the mask */
@@ -157,7 +157,7 @@ export class GpuCompositor {
 }
 
 /**
- * Whether the processor draws in the graphics processor's place. By name: headless Chromium does not heed
+ * Whether WebGL is drawn in software. Judged by the renderer's name, because headless Chromium ignores
  * failIfMajorPerformanceCaveat.
  * @param {WebGL2RenderingContext} gl
  */

@@ -1,4 +1,4 @@
-// Person segmentation for video in a page: a network's mask, a steady matte, and a compositor with soft edges.
+// Person segmentation for video in a page: a network's mask, a matte stable over time, a compositor with soft edges.
 // README.md shows how to use it.
 
 import { CanvasCompositor } from './canvas.js';

@@ -1,11 +1,11 @@
-// From the network's mask of one frame to the alpha of a matte: steadier in time, and decided where the network is.
+// Turns the network's mask of a frame into a matte's alpha: stable over time, and 0 or 1 where the network is sure.
 
-/** How much of the mask before is kept where the network is undecided: steady edges, yet quick to follow. */
+/** How much of the previous mask is kept where the network is undecided: edges are stable, yet follow quickly. */
 const KEEP = 0.6;
 
 /**
- * Probabilities up to FLOOR are background, from CEILING on person: without this the background shimmers. Above the
- * middle, since a rim of the old background is seen sooner than a rim that the person lacks.
+ * Probabilities up to FLOOR are background, from CEILING on person: without this the background shimmers. Both are
+ * chosen high, since a rim of the old background is more visible than a missing rim of the person.
  */
 const FLOOR = 0.4;
 const CEILING = 0.9;
@@ -15,14 +15,14 @@ export class MatteMaker {
   /** @type {Float32Array | undefined} */
   #before;
 
-  /** Forgets the frames before. */
+  /** Forgets earlier frames. */
   reset() {
     this.#before = undefined;
   }
 
   /**
-   * Mixes each probability with the one before by its own uncertainty, 1 at 0.5 and 0 at 0 and 1, as MediaPipe's
-   * SegmentationSmoothingCalculator does: a pixel that the network is sure of follows at once.
+   * Blends each probability with the previous one by its uncertainty, 1 at 0.5 and 0 at 0 and 1, like MediaPipe's
+   * SegmentationSmoothingCalculator: a pixel that the network is sure of changes at once.
    * @param {Float32Array} mask probabilities of the latest frame, row-major
    * @returns {Uint8ClampedArray} as many values, 0 background to 255 foreground
    */
@@ -42,7 +42,7 @@ export class MatteMaker {
 }
 
 /**
- * Intersection over union of two masks: pixels that both call a person, over pixels that either does.
+ * Intersection over union of two masks: the pixels that are person in both, divided by those that are in either.
  * @param {Float32Array} a probabilities
  * @param {Float32Array} b as many
  * @returns {number} 0 to 1; 1 where neither sees anybody

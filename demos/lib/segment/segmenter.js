@@ -1,11 +1,11 @@
-// A selfie segmentation network: a frame in, for every pixel of a small mask out how likely it belongs to a person.
+// A selfie segmentation network: takes a frame, returns the probability of a person for every pixel of a small mask.
 //
 //     const segmenter = await Segmenter.load('selfie_segmentation_landscape.tulle');
 //     const input = segmenter.read(video);          // the frame at the network's size
 //     const mask = await segmenter.run(input);      // Float32Array(width * height), 0 to 1
 //
-// What MediaPipe feeds and gets (selfie_segmentation.pbtxt): the whole frame, stretched to the network's size whatever
-// its own proportions, as RGB from 0 to 1; one channel comes back with the sigmoid already applied.
+// As in MediaPipe (selfie_segmentation.pbtxt), the input is the whole frame, stretched to the network's size whatever
+// its proportions, as RGB from 0 to 1. The output is one channel with the sigmoid already applied.
 
 import { load } from '../../../web/src/index.js';
 
@@ -85,6 +85,6 @@ function smallContext(width, height) {
   canvas.height = height;
   const context = canvas.getContext('2d', { willReadFrequently: true, alpha: false });
   if (!context) throw new Error('This browser gives no 2D canvas, which is needed to read frames.');
-  context.imageSmoothingQuality = 'medium'; // averages where a frame is many times larger; "low" skips pixels
+  context.imageSmoothingQuality = 'medium'; // averages when a frame is much larger; "low" skips pixels
   return context;
 }

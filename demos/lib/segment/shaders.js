@@ -45,7 +45,7 @@ export const COMPOSE = `#version 300 es
 precision highp float;
 uniform sampler2D frame;
 uniform sampler2D guide;      // the frame at the mask's size, alpha: the matte
-uniform sampler2D mixed;      // by place between pixels of the mask, whether those around differ
+uniform sampler2D mixed;      // at each place between pixels of the mask, whether those around it differ
 uniform sampler2D blurred;    // alpha: nearness
 uniform sampler2D background;
 uniform sampler2D light;      // of the background
