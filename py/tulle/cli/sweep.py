@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tulle.cli import options
+from tulle.train.settings import METHODS, Settings, Space
 
 if TYPE_CHECKING:
     from tulle.train.sweep import Result
@@ -25,16 +26,18 @@ if TYPE_CHECKING:
 @click.option("--study", "name", metavar="NAME", help="Its name in the storage.  [default: the model's]")
 @click.option("-o", "--output", "folder", type=options.FILE, metavar="FOLDER", help="Write each trial's model here.")
 @click.option(
-    "--sparsity", type=float, nargs=2, default=(0.5, 0.9), show_default=True, metavar="FROM TO", help="To search."
+    "--sparsity", type=float, nargs=2, default=Space.sparsity, show_default=True, metavar="FROM TO", help="To search."
 )
 @click.option(
-    "--lr", "learning_rate", type=float, nargs=2, default=(3e-4, 1e-2), show_default=True, metavar="FROM TO",
+    "--lr", "learning_rate", type=float, nargs=2, default=Space.learning_rate, show_default=True, metavar="FROM TO",
     help="To search.",
 )  # fmt: skip
-@click.option("--method", "methods", type=click.Choice(["magnitude", "rigl"]), multiple=True, help="[default: both]")
+@click.option("--method", "methods", type=click.Choice(METHODS), multiple=True, help="[default: both]")
 @click.option("--steps", type=int, default=500, show_default=True, help="Of each trial.")
-@click.option("--batch", type=int, default=16, show_default=True, help="Pictures in a batch.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the training; workers search differently.")
+@click.option("--batch", type=int, default=Settings.batch, show_default=True, help="Pictures in a batch.")
+@click.option(
+    "--seed", type=int, default=Settings.seed, show_default=True, help="Of the training; workers search differently."
+)
 @click.option(
     "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or what else Lightning Fabric knows."
 )
@@ -80,8 +83,7 @@ def command(
 
     try:
         from tulle.train.data import find_pictures
-        from tulle.train.settings import METHODS, Settings
-        from tulle.train.sweep import Space, open_study, results, sweep
+        from tulle.train.sweep import open_study, results, sweep
     except ImportError as error:
         raise TulleError(f"training needs PyTorch and more: pip install 'tulle[train]' ({error})") from error
 
@@ -103,7 +105,7 @@ def command(
         )
 
     if trials:
-        space = Space(sparsity=sparsity, learning_rate=learning_rate, methods=methods or METHODS)
+        space = Space(sparsity=sparsity, learning_rate=learning_rate, methods=methods or Space.methods)
         settings = Settings(steps=steps, batch=batch, seed=seed, measure=steps)
         with output.busy(f"Searching, {trials} trials of {steps} steps"):
             sweep(

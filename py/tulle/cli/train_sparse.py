@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from tulle.cli import options
+from tulle.train.layer_sparsity import ALLOCATIONS
+from tulle.train.settings import METHODS, Settings
 
 if TYPE_CHECKING:
     from tulle.train.settings import Measurement
+
+_Command: TypeAlias = Callable[..., Any]
+
+
+def _setting(*names: str, **keywords: Any) -> Callable[[_Command], _Command]:
+    """An option whose type and default are those of the field of `Settings` that the last name is."""
+    default = getattr(Settings, names[-1].removeprefix("--"))
+    return click.option(*names, type=type(default), default=default, show_default=True, **keywords)
 
 
 @click.command("train-sparse")
@@ -21,50 +32,33 @@ if TYPE_CHECKING:
     help="Begin with this one, as `tulle sparsify` makes it, instead of the dense model.",
 )  # fmt: skip
 @click.option(
-    "--method", type=click.Choice(["magnitude", "rigl"]), default="magnitude", show_default=True,
+    "--method", type=click.Choice(METHODS), default=Settings.method, show_default=True,
     help="magnitude: zeros come gradually. rigl: all zeros from the first step on, but they move.",
 )  # fmt: skip
 @click.option(
     "--sparsity", type=float, metavar="SHARE",
-    help="Share of the weights of 1x1 convolutions to be zero.  [default: 0.8; with --start, what it has]",
+    help="Share of the weights of 1x1 convolutions to be zero.  "
+         f"[default: {Settings.sparsity}; with --start, what it has]",
 )  # fmt: skip
 @click.option(
-    "--allocation", type=click.Choice(["uniform", "erk", "global"]), default="erk", show_default=True,
+    "--allocation", type=click.Choice(ALLOCATIONS), default=Settings.allocation, show_default=True,
     help="The same level for every layer, more for large layers, or whatever is smallest in all layers.",
 )  # fmt: skip
-@click.option("--steps", type=int, default=2000, show_default=True, help="Batches to train on.")
-@click.option("--batch", type=int, default=16, show_default=True, help="Pictures in a batch, over all processes.")
-@click.option(
-    "--lr",
-    "learning_rate",
-    type=float,
-    default=2e-3,
-    show_default=True,
-    help="The highest learning rate, in parts of a tensor's typical weight.",
-)
-@click.option(
-    "--begin", type=float, default=0.05, show_default=True, metavar="SHARE", help="Of the steps: zeros begin to come."
-)
-@click.option(
-    "--end",
-    type=float,
-    default=0.6,
-    show_default=True,
-    metavar="SHARE",
-    help="Of the steps: zeros are where they stay.",
-)
-@click.option("--every", type=int, default=20, show_default=True, help="Steps between changes of what is zero.")
-@click.option("--drop", "drop_fraction", type=float, default=0.3, show_default=True, help="rigl: share that moves.")
-@click.option(
-    "--features", type=float, default=1.0, show_default=True, help="Weight of the loss on features; 0: outputs only."
-)
+@_setting("--steps", help="Batches to train on.")
+@_setting("--batch", help="Pictures in a batch, over all processes.")
+@_setting("--lr", "learning_rate", help="The highest learning rate, in parts of a tensor's typical weight.")
+@_setting("--begin", metavar="SHARE", help="Of the steps: zeros begin to come.")
+@_setting("--end", metavar="SHARE", help="Of the steps: zeros are where they stay.")
+@_setting("--every", help="Steps between changes of what is zero.")
+@_setting("--drop", "drop_fraction", help="rigl: share that moves.")
+@_setting("--features", help="Weight of the loss on features; 0: outputs only.")
 @click.option("--augment/--no-augment", default=True, show_default=True, help="Turn, scale, shift, recolour pictures.")
-@click.option("--measure", type=int, default=200, show_default=True, help="Steps between measurements.")
+@_setting("--measure", help="Steps between measurements.")
 @click.option("--checkpoint", type=options.FILE, metavar="FOLDER", help="Keep what is needed to go on after a stop.")
-@click.option("--save", type=int, default=200, show_default=True, help="Steps between checkpoints.")
+@_setting("--save", help="Steps between checkpoints.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint, if there is one.")
 @click.option("--csv", "table", type=options.FILE, metavar="FILE.csv", help="Write measurements here as well.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random.")
+@_setting("--seed", help="Of all that is random.")
 @click.option(
     "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or what else Lightning Fabric knows."
 )
@@ -119,11 +113,10 @@ def command(
     try:
         from tulle.train.data import find_pictures
         from tulle.train.distill import distill, make_fabric
-        from tulle.train.settings import Settings
     except ImportError as error:
         raise TulleError(f"training needs PyTorch and more: pip install 'tulle[train]' ({error})") from error
     if settings["sparsity"] is None and start is None:
-        settings["sparsity"] = 0.8
+        settings["sparsity"] = Settings.sparsity
     if not augment:
         settings["augmentation"] = None
     dense = read(source)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tulle.erk import erk_densities
 from tulle.errors import TulleError
 
-ALLOCATIONS = ("global", "uniform", "erk")
+ALLOCATIONS = ("uniform", "erk", "global")
 
 
 def check_sparsity(sparsity: float, what: str = "sparsity") -> None:

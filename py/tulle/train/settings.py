@@ -1,15 +1,26 @@
-"""How to train, and what is measured on the way."""
+"""How to train, what to search, and what is measured on the way. Needs no PyTorch: the commands' defaults are these."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from tulle.errors import TulleError
-from tulle.train.augment import Augmentation
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+    from tulle.train.augment import Augmentation
 from tulle.train.layer_sparsity import ALLOCATIONS, check_allocation, check_sparsity
 
 METHODS = ("magnitude", "rigl")
+
+
+def _augmentation() -> Augmentation:
+    from tulle.train.augment import Augmentation
+
+    return Augmentation()
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Settings:
     every: int = 20
     drop_fraction: float = 0.3
     features: float = 1.0
-    augmentation: Augmentation | None = field(default_factory=Augmentation)
+    augmentation: Augmentation | None = field(default_factory=_augmentation)
     measure: int = 200
     save: int = 200
     seed: int = 0
@@ -69,6 +80,41 @@ class Settings:
         for name in ("steps", "batch", "every", "measure", "save"):
             if getattr(self, name) < 1:
                 raise TulleError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched: ranges are from the first to the last value.
+
+    Attributes:
+        sparsity: share of zeros of the pruned layers.
+        learning_rate: evenly in its logarithm.
+        end: share of the steps at which zeros are where they stay.
+        methods, allocations: names.
+    """
+
+    sparsity: tuple[float, float] = (0.5, 0.9)
+    learning_rate: tuple[float, float] = (3e-4, 1e-2)
+    end: tuple[float, float] = (0.3, 0.8)
+    methods: tuple[str, ...] = METHODS
+    allocations: tuple[str, ...] = ("uniform", "erk")
+
+    def check(self) -> None:
+        """Raises TulleError for a range that is none."""
+        for name in ("sparsity", "learning_rate", "end"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= (math.inf if name == "learning_rate" else 1):
+                raise TulleError(f"{name} is searched from a smaller to a larger value, not from {low} to {high}")
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """The settings of a trial."""
+        return {
+            "method": trial.suggest_categorical("method", self.methods),
+            "allocation": trial.suggest_categorical("allocation", self.allocations),
+            "sparsity": trial.suggest_float("sparsity", *self.sparsity),
+            "learning_rate": trial.suggest_float("learning_rate", *self.learning_rate, log=True),
+            "end": trial.suggest_float("end", *self.end),
+        }
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Any number of workers, on any number of hosts, may work on one study: they share
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,42 +19,7 @@ from tulle.graph import Graph
 from tulle.sparsify.layers import find_layers, layer_weight
 from tulle.tflite import write
 from tulle.train.distill import Diverged, distill, make_fabric
-from tulle.train.settings import METHODS, Settings
-
-
-@dataclass(frozen=True)
-class Space:
-    """What is searched: ranges are from the first to the last value.
-
-    Attributes:
-        sparsity: share of zeros of the pruned layers.
-        learning_rate: evenly in its logarithm.
-        end: share of the steps at which zeros are where they stay.
-        methods, allocations: names.
-    """
-
-    sparsity: tuple[float, float] = (0.5, 0.9)
-    learning_rate: tuple[float, float] = (3e-4, 1e-2)
-    end: tuple[float, float] = (0.3, 0.8)
-    methods: tuple[str, ...] = METHODS
-    allocations: tuple[str, ...] = ("uniform", "erk")
-
-    def check(self) -> None:
-        """Raises TulleError for a range that is none."""
-        for name in ("sparsity", "learning_rate", "end"):
-            low, high = getattr(self, name)
-            if not 0 <= low <= high <= (math.inf if name == "learning_rate" else 1):
-                raise TulleError(f"{name} is searched from a smaller to a larger value, not from {low} to {high}")
-
-    def suggest(self, trial: Trial) -> dict[str, Any]:
-        """The settings of a trial."""
-        return {
-            "method": trial.suggest_categorical("method", self.methods),
-            "allocation": trial.suggest_categorical("allocation", self.allocations),
-            "sparsity": trial.suggest_float("sparsity", *self.sparsity),
-            "learning_rate": trial.suggest_float("learning_rate", *self.learning_rate, log=True),
-            "end": trial.suggest_float("end", *self.end),
-        }
+from tulle.train.settings import Settings, Space
 
 
 @dataclass(frozen=True)
