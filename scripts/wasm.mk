@@ -20,8 +20,14 @@ LDFLAGS := -O2 -mbulk-memory --no-entry -sERROR_ON_UNDEFINED_SYMBOLS=0 -sWARN_ON
 
 relaxed := -mrelaxed-simd
 threads := -matomics
-# Limits that web/src/wasm.js repeats.
-threads_link := -sSHARED_MEMORY -sIMPORTED_MEMORY -sINITIAL_MEMORY=16777216 -sMAXIMUM_MEMORY=1073741824 -Wl,--export=__stack_pointer
+# A shared memory must have the very limits that the page creates it with: they are read from there, in pages of 64 KiB.
+shared_pages := $(shell sed -n 's/^const SHARED_MEMORY = { initial: \([0-9]*\), maximum: \([0-9]*\) };$$/\1 \2/p' web/src/wasm.js)
+ifneq ($(words $(shared_pages)),2)
+$(error web/src/wasm.js does not say the limits of the shared memory)
+endif
+bytes = $(shell echo $$(($1 * 65536)))
+shared_limits := -sINITIAL_MEMORY=$(call bytes,$(word 1,$(shared_pages))) -sMAXIMUM_MEMORY=$(call bytes,$(word 2,$(shared_pages)))
+threads_link := -sSHARED_MEMORY -sIMPORTED_MEMORY $(shared_limits) -Wl,--export=__stack_pointer
 single_link := -sINITIAL_MEMORY=4194304 -sMAXIMUM_MEMORY=2147483648
 
 flags = $(if $(findstring relaxed,$1),$(relaxed)) $(if $(findstring threads,$1),$(threads))

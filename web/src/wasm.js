@@ -2,7 +2,7 @@
 
 import { TulleError } from './errors.js';
 
-/** Limits of the shared memory, in 64 KiB pages: they must equal those that the builds with threads are linked with. */
+/** Limits of the shared memory, in 64 KiB pages. scripts/wasm.mk reads them here and links the builds with them. */
 const SHARED_MEMORY = { initial: 256, maximum: 16384 };
 
 /**
@@ -15,6 +15,7 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {(pointer: number) => void} tulle_free
  * @property {(threads: number) => number} tulle_engine_create
  * @property {(engine: number) => number} tulle_engine_threads
+ * @property {(engine: number, vectors: number) => void} tulle_engine_set_sparse_tile
  * @property {(engine: number, index: number) => number} tulle_engine_worker_stack
  * @property {(engine: number, index: number) => void} tulle_engine_worker
  * @property {(engine: number) => number} tulle_engine_bell

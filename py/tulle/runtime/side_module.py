@@ -20,7 +20,10 @@ _FOLDER = Path(__file__).resolve().parent.parent / "_pyodide"
 _FILES: dict[Build, str] = {"simd": "tulle-simd.so", "relaxed": "tulle-relaxed.so.wasm"}
 
 # Wasm checks a function's type at the call, so ctypes has to know who returns nothing; all else is 32-bit integers.
-_WITHOUT_RESULT = ("tulle_free", "tulle_model_free", "tulle_engine_destroy")
+_WITHOUT_RESULT = (
+    "tulle_free", "tulle_engine_set_sparse_tile", "tulle_engine_worker", "tulle_engine_never_wait",
+    "tulle_engine_destroy", "tulle_model_free",
+)  # fmt: skip
 
 
 def open_side_module(variant: Variant) -> tuple[SideModule, Build]:
