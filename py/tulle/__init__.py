@@ -1,4 +1,4 @@
-"""Sparse convolutional networks in WebAssembly: convert TFLite models, and run them here as a browser would.
+"""Sparse convolutional networks in WebAssembly: convert TFLite and ONNX models, and run them here as a browser would.
 
     import tulle
 
@@ -7,6 +7,28 @@
     outputs = model(image)               # {name: float32 array}
 
 Everything that goes wrong with a file, a model or an input raises `tulle.TulleError`.
+
+What to call, one module a task; each is behind a command of the same purpose:
+
+- `conversion`: a model file or a Graph becomes a `.tulle` file (`convert`)
+- `verification`: does the converted model compute what the original does? (`verify`; `oracle` runs the original)
+- `compression`: a `.tulle` file with fewer bytes of weights (`compress`)
+- `inspection`: what is in a model file (`inspect`)
+- `hotspots`: where a dense network's time goes (`hotspots`)
+- `image`: pictures as model inputs
+
+What they are made of, a package each:
+
+- `graph`: a model in Python, its shapes, and a NumPy reference that runs it
+- `tflite`, `onnx`: readers, and a writer of `.tflite`
+- `passes`: Graph -> Graph, from a graph as read to the form that runs
+- `pack`: the `.tulle` file
+- `runtime`: runs `.tulle` files
+- `sparsify`, `train`: sparse models, in one shot or by training; `erk` is a rule that both share
+- `zoo`: architectures built as Graphs
+- `cli`: the `tulle` command
+
+`errors`, `files` (reading, writing, telling what a file is) and `version` are for all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`convert`: a TFLite model -> a `.tulle` file, and what became of it on the way."""
+"""`convert`: a TFLite or ONNX model -> a `.tulle` file, and what became of it on the way."""
 
 from __future__ import annotations
 

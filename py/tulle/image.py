@@ -1,4 +1,4 @@
-"""Pictures as model inputs."""
+"""Pictures as model inputs: read, cropped, turned, resized and normalised as MediaPipe does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`describe`: what is in a model file. `tulle inspect` prints it."""
+"""`describe`: what is in a model file: inputs, outputs, ops, zeros. `tulle inspect` prints it."""
 
 from __future__ import annotations
 

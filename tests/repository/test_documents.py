@@ -69,3 +69,11 @@ def test_every_make_target_of_the_documents_exists() -> None:
     }
     assert named
     assert named <= targets
+
+
+def test_the_package_says_what_each_of_its_modules_is_for() -> None:
+    text = tulle.__doc__ or ""
+    named = set(re.findall(r"`(\w+)`", text))
+    folder = ROOT / "py" / "tulle"
+    modules = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert {name for name in modules if not name.startswith("_")} - {"tulle"} <= named
