@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("compress")
 @click.argument("source", type=options.FILE, metavar="IN")
-@click.option("-o", "--output", "target", type=options.FILE, required=True, metavar="OUT.tulle", help="File to write.")
+@options.tulle_target
 @click.option(
     "--values", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True,
     help="auto: fp16 where that loses nothing, else fp32. fp16, int8: round weights.",

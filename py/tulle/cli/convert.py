@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("convert")
 @click.argument("source", type=options.FILE, metavar="IN")
-@click.option("-o", "--output", "target", type=options.FILE, required=True, metavar="OUT.tulle", help="File to write.")
+@options.tulle_target
 @click.option(
     "--weights", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True,
     help="auto: fp16 where that loses nothing, else fp32. fp16, int8: round weights (see tulle compress).",
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     "--sparse", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
     help="Which layers run sparse. auto: those with enough zeros.",
 )  # fmt: skip
-@click.option("--input-mean", type=float, metavar="M", help="Images are fed as (pixel - M) / S.")
-@click.option("--input-std", type=float, metavar="S", help="See --input-mean.")
+@options.input_mean
+@options.input_std
 @click.option(
     "--outputs", multiple=True, metavar="TENSOR",
     help="End at this tensor of IN instead of at its outputs; may be repeated.",

@@ -7,6 +7,26 @@ import click
 # Files are opened by the library, whose errors say more than click's.
 FILE = click.Path(dir_okay=True)
 
+tulle_target = click.option(
+    "-o", "--output", "target", type=FILE, required=True, metavar="OUT.tulle", help="File to write."
+)
+stored_weights = click.option(
+    "--weights", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True,
+    help="To store; auto: as the source has them.",
+)  # fmt: skip
+
+# Where nothing is said, what the model says holds.
+input_mean = click.option("--input-mean", type=float, metavar="M", help="Images are fed as (pixel - M) / S.")
+input_std = click.option("--input-std", type=float, metavar="S", help="See --input-mean.")
+# Training has to know.
+picture_mean = click.option(
+    "--input-mean", type=float, default=0.0, show_default=True, help="Pictures are fed as (pixel - M) / S."
+)
+picture_std = click.option("--input-std", type=float, default=255.0, show_default=True, help="See --input-mean.")
+device = click.option(
+    "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or what else Lightning Fabric knows."
+)
+
 variant = click.option(
     "--variant",
     type=click.Choice(["auto", "simd", "relaxed"]),

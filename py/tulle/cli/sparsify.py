@@ -54,12 +54,9 @@ if TYPE_CHECKING:
     help="Only 1x1 convolutions whose name matches; may be given several times.  "
     "[default: all over more than one pixel]",
 )  # fmt: skip
-@click.option(
-    "--weights", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True,
-    help="To store; auto: as the source has them.",
-)  # fmt: skip
-@click.option("--input-mean", type=float, metavar="M", help="Images are fed as (pixel - M) / S.")
-@click.option("--input-std", type=float, metavar="S", help="See --input-mean.")
+@options.stored_weights
+@options.input_mean
+@options.input_std
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of pictures and pixels.")
 @click.option("--report", "report_file", type=options.FILE, metavar="OUT.html", help="Write what became of each layer.")
 def command(

@@ -38,11 +38,9 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=int, default=Settings.seed, show_default=True, help="Of the training; workers search differently."
 )
-@click.option(
-    "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or what else Lightning Fabric knows."
-)
-@click.option("--input-mean", type=float, default=0.0, show_default=True, help="Pictures are fed as (pixel - M) / S.")
-@click.option("--input-std", type=float, default=255.0, show_default=True, help="See --input-mean.")
+@options.device
+@options.picture_mean
+@options.picture_std
 def command(
     source: str,
     data: str,

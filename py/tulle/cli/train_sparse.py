@@ -59,15 +59,10 @@ def _setting(*names: str, **keywords: Any) -> Callable[[_Command], _Command]:
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint, if there is one.")
 @click.option("--csv", "table", type=options.FILE, metavar="FILE.csv", help="Write measurements here as well.")
 @_setting("--seed", help="Of all that is random.")
-@click.option(
-    "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or what else Lightning Fabric knows."
-)
-@click.option(
-    "--weights", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True,
-    help="To store; auto: as the source has them.",
-)  # fmt: skip
-@click.option("--input-mean", type=float, default=0.0, show_default=True, help="Pictures are fed as (pixel - M) / S.")
-@click.option("--input-std", type=float, default=255.0, show_default=True, help="See --input-mean.")
+@options.device
+@options.stored_weights
+@options.picture_mean
+@options.picture_std
 def command(
     source: str,
     target: str,
