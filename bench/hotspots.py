@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from harness.errors import BenchError
+from harness.errors import explained
 from profile_model import measure, place
-from tulle import TulleError
 from tulle.hotspots import ARTICLE, ModelShare, add_up, prepare
 
 EPILOG = """\b
@@ -64,14 +62,11 @@ def main(models: tuple[str, ...], variant: str, threads: int, runs: int, json_pa
     console = Console()
     if not console.is_terminal:
         console.width = 150
-    try:
+    with explained(Console(stderr=True)):
         names = models or tuple(ARTICLE)
         shares = [
             share_of(name, variant, threads, runs) for name in track(names, "Measuring", console=Console(stderr=True))
         ]
-    except (BenchError, TulleError) as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
-        sys.exit(1)
     if json_path:
         json_path.write_text(json.dumps([share.to_dict() for share in shares], indent=1) + "\n")
     print_shares(console, shares)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from harness import cost_fit, machine
-from harness.errors import BenchError
+from harness.errors import BenchError, explained
 from harness.kernel_hosts import Host, open_host
 from harness.kernel_models import build
 from harness.kernel_report import (
@@ -33,7 +32,7 @@ from harness.kernel_report import (
 )
 from harness.models import SPECS, tflite_bytes
 from harness.shapes import KINDS, Shape, read_shapes
-from tulle import TulleError, convert
+from tulle import convert
 from tulle.passes.cost_model import fitted
 from tulle.zoo import ARCHITECTURES
 
@@ -238,7 +237,7 @@ def main(
             "--fit needs the 1x1 and vector shapes of all models, in chromium, relaxed, and not --quick"
         )
     settings: Json = {"runs": runs, "warmup_ms": 10 if quick else 60, "shapes": len(shapes)}
-    try:
+    with explained(console):
         if not shapes:
             raise BenchError("no shape is of these kinds and models: see bench/shapes.json")
         report = asyncio.run(make_report(host, shapes, models, variants, settings, force or quick))
@@ -246,12 +245,6 @@ def main(
             fit(report)
         judge_choices(report)
         paths = write(report, output)
-    except (BenchError, TulleError) as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("interrupted: nothing was written")
-        sys.exit(130)
     print_report(report)
     console.print("written: " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,11 +17,11 @@ from rich.table import Table
 
 from harness.browser import chromium
 from harness.contenders import Contender, PageRunner
-from harness.errors import BenchError
+from harness.errors import BenchError, explained
 from harness.models import CHECKOUT, SPECS, Model, tflite_bytes
 from harness.server import Server
 from harness.timing import middle
-from tulle import TulleError, convert
+from tulle import convert
 from tulle.files import file_kind
 from tulle.pack import unpack
 
@@ -189,15 +188,12 @@ def main(
     # Wide tables stay whole when the output goes to a file or a pipe.
     if not console.is_terminal:
         console.width = 150
-    try:
+    with explained(Console(stderr=True)):
         before = json.loads(baseline.read_text()) if baseline else None
         with tempfile.TemporaryDirectory(prefix="tulle-profile-") as temporary:
             folder = Path(temporary)
             placed = place(read_model(model, sparse), folder)
             profile = asyncio.run(measure(placed, folder, variant, threads, runs))
-    except (BenchError, TulleError) as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
-        sys.exit(1)
     if json_path:
         json_path.write_text(json.dumps(profile, indent=1) + "\n")
     if top != 0:

@@ -23,7 +23,7 @@ from rich.table import Table
 
 import tulle
 from harness.browser import chromium
-from harness.errors import BenchError
+from harness.errors import BenchError, explained
 from harness.models import SPECS, tflite_bytes
 from harness.native import NativeLiteRT
 from harness.server import Server
@@ -226,16 +226,12 @@ def main(names: tuple[str, ...], with_models: bool) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 120
-    try:
-        with tempfile.TemporaryDirectory(prefix="tulle-python-") as temporary:
-            if with_models:
-                asyncio.run(measure_models(console, names or MODELS, Path(temporary)))
-            if not names:
-                print_load_times(console, Path(temporary))
-                print_wheels(console)
-    except (BenchError, tulle.TulleError, Error) as error:
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
-        sys.exit(1)
+    with explained(Console(stderr=True), Error), tempfile.TemporaryDirectory(prefix="tulle-python-") as temporary:
+        if with_models:
+            asyncio.run(measure_models(console, names or MODELS, Path(temporary)))
+        if not names:
+            print_load_times(console, Path(temporary))
+            print_wheels(console)
 
 
 if __name__ == "__main__":

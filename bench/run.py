@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from rich.table import Table
 from harness import machine
 from harness.browser import chromium
 from harness.contenders import PEERS, Contender, NativeRunner, PageRunner, Runner, contenders
-from harness.errors import BenchError
+from harness.errors import BenchError, explained
 from harness.install import install, versions
 from harness.measure import Result, Settings, measure
 from harness.models import CHECKOUT, SPECS, Model, prepare
@@ -242,15 +241,9 @@ def main(
     settings = Settings(repetitions, rounds, runs)
     if quick:
         settings = Settings(repetitions=1, rounds=2, runs=5, warmup=5)
-    try:
+    with explained(console):
         report = asyncio.run(make_report(Plan(models, threads, peers, with_tulle, settings, force or quick)))
         paths = write(report, output)
-    except BenchError as error:
-        console.print(f"[red]error:[/] {error}", highlight=False)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("interrupted: nothing was written")
-        sys.exit(130)
     print_summary(report)
     console.print("written: " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
 
