@@ -75,3 +75,8 @@ def test_the_builds_with_threads_import_the_memory_that_the_script_makes(build: 
     [memory] = [item.type for item in module(build).imports if item.name == "memory"]
     assert isinstance(memory, wasmtime.MemoryType)
     assert (memory.limits.min, memory.limits.max) == tuple(map(int, limits))
+
+
+def test_the_script_knows_the_most_threads() -> None:
+    [most] = re.findall(r"#define TULLE_MAX_THREADS (\d+)", (ROOT / "wasm" / "include" / "tulle.h").read_text())
+    assert f"MAX_THREADS = {most};" in (ROOT / "web" / "src" / "support.js").read_text()

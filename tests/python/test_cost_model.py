@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from paths import ROOT
 from tulle.graph.stats import layer_stats
-from tulle.passes.cost_model import PATH, CostModel, dense_terms, fitted, paired_nonzeros, sparse_terms
+from tulle.passes.cost_model import PAIR_LEAST, PATH, CostModel, dense_terms, fitted, paired_nonzeros, sparse_terms
 from tulle.runtime import load
 from tulle.zoo import ARCHITECTURES
 
@@ -192,3 +193,11 @@ def test_kernel_models_run_what_they_say(shape: tuple[Any, ...]) -> None:
             assert ("spm" in step["kernel"]) == (case.sparsity == "sparse")
             if case.block == 2:
                 assert ("24x2" in step["kernel"]) == (case.zeros < 0.9)  # of 40 inputs: too few are left there
+
+
+def test_pairs_begin_where_those_of_the_relaxed_build_do() -> None:
+    header = (ROOT / "wasm" / "kernels" / "kernels.h").read_text()
+    [relaxed] = re.findall(
+        r"#ifdef __wasm_relaxed_simd__\n(?:#define .*\n)*?#define TULLE_SPMM_PAIR_LEAST (\d+)", header
+    )
+    assert int(relaxed) == PAIR_LEAST
