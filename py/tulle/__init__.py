@@ -1,4 +1,4 @@
-"""Sparse convolutional networks in WebAssembly: convert TFLite models, and run them here as a browser would.
+"""Sparse convolutional networks in WebAssembly: convert TFLite models, and run them as a browser would.
 
     import tulle
 
@@ -6,7 +6,7 @@
     model = tulle.load("model.tulle")
     outputs = model(image)               # {name: float32 array}
 
-Everything that goes wrong with a file, a model or an input raises `tulle.TulleError`.
+Problems with a file, a model or an input raise `tulle.TulleError`.
 """
 
 from __future__ import annotations
