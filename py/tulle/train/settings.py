@@ -1,4 +1,4 @@
-"""How to train, and what is measured on the way."""
+"""Training settings, and measurements during training."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ METHODS = ("magnitude", "rigl")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train.
+    """Training settings.
 
     Attributes:
-        method: "magnitude" raises the share of zeros gradually; "rigl" has all zeros from the first step on and moves
+        method: "magnitude" raises the share of zeros gradually; "rigl" has all zeros from the first step and moves
             them.
-        sparsity: share of zeros of the pruned layers together; None keeps the zeros that the start has.
+        sparsity: share of zeros of the pruned layers together; None keeps the start's zeros.
         allocation: of "magnitude", and of the zeros that "rigl" begins with: "uniform", "erk" or "global".
         steps, batch: number of batches, and pictures in each, over all processes.
-        learning_rate: of Adam, the highest one, in parts of the typical size of each tensor's weights: it rises over
-            the first 5 % of the steps, then falls as a cosine.
-        begin, end: the share of the steps at which zeros begin to come, and at which they are complete ("magnitude")
-            or stay where they are ("rigl").
+        learning_rate: Adam's peak rate, relative to the typical size of each tensor's weights; it rises over the
+            first 5 % of the steps, then falls as a cosine.
+        begin, end: the share of the steps at which pruning begins, and at which it is complete ("magnitude") or zeros
+            stop moving ("rigl").
         every: steps between changes of the masks.
         drop_fraction: of "rigl": the share of a layer's weights that the first change moves.
-        features: weight of the loss on features beside that on outputs; 0 leaves them out.
-        augmentation: how pictures are changed; None takes them as they are.
+        features: weight of the loss on features, added to the loss on outputs; 0 leaves it out.
+        augmentation: limits of the changes to pictures; None leaves them unchanged.
         measure: steps between measurements on held-out pictures.
         save: steps between checkpoints.
         seed: of the order of the pictures and their changes.
@@ -73,7 +73,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measurement:
-    """How things stand after `step` steps.
+    """Measurements after `step` steps.
 
     Attributes:
         loss: mean over the steps since the last measurement; NaN before the first step.
@@ -94,6 +94,6 @@ class Measurement:
         return sum(self.distance.values()) / len(self.distance)
 
     def row(self) -> dict[str, float]:
-        """As a row of a table: what is known of the run, then the outputs."""
+        """As a row of a table: the run's values, then the outputs."""
         values = {name: value for name, value in asdict(self).items() if name != "distance"}
         return {**values, **self.distance}
