@@ -6,18 +6,18 @@
     model = tulle.load("model.tulle")
     outputs = model(image)               # {name: float32 array}
 
-Everything that goes wrong with a file, a model or an input raises `tulle.TulleError`.
+Problems with a file, a model or an input raise `tulle.TulleError`.
 
-What to call, one module a task; each is behind a command of the same purpose:
+One module per task, each with a command for it:
 
 - `conversion`: a model file or a Graph becomes a `.tulle` file (`convert`)
-- `verification`: does the converted model compute what the original does? (`verify`; `oracle` runs the original)
+- `verification`: whether the converted model computes what the original does (`verify`; `oracle` runs the original)
 - `compression`: a `.tulle` file with fewer bytes of weights (`compress`)
-- `inspection`: what is in a model file (`inspect`)
+- `inspection`: the contents of a model file (`inspect`)
 - `hotspots`: where a dense network's time goes (`hotspots`)
 - `image`: pictures as model inputs
 
-What they are made of, a package each:
+One package per building block:
 
 - `graph`: a model in Python, its shapes, and a NumPy reference that runs it
 - `tflite`, `onnx`: readers, and a writer of `.tflite`
@@ -28,7 +28,7 @@ What they are made of, a package each:
 - `zoo`: architectures built as Graphs
 - `cli`: the `tulle` command
 
-`errors`, `files` (reading, writing, telling what a file is) and `version` are for all of them.
+All of them use `errors`, `files` (reading, writing, recognising file kinds) and `version`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`compress`: the same model in fewer bytes, and what that costs."""
+"""`compress`: the same model in fewer bytes, and the errors that causes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tulle.runtime import load
 
 @dataclass(frozen=True)
 class WeightError:
-    """How far the stored weights of one layer are from those given.
+    """The error of one layer's stored weights.
 
     Attributes:
         zeros: share of the stored weights that are zero, 0 to 1.
@@ -37,7 +37,7 @@ class WeightError:
 
 @dataclass(frozen=True)
 class OutputChange:
-    """How far an output moved over all images: mean and largest absolute difference, and the output's range."""
+    """The change of an output over all images: mean and largest absolute difference, and the output's range."""
 
     name: str
     mean_change: float
@@ -51,7 +51,7 @@ class Compression:
 
     Attributes:
         source_bytes: size of the file it was made from.
-        layers: a row for each layer with weights; errors are 0 where nothing was lost.
+        layers: a row for each layer with weights; errors are 0 if its storage is lossless.
         outputs: a row for each output, if images were given.
     """
 
@@ -65,11 +65,11 @@ class Compression:
         return all(layer.max_error == 0 for layer in self.layers)
 
     def save(self, path: PathLike) -> None:
-        """Writes the file, all of it or nothing. Raises TulleError if that cannot be done."""
+        """Writes the file completely or not at all. Raises TulleError if that fails."""
         write_bytes(path, self.data)
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the file, as plain values, for JSON."""
+        """Everything but the file, as plain values, for JSON."""
         rows = {"layers": [asdict(row) for row in self.layers], "outputs": [asdict(row) for row in self.outputs]}
         return {"source_bytes": self.source_bytes, "file_bytes": len(self.data), "lossless": self.lossless, **rows}
 
@@ -81,13 +81,13 @@ def compress(
     images: Sequence[np.ndarray] = (),
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Compression:
-    """Stores a model's weights anew, in fewer bytes.
+    """Stores a model's weights in fewer bytes.
 
     Args:
         source: path or bytes of a `.tulle` or `.tflite` file.
-        values: "auto" takes float16 where that loses nothing; "fp16" and "int8" round the weights of convolutions and
+        values: "auto" uses float16 where that is lossless; "fp16" and "int8" round the weights of convolutions and
             fully connected layers, int8 with a scale for each output channel; "fp32" widens.
-        images: inputs of the model (which then has one), on which the outputs of the two are compared.
+        images: values of the model's only input, on which both models' outputs are compared.
         progress: wraps the loop over the images.
 
     Raises TulleError if the source cannot be read, or if an image does not fit.

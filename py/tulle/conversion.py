@@ -1,4 +1,4 @@
-"""`convert`: a TFLite or ONNX model -> a `.tulle` file, and what became of it on the way."""
+"""`convert`: a TFLite or ONNX model -> a `.tulle` file, and a report of what changed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class LayerReport:
 
     Attributes:
         zeros: share of its weights that are zero, 0 to 1.
-        sparsity: "sparse" or "dense", as it will run; None for ops that have no choice.
+        sparsity: "sparse" or "dense", as it will run; None for ops without a choice.
         macs: multiply-adds as if dense.
-        executed_macs: multiply-adds that will be done: those with nonzero weights where the layer runs sparse.
+        executed_macs: multiply-adds that will be executed: if the layer runs sparse, those with nonzero weights.
         removed_channels: dead output channels that were removed.
     """
 
@@ -43,17 +43,17 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion did.
+    """The report of a conversion.
 
     Attributes:
         source_bytes: size of the TFLite file; None if a Graph was converted.
         file_bytes: size of the `.tulle` file.
         macs_before, macs_after: multiply-adds as if all layers were dense, without and with dead channels removed.
-        executed_macs: multiply-adds that will be done: zeros are skipped where a layer runs sparse.
+        executed_macs: multiply-adds that will be executed: layers that run sparse skip zeros.
         parameters_before, parameters_after: elements of all constants, without and with dead channels removed.
         removed_channels: dead output channels of layers that were removed.
-        permutes, free_permutes: layout changes that were inserted, those that move memory and those that do not.
-        passes: what each pass did, in the order in which they ran.
+        permutes, free_permutes: inserted layout changes that move memory, and those that do not.
+        passes: the changes that each pass made, in the order in which they ran.
         layers: a row for each layer with weights.
     """
 
@@ -84,7 +84,7 @@ class Conversion:
     report: ConversionReport
 
     def save(self, path: PathLike) -> None:
-        """Writes the file, all of it or nothing. Raises TulleError if that cannot be done."""
+        """Writes the file completely or not at all. Raises TulleError if that fails."""
         write_bytes(path, self.data)
 
 
@@ -103,16 +103,16 @@ def convert(
 
     Args:
         source: path or bytes of a `.tflite` file, path of an `.onnx` file (needs `tulle[onnx]`), or a Graph.
-        weights: "auto" stores a constant as float16 where that loses nothing, as float32 otherwise; "fp16" and "int8"
-            round weights; "fp32" keeps all wide.
-        sparse: "auto" decides layer by layer whether it runs sparse; "always" and "never" say it for all.
+        weights: "auto" stores a constant as float16 if that is lossless, as float32 otherwise; "fp16" and "int8"
+            round weights; "fp32" stores everything as float32.
+        sparse: "auto" decides layer by layer whether it runs sparse; "always" and "never" decide for all.
         input_mean, input_std: image inputs given as bytes are fed as (pixel - mean) / std.
         name: of the model; by default the source's own.
-        outputs: names of tensors of the source to end at, instead of its own outputs; what comes behind is left out.
-        input_shapes: of inputs of an ONNX file that leaves sizes open, by name and in its order.
+        outputs: names of tensors to convert up to, instead of the source's own outputs; later ops are dropped.
+        input_shapes: by name, shapes of an ONNX file's inputs that have dynamic sizes, in its order.
 
-    Raises TulleError if the source cannot be read, is no TFLite or ONNX file, or holds what tulle cannot run; then it
-    lists all such ops.
+    Raises TulleError if the source cannot be read, is not a TFLite or ONNX file, or has ops that tulle cannot run; the
+    error lists all of these.
     """
     if isinstance(source, Graph) and (outputs is not None or input_shapes):
         raise TulleError("outputs and input shapes can be chosen of a file, not of a Graph")

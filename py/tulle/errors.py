@@ -2,4 +2,4 @@
 
 
 class TulleError(Exception):
-    """What was wrong, where, and what to do about it, in one message."""
+    """One message that says what is wrong, where, and what to do about it."""

@@ -1,4 +1,4 @@
-"""Reading and writing whole files: one error type, and never half a file. `file_kind` tells what a file is."""
+"""Reading and writing whole files: one error type, never a partly written file. `file_kind` recognises model files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tulle.errors import TulleError
 
 PathLike = str | os.PathLike[str]
 
-# FlatBuffers' identifiers, which stand at byte 4.
+# FlatBuffers' identifiers, at byte 4.
 TFLITE_IDENTIFIER = b"TFL3"
 TULLE_IDENTIFIER = b"TULL"
 
-# Protobuf tags of the fields of ONNX's ModelProto that come before its graph, whatever their order, and of the graph.
-_ONNX_VERSION = 0x08  # which no text has
+# Protobuf tags of the fields that may precede the graph in ONNX's ModelProto, in any order, and of the graph.
+_ONNX_VERSION = 0x08  # no text contains it
 _ONNX_VARINTS = (_ONNX_VERSION, 0x28)  # and model_version
 _ONNX_BYTES = (0x12, 0x1A, 0x22, 0x32, 0x42, 0x72)  # producer, its version, domain, doc, opset_import, metadata_props
 _ONNX_GRAPH = 0x3A
 _ONNX_FIELDS = 1000  # more than any model has before its graph
 
-# JupyterLite's drive loses about one answer in a thousand and says that the file does not exist: its kernel (0.8, in
-# pages that are cross-origin isolated) may read the shared memory of an answer before all of it is written.
+# JupyterLite's drive loses about one reply in a thousand and reports that the file does not exist: its kernel (0.8, in
+# cross-origin isolated pages) may read a reply in shared memory before all of it is written.
 READS = 5 if sys.platform == "emscripten" else 1
 
 
@@ -49,7 +49,7 @@ def _read(path: Path) -> bytes:
 
 
 def file_kind(data: bytes) -> Literal["tflite", "tulle", "onnx"] | None:
-    """What a model file is by its first bytes; None if it is none of these. Nothing says that the rest is sound."""
+    """The kind of a model file by its first bytes; None if it is none of these. The rest of the file is not checked."""
     if data[4:8] == TFLITE_IDENTIFIER:
         return "tflite"
     if data[4:8] == TULLE_IDENTIFIER:
@@ -58,7 +58,7 @@ def file_kind(data: bytes) -> Literal["tflite", "tulle", "onnx"] | None:
 
 
 def _begins_like_onnx(data: bytes) -> bool:
-    """ONNX files have no identifier, but what comes before the graph are few fields of few kinds."""
+    """ONNX files have no identifier, but few kinds of fields can come before the graph."""
     place, versioned = 0, False
     for _ in range(_ONNX_FIELDS):
         tag = data[place] if place < len(data) else None
@@ -83,9 +83,9 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
 
 
 def write_bytes(path: PathLike, data: bytes) -> None:
-    """Writes the file, or leaves things as they were: a neighbour is written first, then renamed.
+    """Writes the file completely or not at all: a temporary file beside it is written, then renamed.
 
-    Of a symbolic link the target is written; devices and pipes are written to as they are.
+    Writes to a symbolic link's target, and directly to devices and pipes.
 
     Raises TulleError if that cannot be done.
     """
@@ -99,7 +99,7 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
             temporary = Path(file.name)
             file.write(data)
-        # Temporary files are the owner's alone; this one gets the permissions of any new file.
+        # Only the owner may read temporary files; give this one the permissions of any new file.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~mask)
@@ -113,7 +113,7 @@ def write_bytes(path: PathLike, data: bytes) -> None:
 
 
 def _is_special(path: PathLike) -> bool:
-    """Whether the path names something other than a file, a folder or nothing yet."""
+    """Whether the path exists and is neither a file nor a folder."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
@@ -121,11 +121,11 @@ MODELS = (".tflite", ".onnx", ".tulle")
 
 
 def check_target(path: PathLike, *sources: PathLike | None, kinds: Sequence[str] = ()) -> None:
-    """Raises TulleError where a file cannot or should not be written, before the work rather than after.
+    """Raises TulleError if a file cannot or should not be written: before the work, not after it.
 
     Args:
         sources: files that are read, which it must not replace.
-        kinds: of the suffixes of model files, those that name what will be in it.
+        kinds: the model files' suffixes that fit its contents.
     """
     suffix = Path(path).suffix.lower()
     if kinds and suffix in MODELS and suffix not in kinds:

@@ -58,11 +58,11 @@ class ModelShare:
 
 
 def measure(source: PathLike, *, runs: int = 20, variant: Variant = "auto") -> ModelShare:
-    """Runs a network with every layer dense, through wasmtime on one thread, and adds up its profile by kind of op.
+    """Runs a network with every layer dense, through wasmtime on one thread, and sums up its profile by kind of op.
 
     Args:
         source: a .tflite or .tulle file, or the name of an architecture of the zoo (random weights).
-        runs: how many after one to warm up; of each op the median counts.
+        runs: counted runs, after one to warm up; each op's time is the median.
 
     Raises TulleError if the source cannot be read or runs is not positive.
     """
@@ -85,7 +85,7 @@ def measure(source: PathLike, *, runs: int = 20, variant: Variant = "auto") -> M
 
 @dataclass(frozen=True)
 class Network:
-    """What is measured: a `.tulle` file with every layer dense, and the kind of each of its ops, by name."""
+    """The model to measure: a `.tulle` file with every layer dense, and the kind of each of its ops, by name."""
 
     name: str
     data: bytes

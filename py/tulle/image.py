@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""Of the picture files that are looked for in folders."""
+"""Suffixes of the picture files that are searched for in folders."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A turned rectangle of a picture, as MediaPipe's NormalizedRect: all but the rotation in parts of the picture.
+    """A rotated rectangle in a picture, like MediaPipe's NormalizedRect: all but the rotation relative to its size.
 
     Attributes:
         x, y: its centre; (0, 0) is the picture's top left corner, (1, 1) the bottom right one.
-        width, height: its sides before it is turned.
+        width, height: its sides before rotation.
         rotation: radians, clockwise.
     """
 
@@ -47,8 +47,8 @@ def to_input(
 ) -> np.ndarray:
     """A region of a picture, resized and normalised for a model's input, as MediaPipe's ImageToTensorCalculator does.
 
-    Sampled bilinearly at the centres of pixels. MediaPipe on a processor goes from corner to corner instead, which
-    moves the result by half an output pixel less half a pixel of the picture.
+    Sampled bilinearly at pixel centres. MediaPipe's CPU version maps corners to corners instead, which shifts the
+    result by half an output pixel minus half a pixel of the picture.
 
     Args:
         picture: uint8 (H, W, 3) or (H, W, 4), whose alpha is ignored; a PIL image, see `rgb`; or, in Pyodide, an
@@ -56,7 +56,7 @@ def to_input(
         info: the input, of shape (1, H, W, 3), as in `model.inputs[0]`.
         region: the part to take, the whole picture by default.
         keep_aspect: widen the region to the input's proportions (letterbox) instead of stretching it.
-        border: what lies outside the picture: "black" (MediaPipe's BORDER_ZERO) or the nearest pixel of its "edge"
+        border: the value outside the picture: "black" (MediaPipe's BORDER_ZERO) or the nearest pixel of its "edge"
             (BORDER_REPLICATE, which is MediaPipe's default).
 
     Returns float32 (1, H, W, 3), (pixel - mean) / std with the input's mean and std. Where std is 1 and mean 0, as in
@@ -74,7 +74,7 @@ def to_input(
     if keep_aspect:
         scale = max(box_w / width, box_h / height)
         box_w, box_h = scale * width, scale * height
-    # From the centre of an output pixel to a place in the picture: scale, turn, move.
+    # From the centre of an output pixel to a position in the picture: scale, rotate, translate.
     across = ((np.arange(width) + 0.5) / width - 0.5) * box_w
     down = (((np.arange(height) + 0.5) / height - 0.5) * box_h)[:, None]
     c, s = cos(region.rotation), sin(region.rotation)
@@ -105,7 +105,7 @@ def _pixels(picture: Any) -> np.ndarray:
 
 
 def _bilinear(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """float64 (H, W, 3) at these places, in pixels; black outside."""
+    """float64 (H, W, 3) at these positions, in pixels; black outside."""
     height, width, _ = pixels.shape
     left, top = np.floor(x), np.floor(y)
     result = np.zeros((*x.shape, 3))
@@ -120,12 +120,12 @@ def _bilinear(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def rgb(image: Image) -> Image:
-    """A PIL image in 8 bits a channel, "RGB" or "RGBA", as browsers show it and a page's canvas hands it on.
+    """A PIL image in 8 bits per channel, "RGB" or "RGBA", as browsers show it and a canvas returns it.
 
-    Of 16 bits the upper 8 count. Where it is transparent it is black; with alpha in between it keeps its colour, which
-    Pillow goes by when it resizes.
+    16-bit pictures keep their upper 8 bits. Transparent pixels are black; partly transparent ones keep their colour,
+    which Pillow uses when it resizes.
 
-    Raises ValueError where it is not said which numbers are black and white.
+    Raises ValueError if the mode does not say which values are black and white.
     """
     from PIL.Image import fromarray
 
@@ -141,10 +141,10 @@ def rgb(image: Image) -> Image:
 
 
 def read_image(path: PathLike, height: int, width: int) -> np.ndarray:
-    """A picture as uint8 (height, width, 3), RGB (see `rgb`): turned upright as its EXIF data says, stretched
+    """A picture as uint8 (height, width, 3), RGB (see `rgb`): rotated upright by its EXIF data, stretched
     bilinearly.
 
-    Raises TulleError if the file is no picture that Pillow reads.
+    Raises TulleError if Pillow cannot read the file as a picture.
     """
     from PIL import Image, ImageOps
 

@@ -1,4 +1,4 @@
-"""`describe`: what is in a model file: inputs, outputs, ops, zeros. `tulle inspect` prints it."""
+"""`describe`: the contents of a model file. `tulle inspect` prints them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def describe(path: PathLike) -> ModelReport:
 
 
 def report(graph: Graph, file_format: str, file_bytes: int) -> ModelReport:
-    """The same of a graph whose DEQUANTIZE and DENSIFY are folded."""
+    """The same for a graph whose DEQUANTIZE and DENSIFY are folded."""
     layers = layer_stats(graph)
     macs = sum(layer.macs for layer in layers)
     weights = [

@@ -1,4 +1,4 @@
-"""What runs an original model, for `verify`: LiteRT, ONNX Runtime, or where neither is there a reference in NumPy."""
+"""Runs an original model, for `verify`: in LiteRT, ONNX Runtime or, if neither is installed, a NumPy reference."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Oracle:
     """The original model.
 
     Attributes:
-        name: of what runs it.
+        name: of the runtime.
         run: its outputs for the inputs, both float32 and in the order and layout of the Graph.
-        extents: of outputs that are quantised, what their type spans, by name: finer than that they do not tell.
-        rounds: whether it rounds activations to integers on the way.
+        extents: the range of each quantised output's type, by name: nothing smaller than its steps can be compared.
+        rounds: whether it rounds activations to integers.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Oracle:
 
 
 def oracle(source: PathLike, graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Oracle:
-    """What runs the model in file `source`; `graph` is the same as `tulle` reads it, constants folded."""
+    """The original model in file `source`; `graph` is the same model as read by tulle, constants folded."""
     if file_kind(read_bytes(source)) == "onnx":
         return _onnx(source, graph, input_shapes or {})
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         return _reference(graph, "install ai-edge-litert to compare with LiteRT")
-    # What the Graph ends at may be in the middle of the file's.
+    # The Graph's outputs may be inner tensors of the file's model.
     keep = _is_part(source, graph)
     try:
         with warnings.catch_warnings():

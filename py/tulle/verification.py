@@ -1,4 +1,4 @@
-"""`verify`: does a `.tulle` file compute what its original computes?"""
+"""`verify`: compares the outputs of a `.tulle` file with its original's."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ROUNDED_TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class OutputError:
-    """How far one output is off, over all inputs tried.
+    """The error of one output, over all inputs tried.
 
     Attributes:
         max_error: largest absolute difference; NaN if the two disagree about NaN or infinity.
-        range: the oracle's largest value minus its smallest; 1 for a sigmoid; what the type spans if it is quantised.
+        range: the oracle's largest value minus its smallest; 1 for a sigmoid; the type's range if it is quantised.
         relative_error: max_error / range.
     """
 
@@ -42,7 +42,7 @@ class OutputError:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of `verify`; `oracle` says what the model was compared with."""
+    """The result of `verify`; `oracle` names the runtime that the model was compared with."""
 
     oracle: str
     variant: str
@@ -74,14 +74,14 @@ def verify(
     """Compares a `.tulle` file with the `.tflite` or `.onnx` file that it was made from.
 
     Args:
-        inputs: for a model with one input, arrays as `Model` takes them. Besides these, random ones are tried.
+        inputs: for a model with one input, arrays as `Model` takes them, tried in addition to random ones.
         runs: how many random inputs, uniform from 0 to 1; an image input also gets as many of random bytes if its
             normalisation is in the file.
         seed: of the random inputs.
         tolerance: largest error relative to an output's range; by default TOLERANCE, and ROUNDED_TOLERANCE where
-            the original rounds activations to integers. The range of a quantised output is what its type spans.
+            the original rounds activations to integers. The range of a quantised output is its type's.
         input_shapes: as they were given to `convert`.
-        progress: wraps the loop over the inputs, to show how far it is.
+        progress: wraps the loop over the inputs to show its progress.
 
     The oracle is LiteRT's interpreter or ONNX Runtime where the package ai-edge-litert or onnxruntime is installed,
     else the NumPy reference in float32 or ONNX's reference evaluator. Raises TulleError if a file cannot be read, or
@@ -112,7 +112,7 @@ def verify(
 
 
 def _read(source: PathLike, ends: list[str], shapes: Mapping[str, Sequence[int]] | None) -> Graph:
-    """The original as far as the converted model goes: to its own outputs, or to those that were chosen."""
+    """The original up to the converted model's outputs: its own, or those that were chosen."""
     try:
         graph = read_model(source, None, shapes)
         if set(ends) <= set(graph.outputs):
@@ -154,7 +154,7 @@ def _random_bytes(info: TensorInfo, rng: np.random.Generator) -> np.ndarray:
 
 
 def _floats(info: TensorInfo, array: np.ndarray) -> np.ndarray:
-    """What the model makes of an input."""
+    """The model's outputs for an input."""
     if array.dtype != np.uint8:
         return array
     pixels = array[..., :3].astype(np.float32).reshape(info.shape)
@@ -162,7 +162,7 @@ def _floats(info: TensorInfo, array: np.ndarray) -> np.ndarray:
 
 
 def _is_sigmoid(name: str, producers: dict[str, Node]) -> bool:
-    """Whether the output's values come out of a sigmoid, possibly reshaped."""
+    """Whether the output is a sigmoid's, possibly reshaped."""
     node = producers.get(name)
     while node is not None and node.op in ("reshape", "transpose", "slice"):
         node = producers.get(node.inputs[0] or "")
@@ -170,7 +170,7 @@ def _is_sigmoid(name: str, producers: dict[str, Node]) -> bool:
 
 
 def _compare(name: str, pairs: list[tuple[np.ndarray, np.ndarray]], extent: float | None) -> OutputError:
-    """`extent`: the output's range where it is known, else that of the values expected."""
+    """`extent`: the output's range if known; otherwise that of the expected values is used."""
     expected = np.stack([pair[0] for pair in pairs]).astype(np.float64)
     got = np.stack([pair[1] for pair in pairs]).astype(np.float64)
     finite = np.isfinite(expected)

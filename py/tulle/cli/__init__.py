@@ -1,6 +1,6 @@
-"""The `tulle` command: one module a subcommand, imported when it is needed.
+"""The `tulle` command: one module per subcommand, imported on demand.
 
-The modules import what is slow (NumPy, wasmtime, rich) inside their functions, so that `tulle --help` answers at once.
+The modules import slow packages (NumPy, wasmtime, rich) inside their functions, so that `tulle --help` is fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FORMER_NAMES = {"share": "hotspots"}  # they work, and no help lists them
 
 
 class _Group(click.Group):
-    """Finds its commands by name, and says what went wrong in one message instead of a traceback."""
+    """Imports its commands by name, and reports errors as one message instead of a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

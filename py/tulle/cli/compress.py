@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def command(source: str, target: str, *, values: Weights, calibration: str | None, images: int, as_json: bool) -> None:
-    """Store the weights of a .tulle or .tflite model in fewer bytes, and say what that costs.
+    """Store the weights of a .tulle or .tflite model in fewer bytes, and show the errors that causes.
 
-    Zeros are never stored. The error of each layer's weights is shown; with pictures, how far the outputs move too.
+    Zeros are never stored. Shows the error of each layer's weights and, with pictures, the change of the outputs.
 
     \b
     Examples:

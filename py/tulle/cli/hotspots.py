@@ -15,7 +15,7 @@ from tulle.cli import options
 @options.variant
 @options.as_json
 def command(models: tuple[str, ...], *, runs: int, variant: Any, as_json: bool) -> None:
-    """Show the share of 1x1 convolutions and of every other op in the time of a network, all layers dense.
+    """Show how the time of a network divides among 1x1 convolutions and other ops, with all layers dense.
 
     MODEL is a .tflite or .tulle file, or an architecture of `tulle zoo list`. Measured through wasmtime on one thread.
 

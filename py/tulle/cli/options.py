@@ -1,10 +1,10 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
 import click
 
-# Files are opened by the library, whose errors say more than click's.
+# The library opens files: its errors are better than click's.
 FILE = click.Path(dir_okay=True)
 
 tulle_target = click.option(
@@ -37,7 +37,7 @@ variant = click.option(
 
 
 def _shapes(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """NAME=1,3,320,320, any number of times."""
+    """Options of the form NAME=1,3,320,320, repeatable."""
     shapes = {}
     for text in texts:
         name, _, sizes = text.rpartition("=")

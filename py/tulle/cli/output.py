@@ -1,4 +1,4 @@
-"""What the commands print with: results on stdout, progress and notes on stderr."""
+"""Printing for the commands: results on stdout, progress and notes on stderr."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _stderr = Console(stderr=True, highlight=False)
 
 
 def show(item: Any) -> None:
-    """Prints a table, or text as it is, on stdout."""
+    """Prints a table, or text unchanged, on stdout."""
     if isinstance(item, str):
         click.echo(item)
     else:
         console = Console(highlight=False)
-        if not console.is_terminal:  # a pipe has no width, and would get tables cut to 80 columns
+        if not console.is_terminal:  # a pipe has no width: tables would be cut to 80 columns
             console = Console(highlight=False, width=200)
         console.print(item)
 
@@ -37,18 +37,18 @@ def note(text: str) -> None:
 
 
 def busy(text: str) -> AbstractContextManager[Any]:
-    """A spinner while something takes its time; nothing where stderr is no terminal."""
+    """A spinner for slow work; nothing if stderr is not a terminal."""
     return _stderr.status(text) if _stderr.is_terminal else nullcontext()
 
 
 def progress(items: Iterable[int], text: str) -> Iterable[int]:
-    """A bar over a loop; nothing where stderr is no terminal."""
+    """A progress bar over a loop; nothing if stderr is not a terminal."""
     return track(items, text, console=_stderr, transient=True) if _stderr.is_terminal else items
 
 
 @contextmanager
 def steps(total: int, text: str, show: bool = True) -> Iterator[Callable[[int, float], None]]:
-    """A bar for long training: gives a function that is told the steps done and the loss, and shows it from then on."""
+    """A progress bar for training: yields a function of steps done and loss, whose first call shows the bar."""
     if not (show and _stderr.is_terminal):
         yield lambda done, loss: None
         return
@@ -63,7 +63,7 @@ def steps(total: int, text: str, show: bool = True) -> Iterator[Callable[[int, f
     task = bar.add_task(text, total=total, loss="")
 
     def advance(done: int, loss: float) -> None:
-        bar.start()  # not before: rich shows one bar at a time, and until now another one may have been there
+        bar.start()  # not before: rich shows one bar at a time, and until the first call there may be another
         bar.update(task, completed=done, loss=f"{loss:.4f}")
 
     try:
@@ -102,7 +102,7 @@ def shape(sizes: Iterable[int]) -> str:
 
 
 def short(name: str, most: int = 40) -> str:
-    """The end of a long name, where layers differ."""
+    """The end of a long name, which is where names of layers differ."""
     return name if len(name) <= most else f"…{name[1 - most :]}"
 
 

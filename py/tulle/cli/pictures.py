@@ -1,4 +1,4 @@
-"""Folders of pictures, as several commands take them."""
+"""Folders of pictures, for the commands that take them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def read_pictures(folder: str, graph: Graph, most: int, seed: int = 0) -> list[np.ndarray]:
-    """See `tulle.sparsify.calibration.read_folder`; shows progress, and says how many files were skipped."""
+    """As `tulle.sparsify.calibration.read_folder`, with a progress bar and a note on skipped files."""
     from tulle.cli import output
     from tulle.sparsify.calibration import read_folder
 

@@ -53,7 +53,7 @@ def command(model_file: str, image: str, *, repeat: int, target: str | None, wit
         outputs, milliseconds = _run(model, array, repeat)
         for name, values in outputs.items():
             _print_output(name, values)
-        # The first run warms up caches; it counts only if it is the only one.
+        # The first run warms up caches, so it only counts if it is the only one.
         timed = milliseconds[1:] or milliseconds
         output.show(
             f"{sum(timed) / len(timed):.2f} ms a run, fastest {min(timed):.2f} ms "

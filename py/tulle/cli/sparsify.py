@@ -75,8 +75,8 @@ def command(
 ) -> None:
     """Make the 1x1 convolutions of a TFLite model sparse, without labels or training.
 
-    OUT.tflite holds layers with many zeros in sparse form, which LiteRT runs as it is. With --calibration, finished
-    layers are kept in OUT.work until the end: after an interruption the same command goes on from there.
+    OUT.tflite stores layers with many zeros in sparse form, which LiteRT can run. With --calibration, finished layers
+    are kept in OUT.work until the end: after an interruption the same command continues from there.
 
     \b
     Examples:
@@ -101,7 +101,7 @@ def command(
     choices = Options(
         **settings, block=int(block), layers=match_layers(graph, patterns) if patterns else None
     )  # fmt: skip
-    choices.budget()  # what is out of range should not wait for the pictures to be read
+    choices.budget()  # report options out of range before reading the pictures
     pictures = [] if calibration is None else _read_pictures(calibration, graph, images, choices.seed)
     workfile = Path(f"{target}.work") if pictures else None
     if workfile is not None and workfile.exists():

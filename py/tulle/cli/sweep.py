@@ -59,11 +59,11 @@ def command(
     input_mean: float,
     input_std: float,
 ) -> None:
-    """Search how best to train MODEL.tflite sparse, on pictures without labels.
+    """Search for the best settings to train MODEL.tflite sparse, on unlabelled pictures.
 
-    Every trial trains as `tulle train-sparse` does. The table shows those that no other trial beats in both time (of
-    the pruned layers, by the cost model) and distance from the dense model on held-out pictures. Several workers may
-    share one storage, and an interrupted search goes on where it was.
+    Every trial trains like `tulle train-sparse`. The table shows the Pareto front: trials that no other beats in both
+    time (of the pruned layers, by the cost model) and distance from the dense model on held-out pictures. Several
+    workers may share one storage, and an interrupted search continues where it stopped.
 
     \b
     Examples:

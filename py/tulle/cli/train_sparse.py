@@ -1,4 +1,4 @@
-"""`tulle train-sparse`: trains a sparse .tflite model to answer as the dense one does."""
+"""`tulle train-sparse`: trains a sparse .tflite model to match a dense one."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def command(
     input_std: float,
     **settings: Any,
 ) -> None:
-    """Train a sparse model to answer as MODEL.tflite does, on pictures without labels.
+    """Train a sparse model to match MODEL.tflite, on unlabelled pictures.
 
-    One picture in ten is held out; the distance to the dense model is measured on those. Under torchrun the same
-    command uses all processes.
+    One picture in ten is held out for measuring the distance to the dense model. Under torchrun the same command uses
+    all processes.
 
     \b
     Examples:

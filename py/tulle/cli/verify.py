@@ -1,4 +1,4 @@
-"""`tulle verify`: does the converted model compute the same?"""
+"""`tulle verify`: compares a converted model's outputs with the original's."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 def command(source: str, converted: str, *, files: tuple[str, ...], as_json: bool, **settings: Any) -> None:
     """Compare a .tulle file with the .tflite or .onnx file it was made from.
 
-    Both run on random inputs, and on those given. The errors are the largest absolute difference of each output, and
-    that relative to the output's range (its largest value minus its smallest; 1 for a sigmoid). The original runs in
-    LiteRT or ONNX Runtime if the package ai-edge-litert or onnxruntime is installed, else in tulle's NumPy reference
-    or ONNX's. A quantised original rounds on its way and tulle does not, so more is tolerated there.
+    Both run on random inputs and on those given. The errors are the largest absolute difference of each output, and
+    the same relative to the output's range (its largest value minus its smallest; 1 for a sigmoid). The original runs
+    in LiteRT or ONNX Runtime if the package ai-edge-litert or onnxruntime is installed, else in tulle's NumPy reference
+    or ONNX's. A quantised original rounds activations and tulle does not, so the tolerance is larger there.
 
     Exit code 1 if an output is off by more than the tolerance.
 

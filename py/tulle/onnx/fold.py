@@ -1,4 +1,4 @@
-"""Computes at once what depends on constants alone, as exporters leave it: shapes, indices, folded weights."""
+"""Computes what depends on constants alone, which exporters leave in the graph: shapes, indices, folded weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from tulle.onnx.operators import OnnxNode
 from tulle.onnx.values import Unsupported, Value
 
-# Ops whose result has about the size of their inputs, besides those that MAX_ELEMENTS is checked for.
+# Ops whose result has about the size of their inputs, in addition to those checked against MAX_ELEMENTS.
 FOLDED = frozenset((
     "Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "Div", "Equal", "Exp", "Flatten", "Floor", "Gather",
     "Identity", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Pow", "Reciprocal", "ReduceProd", "Reshape", "Round",
@@ -19,7 +19,7 @@ FOLDED = frozenset((
     "Sigmoid", "Or", "ArgMax", "QuantizeLinear", "Tanh", "Relu", "Clip", "LessOrEqual", "GreaterOrEqual", "Xor",
     "ScatterND", "ScatterElements", "GatherND", "GatherElements", "NonZero", "Softmax",
 ))  # fmt: skip
-# Those whose inputs say how large the result is.
+# Ops whose inputs determine the size of the result.
 SIZED: dict[str, Callable[[list[np.ndarray]], float]] = {
     "ConstantOfShape": lambda inputs: _product(inputs[0]),
     "Expand": lambda inputs: _product(inputs[1]),
@@ -27,7 +27,7 @@ SIZED: dict[str, Callable[[list[np.ndarray]], float]] = {
     "Range": lambda inputs: (float(inputs[1]) - float(inputs[0])) / float(inputs[2]),
 }
 MAX_ELEMENTS = 2**26
-# The reference evaluator has these from here on only; what older versions can say means the same.
+# The reference evaluator only has these from this opset on; older versions mean the same.
 QUANTISATION, QUANTISATION_OPSET = ("QuantizeLinear", "DequantizeLinear"), 19
 
 

@@ -102,7 +102,7 @@ def _comparison(op: str, swap: bool = False, opposite: bool = False) -> Callable
 
 
 def _where(node: OnnxNode) -> Result:
-    """What is left of the two operands when each is masked: an infinity in the one not chosen does no harm."""
+    """The sum of both operands, each masked: an infinity in the one not chosen does no harm."""
     condition = node.value(0)
     if condition.data is not None:
         condition = Value(data=condition.data.astype(np.float32))
@@ -157,7 +157,7 @@ def _group_normalization(node: OnnxNode) -> Result:
     scale, bias = node.constant(1), node.constant(2)
     if len(shape) != 4 or groups < 1 or shape[1] % groups or scale.size not in (groups, shape[1]):
         raise Unsupported(f"{groups} groups do not fit {list(shape)}")
-    repeats = shape[1] // scale.size  # before opset 21 one number a group
+    repeats = shape[1] // scale.size  # before opset 21 one value per group
     rows = node.add("reshape", [node.importer.plain(node.value(0))], (1, groups, int(np.prod(shape)) // groups))
     y = _standardised(node, rows, (2,), float(node.attribute("epsilon", 1e-5)))
     y = node.importer.image(Value(node.add("reshape", [y], shape)))
@@ -205,7 +205,7 @@ def _log_softmax(node: OnnxNode) -> Result:
 
 
 def _reduce_of(inner: str, outer: str) -> Callable[[OnnxNode], Result]:
-    """A sum of squares or of sizes, and what is done with it."""
+    """A sum of squares or of absolute values, and a function of it."""
 
     def convert(node: OnnxNode) -> Result:
         x, rank = node.importer.plain(node.value(0)), len(node.shape(0))
@@ -238,7 +238,7 @@ def _arg(sign: int) -> Callable[[OnnxNode], Result]:
 
 
 def _gather(node: OnnxNode) -> Result:
-    """With constant indices: slices, joined."""
+    """With constant indices: concatenated slices."""
     shape, indices = node.shape(0), node.constant(1)
     axis = node.axis(node.attribute("axis", 0), len(shape))
     if indices.size == 0 or np.any((indices < -shape[axis]) | (indices >= shape[axis])):
@@ -301,7 +301,7 @@ def _grid_sample(node: OnnxNode) -> Result:
     at = _binary(node, "add", at, node.importer.constant((size - 1) / 2, "middle"))
     if beyond == "border":
         at = _binary(node, "minimum", _binary(node, "maximum", at, node.number(0)), node.importer.constant(size - 1))
-    else:  # half a pixel beyond the border is half of the border: as if there were a row of zeros
+    else:  # half a pixel beyond the border has half the border's value: as if there were a row of zeros
         x = node.add("pad", [x], pads=((0, 0), (1, 1), (1, 1), (0, 0)), pad_value=0.0, pad_mode="constant")
         at = _binary(node, "add", at, node.number(1))
     return Value(node.add("sample_bilinear", [x, at]), nhwc=True)

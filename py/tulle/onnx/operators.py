@@ -17,7 +17,7 @@ from tulle.tflite.builtin_ops import MAX_UNGROUPED
 from tulle.tflite.quantized import CLAMPED, implied_relu
 
 Result = Value | list[Value]
-# The scale that DynamicQuantizeLinear is said to have chosen: biases are rounded to multiples of it, so it is small.
+# The scale that DynamicQuantizeLinear pretends to have chosen. Biases are rounded to multiples of it, so it is small.
 DYNAMIC_SCALE = 2**-10
 
 
@@ -48,12 +48,12 @@ class OnnxNode:
         return self.importer.shape(self.value(index))
 
     def operand(self, index: int) -> Value:
-        """The value as a tensor of the Graph, in the order that it has there, which is that of an image or ONNX's."""
+        """The value as a tensor of the Graph, in its order there: an image's or ONNX's."""
         value = self.value(index)
         return value if value.data is None and not value.line else Value(self.importer.plain(value))
 
     def elements(self, index: int) -> Value:
-        """The same for ops to which no order matters, so lines may stay what they are."""
+        """The same for ops that work in any order, so signals may stay as they are."""
         value = self.value(index)
         return value if value.line else self.operand(index)
 
@@ -97,7 +97,7 @@ class OnnxNode:
         return result
 
     def second(self, index: int = 1) -> Value:
-        """The second operand of an op that broadcasts: before opset 7 from `axis` on, since then from the end."""
+        """The second operand of a broadcasting op: aligned at `axis` before opset 7, then at the last dimension."""
         value, axis = self.value(index), self.attribute("axis", None)
         if self.opset >= 7 or axis is None or not self.attribute("broadcast", 0):
             return value
@@ -213,7 +213,7 @@ def _conv_transpose(node: OnnxNode) -> Result:
 
 
 def _transpose_padding(node: OnnxNode, size: tuple[int, int], whole: list[int], strides: Any) -> tuple[int, ...]:
-    """What is cropped off (top, bottom, left, right) of all `whole` rows and columns that the input reaches."""
+    """The rows and columns (top, bottom, left, right) cropped off the `whole` output that the input reaches."""
     auto, stated = node.attribute("auto_pad", "NOTSET"), node.attribute("output_shape", None)
     if stated is None and auto not in ("SAME_UPPER", "SAME_LOWER"):
         return _padding(node, size, (1, 1), strides, (1, 1))
@@ -255,7 +255,7 @@ def _pool(op: str) -> Callable[[OnnxNode], Result]:
 
 
 def _beyond(size: int, pads: int, before: int, kernel: int, stride: int) -> int:
-    """Padding that ceil_mode adds behind: a window counts if it begins before the end of the image."""
+    """Padding that ceil_mode adds at the end: a window counts if it begins within the image."""
     rest = (size + pads - kernel) % stride
     begins = (size + pads - kernel) // stride * stride + stride
     return stride - rest if rest and begins < size + before else 0
@@ -367,7 +367,7 @@ def _clip_to_computed(node: OnnxNode) -> Result:
 
 def _prelu(node: OnnxNode) -> Result:
     slope, rank = node.constant(1), len(node.shape(0))
-    if node.opset < 7 and slope.ndim == 1 and rank > 1:  # one number a channel then, from 7 on aligned at the end
+    if node.opset < 7 and slope.ndim == 1 and rank > 1:  # one value per channel; from opset 7 on aligned at the end
         slope = slope.reshape(-1, *[1] * (rank - 2))
     aligned = (1,) * (rank - slope.ndim) + slope.shape
     a_channel = rank in (2, 3, 4) and slope.size == aligned[1] == node.shape(0)[1]
@@ -411,7 +411,7 @@ def _same(node: OnnxNode) -> Result:
 
 
 def _quantize(node: OnnxNode) -> Result:
-    """Quantisers leave out a relu that the range of the integers implies; here it is put back."""
+    """Restores a relu that quantisers leave out because the integers' range implies it."""
     x = node.value(0)
     producer = node.importer.graph.producer().get(x.name)
     if producer is None or producer.op not in CLAMPED or node.constant(1).size != 1:
@@ -425,13 +425,13 @@ def _quantize(node: OnnxNode) -> Result:
 
 
 def _dynamic_quantize(node: OnnxNode) -> Result:
-    """The tensor itself in place of its integers; the weights that these meet make up for the scale."""
+    """The tensor itself instead of its integers; the weights it is multiplied with compensate for the scale."""
     node.importer.unrounded.add(node.proto.output[0])
     return [node.value(0), Value(data=np.array(DYNAMIC_SCALE, np.float32)), Value(data=np.zeros((), np.uint8))]
 
 
 def _integer_weights(node: OnnxNode, axis: int) -> np.ndarray:
-    """Weights less their zero point, which may be one for each index of `axis`."""
+    """Weights minus their zero point, of which there may be one for each index of `axis`."""
     if node.proto.input[0] not in node.importer.unrounded:
         raise Unsupported("its input is not what DynamicQuantizeLinear computes")
     weight, zero = node.constant(1).astype(np.float32), node.constant(3) if node.has(3) else np.zeros(1)
@@ -583,7 +583,7 @@ def _concat(node: OnnxNode) -> Result:
 
 
 def sliced(node: OnnxNode, spans: list[range]) -> Value:
-    """The elements in `spans`, one a dimension in ONNX's order."""
+    """The elements in `spans`, one per dimension in ONNX's order."""
     x = node.operand(0)
     spans = [spans[axis] for axis in TO_NHWC] if x.nhwc else spans
     if any(len(span) == 0 for span in spans):
@@ -605,7 +605,7 @@ def _slice(node: OnnxNode) -> Result:
     spans = [range(size) for size in shape]
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         at = node.axis(axis, len(shape))
-        # Negative numbers count from the end, as Python has it, but for an end far below zero, which is before all.
+        # Negative numbers count from the end, as in Python, but an end far below zero is before the first element.
         spans[at] = range(shape[at])[slice(start, None if step < 0 and end < -shape[at] else end, step)]
     return sliced(node, spans)
 
@@ -668,7 +668,7 @@ def _resize(node: OnnxNode) -> Result:
     shape = (1, out[0], out[1], channels)
     if mode == "nearest":
         rounding = node.attribute("nearest_mode", "floor" if upsample or node.opset < 11 else "round_prefer_floor")
-        # Enlarged by a whole number, every pixel becomes a block of equal ones, however coordinates are rounded.
+        # With an integer factor every pixel becomes a block of equal ones, however coordinates are rounded.
         blocks = out[0] % height == 0 and out[1] % width == 0
         if not ((how, rounding) == ("asymmetric", "floor") or (blocks and (how, rounding) in _BLOCKS)):
             raise Unsupported(f"nearest with {how} and {rounding} is not supported")
@@ -702,7 +702,7 @@ def _depth_to_space(node: OnnxNode) -> Result:
         return Value(node.add("depth_to_space", [x], block=block), nhwc=True)
     left = channels // (block * block)  # CRD, as PyTorch's PixelShuffle has it: channels vary slowest
     y = node.add("reshape", [x], (1, height, width, left, block * block))
-    y = node.add("transpose", [y], perm=(0, 1, 2, 4, 3))  # as DCR, which leaves an order of channels to change
+    y = node.add("transpose", [y], perm=(0, 1, 2, 4, 3))  # as DCR, after which the channels are reordered
     y = node.add("reshape", [y], (1, height, width, channels))
     return Value(node.add("depth_to_space", [y], block=block), nhwc=True)
 

@@ -1,4 +1,4 @@
-"""`read`: an ONNX model as a Graph. The file is untrusted: whatever is wrong with it raises TulleError."""
+"""`read`: an ONNX model as a Graph. The file is untrusted: anything wrong with it raises TulleError."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def read(
     """Reads a float ONNX model from a path or from its bytes.
 
     Args:
-        outputs: names of tensors where the Graph is to end, instead of the model's own outputs. Only what they need
-            is read.
-        input_shapes: by input, its shape in ONNX's order, where the file leaves sizes open.
+        outputs: names of tensors to read up to, instead of the model's own outputs. Only the nodes they need are
+            read.
+        input_shapes: by input name, shapes in ONNX's order for inputs with dynamic sizes.
 
     Image inputs [1, C, H, W] with 1, 3 or 4 channels become [1, H, W, C], which `notes` of the Graph says; all other
-    inputs and outputs keep their shapes. A batch left open is taken as 1.
+    inputs and outputs keep their shapes. A dynamic batch becomes 1.
 
     Raises TulleError, naming the file and the cause, if the onnx package is missing, the file cannot be read or is
-    damaged, or shapes other than the batch stay open; ops that tulle cannot run are listed together.
+    damaged, or sizes other than the batch are left dynamic; ops that tulle cannot run are listed together.
     """
     try:
         import onnx
@@ -118,7 +118,7 @@ def _inputs(node: Any) -> set[str]:
 
 
 def _branch(importer: Importer, node: Any) -> list[Any] | None:
-    """The nodes that an If with a known condition stands for, as exporters write it for squeeze; None for another."""
+    """The nodes of the branch that an If with a known condition takes (exporters write it for squeeze); else None."""
     from onnx import helper, numpy_helper
 
     condition = importer.values.get(node.input[0]) if node.op_type == "If" and len(node.input) == 1 else None
@@ -134,7 +134,7 @@ def _branch(importer: Importer, node: Any) -> list[Any] | None:
 
 
 def input_sizes(info: Any, given: Sequence[int] | None = None) -> list[int]:
-    """The input's shape in ONNX's order: as the file states it, as `given` where it is left open, else with batch 1."""
+    """The input's shape in ONNX's order: the file's, with dynamic sizes as `given` and a dynamic batch of 1."""
     dims = info.type.tensor_type.shape.dim
     sizes, stated = [dim.dim_value for dim in dims], [dim.dim_param or dim.dim_value for dim in dims]
     if given is not None:
@@ -180,7 +180,7 @@ def is_picture(proto: Any, name: str, sizes: Sequence[int]) -> bool:
 
 
 def _readers(proto: Any, name: str) -> set[str]:
-    """The kinds of op that read the tensor's elements, looking through those that hand them on."""
+    """The kinds of op that read the tensor's elements, directly or through ops that only pass them on."""
     readers, names = set(), {name}
     for node in proto.node:
         if names.intersection(node.input):
@@ -236,7 +236,7 @@ def _convert_nodes(importer: Importer, model: Any, nodes: Sequence[Any], ends: S
 
 
 def _hint(importer: Importer, border: Sequence[str]) -> str:
-    """Where the part without unsupported nodes ends."""
+    """The tensors at which the part without unsupported nodes ends."""
     values = {name: importer.values[name] for name in dict.fromkeys(border) if name in importer.values}
     names = [name for name, value in values.items() if value.data is None and value.name not in importer.graph.inputs]
     if not names:

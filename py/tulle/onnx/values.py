@@ -1,7 +1,7 @@
-"""What the ONNX converters work with: `Importer` holds the Graph, and in which order each tensor's dimensions are.
+"""State of the ONNX import: `Importer` holds the Graph, and the order of each tensor's dimensions.
 
-ONNX images are [N, C, H, W], a Graph's are [1, H, W, C]. So an image that a convolution computes is kept as
-[1, H, W, C] as long as the ops that follow can work on that, and permuted where one needs ONNX's own order.
+ONNX images are [N, C, H, W], a Graph's are [1, H, W, C]. So an image that a convolution computes stays
+[1, H, W, C] as long as the following ops can work on that, and is permuted before one that needs ONNX's order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 class Unsupported(Exception):
-    """What about a node tulle cannot run."""
+    """The reason why tulle cannot run a node."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Importer:
         self.graph = Graph(name)
         self.values: dict[str, Value] = {}
         self.whole_numbers: set[str] = set()  # activations that are integers in ONNX and floats in the Graph
-        self.unrounded: set[str] = set()  # ONNX's tensors that are integers there and here what they stand for
-        self.label = "tensor"  # names what the node at hand adds
+        self.unrounded: set[str] = set()  # tensors that are integers in ONNX and here the values they stand for
+        self.label = "tensor"  # name for what the current node adds
 
     def add(self, op: str, inputs: list[str | None], shape: tuple[int, ...] | None = None, **attrs: Any) -> str:
-        """A node of the Graph; `shape` where the op leaves it open. Returns its output."""
+        """A node of the Graph; `shape` if the op does not determine it. Returns its output."""
         output = self.graph.add_tensor(Tensor(self.label, tuple(int(size) for size in shape or ())))
         node = Node(op, output, inputs, [output], attrs)
         self.graph.nodes.append(node)

@@ -47,10 +47,9 @@ class Encoded:
 def choose_type(name: str, data: np.ndarray, weights: Weights, *, is_weight: bool) -> np.ndarray:
     """`data` as little-endian float32 or float16 values.
 
-    "auto" takes float16 where every value survives it unchanged, bit for bit, and so does "int8", which is not this
-    function's business. "fp16" rounds the weights of convolutions and fully connected layers (`is_weight`); other
-    constants (biases, alphas) are few, and stay exact. "fp32" keeps every value wide.
-    Raises TulleError if a weight is too large for float16.
+    "auto" uses float16 if that holds every value exactly, and so does "int8", which is handled elsewhere. "fp16" rounds
+    the weights of convolutions and fully connected layers (`is_weight`); other constants (biases, alphas) are few, and
+    stay exact. "fp32" keeps every value wide. Raises TulleError if a weight is too large for float16.
     """
     if data.dtype not in (np.float32, np.float16):
         raise TulleError(f"constant {name!r} is {data.dtype}: only float32 and float16 values can be stored")
@@ -126,7 +125,7 @@ def _scaled(values: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
 
 
 def _stored_bytes(encoded: Encoded) -> int:
-    """What the vectors take in the file, lengths and alignment included."""
+    """Bytes that the vectors take in the file, lengths and alignment included."""
     vectors = [encoded.values.size] if encoded.index is None else [encoded.values.size, encoded.index.size]
     return sum(-(-(size + 4) // ALIGNMENT) * ALIGNMENT for size in vectors)
 
@@ -140,7 +139,7 @@ def _deltas(positions: np.ndarray) -> np.ndarray:
 
 
 def _positions(stored: Encoded, size: int) -> np.ndarray:
-    """Where the stored values belong, ascending."""
+    """The elements that the stored values belong to, ascending."""
     index = np.zeros(0, np.uint8) if stored.index is None else stored.index
     if stored.encoding == schema.Encoding.bitmask:
         if index.size != -(-size // 8):
@@ -148,7 +147,7 @@ def _positions(stored: Encoded, size: int) -> np.ndarray:
         return np.flatnonzero(np.unpackbits(index, bitorder="little"))
     if stored.encoding == schema.Encoding.delta:
         is_value = index != _SKIP
-        # Every byte skips its number of elements; one with a value steps over that too.
+        # Every byte skips that many elements; one with a value also moves past that value's element.
         after: np.ndarray = np.cumsum(index.astype(np.int64) + is_value)
         if after.size and after[-1] > size:
             raise TulleError(f"its deltas lead beyond the last of {size} elements")

@@ -7,8 +7,8 @@ import numpy as np
 from tulle.errors import TulleError
 
 _LEVELS = 127
-# Shares of a channel's largest weight that are tried as what 127 stands for: clipping a few large weights a little
-# lets all the others lie closer.
+# Candidates for the value of 127, as shares of a channel's largest weight: clipping a few large weights a little
+# brings all others closer.
 _CLIPS = np.linspace(1.0, 0.6, 41)
 
 
@@ -21,7 +21,7 @@ def quantise(name: str, data: np.ndarray, channel_axis: int) -> tuple[np.ndarray
         name: of the weight, for errors.
         channel_axis: the dimension that is the output channels: 0, or -1 for depthwise.
 
-    Returns int8 values of the weight's shape, -127 to 127, and float32 scales, one a channel.
+    Returns int8 values of the weight's shape, -127 to 127, and float32 scales, one per channel.
     Raises TulleError if a weight is not finite.
     """
     if not np.isfinite(data).all():

@@ -1,7 +1,7 @@
 """`unpack`: the bytes of a `.tulle` file -> the lowered Graph that was packed, to look into a file from Python.
 
-The C library is what verifies files before they are run; here, damaged files raise TulleError too, but only
-what the Graph needs is looked at.
+The C library verifies files before they run. Here, damaged files raise TulleError too, but only the parts that the
+Graph needs are checked.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tulle.passes import check_lowered
 _KINDS = {number: name for name, number in names(schema.OpKind).items()}
 _LAYOUTS = {number: name for name, number in names(schema.Layout).items()}
 
-# What reading outside the bytes or half a record leads to in the generated accessors.
+# The errors that the generated accessors raise when they read out of bounds or partial records.
 _DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, UnicodeDecodeError)
 
 
 def unpack(data: bytes) -> Graph:
     """The graph in a `.tulle` file: lowered, weights widened to float32, all attributes written out.
 
-    Raises TulleError if the bytes are no such file, are damaged, or need a newer tulle.
+    Raises TulleError if the bytes are not such a file, are damaged, or need a newer tulle.
     """
     data = bytes(data)
     if file_kind(data) != "tulle":
@@ -56,7 +56,7 @@ def _graph(data: bytes) -> Graph:
         raise TulleError(f"more than {MAX_RECORDS} tensors or ops")
 
     tensors: list[Tensor] = []
-    # Names are stored once each; more text than bytes means that damaged records point at the same bytes.
+    # Every name is stored separately, so more text than bytes means that damaged records share bytes.
     text = 0
     for index in range(model.TensorsLength()):
         tensors.append(_tensor(schema.TensorT.InitFromObj(model.Tensors(index))))

@@ -19,7 +19,7 @@ from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
 from tulle.version import __version__
 
-# Ops with weights, and the dimension of these that is the output channels.
+# Ops with weights, and which dimension of the weights is the output channels.
 _CHANNEL_AXIS = {"conv2d": 0, "depthwise_conv2d": -1, "transpose_conv2d": 0, "fully_connected": 0}
 _KINDS = names(schema.OpKind)
 _LAYOUTS = names(schema.Layout)
@@ -29,8 +29,8 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     """A lowered graph (docs/architecture.md) as a `.tulle` file. The same graph gives the same bytes.
 
     `weights`: "auto" stores a constant as float16 where that is lossless and as float32 otherwise; "fp16" rounds the
-    weights of convolutions and fully connected layers; "int8" rounds them to 255 levels for each output channel, with
-    all else as in "auto"; "fp32" keeps every value wide.
+    weights of convolutions and fully connected layers; "int8" rounds them to 255 levels per output channel and stores
+    all else as "auto" does; "fp32" stores every value as float32.
 
     Raises TulleError if the graph is not lowered, has ops or attributes that the format does not know, exceeds one of
     its limits, or if a weight does not fit float16 or is not finite where it should be rounded to int8.
@@ -60,7 +60,7 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
 
 
 class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """Keeps the schema's force_align: 64, which flatc's Python code leaves out: every [ubyte] in the schema has it."""
+    """Applies the schema's force_align: 64, which flatc's Python code ignores, to every [ubyte] vector."""
 
     def CreateNumpyVector(self, x: np.ndarray) -> int:
         if x.dtype == np.uint8:
@@ -69,7 +69,7 @@ class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
 
 
 def _used_tensors(graph: Graph) -> list[str]:
-    """Tensors that the model needs, in the order in which it meets them."""
+    """Tensors that the model needs, in order of first use."""
     used = dict.fromkeys(graph.inputs)
     for node in graph:
         used.update(dict.fromkeys(name for name in [*node.inputs, *node.outputs] if name is not None))
@@ -77,7 +77,7 @@ def _used_tensors(graph: Graph) -> list[str]:
 
 
 def _tensor(tensor: Tensor, weights: Weights, channel_axis: int | None) -> Any:
-    """`channel_axis`: None for what is no layer's weight."""
+    """`channel_axis`: None for constants that are not a layer's weights."""
     record = schema.TensorT()
     record.name = tensor.name
     record.shape = np.array(tensor.shape, "<i4")

@@ -1,4 +1,4 @@
-"""Passes: each a function Graph -> Graph, one idea a file. `lower` runs them all, in the order of `PASSES`."""
+"""Passes: functions Graph -> Graph, one idea per file. `lower` runs them all, in the order of `PASSES`."""
 
 from tulle.passes.lower import PASSES, Pass, lower
 from tulle.passes.lowered import check_lowered

@@ -1,8 +1,8 @@
-"""Moves a 1x1 convolution from behind an enlargement to before it, where there are fewer pixels to convolve.
+"""Moves a 1x1 convolution that follows an upsampling to before it, where there are fewer pixels to convolve.
 
-Both are linear, work on channels and on pixels apart, and the weights of bilinear interpolation add up to one, so that
-a bias comes through it as it is. Decoders of segmentation networks enlarge first; MediaPipe's selfie models take a
-tenth less time this way.
+They commute: both are linear, one works on channels and the other on pixels, and the weights of bilinear interpolation
+sum to one, so that a bias passes through unchanged. Decoders of segmentation networks upsample first; MediaPipe's
+selfie models take a tenth less time this way.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tulle.passes.rewrite import inputs_of, sole_consumer
 
 
 def convolve_before_resize(graph: Graph) -> Graph:
-    """Where nothing else reads the larger map. An activation comes along only behind nearest neighbours."""
+    """Only if the upsampled map has no other consumer. An activation only moves before a nearest-neighbour resize."""
     graph = graph.copy()
     consumers = graph.consumers()
     place = {node.output: index for index, node in enumerate(graph.nodes)}

@@ -1,8 +1,8 @@
-"""What a 1x1 convolution costs sparse and dense: the cost model behind the choice between the two.
+"""The cost model of 1x1 convolutions, which decides whether a layer runs sparse or dense.
 
-A layer's time is a sum of terms, each a count of something the kernel does times what one of it costs. The costs are
-fitted by least squares to measured times (`python bench/kernels.py --fit`) and lie, with where they come from, in
-cost_model.json. They are microseconds of one machine; only the ratio of sparse to dense is used.
+A layer's time is a sum of terms, each the number of some operations of the kernel times the cost of one. The costs are
+fitted by least squares to measured times (`python bench/kernels.py --fit`) and stored, with their origin, in
+cost_model.json. They are microseconds on one machine; the choice only uses the ratio of sparse to dense.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PATH = Path(__file__).with_name("cost_model.json")
 
 
 def dense_terms(inputs: int, outputs: int, pixels: int) -> dict[str, float]:
-    """What the dense kernel does: multiply-adds, outputs stored and inputs packed (vectors of 4 pixels), weights."""
+    """The dense kernel's operations: multiply-adds, outputs stored and inputs packed (vectors of 4 pixels), weights."""
     vectors = -(-pixels // 4)
     return {
         "multiply_add": outputs * inputs * vectors,
@@ -30,10 +30,10 @@ def dense_terms(inputs: int, outputs: int, pixels: int) -> dict[str, float]:
 
 
 def sparse_terms(inputs: int, outputs: int, pixels: int, nonzeros: int, paired: int = 0) -> dict[str, float]:
-    """What the sparse kernels do, in vectors of 4 pixels: multiply-adds, outputs stored, inputs brought to the cache.
+    """The sparse kernels' operations, in vectors of 4 pixels: multiply-adds, outputs stored, inputs brought to cache.
 
     `paired` of the nonzeros are in pairs of outputs (see `paired_nonzeros`), whose multiply-adds are cheaper.
-    Reading the nonzeros anew for each tile of pixels is no term: fitted, its cost is nothing beside the multiply-adds.
+    Reading the nonzeros again for each tile of pixels is not a term: its fitted cost is negligible.
     """
     vectors = -(-pixels // 4)
     return {
@@ -46,11 +46,11 @@ def sparse_terms(inputs: int, outputs: int, pixels: int, nonzeros: int, paired: 
 
 
 PAIR_LEAST = 6
-"""Nonzeros from which on outputs run in pairs: TULLE_SPMM_PAIR_LEAST of wasm/kernels/kernels.h with relaxed SIMD."""
+"""The least nonzeros of outputs that run in pairs: TULLE_SPMM_PAIR_LEAST (wasm/kernels/kernels.h), relaxed SIMD."""
 
 
 def paired_nonzeros(weight: np.ndarray) -> int:
-    """How many nonzeros of weights [outputs, ..., inputs] are in pairs of outputs that have theirs in the same columns.
+    """How many nonzeros of weights [outputs, ..., inputs] are in pairs of outputs with the same nonzero columns.
 
     The planner (wasm/runtime/plan_pairs.c) also pairs neighbours whose columns are nearly the same.
     """
@@ -60,12 +60,12 @@ def paired_nonzeros(weight: np.ndarray) -> int:
 
 
 LEAST_ZEROS = 0.1
-"""Share of zeros below which a layer is dense whatever its shape."""
+"""The share of zeros below which every layer runs dense."""
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Microseconds of each term, and from which share of zeros on sparse wins where there is but one pixel."""
+    """Microseconds per unit of each term, and the share of zeros from which sparse is faster over a single pixel."""
 
     dense: dict[str, float]
     sparse: dict[str, float]
@@ -83,9 +83,9 @@ class CostModel:
     def prefers_sparse(self, inputs: int, outputs: int, pixels: int, nonzeros: int, paired: int = 0) -> bool:
         """Whether a layer of this many channels is expected to be faster sparse.
 
-        Over one pixel, as fully connected layers are, both are products of a matrix and a vector, and only the share
-        of zeros counts. Weights with hardly a zero are dense: what the sparse kernels, on twice the memory, gain on a
-        few such layers is less than the model's error.
+        Over one pixel, as in fully connected layers, both kernels are matrix-vector products, and only the share of
+        zeros counts. Weights with hardly any zeros are dense: the sparse kernels use twice the memory, and what they
+        gain on a few such layers is less than the model's error.
         """
         if nonzeros > (1 - LEAST_ZEROS) * inputs * outputs:
             return False

@@ -1,9 +1,10 @@
-"""Removes channels that nobody needs: constant ones, whose value goes into their readers' biases, and unread ones.
+"""Removes unneeded channels: constant ones, whose value is folded into their consumers' biases, and unread ones.
 
-Forwards, `known_channels` finds the constant ones. Backwards, this pass finds what is needed: a channel that a later
-layer has weights for, unless its known value acts on that layer like a bias; and every channel of the model's inputs
-and outputs. Ops that work channel by channel (depthwise, add, pools) keep a channel of their output exactly if they
-keep it of their input, so these decisions are joined. Then weights, biases and other constants are sliced.
+A forward analysis, `known_channels`, finds the constant ones. A backward one, here, finds the needed ones: channels
+that a later layer has weights for, unless a known value acts on that layer like a bias; and every channel of the
+model's inputs and outputs. Ops that work channel by channel (depthwise, add, pools) keep a channel of their output if
+and only if they keep it of their input, so these decisions are joined. Then weights, biases and other constants are
+sliced.
 
 Comes after folding, explicit paddings and fused activations.
 """
@@ -40,7 +41,7 @@ def remove_dead_channels(graph: Graph) -> Graph:
 
 
 def needed_channels(graph: Graph, known: dict[str, np.ndarray]) -> Masks:
-    """Which channels have to stay, for every activation; at least one of each."""
+    """Which channels must stay, for every activation; at least one each."""
     activations = [*graph.inputs, *(node.output for node in graph)]
     whole = {*graph.inputs, *graph.outputs}
     kept = {name: np.full(channel_count(graph, name), name in whole) for name in activations}
@@ -52,7 +53,7 @@ def needed_channels(graph: Graph, known: dict[str, np.ndarray]) -> Masks:
 
 
 def _spread(graph: Graph, known: dict[str, np.ndarray], kept: Masks) -> None:
-    """Adds to `kept` whatever the channels in it need, until nothing is missing."""
+    """Adds to `kept` the channels that those in it need, until nothing changes."""
     reads = {node.output: read_channels(graph, node) for node in graph if node.op in MIXING}
     count = -1
     while count != (count := sum(int(mask.sum()) for mask in kept.values())):
@@ -74,12 +75,12 @@ def _join(graph: Graph, node: Node, position: int, kept: Masks) -> None:
         return
     made = source >= 0
     np.logical_or.at(mask, source[made], result[made])
-    if not (node.op in BINARY and len(mask) == 1):  # one channel that is broadcast to all asks for none of them
+    if not (node.op in BINARY and len(mask) == 1):  # a single channel broadcast to all requires none of them
         result[made] |= mask[source[made]]
 
 
 def _replace(graph: Graph, node: Node, position: int, values: np.ndarray, label: str | None = None) -> None:
-    """Gives the node a constant of its own, unless it has these values already (layers may share a bias)."""
+    """Gives the node its own constant, unless it has these values already (layers may share a bias)."""
     name, values = node.inputs[position], values.astype(np.float32)
     before = graph.constant(name)
     if before is None or before.size != values.size or (before.reshape(values.shape) != values).any():

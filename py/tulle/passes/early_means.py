@@ -1,8 +1,8 @@
-"""Takes the mean over a whole map early: of a sum's parts, and of what an enlargement is made from.
+"""Takes means over a whole map early: of a sum's operands instead of the sum, and of a map before upsampling.
 
-Gates of MediaPipe's segmentation decoders begin with the mean of a sum of two maps, one of them enlarged. The sum is
-then never written to memory, and the enlargement is left with one reader. Comes after `fuse_residuals`, which makes
-additions that follow a convolution cheaper still.
+Gates in MediaPipe's segmentation decoders begin with the mean of a sum of two maps, one of them upsampled. With this
+pass the sum is never written to memory, and the upsampled map has a single consumer. Comes after `fuse_residuals`,
+which makes additions that follow a convolution cheaper still.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from tulle.passes.rewrite import sole_consumer
 
 
 def early_means(graph: Graph) -> Graph:
-    """Mean over height and width of an `add` (no activation, no other reader) of two activations of its shape, and of
-    a resize that gives every pixel the same weight."""
+    """Rewrites means over height and width of an `add` (no activation, no other consumer) of two activations of its
+    shape, and of a resize that gives every pixel the same weight."""
     graph = graph.copy()
     _split_sums(graph)
     producer = graph.producer()
@@ -56,7 +56,7 @@ def _is_mean(graph: Graph, node: Node) -> bool:
 
 
 def _is_whole(graph: Graph, node: Node) -> bool:
-    """Whether a pool's one window lies on the whole map."""
+    """Whether a pool's only window covers the whole map."""
     if node.op == "mean":
         return True
     unpadded = node.attrs["padding"] in ("valid", (0, 0, 0, 0))
@@ -71,8 +71,8 @@ def _is_sum(graph: Graph, node: Node) -> bool:
 
 
 def _enlarged(graph: Graph, node: Node | None) -> str | None:
-    """What a resize was made from, if by a whole factor and so that every pixel counts alike: with half-pixel centers
-    a pixel at the border gets as much from the repeated border as it gives to none."""
+    """The input of a resize by an integer factor in which all pixels have the same total weight. With half-pixel
+    centers a border pixel gains through the repeated border what it lacks on the other side."""
     if node is None or node.op not in RESIZES or node.attrs["align_corners"]:
         return None
     if node.op == "resize_bilinear" and not node.attrs["half_pixel_centers"]:

@@ -1,4 +1,4 @@
-"""Folds multiplication and addition by constants, as batch normalisation leaves them, into the convolution before."""
+"""Folds multiplications and additions of constants, such as batch normalisation, into the preceding convolution."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ OUTPUT_DIMENSION = {"conv2d": 0, "depthwise_conv2d": 3, "transpose_conv2d": 0, "
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """conv(x) * scale + shift, both constant and one number a channel, becomes one convolution.
+    """conv(x) * scale + shift, both constant with one value per channel, becomes one convolution.
 
-    The convolution must have constant weights, no activation, and no other reader.
+    The convolution must have constant weights, no activation, and no other consumer.
     """
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
@@ -44,7 +44,7 @@ def fold_affine(graph: Graph) -> Graph:
 def _foldable(
     graph: Graph, node: Node, position: int, producer: dict[str, Node], consumers: dict[str, list[Node]]
 ) -> Node | None:
-    """The convolution that computes the node's operand, if the node can become part of it."""
+    """The convolution that computes the node's operand, if the node can be folded into it."""
     if node.op not in ("add", "sub", "mul", "div") or (node.op == "div" and position == 1):
         return None
     x = node.inputs[position]

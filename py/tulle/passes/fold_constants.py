@@ -1,4 +1,4 @@
-"""Computes at conversion what depends on constants alone: dequantize, densify, reshape or pad of a constant."""
+"""Computes at conversion whatever depends on constants alone: dequantize, densify, reshape or pad of a constant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_FOLDED_BYTES = 2**30
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Every node with nothing but constants for inputs becomes a constant (float32, computed in float64).
+    """Every node whose inputs are all constant becomes a constant (float32, computed in float64).
 
     A node whose result is a model output stays, since outputs must be computed.
     """

@@ -1,6 +1,6 @@
-"""Reshapes and transposes that only reorder channels, as ShuffleNet's, become one 1x1 convolution.
+"""Reshapes and transposes that only reorder channels, as in ShuffleNet, become one 1x1 convolution.
 
-In chw that copies slices, where the ops themselves would take the image apart into the model's own order and back.
+In chw that copies slices; the ops themselves would need the image in the model's own order and back.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ MAX_CHANNELS = 1024
 
 
 def fold_shuffles(graph: Graph) -> Graph:
-    """Each longest chain of reshapes and transposes that gives an image [1, H, W, C] its own shape back, channels
-    reordered, is one convolution afterwards."""
+    """Replaces each longest chain of reshapes and transposes that returns an image [1, H, W, C] of the same shape with
+    its channels reordered by one convolution."""
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
     done: set[str] = set()
@@ -44,7 +44,7 @@ def permutation() -> dict[str, object]:
 
 
 def _shuffle(graph: Graph, chain: list[Node]) -> tuple[Node, np.ndarray] | None:
-    """The last node of the chain after which only the order of channels has changed, and which channel is where."""
+    """The last node of the chain after which only the order of channels has changed, and that order."""
     shape = graph.tensors[chain[0].inputs[0] or ""].shape
     if len(shape) != 4 or shape[0] != 1 or len(chain) < 3 or not 1 < shape[3] <= MAX_CHANNELS:
         return None

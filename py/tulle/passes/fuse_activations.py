@@ -1,6 +1,6 @@
-"""Moves an activation into the op that computes its input, so that it costs no pass over memory of its own.
+"""Fuses an activation into the op that computes its input, which saves a pass over memory.
 
-`split_activations` does the reverse for ops that TensorFlow Lite lets have one, but the C library does not.
+`split_activations` does the reverse for ops that can have one in TensorFlow Lite but not in the C library.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ HOSTS = frozenset((*CONVOLUTIONS, *BINARY, *POOLS, "fully_connected"))
 
 
 def fuse_activations(graph: Graph) -> Graph:
-    """An `activation` whose input has no other reader is fused, if its producer has no activation yet.
+    """An `activation` whose input has no other consumer is fused, if its producer has no activation yet.
 
-    prelu's alpha, one number or one a channel, becomes the producer's last input, of shape [channels].
+    prelu's alpha, one value or one per channel, becomes the producer's last input, of shape [channels].
     """
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
@@ -49,7 +49,7 @@ def fuse_activations(graph: Graph) -> Graph:
 
 
 def split_activations(graph: Graph) -> Graph:
-    """Gives the activation of a concat a node of its own."""
+    """Moves the activation of a concat to a separate node."""
     graph = graph.copy()
     nodes = []
     for node in graph.nodes:

@@ -1,4 +1,4 @@
-"""x * sigmoid(x), as most exporters write SiLU (swish), becomes one activation, which then costs no pass over memory.
+"""x * sigmoid(x), as most exporters write SiLU (swish), becomes one activation, which can then be fused.
 
 Comes before `fuse_activations`, which moves it into the convolution that computes x.
 """

@@ -9,10 +9,10 @@ from tulle.passes.rewrite import alpha_of, inputs_of, set_activation, sole_consu
 
 
 def fuse_residuals(graph: Graph) -> Graph:
-    """`add` of a 1x1 conv2d (no activation, no other reader) and another activation of the same shape.
+    """Fuses an `add` of a 1x1 conv2d (no activation, no other consumer) and another activation of the same shape.
 
-    The convolution moves to where the addition was, so the other operand may be computed after it. Of two
-    convolutions the later one takes the other as its residual.
+    The convolution moves to the addition's place, so the other operand may be computed after it. Of two convolutions
+    the later one takes the other as its residual.
     """
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
@@ -28,7 +28,7 @@ def fuse_residuals(graph: Graph) -> Graph:
         x, weight, bias, _ = inputs_of(conv)
         fused = Node("conv2d", conv.name, [x, weight, bias, residual], list(node.outputs), dict(conv.attrs))
         set_activation(fused, node.attrs["activation"], node.attrs.get("alpha"), alpha_of(node))
-        graph.nodes[index] = fused  # the convolution itself has no reader left: dead code
+        graph.nodes[index] = fused  # the original convolution has no consumer left: dead code
         producer[node.output] = fused
     return remove_dead_code(graph)
 

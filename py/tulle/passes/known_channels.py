@@ -1,8 +1,8 @@
-"""Which channels hold one known number at every position, whatever the model's input is.
+"""Which channels have the same known value at every position, whatever the model's input is.
 
-A convolution whose weights for a channel are all zero makes one. Through ops that work channel by channel a known
-channel stays known. Not so where a window meets the zeros of its padding: there the border differs from the middle,
-unless the number is zero, or the weights are.
+A convolution whose weights for an output channel are all zero makes one. Ops that work channel by channel keep a known
+channel known, except where a window contains zeros of its padding: then the border differs from the interior, unless
+the value or the weights are zero.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def known_channels(graph: Graph) -> dict[str, Values]:
 def foldable(node: Node, known: Values) -> np.ndarray:
     """bool [channels]: input channels whose known value acts on a convolution like a bias."""
     if node.op == "transpose_conv2d" or any(node.attrs.get("padding", ())):
-        return known == 0  # windows at the border hold zeros where the middle holds the value
+        return known == 0  # windows at the border contain zeros where inner ones contain the value
     return ~np.isnan(known)
 
 
 def contribution(weight: np.ndarray, known: Values, channels: np.ndarray) -> np.ndarray:
-    """float64 [out]: what the input `channels` (bool) with their known values add to every output channel."""
+    """float64 [out]: the contribution of input `channels` (bool), with their known values, to every output channel."""
     by_channel = weight.reshape(weight.shape[0], -1, weight.shape[-1]).sum(axis=1, dtype=np.float64)
     return by_channel @ np.where(channels & ~np.isnan(known), known, 0.0)
 
@@ -91,7 +91,7 @@ def _binary(graph: Graph, node: Node, known: dict[str, Values]) -> Values:
 
 
 def _passed_on(graph: Graph, node: Node, known: dict[str, Values]) -> Values:
-    """Ops that hand channels on, each output channel made of one or, for concat, one of several inputs."""
+    """Ops that work channel by channel: each output channel comes from one input channel, in concat of any input."""
     channels = channel_count(graph, node.output)
     values = np.full(channels, np.nan)
     if node.op == "concat" and node.attrs["axis"] != len(graph.tensors[node.output].shape) - 1:

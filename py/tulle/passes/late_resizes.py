@@ -1,5 +1,5 @@
-"""Moves enlargements to just before their first reader: until then only the small map takes memory, and the C library
-runs an enlargement together with an addition that comes right after it."""
+"""Moves upsampling to just before its first consumer: until then only the small map takes memory, and the C library
+fuses an upsampling with an addition right after it."""
 
 from __future__ import annotations
 

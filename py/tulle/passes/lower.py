@@ -112,7 +112,7 @@ def lower(
     """Folds, fuses and lays out a graph, lowered before or not; outputs stay equal within rounding.
 
     Args:
-        sparse: "auto" runs a layer sparse where enough of its weights are zero, "always" and "never" say it for all.
+        sparse: "auto" runs a layer sparse if enough of its weights are zero; "always" and "never" decide for all.
         input_mean, input_std: uint8 images are fed as (pixel - mean) / std; set on every image input ([1, H, W, 3]).
         report: filled in with what was done, pass by pass and in all.
 

@@ -1,4 +1,4 @@
-"""What lowering did to a model, for `tulle convert --report` and `--trace`, and for tests."""
+"""The changes that lowering made to a model, for `tulle convert --report` and `--trace`, and for tests."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Report:
                     self.removed_channels[node.name] = removed
 
     def count_choices(self, graph: Graph) -> None:
-        """Reads what was chosen off a lowered graph."""
+        """Reads the choices from a lowered graph."""
         for node in graph:
             if "sparsity" in node.attrs:
                 (self.sparse_layers if node.attrs["sparsity"] == "sparse" else self.dense_layers).append(node.name)

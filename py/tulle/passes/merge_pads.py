@@ -1,4 +1,4 @@
-"""Merges a pad over height and width into the ops that read it, which pad without a copy.
+"""Merges a pad over height and width into its consumers, which pad without a copy.
 
 Comes after `explicit_padding` and `fuse_activations`.
 """
@@ -12,7 +12,7 @@ from tulle.passes.remove_dead_code import remove_dead_code
 
 
 def merge_pads(graph: Graph) -> Graph:
-    """A pad goes only if all its readers can take it over."""
+    """Removes a pad if all its consumers can take it over."""
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
     for node in list(graph.nodes):
@@ -39,7 +39,7 @@ def _takes_over(pad: Node, reader: Node, producer: dict[str, Node]) -> bool:
     if reader.op in ("conv2d", "depthwise_conv2d"):
         return value == 0 and reader.inputs.count(pad.output) == 1 and reader.inputs[0] == pad.output
     if reader.op == "max_pool2d":
-        # Its own padding never wins a maximum. The lowest number and -inf do not either where every window holds an
+        # A max pool's own padding never wins. Neither do the lowest number and -inf, if every window contains an
         # input, nor zeros where besides no input is negative. An average, on the other hand, counts what a pad adds.
         source = producer.get(pad.inputs[0] or "")
         positive = source is not None and source.attrs.get("activation") in ("relu", "relu6", "sigmoid")

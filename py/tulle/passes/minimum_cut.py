@@ -1,4 +1,4 @@
-"""A minimum cut: vertices divided in two sides so that as little as possible is paid for those torn apart."""
+"""A minimum cut: divides vertices into two sides at the least total cost of the groups that are split."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Vertex = Hashable
 
 
 class MinimumCut:
-    """Collects what must be paid for, then finds a cheapest division by augmenting paths (Edmonds and Karp)."""
+    """Collects costs, then finds a cheapest division by augmenting paths (Edmonds and Karp)."""
 
     def __init__(self) -> None:
         self._capacity: dict[Vertex, dict[Vertex, float]] = {}
         self._groups = 0
 
     def keep_together(self, vertices: Iterable[Vertex], cost: int) -> None:
-        """Makes it cost `cost`, once, if the vertices do not all end up on one side."""
+        """Adds `cost`, once, if the vertices do not all end up on one side."""
         # Any vertex on the source's side pulls `entry` there, any on the other pulls `exit` to the sink's.
         self._groups += 1
         entry, exit_ = ("entry", self._groups), ("exit", self._groups)

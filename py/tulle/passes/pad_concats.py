@@ -1,6 +1,6 @@
 """Turns a concat with a constant of equal values at an end into a pad, which runs in either layout.
 
-Exporters to ONNX write channels filled up with zeros this way; a constant is plain, so such a concat would be too.
+ONNX exporters pad channels with zeros this way; a constant is plain, so such a concat would have to be plain too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _padded(graph: Graph, node: Node) -> list[Node]:
 
 
 def _value(data: np.ndarray | None) -> float | None:
-    """The one number that all elements are; None if there is none."""
+    """The value that all elements have; None if they differ."""
     if data is None or data.size == 0 or (data != data.flat[0]).any():
         return None
     return float(data.flat[0])

@@ -13,7 +13,7 @@ def pointwise(graph: Graph) -> Graph:
     graph = graph.copy()
     for node in graph.nodes:
         if node.op != "fully_connected" or not node.attrs.get("keep_num_dims") or node.attrs["activation"] == "prelu":
-            continue  # of a graph lowered before: prelu's alpha stands elsewhere in a convolution
+            continue  # from an earlier lowering: prelu's alpha has another position in a convolution
         shape, weight = graph.tensors[node.inputs[0] or ""].shape, graph.constant(node.inputs[1])
         if len(shape) != 4 or shape[0] != 1 or shape[1] * shape[2] == 1 or weight is None:
             continue

@@ -1,4 +1,4 @@
-"""Removes ops that change nothing, and joins reshapes that follow each other."""
+"""Removes ops that change nothing, and merges consecutive reshapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tulle.passes.rewrite import per_channel
 def remove_identities(graph: Graph) -> Graph:
     graph = graph.copy()
     producer = graph.producer()
-    renamed: dict[str, str] = {}  # a tensor that is gone to the one that it equals
+    renamed: dict[str, str] = {}  # removed tensor -> the tensor it equals
 
     def current(name: str | None) -> str | None:
         while name in renamed:
@@ -30,7 +30,7 @@ def remove_identities(graph: Graph) -> Graph:
         elif node.output not in graph.outputs:
             renamed[node.output] = same
     graph.nodes = kept
-    for node in graph.nodes:  # readers between a producer and the identity whose name it took over
+    for node in graph.nodes:  # consumers between a producer and the identity whose name it took over
         node.inputs = [current(name) for name in node.inputs]
     return remove_dead_code(graph)
 
@@ -38,7 +38,7 @@ def remove_identities(graph: Graph) -> Graph:
 def _take_over(graph: Graph, node: Node, same: str, producer: dict[str, Node], renamed: dict[str, str]) -> bool:
     """Makes the producer of `same` compute the model output that equals it, so that the output keeps its name."""
     if same not in producer or same in graph.outputs:
-        return False  # a model input or another output handed on: something has to copy it
+        return False  # a model input or another output passed through: something has to copy it
     source = producer[same]
     source.outputs = [node.output]
     producer[node.output] = source
@@ -58,13 +58,13 @@ def _unchanged(graph: Graph, node: Node) -> str | None:
     same = shape == result and {
         "reshape": True,
         "pad": True,
-        "slice": all(step == 1 for step in attrs.get("strides", ())),  # not one that turns the order round
+        "slice": all(step == 1 for step in attrs.get("strides", ())),  # not one that reverses the order
         "concat": len(node.inputs) == 1 and attrs.get("activation", "none") == "none",
         "transpose": attrs.get("perm") == tuple(range(len(shape))),
         "activation": attrs.get("activation") == "none",
         "depth_to_space": True,
         "space_to_depth": True,
-        **dict.fromkeys((*RESIZES, "to_chw", "to_plain"), True),  # layouts of a graph lowered before are chosen anew
+        **dict.fromkeys((*RESIZES, "to_chw", "to_plain"), True),  # layouts of an earlier lowering are chosen again
         **dict.fromkeys(REDUCTIONS, True),  # over dimensions of size 1
         **dict.fromkeys(POOLS, attrs.get("kernel") == (1, 1) and attrs.get("activation") == "none"),
     }.get(node.op, False)

@@ -12,8 +12,8 @@ from tulle.passes.cost_model import fitted, paired_nonzeros
 def choose_sparsity(graph: Graph, mode: str = "auto") -> Graph:
     """Sets `sparsity` to "sparse" or "dense" on every conv2d and fully_connected.
 
-    Only 1x1 convolutions with stride 1 over CHW, and fully connected layers, have sparse kernels. Of these, `mode`
-    "auto" runs those sparse that the cost model expects to be faster so; "always" and "never" say it for all.
+    Only 1x1 convolutions with stride 1 over CHW, and fully connected layers, have sparse kernels. `mode` "auto" runs
+    those sparse that the cost model expects to be faster; "always" and "never" decide for all.
     """
     graph = graph.copy()
     for node in graph.nodes:
@@ -35,6 +35,6 @@ def _has_sparse_kernel(graph: Graph, node: Node) -> bool:
 
 def _is_faster_sparse(graph: Graph, node: Node, weight: np.ndarray) -> bool:
     outputs, inputs = weight.shape[0], weight.shape[-1]
-    # A fully connected layer of several rows is run row by row.
+    # A fully connected layer over several rows runs row by row.
     pixels = 1 if node.op == "fully_connected" else int(np.prod(graph.tensors[node.output].shape[1:3]))
     return fitted().prefers_sparse(inputs, outputs, pixels, int(np.count_nonzero(weight)), paired_nonzeros(weight))

@@ -1,7 +1,7 @@
 """Pyodide in a web page: models run by the threaded browser engine (web/src), awaited from Python.
 
-Pyodide's own heap cannot be shared between threads, so this engine has a memory of its own; inputs and outputs are
-copied between the two. The wheel brings the engine's scripts along, and no server has to hold them.
+Pyodide's own heap cannot be shared between threads, so this engine has its own memory; inputs and outputs are copied
+between the two. The wheel contains the engine's scripts, so no server has to provide them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ async def load_async(
 
     Args:
         source: URL of a `.tulle` file as a str; a Path, bytes or a Graph as in `load`.
-        threads: 1 to 16; one for each processor, at most four, if left out. A page that is not cross-origin isolated
-            gets one: `notes` says so, and a warning.
+        threads: 1 to 16; by default one per processor, at most four. A page that is not cross-origin isolated gets
+            one: `notes` and a warning say so.
         variant: as in `load`.
 
     Raises TulleError if the file cannot be had or is not a model, for options out of range, and outside a page.
@@ -62,7 +62,7 @@ async def load_async(
 class AsyncModel:
     """A network in the browser engine: `await model(array)` gives {name: float32 array}, as `Model` does.
 
-    Use it with `async with`, or `await close()` it, to give its memory back.
+    Use it with `async with`, or `await close()`, to free its memory.
     """
 
     def __init__(self, model: Any) -> None:
@@ -79,7 +79,7 @@ class AsyncModel:
         self.variant: str = model.variant
         self.threads: int = model.threads
         self.notes: list[str] = list(model.notes)
-        """What `load_async` did otherwise than asked, and why."""
+        """Where `load_async` did not do what was asked, and why."""
         self.inputs = [
             TensorInfo(row.name, tuple(row.shape), mean=row.mean, std=row.std, takes_images=row.image)
             for row in model.inputs
@@ -87,7 +87,7 @@ class AsyncModel:
         self.outputs = [TensorInfo(row.name, tuple(row.shape)) for row in model.outputs]
 
     async def __call__(self, inputs: Any) -> dict[str, Any]:
-        """Runs the model once, off the page's own thread; the arguments and the answer are those of `Model`."""
+        """Runs the model once, off the page's own thread; arguments and result are those of `Model`."""
         import js
         from pyodide.ffi import to_js
 
@@ -97,11 +97,11 @@ class AsyncModel:
         return {info.name: output(bytearray(values[info.name]), info.shape, self._numpy) for info in self.outputs}
 
     async def profile(self) -> Profile:
-        """Runs the model once more and says what each step took, as `Model.profile` does."""
+        """Runs the model once more and returns the time of each step, like `Model.profile`."""
         return Profile((await _awaited(self._model.profile())).to_py())
 
     async def close(self) -> None:
-        """Gives the model's memory back; the last model to close ends the engine's workers."""
+        """Frees the model's memory; closing the last model ends the engine's workers."""
         await _awaited(self._model.close())
 
     async def __aenter__(self) -> AsyncModel:
@@ -131,7 +131,7 @@ class AsyncModel:
 
 
 async def _awaited(promise: Any) -> Any:
-    """The promise's result; its failure as a TulleError."""
+    """The promise's result; a rejection is raised as TulleError."""
     from pyodide.ffi import JsException
 
     try:
@@ -149,7 +149,7 @@ async def _engine() -> Any:
 
 @cache
 def _url(path: Path) -> str:
-    """A blob: URL of a file of the engine, in which files it refers to have such URLs too."""
+    """A blob: URL of one of the engine's files; files that it refers to get such URLs too."""
     from js import URL, Blob, Object
     from pyodide.ffi import to_js
 

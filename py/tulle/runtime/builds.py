@@ -1,4 +1,4 @@
-"""The wasm builds of the C library: where they lie, and compiling each once."""
+"""The wasm builds of the C library: finding them, and compiling each once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _FOLDERS = (_PACKAGE / "_wasm", _PACKAGE.parent.parent / "web" / "dist")
 
 
 def choose_build(variant: Variant) -> Build:
-    """ "auto" is "relaxed": wasmtime runs it on every processor, with fused multiply-adds where there are any."""
+    """ "auto" is "relaxed": wasmtime runs it on every processor, with fused multiply-adds where the processor has
+    them."""
     return "relaxed" if variant == "auto" else variant
 
 
@@ -24,7 +25,7 @@ def choose_build(variant: Variant) -> Build:
 def compiled(build: Build) -> wasmtime.Module:
     """The build as machine code for `engine()`.
 
-    Compiling takes about a second, so wasmtime keeps the result in the user's cache folder, under a key of its own
+    Compiling takes about a second, so wasmtime keeps the result in the user's cache folder, under a key made of its
     version and the module's bytes. Raises TulleError if the file is missing or does not compile.
     """
     path = _find(f"tulle-{build}.wasm")
@@ -56,7 +57,7 @@ def _config(*, cached: bool) -> wasmtime.Config:
     config = wasmtime.Config()
     config.wasm_simd = True
     config.wasm_relaxed_simd = True
-    config.wasm_relaxed_simd_deterministic = False  # or multiply-adds would not be fused
+    config.wasm_relaxed_simd_deterministic = False  # otherwise multiply-adds would not be fused
     if cached:
         config.cache = True
     return config

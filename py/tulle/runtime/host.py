@@ -1,4 +1,4 @@
-"""What `Model` asks of the C library, whatever runs the wasm: wasmtime in CPython, Pyodide's own engine in Pyodide."""
+"""The C library as `Model` sees it, in any host: wasmtime in CPython, Pyodide's own engine in Pyodide."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def open_instance(variant: Variant) -> tuple[Instance, Build]:
 
 
 class Instance:
-    """An instance with memory of its own. Pointers are offsets into it, as unsigned 32-bit numbers.
+    """An instance with its own memory. Pointers are offsets into it, as unsigned 32-bit numbers.
 
     The memory may move whenever wasm code runs, so nothing here keeps a view of it.
     """
@@ -44,7 +44,7 @@ class Instance:
     def call(self, name: str, *arguments: int) -> int:
         """Calls an exported function; its result (0 if it has none) as an unsigned number.
 
-        Raises TulleError if the wasm code traps; the instance is of no use then, and says so.
+        Raises TulleError if the wasm code traps; after that the instance cannot be used, and every call raises.
         """
         if self._failed:
             raise TulleError("the wasm module failed before: load the model again")
@@ -73,7 +73,7 @@ class Instance:
         self._view(pointer, flat.nbytes)[:] = flat
 
     def _view(self, pointer: int, size: int) -> memoryview:
-        """A stretch of the module's memory as bytes, good until wasm code runs again."""
+        """Part of the module's memory as bytes, valid until wasm code runs again."""
         if not 0 < pointer <= pointer + size <= self._memory.data_len(self._store):
             raise TulleError(f"{size} bytes at {pointer} are outside the wasm memory, which is a bug in tulle")
         return memoryview(self._memory.get_buffer_ptr(self._store, size, pointer)).cast("B")

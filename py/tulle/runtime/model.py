@@ -22,7 +22,7 @@ from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
 if TYPE_CHECKING:
     from tulle.graph import Graph
 
-# Vectors of a sparse tile. wasmtime's compiler moves and spills sums where there are as many as V8 keeps in registers:
+# Vectors of a sparse tile. wasmtime's compiler spills accumulators if there are as many as V8 keeps in registers:
 # with 13 of them the sparse hand model's 1x1 convolutions take 9.2 ms, with 8 of them 6.6.
 WASMTIME_TILE = 8
 
@@ -56,12 +56,12 @@ def load(
 class Model:
     """A loaded network: `model(array)` or `model({name: array})` gives {name: float32 array}.
 
-    Use it as a context manager, or `close()` it, to give its memory back early. Several Python threads may share a
-    model; their calls run one after the other.
+    Use it as a context manager, or call `close()`, to free its memory early. Several Python threads may share a model;
+    their calls run one at a time.
     """
 
     def __init__(self, data: bytes, variant: Variant = "auto") -> None:
-        """`data`: a `.tulle` file. `load` is the friendlier way here."""
+        """`data`: a `.tulle` file. Usually called by `load`."""
         self._library, self.variant = open_library(variant)
         self.threads = 1
         self._lock = threading.Lock()
@@ -74,13 +74,13 @@ class Model:
         except TulleError:
             _release(self._library, self._engine, 0)
             raise
-        # Also when the model is garbage: in Pyodide its memory is on the heap that Python itself lives on.
+        # Also when the model is garbage-collected: in Pyodide its memory is on Python's own heap.
         self._close = weakref.finalize(self, _release, self._library, self._engine, self._model)
         self._close.atexit = False
         self.info: dict[str, Any] = json.loads(
             self._library.read_string(self._library.call("tulle_model_info", self._model))
         )
-        """What tulle_model_info (wasm/include/tulle.h) says: sizes in bytes and one row for each step."""
+        """The description by tulle_model_info (wasm/include/tulle.h): sizes in bytes and one row for each step."""
         self.name: str = self.info["name"]
         self.inputs = [
             TensorInfo(row["name"], tuple(row["shape"]), mean=row["mean"], std=row["std"], takes_images=row["rgba8"])
@@ -92,12 +92,12 @@ class Model:
         """Runs the model once.
 
         Args:
-            inputs: for every input, by name, a float32 array of its shape; the array alone where there is one input.
+            inputs: by name, a float32 array of each input's shape; the array alone if there is one input.
                 An input that `takes_images` also takes a uint8 array (H, W, 3), RGB, or (H, W, 4), RGBA with alpha
                 ignored, with or without the batch dimension, which is normalised with the input's mean and std.
                 Other buffers (array.array, memoryview, bytes as uint8) may be flat, in row-major order.
 
-        Returns a new float32 array for every output; where NumPy is not installed, a memoryview of the output's shape.
+        Returns a new float32 array for every output; without NumPy, a memoryview of the output's shape.
         Raises TulleError if an input is missing, unknown or of a wrong shape or
         dtype, or if the model is closed.
         """
@@ -106,7 +106,7 @@ class Model:
             return self._run(prepared)
 
     def profile(self) -> Profile:
-        """Runs the model once more, on the inputs it was last given, and says what each step took.
+        """Runs the model once more, on its last inputs, and returns the time of each step.
 
         Rows have name, op, kernel, macs, weights, nnz (see `info`) and `ms`. Other runs are not timed step by step:
         that would cost a tenth of their time here. Raises TulleError if the model is closed.
@@ -117,7 +117,7 @@ class Model:
         return Profile({**step, "ms": ms} for step, ms in zip(steps, memoryview(times).cast("d"), strict=True))
 
     def close(self) -> None:
-        """Gives the model's memory back. Closing twice does nothing."""
+        """Frees the model's memory. Closing twice does nothing."""
         with self._lock:
             self._close()
 
@@ -209,7 +209,7 @@ def name_inputs(infos: list[TensorInfo], inputs: Any) -> list[tuple[TensorInfo, 
 
 
 def _release(library: Library, engine: int, model: int) -> None:
-    with suppress(TulleError):  # after a trap nothing can be called any more
+    with suppress(TulleError):  # after a trap nothing can be called
         if model:
             library.call("tulle_model_free", model)
         if engine:
@@ -217,7 +217,7 @@ def _release(library: Library, engine: int, model: int) -> None:
 
 
 def tulle_bytes(source: PathLike | bytes | bytearray | memoryview | Graph) -> bytes:
-    """The `.tulle` file that the source is or becomes."""
+    """The source as a `.tulle` file, converted if need be."""
     if isinstance(source, bytearray | memoryview):
         source = bytes(source)
     if isinstance(source, bytes | str | os.PathLike):

@@ -1,7 +1,7 @@
 """Pyodide: the C library as a side module of Pyodide's own wasm, called through ctypes on Pyodide's own heap.
 
-The wheel holds two builds. Pyodide compiles every `.so` of a wheel while it installs it, so only the one that every
-engine runs has that ending; the one with relaxed SIMD is opened here where the engine knows the instructions.
+The wheel contains two builds. Pyodide compiles every `.so` of a wheel during installation, so only the build that every
+engine can run has that suffix; the one with relaxed SIMD is opened here if the engine supports its instructions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from tulle.runtime.host import Build, Variant
 _FOLDER = Path(__file__).resolve().parent.parent / "_pyodide"
 _FILES: dict[Build, str] = {"simd": "tulle-simd.so", "relaxed": "tulle-relaxed.so.wasm"}
 
-# Wasm checks a function's type at the call, so ctypes has to know who returns nothing; all else is 32-bit integers.
+# Wasm checks a function's type at the call, so ctypes must know which functions return nothing; all other types are
+# 32-bit integers.
 _WITHOUT_RESULT = (
     "tulle_free", "tulle_engine_set_sparse_tile", "tulle_engine_worker", "tulle_engine_never_wait",
     "tulle_engine_destroy", "tulle_model_free",
@@ -27,7 +28,7 @@ _WITHOUT_RESULT = (
 
 
 def open_side_module(variant: Variant) -> tuple[SideModule, Build]:
-    """The build for `variant`; "auto" is "relaxed" where the engine can run it.
+    """The build for `variant`; "auto" is "relaxed" if the engine can run it.
 
     Raises TulleError if the engine cannot run the build, or if the wheel is for another Pyodide.
     """
@@ -79,7 +80,7 @@ def _open(build: Build) -> Any:
 
 @cache
 def _runs(build: Build) -> bool:
-    """Whether this engine knows the instructions of a build."""
+    """Whether this engine supports a build's instructions."""
     from js import WebAssembly
     from pyodide.ffi import to_js
 
@@ -97,7 +98,7 @@ def _find(build: Build) -> Path:
 
 
 def _check_wheel() -> None:
-    """Raises TulleError if the wheel is for another Pyodide: loadPackage, unlike micropip, does not look."""
+    """Raises TulleError if the wheel is for another Pyodide: unlike micropip, loadPackage does not check."""
     try:
         lines = (distribution("tulle").read_text("WHEEL") or "").splitlines()
     except PackageNotFoundError:  # run from a folder

@@ -1,4 +1,4 @@
-"""How models and profiles show themselves: HTML tables in a notebook, text elsewhere."""
+"""How models and profiles are displayed: as HTML tables in a notebook, as text elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME_LENGTH = 40
 class Profile(list[dict[str, Any]]):
     """Rows of `Model.profile()`, in the order of execution; a notebook shows them as a table, print() as text.
 
-    Of a long name, which fused steps have, the tables show the end, where layers differ; the rows have the whole.
+    Tables show the end of long names (of fused steps), which is where layers differ; rows have the whole name.
     """
 
     def __str__(self) -> str:
@@ -27,7 +27,7 @@ class Profile(list[dict[str, Any]]):
         return _table(head, body, total)
 
     def _cells(self) -> list[list[str]]:
-        """Head, a row for every step, and the sum."""
+        """Header, a row for every step, and the total."""
         time, macs = sum(row["ms"] for row in self), sum(row["macs"] for row in self)
         rows = [["step", "op", "kernel", "ms", "share", "million MACs", "nonzero weights"]]
         for row in self:

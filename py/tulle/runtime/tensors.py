@@ -1,4 +1,4 @@
-"""What goes into a model and comes out: NumPy arrays, or plain buffers where there is no NumPy."""
+"""Inputs and outputs of models: NumPy arrays, or plain buffers without NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tulle.errors import TulleError
 
-# Of memoryview.format, for error messages in NumPy's words.
+# memoryview.format -> NumPy's name, for error messages.
 _DTYPES = {"f": "float32", "d": "float64", "e": "float16", "B": "uint8", "b": "int8", "h": "int16", "H": "uint16"}
 _DTYPES |= {"i": "int32", "I": "uint32", "l": "int32", "L": "uint32", "q": "int64", "Q": "uint64", "?": "bool"}
 
@@ -22,7 +22,7 @@ class TensorInfo:
         shape: in the model's own order; images are (1, H, W, C).
         dtype: "float32", always.
         mean, std: of an input: uint8 images are fed as (pixel - mean) / std.
-        takes_images: an input of shape (1, H, W, 3), which takes uint8 images too.
+        takes_images: whether it is an input of shape (1, H, W, 3), which also takes uint8 images.
     """
 
     name: str
@@ -70,7 +70,7 @@ def _elements(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[s
     """dtype, shape and a function that gives the elements as contiguous bytes."""
     if hasattr(value, "to_memoryview"):  # a JavaScript typed array in Pyodide
         value = value.to_memoryview()
-    if isinstance(value, bytes | bytearray):  # to NumPy these are text
+    if isinstance(value, bytes | bytearray):  # NumPy reads these as text
         value = memoryview(value)
     if numpy is not None:
         array = numpy.asarray(value)

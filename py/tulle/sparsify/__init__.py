@@ -1,4 +1,4 @@
-"""Makes weights zero so that sparse kernels have less to do."""
+"""Prunes weights, so that sparse kernels have less to do."""
 
 from tulle.sparsify.layers import match_layers, prunable_layers
 from tulle.sparsify.magnitude import magnitude

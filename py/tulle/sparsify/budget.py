@@ -1,4 +1,4 @@
-"""How a budget for the whole model becomes a number of zeros for each layer."""
+"""Divides a budget for the whole model into a number of weights to keep for each layer."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Keep = dict[str, int]
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be left of the chosen layers together.
+    """A budget for all chosen layers together.
 
     Attributes:
-        unit: "weights" and "macs" count nonzero weights and the multiply-adds with them, "ms" what the fitted cost
-            model predicts.
-        limit: a share of the dense layers' from 0 to 1 for weights and macs, milliseconds for ms.
+        unit: "weights" and "macs" count nonzero weights and their multiply-adds; "ms" is the fitted cost model's
+            prediction.
+        limit: for weights and macs a share of the dense layers', 0 to 1; for ms milliseconds.
     """
 
     unit: Unit
     limit: float
 
     def spent(self, layers: Sequence[Layer], keep: Mapping[str, int]) -> float:
-        """What these layers cost with so many nonzero weights, in the units of `limit`."""
+        """The cost of these layers with these numbers of nonzero weights, in the units of `limit`."""
         if self.unit == "ms":
             return sum(layer.milliseconds(keep[layer.name]) for layer in layers)
         if self.unit == "macs":
@@ -63,10 +63,11 @@ def erk(layers: Sequence[Layer], budget: Budget) -> Keep:
 
 @dataclass(frozen=True)
 class ErrorCurve:
-    """What sparsifying one layer does to the model's outputs: `errors[i]` with a share `densities[i]` of the weights.
+    """The effect of one layer's sparsity on the model's outputs: `errors[i]` with a share `densities[i]` of the
+    weights.
 
-    Densities rise, errors fall (they are made to, where measurements do not). `least` is the lowest density at which
-    the outputs were looked at; a layer gets no lower one.
+    Densities rise and errors fall (measurements that do not are adjusted). `least` is the lowest density at which the
+    outputs were measured; a layer gets no lower one.
     """
 
     densities: np.ndarray
@@ -74,7 +75,7 @@ class ErrorCurve:
     least: float = 0.0
 
     def __call__(self, density: np.ndarray) -> np.ndarray:
-        """Interpolated; the logarithm of the error is nearly straight between points."""
+        """Interpolated; the logarithm of the error is nearly linear between points."""
         errors = np.minimum.accumulate(np.maximum(self.errors, 1e-12))
         return np.exp(np.interp(density, self.densities, np.log(errors)))
 
@@ -82,8 +83,8 @@ class ErrorCurve:
 def by_sensitivity(layers: Sequence[Layer], budget: Budget, curves: Mapping[str, ErrorCurve]) -> Keep:
     """The levels whose errors have the smallest sum within the budget.
 
-    Each layer takes the level with the smallest error + price * cost; the price is what makes the total fit (Lagrange
-    multipliers: optimal among the levels that some price selects).
+    Each layer takes the level with the smallest error + price * cost, and the price is chosen so that the total fits
+    (Lagrange multipliers: optimal among the levels that some price selects).
     """
     densities = {layer.name: np.linspace(max(curves[layer.name].least, 0.01), 1, 100) for layer in layers}
     kept = {layer.name: np.array([_whole(layer, density) for density in densities[layer.name]]) for layer in layers}
@@ -104,12 +105,12 @@ def by_sensitivity(layers: Sequence[Layer], budget: Budget, curves: Mapping[str,
 
 
 def _whole(layer: Layer, density: float) -> int:
-    """How many weights a share is; with blocks, a whole number of columns of the blocks."""
+    """The number of weights in a share; with blocks, a whole number of the blocks' columns."""
     return layer.size - round((1 - min(1.0, density)) * layer.size / layer.block) * layer.block
 
 
 def _fit(layers: Sequence[Layer], budget: Budget, at: Callable[[float], Keep]) -> Keep:
-    """The most that fits: `at` gives more the larger its argument, from 0 to 1."""
+    """The largest result of `at` within the budget; `at` rises with its argument, from 0 to 1."""
     dense = {layer.name: layer.size for layer in layers}
     if budget.spent(layers, dense) <= budget.limit:
         return dense

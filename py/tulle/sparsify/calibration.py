@@ -1,4 +1,4 @@
-"""Calibration images: a folder of pictures as a model's inputs."""
+"""Calibration images: reads a folder of pictures as a model's inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Calibration:
 
     Attributes:
         images: each uint8 (H, W, 3), or float32 of the input's shape where the file is a .npy array.
-        files: where they come from.
+        files: the files they come from.
         skipped: files that could not be read or do not fit, with the reason.
     """
 
@@ -44,7 +44,7 @@ def read_folder(
 
     Args:
         graph: the model; it has one input.
-        most: so many files at most, chosen at random by `seed` and read in the order of their names.
+        most: the largest number of files, chosen at random by `seed` and read in the order of their names.
         progress: wraps the loop over the files.
 
     Raises TulleError if there is no such folder, nothing in it can be read, or the model has several inputs.
@@ -64,7 +64,7 @@ def read_folder(
     skipped: list[str] = []
     candidates = iter(order)
     for _ in progress(range(min(most, len(files))), "Reading images"):
-        for index in candidates:  # another in place of one that cannot be read
+        for index in candidates:  # another instead of one that cannot be read
             try:
                 images[int(index)] = check_image(read_input(files[index], shape), graph)
                 break

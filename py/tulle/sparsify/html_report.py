@@ -1,4 +1,4 @@
-"""The report of `tulle sparsify`: one HTML file that needs nothing else."""
+"""The report of `tulle sparsify`: one self-contained HTML file."""
 
 from __future__ import annotations
 

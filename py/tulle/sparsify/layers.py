@@ -1,4 +1,4 @@
-"""Which layers can be made sparse, and what they cost."""
+"""The layers that can be made sparse, and their costs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tulle.passes.cost_model import fitted
 
 @dataclass(frozen=True)
 class Layer:
-    """A 1x1 convolution: the unit that gets a level of sparsity.
+    """A 1x1 convolution, the unit that gets its own level of sparsity.
 
     Attributes:
         name: of its node.
-        weight: name of its weights [outputs, 1, 1, inputs], which no other Layer has.
-        pixels: output pixels a run; of all nodes together where several share the weights.
-        block: so many neighbouring output channels have their zeros in the same columns.
+        weight: name of its weights [outputs, 1, 1, inputs], unique to this Layer.
+        pixels: output pixels per run, summed over all nodes that share the weights.
+        block: number of neighbouring output channels that have their zeros in the same columns.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Layer:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds a run, dense."""
+        """Dense multiply-adds per run."""
         return self.size * self.pixels
 
     def milliseconds(self, nonzeros: int) -> float:
-        """What the fitted cost model predicts, sparse or dense, whichever it finds faster.
+        """The fitted cost model's prediction, sparse or dense, whichever is faster.
 
-        With blocks, every nonzero counts as one in a pair of outputs.
+        With blocks, every nonzero counts as part of a pair of outputs.
         """
         model = fitted()
         paired = nonzeros if self.block > 1 else 0
@@ -58,8 +58,8 @@ class Layer:
 def prunable_layers(graph: Graph) -> list[str]:
     """Names of the 1x1 convolutions over maps larger than 1x1.
 
-    Those over a single pixel (squeeze-and-excite, classifiers) are left out: they hold little of the work, and the
-    whole model hangs on each of their outputs. Name them to prune them all the same.
+    Those over a single pixel (squeeze-and-excitation, classifiers) are left out: they do little of the work, and the
+    whole model depends on each of their outputs. Name them explicitly to prune them anyway.
     """
     return [node.name for node in graph if is_pointwise(graph, node) and _pixels(graph, node) > 1]
 
@@ -109,7 +109,7 @@ def match_layers(graph: Graph, patterns: Iterable[str]) -> list[str]:
 def layer_weight(graph: Graph, layer: Layer) -> np.ndarray:
     """The layer's weights [outputs, 1, 1, inputs]."""
     data = graph.constant(layer.weight)
-    assert data is not None  # find_layers has looked
+    assert data is not None  # find_layers has checked
     return data
 
 

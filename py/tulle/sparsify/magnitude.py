@@ -1,4 +1,4 @@
-"""Magnitude pruning: the weights closest to zero become zero."""
+"""Magnitude pruning: sets the smallest weights to zero."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def magnitude(
     allocation: str = "uniform",
     block: int = 1,
 ) -> Graph:
-    """Zeroes the smallest weights of 1x1 convolutions, layer by layer. The whole of it is arithmetic on the weights.
+    """Zeroes the smallest weights of 1x1 convolutions, layer by layer. Needs nothing but the weights.
 
     Args:
         graph: not lowered; float16 weights behind DEQUANTIZE are folded to float32 first, and keep float16's values.
-        sparsity: share of the weights to be zero, 0 <= sparsity < 1, over all the pruned layers together. Zeros that
-            are there already count. Weights of the same magnitude go in the order in which they are stored.
+        sparsity: share of the weights to be zero, 0 <= sparsity < 1, over all the pruned layers together. Existing
+            zeros count. Weights of the same magnitude are pruned in the order in which they are stored.
         layers: names of the nodes to prune; by default all that `prunable_layers` lists.
         allocation: "uniform" gives every layer the same sparsity; "erk" (Erdős-Rényi-kernel, Evci et al. 2020,
             arXiv 1911.11134) keeps a share of (in + out) / (in * out) times a common factor, so wide layers lose most.
-        block: so many neighbouring output channels get their zeros in the same columns.
+        block: number of neighbouring output channels that get their zeros in the same columns.
 
     Returns the pruned graph, which `tflite.write(sparse=True)` and `passes.lower` recognise as sparse.
     Raises TulleError for a sparsity out of range, an unknown allocation, or layers that cannot be pruned.
@@ -46,7 +46,7 @@ def magnitude(
     keep = ALLOCATIONS[allocation](chosen, Budget("weights", 1 - sparsity))
     for layer in chosen:
         data = graph.constant(layer.weight)
-        assert data is not None  # find_layers has looked
+        assert data is not None  # find_layers has checked
         graph.tensors[layer.weight].data = prune_weight(data, keep[layer.name], block)
     return graph
 
@@ -54,7 +54,7 @@ def magnitude(
 def prune_weight(weight: np.ndarray, keep: int, block: int = 1) -> np.ndarray:
     """A copy of weights [outputs, ..., inputs] with at most `keep` of them left, the largest.
 
-    With blocks, it is sums of squares over `block` neighbouring outputs that are compared; a last block may be smaller.
+    With blocks, sums of squares over `block` neighbouring outputs are compared; the last block may be smaller.
     """
     pruned = weight.copy()
     flat = pruned.reshape(len(weight), -1)
@@ -65,7 +65,7 @@ def prune_weight(weight: np.ndarray, keep: int, block: int = 1) -> np.ndarray:
     starts = np.arange(0, len(flat), block)
     energy = np.add.reduceat(flat.astype(np.float64) ** 2, starts, axis=0)
     sizes = np.diff(np.append(starts, len(flat)))
-    # A small last block is not cheaper to keep for being small.
+    # Means, so that a smaller last block competes on equal terms.
     order = np.argsort((energy / sizes[:, None]).reshape(-1), kind="stable")
     cost = np.repeat(sizes, flat.shape[1])[order]
     gone = np.zeros(energy.size, bool)

@@ -19,7 +19,7 @@ from tulle.sparsify.magnitude import prune_weight
 Method = Literal["magnitude", "reconstruct"]
 Allocation = Literal["uniform", "erk", "sensitivity"]
 Progress = Callable[[range, str], Iterable[int]]
-"""Wraps a loop, to show how far it is; the second argument says what is being done."""
+"""Wraps a loop to show its progress; the second argument describes the work."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Options:
     """How to sparsify. At most one of the three targets is given; with none, 70 % of the weights become zero.
 
     Attributes:
-        sparsity: share of the chosen layers' weights to be zero, 0 to less than 1. Zeros that are there count.
+        sparsity: share of the chosen layers' weights to be zero, 0 to less than 1. Existing zeros count.
         target_macs: share of the chosen layers' multiply-adds that may be left, more than 0, to 1.
         target_ms: milliseconds that the chosen layers may take together by the fitted cost model (one thread of the
             machine in passes/cost_model.json).
-        method: "magnitude" zeroes the smallest weights; "reconstruct" chooses by what each weight does to the layer's
-            output on the calibration images and solves for the others anew. None: "reconstruct" where there are
+        method: "magnitude" zeroes the smallest weights; "reconstruct" chooses by each weight's effect on the layer's
+            output for the calibration images, and solves for the remaining ones. None: "reconstruct" where there are
             calibration images, else "magnitude".
-        allocation: "uniform", the same level for all layers; "erk", more for wide ones; "sensitivity", by what each
-            layer's error does to the model's outputs (needs calibration images).
-        block: so many neighbouring output channels have their zeros in the same columns: 1, 2 or 4.
+        allocation: "uniform", the same level for all layers; "erk", more for wide ones; "sensitivity", by the
+            effect of each layer's error on the model's outputs (needs calibration images).
+        block: number of neighbouring output channels that have their zeros in the same columns: 1, 2 or 4.
         layers: names of the nodes to sparsify; by default all that `prunable_layers` lists.
-        seed: of the choice of pixels to look at.
+        seed: for the choice of pixels to solve on.
     """
 
     sparsity: float | None = None
@@ -71,15 +71,15 @@ class Options:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """What became of one layer.
+    """The result for one layer.
 
     Attributes:
         outputs, inputs: channels.
-        pixels: output pixels a run.
-        zeros_before, zeros: weights that were and are zero.
-        ms_dense, ms: predicted milliseconds (see `Options.target_ms`) without a zero and as it is now.
-        error: of its output on the calibration images, against the dense model: the mean square of the difference over
-            the variance. None where there were no images.
+        pixels: output pixels per run.
+        zeros_before, zeros: number of zero weights before and now.
+        ms_dense, ms: predicted milliseconds (see `Options.target_ms`), dense and now.
+        error: of its output on the calibration images: mean squared difference from the dense model, divided by the
+            variance. None without images.
     """
 
     name: str
@@ -115,8 +115,8 @@ class Sparsified:
     Attributes:
         graph: with DEQUANTIZE and DENSIFY folded, not lowered.
         method, allocation: what was used.
-        images: how many calibration images were looked at.
-        half: whether the source had float16 weights; then the new ones are numbers that float16 holds too.
+        images: number of calibration images used.
+        half: whether the source had float16 weights; then the new weights are exact in float16 too.
         layers: the chosen layers, in execution order.
     """
 
@@ -148,9 +148,9 @@ def sparsify(
 ) -> Sparsified:
     """Makes the 1x1 convolutions of a model sparse.
 
-    With `method="reconstruct"` each layer is solved for on the inputs that it sees once all layers before it are
-    sparse, so that it makes up for their errors, and gets a new bias. Layers that share their weights, or are padded,
-    are pruned by magnitude even so.
+    With `method="reconstruct"` each layer is solved for on the inputs that it sees with all earlier layers sparse, so
+    that it compensates for their errors, and gets a new bias. Layers that share their weights, or are padded, are
+    pruned by magnitude all the same.
 
     Args:
         graph: not lowered, as `tflite.read` gives it; it is not changed.
@@ -158,13 +158,13 @@ def sparsify(
         images: calibration images, for a model with one input: uint8 (H, W, 3), normalised with the input's mean and
             std, or float32 of the input's shape. `calibration.read_folder` reads them. They should look like what the
             model will see; a few hundred will do.
-        workfile: where finished layers are kept. A file that an interrupted run left there is gone on from, to the same
-            result; the caller removes it.
+        workfile: where finished layers are kept. A run continues from the file that an interrupted run left there, to
+            the same result; the caller removes it.
         progress: wraps the loop over the layers.
 
     The same arguments give the same result on the same machine.
     Raises TulleError if an option is out of range, there is nothing to sparsify, images are needed and there are none,
-    an image does not fit, or the work file cannot be written or is another run's.
+    an image does not fit, or the work file cannot be written or belongs to another run.
     """
     options = options or Options()
     budget = options.budget()
@@ -219,7 +219,7 @@ def sparsify(
 
 
 def has_half_weights(graph: Graph) -> bool:
-    """Whether the file held weights as float16."""
+    """Whether the file had float16 weights."""
     return any(
         node.op == "dequantize" and (data := graph.constant(node.inputs[0])) is not None and data.dtype == np.float16
         for node in graph

@@ -1,4 +1,5 @@
-"""Sparsifies layer by layer on what each layer sees, the later ones making up for the errors of the earlier."""
+"""Sparsifies layer by layer on each layer's actual inputs, so that later layers compensate for errors of earlier
+ones."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from tulle.sparsify.solve import output_error, solve
 from tulle.sparsify.walk import can_walk, prepare, walk
 
 Progress = Callable[[range, str], Iterable[int]]
-"""Wraps a loop, to show how far it is; the second argument says what is being done."""
+"""Wraps a loop to show its progress; the second argument describes the work."""
 
 
 def sweep(
@@ -39,10 +40,10 @@ def sweep(
 
     Args:
         graph: without DEQUANTIZE and DENSIFY.
-        keep: how many weights each layer keeps.
-        reconstruct: solves for the weights; else the largest stay as they are.
-        half: rounds new weights to numbers that float16 holds.
-        done: layers that an earlier run has finished; gets those that this one does.
+        keep: number of weights that each layer keeps.
+        reconstruct: whether to solve for the weights; if not, the largest are kept unchanged.
+        half: whether to round new weights to float16.
+        done: layers that an earlier run has finished; those of this run are added.
     """
     dense, sparse = prepare(graph, layers), prepare(graph, layers)
     result, errors = graph.copy(), {}
@@ -54,7 +55,7 @@ def sweep(
     walked = [layer for layer in layers if can_walk(graph, layer)]
     steps = walk(dense, sparse, walked, images, seed)
     for _ in progress(range(len(walked)), "Reconstructing" if reconstruct else "Pruning"):
-        if done.complete(walked):  # nothing further on wants to see it
+        if done.complete(walked):  # no later layer needs it
             break
         layer, sight = next(steps)
         if layer.name not in done.layers:
@@ -132,7 +133,7 @@ class WorkFile:
 
 
 def fingerprint(graph: Graph, settings: Mapping[str, object], images: Sequence[np.ndarray]) -> str:
-    """A digest of all that decides what a run computes."""
+    """A digest of everything that determines a run's result."""
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     digest.update(str(graph).encode())
     for tensor in graph.tensors.values():
@@ -155,7 +156,7 @@ def layer_bias(graph: Graph, layer: Layer) -> np.ndarray:
 
 
 def set_layer(graph: Graph, layer: Layer, weights: np.ndarray) -> None:
-    """Gives a layer its weights and a bias of its own."""
+    """Sets a layer's weights and gives it its own bias."""
     tensor = graph.tensors[layer.weight]
     tensor.data = np.ascontiguousarray(weights[:, :-1]).reshape(tensor.shape)
     bias = np.ascontiguousarray(weights[:, -1])

@@ -1,4 +1,4 @@
-"""How much each layer's sparsity would cost the model as a whole."""
+"""The effect of each layer's sparsity on the model's outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tulle.sparsify.walk import Sight, can_walk, prepare, walk
 
 DENSITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
 IMAGES, PROBE_IMAGES = 48, 16
-"""As many images are looked at, and run through the whole model: the levels are settled sooner than the weights."""
+"""Number of images run through the whole model: levels need fewer images than weights do."""
 
 
 def error_curves(
@@ -32,16 +32,16 @@ def error_curves(
 ) -> dict[str, ErrorCurve]:
     """For each layer the error of the model's outputs with that layer alone sparse.
 
-    The layer's own error is known for all levels; how much of it arrives at the outputs is measured at two, `density`
-    and half of it, and interpolated. An output's error is its mean square difference over its variance.
+    The layer's own error is known for all levels. How much of it reaches the outputs is measured at two, `density` and
+    half of it, and interpolated. An output's error is its mean squared difference divided by its variance.
 
-    Below half of `density` the curves do not go: errors add up only while each is small. In hand_landmark_full with
+    The curves do not go below half of `density`: errors only add up while each is small. In hand_landmark_full with
     20 % of its multiply-adds, levels down to 2 % of a layer moved the landmarks by 2.1 %, down to 10 % by 1.9 %, and
     uniform levels by 1.35 %.
 
     Args:
         graph: without DEQUANTIZE and DENSIFY.
-        density: share of weights kept, near what the levels will be.
+        density: share of weights kept, near the levels to be chosen.
     """
     images = images[:IMAGES]
     dense = prepare(graph, layers)
@@ -53,7 +53,7 @@ def error_curves(
         levels = _reconstructed if reconstruct and can_walk(graph, layer) else _pruned
         sight = next(sights)[1] if can_walk(graph, layer) else None
         densities, errors, weights = levels(graph, layer, sight)
-        if not len(weights):  # its output is the same everywhere, which takes no weight at all
+        if not len(weights):  # its output is the same everywhere, which needs no weights
             curves[layer.name] = ErrorCurve(np.array([0.0, 1.0]), np.zeros(2))
             continue
         probes = sorted({int(np.argmin(np.abs(densities - share))) for share in (density / 2, density)})
@@ -93,7 +93,7 @@ def _pruned(graph: Graph, layer: Layer, sight: Sight | None) -> Levels:
         levels.append(np.concatenate([pruned.reshape(layer.outputs, -1), bias[:, None]], axis=1))
         if sight is not None:
             errors.append(output_error(sight, levels[-1]))
-        else:  # what the layer sees is not to be had: the energy that is gone stands for it
+        else:  # the layer's inputs are not available: use the share of squared weights removed instead
             errors.append(float(np.sum((weight - pruned) ** 2) / max(np.sum(weight**2), 1e-30)))
     return np.array(DENSITIES), np.array(errors), levels
 
@@ -105,7 +105,7 @@ def _outputs(graph: Graph, images: Sequence[np.ndarray]) -> dict[str, np.ndarray
 
 
 def _distance(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
-    """Mean over the outputs of the mean square difference over the variance."""
+    """Mean over the outputs of the mean squared difference divided by the variance."""
     shares = [
         float(np.mean((got[name] - values) ** 2)) / max(float(np.var(values)), 1e-12)
         for name, values in expected.items()

@@ -1,16 +1,18 @@
 """One layer: which weights to keep, and the best values for them.
 
-The layer is y = W x + b over many pixels. Wanted is the sparse W that is nearest in least squares to given outputs. For
-a fixed set of kept weights that is a linear problem for each output channel, solved exactly. The set is found as in
-Optimal Brain Surgeon (Hassibi & Stork 1993) and its layer-wise descendants (Optimal Brain Compression, Frantar &
-Alistarh 2022; SparseGPT, Frantar & Alistarh 2023): with H the inputs' second moments over the kept weights, losing
-weight w_i while the others make up for it raises the squared error by w_i^2 / [H^-1]_ii. The least of these go, a few
-at a time, the rest is solved anew, and in the end weights change places while that lowers the error.
+The layer is y = W x + b over many pixels. The goal is the sparse W that comes closest to given outputs in least
+squares. For a fixed set of kept weights that is a linear problem for each output channel, solved exactly. The set is
+found as in Optimal Brain Surgeon (Hassibi & Stork 1993) and its layer-wise descendants (Optimal Brain Compression,
+Frantar & Alistarh 2022; SparseGPT, Frantar & Alistarh 2023): with H the inputs' second moments over the kept weights,
+removing weight w_i while the others compensate raises the squared error by w_i^2 / [H^-1]_ii. The weights with the
+smallest such loss are removed, a few at a time, and the others are solved for again. Finally kept and removed weights
+are swapped as long as that lowers the error.
 
-What an activation clamps away need not be right. Solving for outputs that are moved, where the clamp hides it, to where
-the last solution put them, over and over, lowers the error after the activation each time (majorise and minimise).
+Outputs that an activation clamps need not be exact. Wherever the clamp hides it, the target is moved to the value of
+the last solution; solving for the moved targets, repeatedly, lowers the error after the activation each time (majorise
+and minimise).
 
-Neighbouring output channels of a block have one set of columns in common; without blocks a block is one channel.
+The output channels of a block have the same kept columns; without blocks a block is one channel.
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ from tulle.sparsify.walk import Sight
 ROUNDS = 12
 """Steps from dense to sparse; the density falls by the same factor in each."""
 SWAP_ROUNDS = 12
-"""At most so many times weights change places; it ends once the error falls by less than a thousandth."""
+"""The most rounds of swaps; they end once the error falls by less than a thousandth."""
 CLAMP_ROUNDS = 3
-"""How often outputs are moved beyond the clamp, and weights solved for, between these."""
+"""How often targets are moved beyond the clamp, and weights solved for, before each round of swaps."""
 RIDGE = 1e-3
-"""Weight of the distance to the given weights, in parts of the inputs' mean variance: decides what the data do not."""
+"""Ridge weight, relative to the inputs' mean variance: pulls towards the given weights where the data do not decide."""
 CHUNK = 8192
 
 Watch = Callable[[float, np.ndarray], None]
 
 
 def output_error(sight: Sight, weights: np.ndarray) -> float:
-    """Mean square of what weights [outputs, inputs + 1], bias last, miss after the activation, over the variance."""
+    """Mean squared error of weights [outputs, inputs + 1], bias last, after the activation, divided by the variance."""
     single = weights.astype(np.float32).T
     missed = 0.0
     for start in range(0, len(sight.x), CHUNK):
@@ -49,14 +51,14 @@ def output_error(sight: Sight, weights: np.ndarray) -> float:
 
 
 class Problem:
-    """Second moments of what a layer sees, with a constant 1 for the bias as the last input."""
+    """Second moments of a layer's inputs, with a constant 1 for the bias as the last input."""
 
     def __init__(self, sight: Sight, weight: np.ndarray, ridge: float = RIDGE) -> None:
-        """`weight`: [outputs, inputs] before, towards which the ridge pulls."""
+        """`weight`: the original [outputs, inputs], towards which the ridge pulls."""
         self.x, self.y = sight.x, sight.y
         low, high = sight.clamp
         self.clamped = bool(np.isfinite(low) or np.isfinite(high))
-        if self.clamped:  # between which numbers an output is as good as the wanted one
+        if self.clamped:  # the range in which an output is as good as its target
             self.least = np.minimum(np.where(self.y <= low, -np.inf, self.y), high).astype(np.float32)
             self.most = np.maximum(np.where(self.y >= high, np.inf, self.y), low).astype(np.float32)
         self.pixels, self.inputs = sight.x.shape
@@ -68,7 +70,7 @@ class Problem:
         moments /= self.pixels
         variance = np.diag(moments)[:-1] - moments[-1, :-1] ** 2
         scale = float(np.mean(np.diag(moments)[:-1]))
-        # An input that does not vary is the bias's business.
+        # An input that does not vary is left to the bias.
         self.alive = variance > 1e-9 * max(scale, 1e-30)
         self.ridge = ridge * max(float(variance[self.alive].mean()) if self.alive.any() else 0.0, 1e-12)
         self.moments = moments
@@ -77,10 +79,10 @@ class Problem:
         self.cross, self.power = self._correlate(None)
 
     def _correlate(self, weights: np.ndarray | None) -> tuple[np.ndarray, float]:
-        """Moments of the wanted outputs with the inputs [outputs, inputs + 1], and their mean square.
+        """Moments of the target outputs with the inputs [outputs, inputs + 1], and their mean square.
 
-        With weights [outputs, inputs + 1], an output that these put beyond the clamp, where it is wanted, is wanted
-        just where it is.
+        Given weights [outputs, inputs + 1], an output that they put beyond the clamp, where its target is too, becomes
+        its own target.
         """
         cross, power = np.zeros((self.outputs, self.inputs + 1)), 0.0
         single = None if weights is None else weights.astype(np.float32).T
@@ -95,11 +97,11 @@ class Problem:
         return cross, power / self.pixels / self.outputs
 
     def look_again(self, weights: np.ndarray) -> None:
-        """Moves wanted outputs beyond the clamp to where these weights put them."""
+        """Moves targets beyond the clamp to where these weights put the outputs."""
         self.cross, self.power = self._correlate(weights)
 
     def loss(self, weights: np.ndarray) -> float:
-        """Mean square of what is missing, ridge and all."""
+        """Mean squared error, including the ridge term."""
         return float(np.vdot(weights, weights @ self.moments - 2 * self.cross)) / self.outputs + self.power
 
 
@@ -110,20 +112,20 @@ def _with_one(x: np.ndarray) -> np.ndarray:
 def solve(
     sight: Sight, weight: np.ndarray, keep: int, block: int = 1, *, polish: bool = True, watch: Watch | None = None
 ) -> np.ndarray:
-    """The sparse layer nearest to what is wanted.
+    """The sparse layer closest to the target outputs.
 
     Args:
-        sight: what the layer sees.
-        weight: [outputs, inputs], before.
-        keep: how many weights may be left.
+        sight: the layer's inputs and targets.
+        weight: the original [outputs, inputs].
+        keep: number of weights to keep.
         block: neighbouring output channels with common columns.
-        polish: also lets weights change places once the number is reached.
-        watch: is told the share of weights kept, and the weights, after every round.
+        polish: whether to swap weights once that number is reached.
+        watch: called with the share of weights kept, and the weights, after every round.
 
     Returns float64 [outputs, inputs + 1], with the bias in the last column.
     """
     varies = np.ptp(sight.y, axis=0) > 0
-    if block == 1 and not varies.all():  # the rest is bias: many networks have channels that are dead
+    if block == 1 and not varies.all():  # the others are constant: many networks have dead channels
         return _solve_some(varies, sight, weight, keep, polish, watch)
     problem = Problem(sight, weight)
     support = _Support(problem, block)
@@ -140,7 +142,7 @@ def solve(
     if not polish:
         return fit.weights
     fit = support.polish(fit, 0)
-    # What the activation hides is forgiven only now: a weight chosen early to repeat hidden noise would stay.
+    # The clamp is only taken into account now: a weight chosen early to fit hidden noise would stay.
     if problem.clamped:
         fit = support.polish(fit, CLAMP_ROUNDS)
         fit = support.look_again(fit, 2 * CLAMP_ROUNDS)
@@ -173,7 +175,7 @@ def _solve_some(
 class _Fit:
     """The best weights [outputs, inputs + 1] for a set of kept ones.
 
-    `losses` [blocks of outputs, inputs]: what losing the weights there costs; infinite where there are none.
+    `losses` [blocks of outputs, inputs]: the cost of removing the weights there; infinite where there are none.
     """
 
     weights: np.ndarray
@@ -181,14 +183,14 @@ class _Fit:
 
 
 class _Support:
-    """Which inputs each block of output channels keeps."""
+    """The inputs that each block of output channels keeps."""
 
     def __init__(self, problem: Problem, block: int) -> None:
         self.problem = problem
         self.block = block
         self.blocks = -(-problem.outputs // block)
         self.kept = np.tile(problem.alive, (self.blocks, 1))
-        # Of the moments between each block's kept inputs (and the constant); at first all are one and the same.
+        # Inverses of the moments between each block's kept inputs (and the constant); at first all are the same.
         whole = np.linalg.inv(problem.moments[np.ix_(self._some(0), self._some(0))])
         self.inverses = [whole] * self.blocks
 
@@ -205,7 +207,7 @@ class _Support:
         return _Fit(weights, losses)
 
     def shrink(self, count: int, fit: _Fit) -> None:
-        """Keeps `count` columns of blocks, those that would be missed most."""
+        """Keeps `count` columns of blocks, those whose removal costs most."""
         surplus = int(self.kept.sum()) - count
         if surplus > 0:
             kept = self.kept.copy()
@@ -213,7 +215,8 @@ class _Support:
             self._keep(kept)
 
     def polish(self, fit: _Fit, clamp_rounds: int) -> _Fit:
-        """Lets weights change places for as long as it helps; before each time, looks again at the clamp so often."""
+        """Swaps weights as long as it helps; before each round, updates the targets beyond the clamp `clamp_rounds`
+        times."""
         for _ in range(SWAP_ROUNDS):
             fit = self.look_again(fit, clamp_rounds)
             if not self.swap(fit):
@@ -222,14 +225,14 @@ class _Support:
         return fit
 
     def look_again(self, fit: _Fit, rounds: int) -> _Fit:
-        """Solves anew for outputs that were moved to where the weights put them, beyond the clamp."""
+        """Repeatedly moves the targets beyond the clamp to where the weights put the outputs, and solves for them."""
         for _ in range(rounds):
             self.problem.look_again(fit.weights)
             fit = self.fit()
         return fit
 
     def swap(self, fit: _Fit) -> bool:
-        """Exchanges kept columns for better ones; whether the error fell."""
+        """Swaps kept columns for better ones; returns whether the error fell."""
         problem, kept, inverses = self.problem, self.kept, self.inverses
         before, gains = problem.loss(fit.weights), self._gains(fit)
         most = max(1, int(kept.sum()) // 10)
@@ -249,7 +252,7 @@ class _Support:
         return False
 
     def _gains(self, fit: _Fit) -> np.ndarray:
-        """[blocks, inputs]: what one more weight there would gain; minus infinite where there is one."""
+        """[blocks, inputs]: the gain of one more weight there; minus infinity where there is one."""
         problem, moments = self.problem, self.problem.moments
         gains = np.full(self.kept.shape, -np.inf)
         missing = problem.cross - fit.weights @ moments
@@ -263,7 +266,7 @@ class _Support:
         return gains
 
     def _keep(self, kept: np.ndarray) -> None:
-        """Changes the set, and the inverses with it."""
+        """Sets the kept columns and updates the inverses."""
         moments, inverses = self.problem.moments, list(self.inverses)
         for index in np.flatnonzero((kept != self.kept).any(axis=1)):
             old, new = np.flatnonzero(self.kept[index]), np.flatnonzero(kept[index])
@@ -272,7 +275,7 @@ class _Support:
                 some = np.append(new, self.problem.inputs)
                 inverses[index] = np.linalg.inv(moments[np.ix_(some, some)])
                 continue
-            # The inverse of a part, from the inverse of the whole: less work than anew.
+            # The inverse of a submatrix from that of the whole: less work than inverting again.
             inverse, going = inverses[index], np.append(going, False)
             rest, lost = inverse[np.ix_(~going, ~going)], inverse[np.ix_(going, ~going)]
             inverses[index] = rest - lost.T @ np.linalg.solve(inverse[np.ix_(going, going)], lost)

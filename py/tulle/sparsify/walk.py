@@ -1,6 +1,6 @@
-"""Walks through a network layer by layer and gathers what each layer sees on the calibration images.
+"""Walks through a network layer by layer and collects each layer's inputs and targets on the calibration images.
 
-Two copies of the network run side by side: the dense one and the one that is becoming sparse. Only the stretch from the
+Two copies of the network run side by side: the dense one, and the one being made sparse. Only the stretch from the
 last stop to the layer in question is run; what it needs is kept in memory at stops, so that a walk through the whole
 network costs about two runs of each copy on each image.
 """
@@ -17,27 +17,26 @@ from tulle.graph.geometry import explicit_padding
 from tulle.runtime import Model, load
 from tulle.sparsify.layers import Layer
 
-# Activations kept at a stop, of both copies and all images together.
+# Limit for activations kept at a stop, of both copies and all images together.
 STATE_BYTES = 2**31
-# So many pixels are gathered for a layer, if there are as many, spread evenly over the images: with fewer, weights
-# begin to fit the images instead of the task (8,000 for 24 inputs, 12,800 for 80: 1-3 % more error on others); with
-# more, solving takes longer.
+# Pixels collected for a layer, if there are as many, spread evenly over the images. With fewer, weights begin to
+# overfit the images (8,000 for 24 inputs, 12,800 for 80: 1-3 % more error on others); with more, solving takes longer.
 PIXELS_PER_INPUT = 160
 LEAST_PIXELS, MOST_PIXELS = 8_000, 40_000
 
-# From which value on, downwards and upwards, an activation is constant.
+# The values below and above which an activation is constant.
 CLAMPS = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "relu_n1_to_1": (-1.0, 1.0), "hard_swish": (-3.0, np.inf)}
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What one layer sees.
+    """Inputs and targets of one layer.
 
     Attributes:
         x: its inputs in the sparse copy, float32 [pixels, input channels].
-        y: what it should compute from them, before its activation, float32 [pixels, output channels]: what it computes
-            in the dense copy; where the result is added to a shortcut, less the shortcut's own error.
-        clamp: outputs below the first or above the second number are as good as these.
+        y: its target output before the activation, float32 [pixels, output channels]: its output in the dense copy; if
+            that is added to a shortcut, minus the shortcut's own error.
+        clamp: outputs below the first or above the second value are as good as that value.
     """
 
     x: np.ndarray
@@ -47,7 +46,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a layer stands: names of its input, of the tensor to match and of a shortcut added to it."""
+    """A layer's tensors: names of its input, of the tensor to match and of a shortcut added to it."""
 
     node: Node
     x: str
@@ -57,7 +56,7 @@ class _Place:
 
 
 def prepare(graph: Graph, layers: Sequence[Layer]) -> Graph:
-    """The graph with the layers' activations as nodes of their own, so that what comes before them can be seen."""
+    """The graph with the layers' activations as separate nodes, so that the values before them are available."""
     graph = graph.copy()
     names = {layer.name for layer in layers}
     nodes = []
@@ -78,7 +77,7 @@ def prepare(graph: Graph, layers: Sequence[Layer]) -> Graph:
 
 
 def can_walk(graph: Graph, layer: Layer) -> bool:
-    """Whether `walk` can say what this layer sees: one node has these weights, no padding, and no computed bias."""
+    """Whether `walk` supports this layer: a single node has its weights, without padding and with a constant bias."""
     nodes = [node for node in graph if len(node.inputs) > 1 and node.inputs[1] == layer.weight]
     if len(nodes) != 1:
         return False
@@ -92,14 +91,14 @@ def can_walk(graph: Graph, layer: Layer) -> bool:
 def walk(
     dense: Graph, sparse: Graph, layers: Sequence[Layer], images: Sequence[np.ndarray], seed: int = 0
 ) -> Iterator[tuple[Layer, Sight]]:
-    """What each layer sees, in execution order.
+    """Yields the inputs and targets of each layer, in execution order.
 
     Args:
-        dense, sparse: two copies from `prepare`, with one input. While a layer is in the caller's hands, its weights
-            and bias in `sparse` may be replaced; later layers see the consequences.
+        dense, sparse: two copies from `prepare`, with one input. When a layer has been yielded, its weights and bias in
+            `sparse` may be replaced, which changes the inputs of later layers.
         layers: those to stop at, in execution order; `can_walk` holds for each.
         images: uint8 (H, W, 3), or float32 of the input's shape.
-        seed: of the choice of pixels.
+        seed: for the choice of pixels.
     """
     copies = _Copy(dense, images), _Copy(sparse, images)
     for index, layer in enumerate(layers):
@@ -133,7 +132,7 @@ class _Copy:
         self.state: list[list[np.ndarray]] | None = None  # None at the entry, where images are the state
 
     def run(self, wanted: Sequence[str]) -> Iterator[list[np.ndarray]]:
-        """These tensors for every image."""
+        """The values of these tensors for every image."""
         computed = [name for name in dict.fromkeys(wanted) if name not in self.names]
         part = _stretch(self.graph, self.names, computed)
         model: Model | None = load(part) if computed else None
@@ -148,7 +147,7 @@ class _Copy:
                 model.close()
 
     def move_to(self, layer: Layer) -> None:
-        """Makes the point just before a layer the next stop, unless too much would have to be kept."""
+        """Makes the point just before a layer the next stop, unless that would keep too much."""
         live = _live_before(self.graph, layer)
         if sum(self.graph.tensors[name].size for name in live) * 8 * len(self.images) <= STATE_BYTES:
             self.state = list(self.run(live))
@@ -196,7 +195,7 @@ def _stretch(graph: Graph, inputs: Collection[str], outputs: Sequence[str]) -> G
 
 
 def _live_before(graph: Graph, layer: Layer) -> list[str]:
-    """The activations that are known before this layer is run, and read from there on."""
+    """The activations computed before this layer that are read from there on."""
     first = next(i for i, node in enumerate(graph.nodes) if node.name == layer.name)
     known = {name for node in graph.nodes[:first] for name in node.outputs}.union(graph.inputs)
     read = {name for node in graph.nodes[first:] for name in node.inputs if name is not None}

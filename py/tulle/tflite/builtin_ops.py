@@ -1,7 +1,7 @@
 """How each TFLite operator becomes nodes of the Graph: the table `CONVERTERS`, by operator name.
 
 Attributes and their names are those of docs/architecture.md. A converter adds its nodes to the graph, or raises
-`Unsupported` saying what about this operator tulle cannot run.
+`Unsupported` with the reason why tulle cannot run this operator.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_UNGROUPED = 2**26
 
 
 class Unsupported(Exception):
-    """What about an operator tulle cannot run."""
+    """The reason why tulle cannot run an operator."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Call:
     version: int = 1
     spend: Callable[[int, str], None] = lambda size, name: None
     whole_numbers: set[str] = field(default_factory=set)
-    """Activations that hold whole numbers in the file and floats in the graph, as all activations do."""
+    """Activations that are integers in the file and floats in the graph, like all activations."""
 
     def options(self, name: str) -> Any:
         """The operator's options table, `name` being its type in the schema ("Conv2DOptions")."""
@@ -89,7 +89,7 @@ class Call:
         return self.outputs[0]
 
     def integers(self, index: int) -> np.ndarray:
-        """The integers of a constant operand, which this converter needs to know."""
+        """The integers of an operand that must be constant."""
         data = self.graph.constant(self.input(index))
         if data is None:
             raise Unsupported(f"operand {self.input(index)!r} is computed while running; it must be a constant")
@@ -128,7 +128,7 @@ class Call:
         self.graph.nodes.append(Node(op, self.output, inputs, [self.output], attrs))
 
     def step(self, suffix: str, op: str, inputs: Sequence[str | None], shape: tuple[int, ...], **attrs: Any) -> str:
-        """Adds a node with a new tensor for its output, on the way to the operator's own; returns the tensor."""
+        """Adds an intermediate node with a new tensor for its output; returns the tensor."""
         output = self.graph.add_tensor(Tensor(f"{self.outputs[0]}_{suffix}", shape))
         self.graph.nodes.append(Node(op, output, list(inputs), [output], attrs))
         return output
@@ -138,7 +138,7 @@ class Call:
         self.graph.nodes.append(Node(op, output, list(inputs), [output], attrs))
 
     def reserve(self, elements: int) -> None:
-        """Counts a constant about to be made; raises TulleError if the file asks for too much in all."""
+        """Counts a constant about to be made; raises TulleError if the file's total is too large."""
         self.spend(4 * elements, self.outputs[0])
 
     def number(self, value: float) -> str:
@@ -151,12 +151,12 @@ class Call:
         return float(data.reshape(-1)[0]) if data is not None and data.size == 1 else None
 
     def whole(self, name: str) -> None:
-        """Notes that a tensor of integers holds floats in the graph."""
+        """Records that an integer tensor is float in the graph."""
         self.graph.tensors[name].dtype = np.dtype(np.float32)
         self.whole_numbers.add(name)
 
     def product(self, a: str, b: str, transpose_a: bool, transpose_b: bool) -> None:
-        """The operator's output as a product of two matrices, computed ones too."""
+        """The operator's output as a product of two matrices, which may be activations."""
         names = []
         for name, transposed in ((a, transpose_a), (b, transpose_b)):
             shape = self.graph.tensors[name].shape
@@ -257,7 +257,7 @@ def _fully_connected(call: Call) -> None:
 
 
 def _computed_weights(call: Call, options: Any) -> None:
-    """A fully connected layer whose weights are an activation is a product of two matrices."""
+    """A fully connected layer whose weights are an activation becomes a matrix product."""
     if call.optional(2) is not None or call.activation(options) != "none" or not options.KeepNumDims():
         raise Unsupported("with computed weights, neither bias nor activation nor another number of dimensions")
     call.product(call.input(0), call.input(1), False, True)
@@ -331,7 +331,7 @@ def _pad(call: Call) -> None:
 
 
 def _reshape(call: Call) -> None:
-    # The new shape stands in an operand or in the options too; the output tensor's is the resolved one.
+    # The new shape is in an operand or in the options too; the output tensor has the resolved one.
     call.add("reshape", [call.input(0)])
 
 
@@ -429,13 +429,13 @@ def _dequantize(call: Call) -> None:
     if dtype == np.float32:  # the reader has turned quantised tensors into floats
         call.add("reshape", [call.input(0)])
         return
-    if dtype != np.float16:  # a constant, or what DENSIFY makes of one: the reader refuses other float16 activations
+    if dtype != np.float16:  # a constant, perhaps through DENSIFY: the reader refuses other float16 activations
         raise Unsupported(f"its input has type {dtype}: only float16 weights are supported")
     call.add("dequantize", [call.input(0)])
 
 
 def _densify(call: Call) -> None:
-    # The reader has decoded the constant already; what is left to DENSIFY is its name.
+    # The reader has decoded the constant already; DENSIFY only renames it.
     source, result = call.graph.tensors[call.input(0)], call.graph.tensors[call.output]
     if not source.is_constant or source.dtype != result.dtype:
         raise Unsupported("its input must be a constant of the output's type")

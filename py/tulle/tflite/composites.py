@@ -1,6 +1,6 @@
 """TFLite operators that become several nodes, or nodes of another kind: the table `COMPOSITES`, by operator name.
 
-See `builtin_ops` for operators that have a node of their own.
+See `builtin_ops` for operators that become a single node.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _split(call: Call) -> None:
 def _split_v(call: Call) -> None:
     axis = _axis(call, _scalar(call, 2), len(call.shape(0)))
     sizes = call.integers(1).reshape(-1).tolist()
-    if sizes.count(-1) == 1:  # what the others leave
+    if sizes.count(-1) == 1:  # the remainder
         sizes[sizes.index(-1)] = call.shape(0)[axis] - (sum(sizes) + 1)
     _cut(call, call.input(0), axis, sizes)
 
@@ -75,7 +75,7 @@ def _pack(call: Call) -> None:
 def _quantize(call: Call) -> None:
     if call.graph.tensors[call.input(0)].dtype != np.float32 or call.graph.tensors[call.output].dtype != np.float32:
         raise Unsupported("it quantises to a tensor without scale")
-    call.add("reshape", [call.input(0)])  # quantised tensors hold floats here: the same values
+    call.add("reshape", [call.input(0)])  # quantised tensors are floats here: the values are the same
 
 
 COMPOSITES: dict[str, Callable[[Call], None]] = {

@@ -1,7 +1,7 @@
 """Dilated convolutions as older TensorFlow wrote them: SPACE_TO_BATCH_ND, a convolution, BATCH_TO_SPACE_ND.
 
 Space to batch makes every block-th pixel an image of its own, so the convolution between sees a dilation of `block`.
-The three become one node when BATCH_TO_SPACE_ND is read; a SPACE_TO_BATCH_ND left over is an error of its own.
+The three become one node when BATCH_TO_SPACE_ND is read; a remaining SPACE_TO_BATCH_ND is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ SPACE_TO_BATCH = "space_to_batch"
 
 
 def space_to_batch(call: Call) -> None:
-    """Leaves a node that only `batch_to_space` understands."""
+    """Adds a placeholder node that only `batch_to_space` understands."""
     block, pads = call.integers(1), call.integers(2)
     if len(call.shape(0)) != 4 or block.shape != (2,) or pads.shape != (2, 2) or min(block.min(), pads.min() + 1) < 1:
         raise Unsupported("only blocks over height and width of an image are supported")

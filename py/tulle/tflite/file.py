@@ -1,8 +1,8 @@
 """Checked access to the tables of a .tflite file.
 
-The FlatBuffers runtime for Python does not verify: an offset out of range raises whatever the access happens to
-raise, and a small file whose vectors overlap can describe terabytes. So everything is read through here: counts
-are held against the file's size, and whatever a broken offset raises becomes one `TulleError` in `reader.read`.
+The FlatBuffers runtime for Python does not verify: an offset out of range raises an arbitrary exception, and a small
+file whose vectors overlap can describe terabytes. So everything is read through this module: counts are checked against
+the file's size, and exceptions from broken offsets become a `TulleError` in `reader.read`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import tflite
 from tulle.errors import TulleError
 from tulle.files import file_kind
 
-# What reading broken FlatBuffers raises (MemoryError: a vector that claims more than there is).
+# Exceptions from broken FlatBuffers (MemoryError: a vector that claims more than the file has).
 BROKEN = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError,
           AssertionError, UnicodeError)  # fmt: skip
 
 MAX_RANK = 8
-# Tensors, operators, buffers: a few kilobytes can list millions of them by pointing at one table again and again.
+# Tensors, operators, buffers: a few kilobytes could list millions of them by repeating the offset of one table.
 MAX_RECORDS = 2**14
 MAX_TENSOR_ELEMENTS = 2**31 - 1
-# Room for constants beyond what the file itself holds, for sparse ones decoded and buffers that tensors share.
+# Memory allowed for constants beyond the file's own size: for decoded sparse ones and shared buffers.
 MAX_CONSTANT_BYTES = 512 * 2**20
 
 DTYPES: dict[int, np.dtype] = {
@@ -51,7 +51,7 @@ class File:
         if file_kind(data) != "tflite":
             raise TulleError("it is not a .tflite file (no TFL3 identifier at byte 4)")
         self.data = data
-        # Parts of a well-formed file hardly overlap, so what is read adds up to about its size.
+        # Parts of a well-formed file hardly overlap, so the bytes read add up to about its size.
         self._budget = 4 * len(data) + 2**16
         self._constant_budget = 2 * len(data) + MAX_CONSTANT_BYTES
         self.model: Any = tflite.Model.GetRootAs(data, 0)
@@ -75,7 +75,7 @@ class File:
         return count
 
     def spend(self, size: int, what: str) -> None:
-        """Counts bytes read; raises TulleError when a file describes much more than it holds."""
+        """Counts bytes read; raises TulleError if a file describes much more than it contains."""
         self._budget -= size
         if self._budget < 0:
             raise TulleError(f"its {what} are larger than the file: it is damaged")
@@ -89,14 +89,14 @@ class File:
             )
 
     def vector(self, values: Any, what: str) -> tuple[int, ...]:
-        """A vector of integers given by an `...AsNumpy()` accessor, which answers 0 where there is none."""
+        """A vector of integers given by an `...AsNumpy()` accessor, which returns 0 if there is none."""
         if not isinstance(values, np.ndarray):
             return ()
         self.spend(values.nbytes, what)
         return tuple(int(value) for value in values)
 
     def text(self, value: bytes | None) -> str:
-        """A string that the file holds; bytes that are not UTF-8 are replaced."""
+        """A string of the file; bytes that are not UTF-8 are replaced."""
         if value is None:
             return ""
         self.spend(len(value), "names")
@@ -118,7 +118,7 @@ class File:
             raise TulleError(f"buffer {index} does not exist (there are {self.buffer_count})")
         buffer = self.model.Buffers(index)
         offset, size = buffer.Offset(), buffer.Size()
-        if offset > 1:  # 0 and 1 mean: not outside
+        if offset > 1:  # 0 and 1 mean: within the FlatBuffer
             if offset + size > len(self.data):
                 raise TulleError(f"buffer {index} (bytes {offset} to {offset + size}) ends beyond the file's end")
             return np.frombuffer(self.data, np.uint8, size, offset)

@@ -1,4 +1,4 @@
-"""TFLite's mathematical functions that are several nodes here: the table `FUNCTIONS`, by operator name."""
+"""TFLite's mathematical functions that become several nodes: the table `FUNCTIONS`, by operator name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tflite
 
 from tulle.tflite.builtin_ops import Call, Unsupported
 
-# TFLite's reference kernel divides by no less.
+# The smallest divisor of TFLite's reference kernel.
 SMALLEST_NORM = 1e-6
 
 
@@ -106,7 +106,7 @@ def _prelu(call: Call) -> None:
     if size == 1 or shape[-1:] == (size,) == channels:
         call.add("activation", [x, alpha], activation="prelu")
         return
-    # Slopes that vary over the image, as Keras has them unless told to share: max(x, 0) + alpha * min(x, 0).
+    # Slopes that vary over the image, Keras's default without shared axes: max(x, 0) + alpha * min(x, 0).
     positive = call.step("positive", "activation", [x], call.shape(0), activation="relu")
     negative = call.step("negative", "minimum", [x, call.number(0)], call.shape(0), activation="none")
     sloped = call.step("sloped", "mul", [negative, alpha], call.output_shape, activation="none")

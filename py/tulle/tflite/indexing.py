@@ -12,7 +12,7 @@ from tulle.tflite.builtin_ops import Call, Unsupported
 
 
 def runs_of(indices: list[int]) -> list[range]:
-    """Indices as few stretches with a constant step, in their order: [3, 4, 5, 1] is 3 to 5 and 1."""
+    """Indices as the fewest runs with a constant step, in order: [3, 4, 5, 1] is 3 to 5 and 1."""
     runs: list[range] = []
     at = 0
     while at < len(indices):
@@ -26,7 +26,7 @@ def runs_of(indices: list[int]) -> list[range]:
 
 
 def _gather(call: Call) -> None:
-    """With constant indices: slices, joined. A float operand that is constant is folded with them."""
+    """With constant indices: concatenated slices. A constant float operand is folded too."""
     options, shape = call.options("GatherOptions"), call.shape(0)
     (axis,) = call.axes(np.array([options.Axis()]), len(shape))
     indices = call.integers(1)
@@ -53,7 +53,7 @@ def _gather(call: Call) -> None:
 
 
 def _repeated(call: Call, multiples: list[int]) -> None:
-    """The operand, as often as `multiples` say along every dimension."""
+    """The operand, repeated `multiples` times along every dimension."""
     name, shape = call.input(0), list(call.shape(0))
     if len(multiples) != len(shape) or call.output_shape != tuple(np.multiply(shape, multiples)):
         raise Unsupported(f"{list(shape)} times {multiples} is not {list(call.output_shape)}")
@@ -108,14 +108,14 @@ def _arg(sign: int) -> Callable[[Call], None]:
 
 
 def _cast(call: Call) -> None:
-    """Only where nothing is rounded: tulle computes in floats, whole numbers too."""
+    """Only where nothing is rounded: tulle computes integers as floats too."""
     source, result = call.graph.tensors[call.input(0)], call.graph.tensors[call.output]
     if source.is_constant:
         assert source.data is not None
         result.data = source.data.astype(result.dtype)
         return
     if source.name in call.graph.inputs and source.dtype.kind in "iu" and result.dtype == np.float32:
-        call.whole(source.name)  # an input of bytes or integers: fed as floats
+        call.whole(source.name)  # an input of bytes or integers is fed as floats
     elif source.name in call.whole_numbers:
         call.whole(result.name)
     elif source.dtype != np.float32 or result.dtype != np.float32:

@@ -1,4 +1,5 @@
-"""Shapes and indices that exporters compute with operators, as SHAPE, STRIDED_SLICE and PACK: known at conversion."""
+"""Shapes and indices that exporters compute with operators such as SHAPE, STRIDED_SLICE and PACK: known at
+conversion."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ import numpy as np
 from tulle.graph import Graph, Node, reference
 from tulle.tflite.builtin_ops import Call
 
-# What is computed of shapes has a handful of elements.
+# Values computed from shapes have a handful of elements.
 MAX_ELEMENTS = 4096
 
 
 def fold(call: Call, first: int) -> None:
-    """Computes the nodes that an operator became, from number `first` on, if they turn constants into integers."""
+    """Computes an operator's nodes, those from index `first` on, if they turn constants into integers."""
     graph = call.graph
     nodes = graph.nodes[first:]
     if any(graph.tensors[name].dtype.kind not in "iu" or graph.tensors[name].is_constant for name in call.outputs):
@@ -33,7 +34,7 @@ def fold(call: Call, first: int) -> None:
 
 
 def _execute(graph: Graph, node: Node, arrays: list[np.ndarray | None]) -> np.ndarray:
-    """In float64, which holds every size there is; division rounds to zero, as TFLite's does."""
+    """In float64, which holds every size exactly; division rounds towards zero, as in TFLite."""
     with np.errstate(all="ignore"):
         values = reference.execute(
             graph, node, [None if array is None else array.astype(np.float64) for array in arrays]

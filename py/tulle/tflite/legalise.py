@@ -12,7 +12,7 @@ from tulle.passes.fold_constants import fold_constants
 from tulle.passes.remove_identities import remove_identities
 from tulle.passes.rewrite import alpha_of, inputs_of
 
-# What TensorFlow Lite's kernels apply to an op's result themselves.
+# Activations that TensorFlow Lite's kernels fuse.
 FUSED = ("none", "relu", "relu6", "relu_n1_to_1")
 NOT_FUSING = ("transpose_conv2d", "maximum", "minimum")
 
@@ -20,7 +20,7 @@ NOT_FUSING = ("transpose_conv2d", "maximum", "minimum")
 def legalise(graph: Graph) -> Graph:
     """A graph, lowered or not, in the ops and paddings that TensorFlow Lite has.
 
-    Raises TulleError for a padding that has no equal there (of average pools and transposed convolutions).
+    Raises TulleError for a padding that TensorFlow Lite does not have (of average pools and transposed convolutions).
     """
     graph = fold_constants(graph)
     nodes: list[Node] = []
@@ -36,7 +36,7 @@ def legalise(graph: Graph) -> Graph:
 
 
 def _named_padding(graph: Graph, node: Node, nodes: list[Node]) -> None:
-    """Turns explicit padding into "same" or "valid", or into a pad of its own."""
+    """Turns explicit padding into "same" or "valid", or into a separate pad."""
     padding = node.attrs.get("padding")
     if padding is None or isinstance(padding, str):
         return
@@ -64,7 +64,7 @@ def _named_padding(graph: Graph, node: Node, nodes: list[Node]) -> None:
 
 
 def _split_residual(graph: Graph, conv: Node, nodes: list[Node]) -> Node:
-    """Gives the residual an addition of its own, with the activation; returns it."""
+    """Turns the residual into a separate addition, with the activation; returns it."""
     x, weight, bias, residual = inputs_of(conv)
     total = conv.output
     product = graph.add_tensor(Tensor(f"{total}_conv", graph.tensors[total].shape))
@@ -79,7 +79,7 @@ def _split_residual(graph: Graph, conv: Node, nodes: list[Node]) -> Node:
 
 
 def _split_activation(graph: Graph, node: Node, nodes: list[Node]) -> None:
-    """Gives an activation that TensorFlow Lite does not fuse a node of its own."""
+    """Turns an activation that TensorFlow Lite does not fuse into a separate node."""
     activation = node.attrs.get("activation", "none")
     if activation == "none" or (activation in FUSED and node.op not in NOT_FUSING):
         return

@@ -1,7 +1,7 @@
-"""TFLite's comparisons, and what is done with their results: the table `LOGIC`, by operator name.
+"""TFLite's comparisons and the operators on their results: the table `LOGIC`, by operator name.
 
-True is 1 and false is 0, floats as all activations are. SELECT adds what is left of its two operands when each is
-masked, so that an infinity in the one not chosen does no harm.
+True is 1 and false is 0, as floats, like all activations. SELECT adds its two operands, each masked, so that an
+infinity in the one not chosen does no harm.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tulle.tflite.builtin_ops import Call
 
 
 def _truth(call: Call, index: int) -> str:
-    """An operand of booleans, as floats."""
+    """A boolean operand, as floats."""
     name = call.input(index)
     data = call.graph.constant(name)
     return name if data is None else call.graph.add_constant(f"{name}_floats", data.astype(np.float32))

@@ -1,9 +1,9 @@
 """MediaPipe's custom operators that LiteRT lacks: the table `MEDIAPIPE`, by name.
 
-They do what MediaPipe's own kernels (mediapipe/util/tflite/operations) do. MaxPoolingWithArgmax2D and MaxUnpooling2D
-are those of hair segmentation; the three about landmarks crop eyes and lips out of a map of features in the face
-mesh with attention: a matrix that is computed from landmarks, a map sampled at the places the matrix says, and
-landmarks moved back by it.
+They compute what MediaPipe's own kernels (mediapipe/util/tflite/operations) do. MaxPoolingWithArgmax2D and
+MaxUnpooling2D belong to hair segmentation. The three on landmarks crop eyes and lips from a feature map in the face
+mesh with attention: they compute a matrix from landmarks, sample the map at positions transformed by it, and transform
+the resulting landmarks back.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _max_unpool(call: Call) -> None:
     _, height, width, _ = call.output_shape
     if call.output_shape[1:3] != tuple(np.multiply(call.shape(0)[1:3], kernel)):
         raise Unsupported(f"it makes {list(call.output_shape)}, which is not the window times {list(call.shape(0))}")
-    # MediaPipe takes half of what the windows reach beyond the output, whatever the padding is called.
+    # MediaPipe pads by half of what the windows reach beyond the output, whatever the padding type.
     pads = [max(0, (size // k - 1) * stride + k - size) // 2
             for size, k, stride in zip((height, width), kernel, strides, strict=True)]  # fmt: skip
     padding = (pads[0], pads[0], pads[1], pads[1])
@@ -67,11 +67,11 @@ def _max_unpool(call: Call) -> None:
 
 
 def _options(call: Call, *names: str) -> dict[str, float]:
-    """Numbers out of the FlexBuffers map of the custom options."""
+    """Numbers from the FlexBuffers map of the custom options."""
     try:
         found = flexbuffers.GetRoot(_raw(call)).AsMap
         return {name: float(found[name].AsFloat) for name in names}
-    except Exception as error:  # the package raises whatever reading a broken buffer happens to raise
+    except Exception as error:  # the package raises arbitrary exceptions for a broken buffer
         raise Unsupported(f"its custom options cannot be read ({type(error).__name__}: {error})") from None
 
 
@@ -93,10 +93,10 @@ def _check(call: Call, fits: bool) -> None:
 
 
 def _landmarks_to_matrix(call: Call) -> None:
-    """The matrix that maps an output's pixels to a box around some landmarks, turned so that two of them are level.
+    """The matrix that maps an output's pixels to a box around some landmarks, rotated so that two of them are level.
 
-    With c, s the cosine and sine of how far landmarks are turned: turned landmarks have a box of `size` and `center`;
-    the matrix is move(center turned back) * turn back * scale(size / output) * move(-output / 2).
+    c and s are the cosine and sine of the landmarks' rotation; the rotated landmarks have a box of `size` and `center`.
+    The matrix is translate(center rotated back) * rotate back * scale(size / output) * translate(-output / 2).
     """
     shape = call.shape(0)
     _check(call, len(shape) == 3 and shape[0] == 1 and shape[2] == 3 and call.output_shape == (1, 4, 4))
@@ -189,7 +189,7 @@ def _moved(call: Call, matrix: str, xs: str, ys: str) -> str:
 
 
 def _transform_tensor(call: Call) -> None:
-    """The map between its pixels, at what the matrix makes of every output pixel's middle; zero beyond the map."""
+    """The map, interpolated at every output pixel's centre transformed by the matrix; zero outside of the map."""
     shape, result = call.shape(0), call.output_shape
     _check(call, len(shape) == len(result) == 4 and shape[0] == result[0] == 1 and shape[3] == result[3])
     _, height, width, _ = result
@@ -201,7 +201,7 @@ def _transform_tensor(call: Call) -> None:
 
 
 def _transform_landmarks(call: Call) -> None:
-    """Landmarks times the matrix; a third coordinate stays."""
+    """Landmarks times the matrix; a third coordinate is unchanged."""
     x, shape = call.input(0), call.shape(0)
     _check(call, len(shape) == 3 and shape[2] in (2, 3) and call.output_shape == shape)
     parts = [

@@ -16,13 +16,13 @@ from tulle.graph import Graph, Tensor
 from tulle.tflite.file import File
 
 QUANTISED = ("int8", "uint8", "int16", "int32")
-# Ops whose result a quantised model clamps to the range of the output's type.
+# Ops whose result a quantised model clamps to the output type's range.
 CLAMPED = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "sub", "mul", "transpose_conv2d")
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a tensor's integers become numbers: one scale and zero point, or one a slice of dimension `axis`."""
+    """How a tensor's integers map to real numbers: one scale and zero point, or one per slice of dimension `axis`."""
 
     dtype: np.dtype
     scales: np.ndarray
@@ -36,7 +36,7 @@ class Scaling:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest number that the type holds (of the first slice)."""
+        """The smallest and largest real number of the type (for the first slice)."""
         info = np.iinfo(self.dtype)
         low, high = (float((end - self.zero_points[0]) * self.scales[0]) for end in (info.min, info.max))
         return low, high
@@ -62,7 +62,7 @@ def scaling(file: File, record: Any, dtype: np.dtype, shape: tuple[int, ...]) ->
 
 
 def as_float(tensor: Tensor, scaling: Scaling) -> Tensor:
-    """The same tensor as float32. An image of bytes tells how pixels are normalised: (pixel - mean) / std."""
+    """The same tensor as float32. For an image of bytes, sets how pixels are normalised: (pixel - mean) / std."""
     tensor = replace(tensor, dtype=np.dtype(np.float32))
     if tensor.data is not None:
         return replace(tensor, data=scaling.real(tensor.data))
@@ -73,7 +73,7 @@ def as_float(tensor: Tensor, scaling: Scaling) -> Tensor:
 
 
 def keep_clamp(graph: Graph, output: str, scalings: dict[str, Scaling]) -> None:
-    """Quantised models leave out a relu that the output's range implies; here it is put back, on the last node."""
+    """Restores, on the last node, a relu that quantised models leave out because the output's range implies it."""
     node = graph.nodes[-1] if graph.nodes else None
     if node is None or output not in scalings or node.output != output or node.op not in CLAMPED:
         return
@@ -88,7 +88,7 @@ def implied_relu(high: float) -> str:
 
 
 def notes(graph: Graph, scalings: dict[str, Scaling]) -> list[str]:
-    """What a person should know about a quantised model that now runs in float."""
+    """Notes for the user of a quantised model that now runs in float."""
     activations = [name for name in scalings if not graph.tensors[name].is_constant]
     weights = [name for name in scalings if graph.tensors[name].is_constant]
     if activations:

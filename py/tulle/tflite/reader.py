@@ -1,4 +1,4 @@
-"""`read`: a .tflite file as a Graph. The file is untrusted: whatever is wrong with it raises TulleError."""
+"""`read`: a .tflite file as a Graph. The file is untrusted: anything wrong with it raises TulleError."""
 
 from __future__ import annotations
 
@@ -33,20 +33,19 @@ def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | Non
     """Reads a .tflite model from a path or from its bytes.
 
     Args:
-        outputs: names of tensors of the file where the Graph is to end, instead of the model's own outputs: to leave
-            out what comes behind them, as the ops of object detection that follow a network. Only what they need is
-            read.
+        outputs: names of tensors to read up to, instead of the model's own outputs, so as to leave out later ops such
+            as the box selection of object detectors. Only the operators they need are read.
 
     The Graph holds the model as the file has it: weights may still be behind `dequantize` and `densify` nodes,
     sparse constants are decoded to dense arrays. Shapes are checked against what the ops compute.
 
-    Quantised tensors become float32: what that means for the answers is said in `notes` of the Graph.
+    Quantised tensors become float32; the Graph's `notes` say how that affects the results.
 
     Of several subgraphs the first is read, which `notes` says.
 
     Raises TulleError, naming the file and the cause, if the file cannot be read, is damaged, or is not a
-    model with batch 1 and static shapes; ops that tulle does not know are listed together, and with them the tensors
-    where the part before them ends.
+    model with batch 1 and static shapes; ops that tulle does not know are listed together with the tensors that
+    the part before them ends at.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         label, name, data = "model", "model", bytes(source)
@@ -92,7 +91,7 @@ class _Reader:
         check_shapes(self.graph.check())
 
     def _find(self, outputs: Sequence[str]) -> tuple[int, ...]:
-        """Numbers of the tensors with these names."""
+        """Indices of the tensors with these names."""
         file = self.file
         names = {file.text(file.tensor(index).Name()): index for index in range(file.tensor_count)}
         if missing := [name for name in outputs if name not in names]:
@@ -100,7 +99,7 @@ class _Reader:
         return tuple(names[name] for name in outputs)
 
     def _needed(self, ends: tuple[int, ...]) -> tuple[list[int], set[int]]:
-        """Which operators the tensors `ends` depend on, in order, and all tensors these read."""
+        """The operators that the tensors `ends` depend on, in order, and all tensors that these read."""
         file, used, needed = self.file, set(ends), []
         for index in reversed(range(file.operator_count)):
             operator = file.graph.Operators(index)
@@ -114,7 +113,7 @@ class _Reader:
         return [f"{name!r} holds whole numbers, given as float32" for name in whole]
 
     def tensor(self, index: int, constant: bool | None = None) -> str:
-        """The graph's name for tensor `index` of the file, added to the graph when first asked for.
+        """The graph's name for tensor `index` of the file, added to the graph on first use.
 
         `constant` False: an activation, whatever its buffer holds.
         """
@@ -123,7 +122,7 @@ class _Reader:
         file, record = self.file, self.file.tensor(index)
         name = self._unique_name(file.text(record.Name()), index)
         shape = file.vector(record.ShapeAsNumpy(), "shapes")
-        # A signature of -1 in front is a batch left open, for which runtimes take the 1 of the shape itself.
+        # A shape signature that begins with -1 has a dynamic batch, for which runtimes use the 1 of the shape itself.
         signature = file.vector(record.ShapeSignatureAsNumpy(), "shapes")
         if any(size < 0 for size in (*shape, *signature[1:])):
             raise TulleError(f"tensor {name!r} has the dynamic shape {list(signature or shape)}: export a static one")
@@ -176,11 +175,11 @@ class _Reader:
         return values.reshape(shape)
 
     def _read_ops(self, operators: list[int], ends: tuple[int, ...]) -> None:
-        """Converts the operators with these numbers. `ends`: the tensors that are the outputs."""
+        """Converts the operators with these indices. `ends`: the output tensors."""
         file = self.file
         unsupported, computed = [], set(self.graph.inputs)
         lost: set[int] = set()  # tensors that depend on an unsupported operator
-        border: dict[int, None] = {}  # computed tensors that such operators read, in order
+        border: dict[int, None] = {}  # activations that such operators read, in order
         for index in operators:
             operator = file.graph.Operators(index)
             code = file.opcode(operator.OpcodeIndex())
@@ -223,7 +222,7 @@ class _Reader:
             raise TulleError(f"{len(unsupported)} ops are not supported:\n  {listed}{self._hint(border, ends, lost)}")
 
     def _hint(self, border: dict[int, None], ends: tuple[int, ...], lost: set[int]) -> str:
-        """Where the part without unsupported operators ends."""
+        """The tensors at which the part without unsupported operators ends."""
         activations = set(self.graph.inputs)
         for node in self.graph:
             if activations.intersection(node.inputs):
@@ -237,7 +236,7 @@ class _Reader:
         return f"\nThe part before them can be converted by itself; its outputs (option --outputs) are {listed}"
 
     def _check_float(self) -> None:
-        """Every activation must be float32; only what `densify` makes of a constant may be of another type."""
+        """Every activation must be float32; only the result of `densify` on a constant may have another type."""
         constants = {node.output for node in self.graph if node.op == "densify"}
         wrong = [
             f"{tensor.name!r} ({tensor.dtype})"

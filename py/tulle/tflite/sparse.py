@@ -1,6 +1,6 @@
 """Decoding of TFLite's sparse constants (`SparsityParameters` in the TFLite schema) to dense arrays.
 
-A sparse tensor of rank r with b block dimensions is a dense one of rank r + b, walked level by level in
+A sparse tensor of rank r with b block dimensions is a dense one of rank r + b, traversed level by level in
 `traversal_order`. A level is dense (every index) or CSR (under parent p, the indices from `segments[p]` to
 `segments[p + 1]`). Block dimension r + i subdivides the original dimension `block_map[i]`.
 """
@@ -26,7 +26,7 @@ _INDEX_VECTORS = {
 def decode(file: File, sparsity: Any, shape: tuple[int, ...], values: np.ndarray) -> np.ndarray:
     """The dense array of `shape` that `sparsity` and `values` (1-D, the stored elements in walking order) describe.
 
-    Raises TulleError if any index, count or order is not what the schema allows.
+    Raises TulleError if any index, count or order violates the schema.
     """
     order = file.vector(sparsity.TraversalOrderAsNumpy(), "traversal order")
     block_map = file.vector(sparsity.BlockMapAsNumpy(), "block map")
@@ -40,11 +40,11 @@ def decode(file: File, sparsity: Any, shape: tuple[int, ...], values: np.ndarray
     levels = [sparsity.DimMetadata(level) for level in range(depth)]
     sizes, steps = _dimensions(levels, order, block_map, shape)
 
-    # Where in the flat dense array each position of the levels walked so far begins.
+    # The start in the flat dense array of each position of the levels traversed so far.
     offsets = np.zeros(1, np.int64)
     for level, (metadata, dim) in enumerate(zip(levels, order, strict=True)):
         if metadata.Format() == tflite.DimensionType.DENSE:
-            # Every position needs a value or a segment bound further down, so there are fewer than bytes.
+            # Every position needs a value or a segment bound at a lower level, so there are fewer than bytes.
             if len(offsets) * sizes[dim] > len(file.data):
                 raise TulleError(f"level {level}: {len(offsets) * sizes[dim]} positions are more than the file fills")
             offsets = np.add.outer(offsets, np.arange(sizes[dim], dtype=np.int64) * steps[dim]).reshape(-1)

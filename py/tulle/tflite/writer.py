@@ -16,8 +16,8 @@ from tulle.graph.geometry import is_pointwise
 from tulle.tflite.emit import Operator, emit
 from tulle.tflite.legalise import legalise
 
-# Weights of 1x1 convolutions and fully connected layers with at least this share of zeros are stored sparse: the
-# threshold from which XNNPACK runs them sparse, and with float16 values the one from which the file is smaller.
+# Weights of 1x1 convolutions and fully connected layers with at least this share of zeros are stored sparse: XNNPACK
+# runs them sparse from this threshold, and with float16 values it makes the file smaller.
 SPARSE_FROM = 2 / 3
 
 TYPES = {
@@ -35,7 +35,7 @@ def write(graph: Graph, *, weights: str = "fp32", sparse: bool = False) -> bytes
             and biases that are not exact in it, stay float32.
         sparse: stores 1x1 convolution and fully connected weights with at least 2/3 zeros as CSR behind DENSIFY.
 
-    Raises TulleError if the graph holds something that TensorFlow Lite has not.
+    Raises TulleError if the graph has something that TensorFlow Lite lacks.
     """
     if weights not in ("fp32", "fp16"):
         raise TulleError(f"weights must be 'fp32' or 'fp16', not {weights!r}")
@@ -184,7 +184,7 @@ class _Writer:
         if self.half:
             with np.errstate(over="ignore"):
                 halved = data.astype(np.float16)
-            # Vectors are few bytes but act on every pixel, so biases keep their precision where it would be lost.
+            # Vectors are small but affect every pixel, so biases that are not exact in float16 stay float32.
             if np.isfinite(halved).all() and (data.ndim > 1 or (halved == data).all()):
                 stored = halved
         half = np.dtype(np.float16)
@@ -246,6 +246,6 @@ class _Writer:
 def _can_be_sparse(graph: Graph, node: Node, name: str, data: np.ndarray) -> bool:
     is_weight = len(node.inputs) > 1 and node.inputs[1] == name
     zeros = int(np.count_nonzero(data == 0)) / max(1, data.size)
-    # A tensor without a single value would have an empty buffer, which means not constant.
+    # A tensor without values would have an empty buffer, which would mean it is not constant.
     able = is_weight and (node.op == "fully_connected" or is_pointwise(graph, node))
     return able and SPARSE_FROM <= zeros < 1

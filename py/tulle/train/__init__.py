@@ -1,7 +1,7 @@
 """Training of sparse networks on PyTorch (extra `tulle[train]`).
 
-`from_tflite` makes a `torch.nn.Module` of a model, `to_graph` a model of the module. `MagnitudePruner` and `RigL` work
-on any module, not only on those.
+`from_tflite` turns a model into a `torch.nn.Module`, `to_graph` turns it back. `MagnitudePruner` and `RigL` work on any
+module.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Changes to pictures, drawn anew for every step: turned, scaled, shifted, mirrored, recoloured and mixed.
+"""Augmentation, different in every step: pictures are rotated, scaled, shifted, mirrored, recoloured and mixed.
 
-The teacher answers the changed picture, so nothing has to stay true about it.
+The teacher sees the changed picture too, so no label has to stay true.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from tulle.train.ops import image_first, image_last
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far pictures are changed; each change is drawn evenly from minus to plus its limit.
+    """Limits of the changes; each change is uniform between minus and plus its limit.
 
     Attributes:
         rotation: degrees.
-        scale: of the logarithm (base e) of the size.
-        shift: in parts of height and width.
+        scale: of the natural logarithm of the size.
+        shift: relative to height and width.
         mirror: whether every other picture is mirrored, left to right.
-        brightness, tint: parts of white added to all channels, to each channel.
-        contrast: of the logarithm of the factor on the distance from grey.
+        brightness, tint: share of white added to all channels, and to each channel separately.
+        contrast: of the natural logarithm of the factor on the distance from grey.
         mix: the largest share of another picture of the batch that is mixed in.
     """
 
@@ -42,7 +42,7 @@ class Augmentation:
         return torch.rand(count, 11, generator=generator) * 2 - 1
 
     def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """Changes images, float [N, H, W, 3] of 0 to 255, by the numbers that `draw` gave for them."""
+        """Changes images, float [N, H, W, 3] of 0 to 255, by the numbers that `draw` returned for them."""
         numbers = numbers.to(images)
         height, width = images.shape[1:3]
         angle = torch.deg2rad(self.rotation * numbers[:, 0])

@@ -1,4 +1,4 @@
-"""Checkpoints: a file that is complete or not there, and that fits the run that goes on from it."""
+"""Checkpoints: files that are complete or absent, and match the run that resumes from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "last.pt"
 
 
 def save(folder: Path, state: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Writes the state of a run with these settings, in place of an earlier one. Raises TulleError if it cannot."""
+    """Writes the state of a run with these settings, replacing an earlier one. Raises TulleError if that fails."""
     buffer = io.BytesIO()
     torch.save({"settings": settings, **state}, buffer)
     try:
@@ -27,9 +27,9 @@ def save(folder: Path, state: dict[str, Any], settings: dict[str, Any]) -> None:
 
 
 def load(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The saved state, None if there is none. Tensors and plain values only: no code of the file is run.
+    """The saved state, or None. Only tensors and plain values: no code in the file is executed.
 
-    Raises TulleError if it cannot be read or is of a run with other settings.
+    Raises TulleError if it cannot be read or belongs to a run with other settings.
     """
     path = folder / NAME
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Pictures to train on: a folder of files, split by name into those to learn from and those held out."""
+"""Training pictures: a folder of files, split by name into those to train on and those held out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tulle.errors import TulleError
 from tulle.files import PathLike
 from tulle.image import PICTURES, read_image
 
-# Passes numbers on while it shows, under a title, how far they have come.
+# Wraps a loop over numbers to show its progress under a title.
 Progress: TypeAlias = Callable[[Iterable[int], str], Iterable[int]]
 
 HELD_OUT = 10  # one picture in so many is held out
@@ -26,7 +26,7 @@ CACHE_BYTES = 2**31
 class Pictures(Dataset):
     """The pictures of a list of files as uint8 tensors [height, width, 3], stretched to that size.
 
-    Read when asked for, and kept as long as all of them take less than 2 GB.
+    Read on first use, and kept as long as all of them take less than 2 GB.
     """
 
     def __init__(self, paths: Sequence[Path], height: int, width: int) -> None:
@@ -46,7 +46,7 @@ class Pictures(Dataset):
         return picture
 
     def without_unreadable(self, progress: Progress | None = None) -> tuple[Pictures, int]:
-        """Only the pictures that can be read, and how many others there were."""
+        """The pictures that can be read, and the number of others."""
         readable = []
         places: Iterable[int] = range(len(self.paths))
         for index in progress(places, "Reading pictures") if progress else places:
@@ -61,7 +61,7 @@ class Pictures(Dataset):
 def find_pictures(folder: PathLike) -> list[Path]:
     """The picture files in a folder and the folders in it, in the order of their names.
 
-    Raises TulleError if there is no such folder or no picture in it.
+    Raises TulleError if there is no such folder, or no picture in it.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -73,12 +73,12 @@ def find_pictures(folder: PathLike) -> list[Path]:
 
 
 def is_held_out(name: str) -> bool:
-    """Whether the picture of this file name is for measuring only: one in ten, always the same ones."""
+    """Whether the picture with this file name is only for measuring: one in ten, always the same ones."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % HELD_OUT == 0
 
 
 def split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Pictures to learn from and those held out. Raises TulleError if either would be empty."""
+    """Pictures to train on, and those held out. Raises TulleError if either would be empty."""
     held_out = [path for path in paths if is_held_out(path.name)]
     rest = [path for path in paths if not is_held_out(path.name)]
     if not held_out or not rest:
@@ -87,10 +87,10 @@ def split(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 class Batches(Sampler):
-    """For each step the places of its pictures: a random order, over and over, that depends on seed and step alone.
+    """Yields the indices of each step's pictures: random orders, repeatedly, that only depend on seed and step.
 
-    In a distributed run each process takes its part of the same batch, so the result does not depend on how many
-    there are.
+    In a distributed run each process takes its part of the same batch, so the result does not depend on the number of
+    processes.
     """
 
     def __init__(self, count: int, batch: int, steps: range, *, seed: int, rank: int = 0, processes: int = 1) -> None:
@@ -113,7 +113,7 @@ class Batches(Sampler):
 
 
 def seeded(seed: int, number: int) -> torch.Generator:
-    """A source of random numbers for the number-th of many things."""
-    # PyTorch's generator looks at 32 bits of a seed only.
+    """A random number generator for item `number` of a sequence."""
+    # PyTorch's generator only uses 32 bits of a seed.
     digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))

@@ -1,10 +1,10 @@
-"""`distill`: trains a sparse student to answer as its dense teacher does, on pictures without labels.
+"""`distill`: trains a sparse student to match its dense teacher, on unlabelled pictures.
 
     paths = find_pictures("photos")
     result = distill(read("model.tflite"), paths, Settings(sparsity=0.8, steps=5000))
     data = write(result.graph, sparse=True)
 
-Runs on one processor or, under torchrun, on as many processes as there are, with the same pictures in each step.
+Runs in one process or, under torchrun, in all of them, with the same pictures in each step.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from tulle.train.rigl import RigL
 from tulle.train.settings import Measurement, Settings
 
 MOST_HELD_OUT = 256
-SAMPLE = 64  # pictures that tell how much outputs and features vary
+SAMPLE = 64  # pictures to measure the variance of outputs and features on
 MOST_GRADIENT = 1.0
 SMALLEST_SIZE = 1e-3
 
 
 class Diverged(TulleError):
-    """The loss is no number any more."""
+    """The loss has become NaN or infinite."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The trained model, what was measured on the way, and how many pictures could not be read."""
+    """The trained model, the measurements, and the number of pictures that could not be read."""
 
     graph: Graph
     measurements: list[Measurement]
@@ -55,7 +55,7 @@ class Trained:
 
 
 def make_fabric(device: str = "auto") -> Fabric:
-    """Lightning Fabric for this process, or for all those that torchrun has started.
+    """Lightning Fabric for this process, or for all processes that torchrun has started.
 
     Args:
         device: "auto", "cpu", "cuda" or another accelerator that Fabric knows.
@@ -97,13 +97,14 @@ def distill(
     Args:
         teacher: a model with one image as input, [1, H, W, 3] of (pixel - mean) / std with its input's mean and std.
         pictures: files; one in ten is held out (see `data.is_held_out`).
-        start: what to begin with, as a result of one-shot pruning; by default the teacher. It has the same outputs.
+        start: the model to begin with, such as a result of one-shot pruning; by default the teacher. Its outputs must
+            be the teacher's.
         folder: where checkpoints go; None for none.
-        resume: go on from the checkpoint there, if there is one; the result is the same as without interruption.
-        fabric: what `make_fabric` gives.
-        progress: shows how far reading the pictures has come; given a range of numbers and a title.
-        on_step: told the number of steps done and the loss.
-        on_measurement: told all measurements so far.
+        resume: continue from the checkpoint there, if any; the result is the same as without interruption.
+        fabric: from `make_fabric`.
+        progress: wraps the loop that reads the pictures; called with a range of numbers and a title.
+        on_step: called with the number of steps done and the loss.
+        on_measurement: called with all measurements so far.
 
     Raises TulleError for models, pictures or settings that do not fit, a checkpoint of another run, or if training
     diverges.
@@ -171,7 +172,7 @@ class _Training:
             loss = loss_of(self.model(images, self.features), expected)
             self.optimizer.zero_grad()
             self.fabric.backward(loss)
-            # Few pictures a batch give a far too large step now and then.
+            # With few pictures per batch a step is sometimes far too large.
             torch.nn.utils.clip_grad_norm_(self.student.parameters(), MOST_GRADIENT)
             self.masks.step()
             mean = self.fabric.all_reduce(loss.detach())
@@ -189,7 +190,7 @@ class _Training:
         return Trained(to_graph(self.student), self.measurements, self.unreadable)
 
     def learning_rate(self, step: int) -> float:
-        """Of a step: rises over the first 5 % in a line, then falls as half a cosine."""
+        """The learning rate at a step: a linear rise over the first 5 %, then half a cosine down to zero."""
         settings = self.settings
         rising = max(1, settings.steps // 20)
         if step < rising:
@@ -206,7 +207,7 @@ class _Training:
         begin, end = (int(share * settings.steps) for share in (settings.begin, settings.end))
         if settings.method == "rigl":
             if settings.sparsity is not None:
-                # At random places, as without a trained start, most of what the teacher knows would be gone.
+                # Random places, as for training from scratch, would lose most of what the teacher knows.
                 self._pruner(select, 0, 0).prune(settings.sparsity)
             return RigL(
                 self.student, self.optimizer, sparsity=None, end=end, every=settings.every,
@@ -281,7 +282,7 @@ class _Training:
     # ---- checkpoints
 
     def _fingerprint(self) -> dict[str, Any]:
-        """What a run that goes on has to have in common with the one that stopped."""
+        """Everything that must be the same in a resumed run as in the one that stopped."""
         return {**asdict(self.settings), "model": self.teacher.graph.name, "pictures": len(self.learn)}
 
     def _save(self, folder: Path) -> None:
@@ -308,10 +309,11 @@ class _Training:
 
 
 def _size(weight: Tensor) -> float:
-    """The root mean square of a tensor's nonzero values, which its learning rate is in parts of.
+    """The root mean square of a tensor's nonzero values, which its learning rate is relative to.
 
-    With batch normalisation folded in, weights of one layer are hundreds of times those of another; one step for all
-    is too long for some and nothing to others (Adafactor's relative step: Shazeer & Stern 2018, arXiv 1804.04235).
+    With batch normalisation folded in, weights of one layer are hundreds of times larger than those of another; a
+    common step is too long for some and negligible for others (Adafactor's relative step: Shazeer & Stern 2018, arXiv
+    1804.04235).
     """
     values = weight.detach()[weight.detach() != 0]
     return max(SMALLEST_SIZE, float(values.square().mean().sqrt())) if len(values) else SMALLEST_SIZE

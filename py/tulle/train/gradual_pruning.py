@@ -1,4 +1,4 @@
-"""Gradual magnitude pruning: while the network trains, its smallest weights become zero, first fast, then slowly."""
+"""Gradual magnitude pruning: zeroes the smallest weights while the network trains, first fast, then slowly."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def polynomial_sparsity(step: int, *, initial: float, final: float, begin: int, 
 class MagnitudePruner(FixedMasks):
     """Raises the share of zeros from `initial` to `sparsity` between two steps of training.
 
-    A weight that is zero stays zero, those that are at the beginning too.
+    Zero weights stay zero, including those that are zero at the beginning.
 
     Args:
         module, optimizer, select: see `FixedMasks`.
         sparsity: share of zeros at the end, 0 <= sparsity < 1.
         begin, end: the first and the last step after which the masks change.
-        every: steps between changes. Step `end` brings the last one, whether it is a multiple or not; with `end` 0 that
-            is done at once, before the first step.
+        every: steps between changes. The last one is at step `end`, whether or not that is a multiple; with `end` 0 it
+            happens at once, before the first step.
         initial: share of zeros at step `begin`.
-        allocation: "uniform" for every layer alike, "erk" more in large layers (see `layer_sparsity`), "global"
-            whatever is smallest in all layers together.
+        allocation: "uniform", the same in every layer; "erk", more in large layers (see `layer_sparsity`); "global",
+            the smallest weights of all layers together.
 
     Raises TulleError for arguments out of range.
     """
@@ -73,7 +73,7 @@ class MagnitudePruner(FixedMasks):
         return polynomial_sparsity(step, initial=self.initial, final=self.final, begin=self.begin, end=self.end)
 
     def step(self) -> None:
-        """One step of the optimizer, then, where the schedule says so, fewer weights."""
+        """One step of the optimizer and then, if the schedule says so, pruning."""
         super().step()
         due = self.begin <= self.steps < self.end and (self.steps - self.begin) % self.every == 0
         if due or self.steps == self.end:
@@ -81,8 +81,8 @@ class MagnitudePruner(FixedMasks):
 
     @torch.no_grad()
     def prune(self, sparsity: float) -> None:
-        """Makes the smallest weights zero until this share of them is; a layer that has more zeros keeps them."""
-        # What is zero already sorts before everything else.
+        """Zeroes the smallest weights up to this share; a layer that has more zeros keeps them."""
+        # Existing zeros sort before everything else.
         sizes = {name: torch.where(self.masks[name], weight.abs(), -1) for name, weight in self.weights.items()}
         if self.allocation == "global":
             flat = torch.cat([size.reshape(-1) for size in sizes.values()])

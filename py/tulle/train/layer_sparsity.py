@@ -1,4 +1,4 @@
-"""How a sparsity for a whole network is shared out among its layers."""
+"""Divides the sparsity of a whole network among its layers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def check_sparsity(sparsity: float, what: str = "sparsity") -> None:
 
 
 def check_allocation(allocation: str, known: Sequence[str] = ALLOCATIONS) -> None:
-    """Raises TulleError for an allocation that is none of `known`."""
+    """Raises TulleError for an allocation that is not one of `known`."""
     if allocation not in known:
         raise TulleError(f"allocation must be one of {', '.join(known)}, not {allocation!r}")
 
 
 def layer_sparsities(shapes: Mapping[str, Sequence[int]], sparsity: float, allocation: str) -> dict[str, float]:
-    """The share of zeros of every layer so that all weights together have `sparsity`.
+    """The share of zeros of every layer, such that all weights together have `sparsity`.
 
     Args:
-        shapes: of the weights, as PyTorch has them: [out, in, kernel...] or [out, in].
+        shapes: of the weights, in PyTorch's order: [out, in, kernel...] or [out, in].
         allocation: "uniform", or "erk": see `tulle.erk`.
 
     Raises TulleError for a sparsity out of range or another allocation.

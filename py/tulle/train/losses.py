@@ -1,4 +1,4 @@
-"""How far a student's answers and features are from its teacher's."""
+"""The distance between a student's outputs and features and its teacher's."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tulle.graph import Graph
 
 EPSILON = 1e-6
 PROBABILITIES = ("mask", "sigmoid", "softmax")
-LEAST_MASK = 0.01  # of the pixels: added to what is in either, so that an empty mask is no division by zero
+LEAST_MASK = 0.01  # of the pixels: added to the union, so that an empty mask is no division by zero
 
 
 class Distance:
     """The loss of a student against its teacher, from the outputs and some activations of both.
 
-    - Masks, which are images of probabilities: what is in one of the two but not in both, as a share of what is in
-      either (soft Jaccard distance), for each picture.
-    - Other outputs that are probabilities: cross-entropy with the teacher's, less what the teacher's own entropy is.
-    - Other outputs: mean absolute difference, in parts of their spread.
-    - Features: mean squared difference, in parts of their variance.
+    - Masks, that is images of probabilities: the soft Jaccard distance for each picture, which is the part in one of
+      the two but not in both, divided by the part in either.
+    - Other outputs that are probabilities: cross-entropy with the teacher's, minus the teacher's own entropy.
+    - Other outputs: mean absolute difference, relative to their spread.
+    - Features: mean squared difference, relative to their variance.
 
     Args:
         graph: of the teacher.
         features: names of activations that student and teacher both have.
-        weight: of the features' mean beside the outputs' mean.
-        sample: the teacher's outputs and features for some pictures, which tell spread and variance.
+        weight: of the features' mean, added to the outputs' mean.
+        sample: the teacher's outputs and features for some pictures, to measure spread and variance on.
     """
 
     def __init__(self, graph: Graph, features: list[str], weight: float, sample: Mapping[str, Tensor]) -> None:
@@ -58,11 +58,11 @@ class Distance:
 
 
 def _mask_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 less intersection over union, of probabilities.
+    """1 minus intersection over union, of probabilities.
 
-    Cross-entropy is mostly about pixels that a student is sure of and wrong about. With few weights it cannot mend them
-    all, and comes down faster by being less sure everywhere. This asks for as many right pixels as can be had, and for
-    the same care in pictures with a small mask.
+    Cross-entropy is dominated by pixels where the student is sure and wrong. With few weights it cannot fix them all,
+    and lowers the loss faster by being less sure everywhere. This distance rewards as many correct pixels as possible,
+    and weighs pictures with a small mask as much as others.
     """
     apart = (student - teacher).abs().flatten(1).sum(1)
     either = torch.maximum(student, teacher).flatten(1).sum(1)
@@ -70,7 +70,7 @@ def _mask_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _kind(graph: Graph, output: str) -> str:
-    """ "mask", "sigmoid", "softmax" or "other", through what only changes the shape."""
+    """ "mask", "sigmoid", "softmax" or "other", looking through ops that only change the shape."""
     makers = graph.producer()
     node = makers.get(output)
     while node is not None and node.op in ("reshape", "transpose", "to_plain", "to_chw"):
@@ -82,13 +82,13 @@ def _kind(graph: Graph, output: str) -> str:
 
 
 def _scale(values: Tensor) -> float:
-    """The standard deviation, but not less than a hundredth of the magnitude, for what hardly varies."""
+    """The standard deviation, but at least a hundredth of the magnitude, for values that hardly vary."""
     return max(float(values.std()), 0.01 * float(values.abs().mean()), EPSILON)
 
 
 def block_ends(graph: Graph) -> list[str]:
-    """Names of the activations that blocks end with: sums of two activations, or where there are none, convolutions
-    without an activation function; images larger than one pixel only.
+    """Names of the activations at the ends of blocks: sums of two activations or, if there are none, convolutions
+    without an activation function; only images larger than one pixel.
 
     Raises TulleError if the graph has neither.
     """
@@ -114,7 +114,7 @@ def _is_image(graph: Graph, name: str) -> bool:
 def distances(graph: Graph, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> dict[str, float]:
     """For each output the mean absolute difference, in % of the range of the teacher's values.
 
-    The range of probabilities is 1, whatever they are here: where a model is always sure, they hardly differ.
+    The range of probabilities is always 1: if a model is always sure, its values hardly vary.
     """
     result = {}
     for name in graph.outputs:

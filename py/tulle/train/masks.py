@@ -1,4 +1,4 @@
-"""`FixedMasks`: trains a network of which some weights stay zero. The base of all sparse training here.
+"""`FixedMasks`: trains a network while keeping some weights zero. The base of all sparse training here.
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     masks = FixedMasks(model, optimizer)
@@ -7,8 +7,8 @@
         loss(model(images), labels).backward()
         masks.step()                           # in place of optimizer.step()
 
-A mask is a bool tensor of a weight's shape, True where the weight may be other than zero. In a distributed run every
-process makes the same masks of the same weights and gradients, so nothing has to be sent.
+A mask is a bool tensor of a weight's shape, True where the weight may be nonzero. In a distributed run every process
+computes the same masks from the same weights and gradients, so nothing has to be sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Steps(Protocol):
 
 
 def is_pointwise(name: str, module: nn.Module) -> bool:
-    """Whether a layer is a 1x1 convolution over all channels: what sparse kernels are fast at."""
+    """Whether a layer is a 1x1 convolution over all channels, which sparse kernels are for."""
     return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
 
 
@@ -44,8 +44,8 @@ class FixedMasks:
     Args:
         module: any network. It is changed in place.
         optimizer: of its parameters; `step` calls its `step`.
-        select: given the name and the module of each layer with a `weight`, whether it is to be sparse; by default
-            1x1 convolutions.
+        select: called with the name and module of each layer that has a `weight`, returns whether to prune it; by
+            default 1x1 convolutions.
 
     Raises TulleError if `select` picks nothing.
     """
@@ -77,11 +77,11 @@ class FixedMasks:
             weight.mul_(self.masks[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on exactly where this one is; weights are the module's own to save."""
+        """The state that `load_state_dict` needs to resume exactly; saving the weights is up to the module."""
         return {"steps": self.steps, "masks": {name: mask.clone() for name, mask in self.masks.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises TulleError if the state is of other layers."""
+        """Raises TulleError if the state belongs to other layers."""
         masks = state["masks"]
         shapes = {name: tuple(mask.shape) for name, mask in self.masks.items()}
         if {name: tuple(mask.shape) for name, mask in masks.items()} != shapes:
@@ -92,21 +92,21 @@ class FixedMasks:
 
     @torch.no_grad()
     def _mask_gradients(self) -> None:
-        # Momentum of weights that are zero would push them elsewhere as soon as they come back.
+        # Old momentum would move weights away as soon as they grow back.
         for name, weight in self.weights.items():
             if weight.grad is not None:
                 weight.grad.mul_(self.masks[name])
 
     @torch.no_grad()
     def _reset_state(self, name: str, changed: Tensor) -> None:
-        """Forgets momentum and the like of single weights."""
+        """Resets the optimizer's state (momentum and the like) of single weights."""
         for value in self.optimizer.state.get(self.weights[name], {}).values():
             if isinstance(value, Tensor) and value.shape == changed.shape:
                 value[changed] = 0
 
 
 def select_weights(module: nn.Module, select: Select = is_pointwise) -> dict[str, nn.Parameter]:
-    """The weights of the chosen layers by name; those that layers share come once.
+    """The weights of the chosen layers by name; shared weights are listed once.
 
     Raises TulleError if there are none.
     """
@@ -126,7 +126,7 @@ def _layers(module: nn.Module, select: Select) -> Iterator[tuple[str, nn.Paramet
 
 
 def smallest(values: Tensor, count: int) -> Tensor:
-    """A bool tensor, True at the `count` smallest elements; of equal ones those that come first."""
+    """A bool tensor, True at the `count` smallest elements; among equal ones, at the first."""
     result = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
     result[torch.argsort(values.reshape(-1), stable=True)[:count]] = True
     return result.reshape(values.shape)

@@ -40,7 +40,7 @@ def from_graph(graph: Graph) -> GraphModule:
 
 
 def to_graph(module: GraphModule) -> Graph:
-    """The graph that the module was made of, with the module's weights; constants of the same name are replaced."""
+    """The graph that the module was made from, with the module's weights in place of its constants."""
     graph = module.graph.copy()
     parameters = dict(module.named_parameters())
     for parameter, tensor in module.tensor_names.items():
@@ -56,12 +56,12 @@ class GraphModule(nn.Module):
     """Runs a Graph on batches.
 
     Its convolutions and fully connected layers are PyTorch's own modules, in `layers` by the names of their nodes
-    (with "_" for "."), so that whatever works on `nn.Conv2d` works here.
+    (with "_" for "."), so that everything written for `nn.Conv2d` works here.
 
     Attributes:
-        graph: with all that depends on constants alone folded.
-        tensor_names: for each parameter by name, the constant of the graph that it stands for.
-        weight_orders: for each weight by name, the graph's dimensions in PyTorch's order.
+        graph: with constants folded.
+        tensor_names: parameter name -> name of the graph's constant.
+        weight_orders: weight name -> the graph's dimensions in PyTorch's order.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -91,7 +91,7 @@ class GraphModule(nn.Module):
         """Outputs by name, for a batch of any size.
 
         Args:
-            inputs: float32 [N, ...] in the model's own order, as [N, H, W, 3]; of a model with several, by name.
+            inputs: float32 [N, ...] in the model's own order, such as [N, H, W, 3]; by name if there are several.
             keep: names of activations to return too.
 
         Raises TulleError if an input is missing or of another shape, or if the model cannot take batches.
@@ -103,7 +103,7 @@ class GraphModule(nn.Module):
         last_use = {name: node for node in self.graph for name in node.inputs}
         for node in self.graph:
             values[node.output] = self._execute(node, values)
-            for name in set(node.inputs):  # what nobody will read again goes
+            for name in set(node.inputs):  # frees activations that have no further consumer
                 if name in values and last_use[name] is node and name not in wanted:
                     del values[name]
         return {name: values[name] for name in (*self.graph.outputs, *(k for k in keep if k not in self.graph.outputs))}
@@ -159,7 +159,7 @@ class GraphModule(nn.Module):
     def _set_parameter(
         self, layer: nn.Module, path: str, kind: str, tensor: str, order: tuple[int, ...] | None
     ) -> None:
-        """Gives the layer the constant's values; layers that share a constant share the parameter."""
+        """Sets a layer's parameter to the constant's values; layers that share a constant share the parameter."""
         if tensor in self._shared:
             setattr(layer, kind, self._shared[tensor])
             return
@@ -177,7 +177,7 @@ class GraphModule(nn.Module):
 
 
 def _with_own_weights(graph: Graph) -> Graph:
-    """Gives layers constants of their own where other kinds of ops read the same ones: only the layers' are trained."""
+    """Copies constants of layers that other kinds of ops also read: only the layers' copies are trained."""
     graph = graph.copy()
     roles: dict[str, set[tuple[str, int]]] = {}
     for node in graph:
@@ -199,14 +199,14 @@ def _with_own_weights(graph: Graph) -> Graph:
 
 
 def _role(node: Node, slot: int) -> tuple[str, int]:
-    """Constants read in different roles are not one parameter; all biases are alike."""
+    """Constants used in different roles are separate parameters; biases are all one role."""
     if node.op not in LAYERS or slot not in (1, 2):
         return "other", 0
     return ("bias", slot) if slot == 2 else (node.op, slot)
 
 
 def _needs_batch_of_one(graph: Graph) -> str:
-    """Why the first dimension of some tensor is not a batch, "" where it is that of all."""
+    """Why the first dimension of some tensor is not a batch; "" if it is for all tensors."""
     for name in graph.inputs:
         if graph.tensors[name].shape[:1] != (1,):
             return f"input {name!r} has shape {graph.tensors[name].shape}"

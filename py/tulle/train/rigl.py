@@ -1,4 +1,4 @@
-"""RigL: a network that is sparse from the first step on, and looks for better places for its weights as it trains.
+"""RigL: a network that is sparse from the first step, and moves its nonzero weights to better places while it trains.
 
 Evci et al. 2020, Rigging the Lottery: Making All Tickets Winners (arXiv 1911.11134).
 """
@@ -16,22 +16,22 @@ from tulle.train.masks import FixedMasks, Select, Steps, is_pointwise, smallest
 
 
 class RigL(FixedMasks):
-    """Every so many steps drops the smallest weights and grows as many where the gradient is largest.
+    """Every `every` steps drops the smallest weights and grows as many where the gradient is largest.
 
-    In such a step the optimizer rests, as in the paper's algorithm 1. How many weights of a layer move is a share of
-    drop_fraction / 2 (1 + cos(π step / end)) of those it has; the number of nonzeros of a layer never changes.
-    Weights that grow start at zero. The optimizer's memory (momentum) of weights that come or go is cleared.
+    The optimizer skips such a step, as in the paper's algorithm 1. The share of a layer's nonzero weights that moves is
+    drop_fraction / 2 (1 + cos(π step / end)); their number never changes. Grown weights start at zero. The optimizer's
+    state (momentum) of dropped and grown weights is reset.
 
     Args:
         module, optimizer, select: see `FixedMasks`.
-        end: the step from which on the masks stay; the paper takes 3/4 of all steps.
-        sparsity: share of zeros, 0 <= sparsity < 1, at random places; None takes over the zeros that there are.
+        end: the step from which the masks stay fixed; the paper uses 3/4 of all steps.
+        sparsity: share of zeros, 0 <= sparsity < 1, at random places; None keeps the existing zeros.
         every: steps between changes.
         drop_fraction: share of a layer's weights that the first change moves.
         allocation: "erk" (more zeros in large layers) or "uniform".
-        seed: of the random places.
+        seed: for the random places.
 
-    Raises TulleError for arguments out of range, or if there are no zeros to take over.
+    Raises TulleError for arguments out of range, or if there are no zeros to keep.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RigL(FixedMasks):
         return self.drop_fraction / 2 * (1 + math.cos(math.pi * step / self.end)) if step < self.end else 0.0
 
     def step(self) -> None:
-        """One step of the optimizer or, every so many steps, one change of the masks."""
+        """One step of the optimizer or, every `every` steps, one change of the masks."""
         if self.steps > 0 and self.steps % self.every == 0 and self.steps < self.end:
             self._move(self.share_to_move(self.steps))
             self.steps += 1
@@ -92,7 +92,7 @@ class RigL(FixedMasks):
 def moved(weight: Tensor, gradient: Tensor, mask: Tensor, count: int) -> Tensor:
     """A mask without the `count` smallest weights, but with as many at the largest gradients.
 
-    What was dropped may grow again at once (and so stays what it is), as in the paper.
+    As in the paper, a dropped weight may grow again at once, and then keeps its value.
     """
     kept = mask & ~smallest(torch.where(mask, weight.abs(), torch.inf), count)
     return kept | smallest(torch.where(kept, torch.inf, -gradient.abs()), count)

@@ -1,4 +1,7 @@
-"""How to train, what to search, and what is measured on the way. Needs no PyTorch: the commands' defaults are these."""
+"""Training settings, their search space, and measurements during training.
+
+Needs no PyTorch: the commands take their defaults from here.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,22 @@ def _augmentation() -> Augmentation:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train.
+    """Training settings.
 
     Attributes:
-        method: "magnitude" raises the share of zeros gradually; "rigl" has all zeros from the first step on and moves
+        method: "magnitude" raises the share of zeros gradually; "rigl" has all zeros from the first step and moves
             them.
-        sparsity: share of zeros of the pruned layers together; None keeps the zeros that the start has.
+        sparsity: share of zeros of the pruned layers together; None keeps the start's zeros.
         allocation: of "magnitude", and of the zeros that "rigl" begins with: "uniform", "erk" or "global".
         steps, batch: number of batches, and pictures in each, over all processes.
-        learning_rate: of Adam, the highest one, in parts of the typical size of each tensor's weights: it rises over
-            the first 5 % of the steps, then falls as a cosine.
-        begin, end: the share of the steps at which zeros begin to come, and at which they are complete ("magnitude")
-            or stay where they are ("rigl").
+        learning_rate: Adam's peak rate, relative to the typical size of each tensor's weights; it rises over the
+            first 5 % of the steps, then falls as a cosine.
+        begin, end: the share of the steps at which pruning begins, and at which it is complete ("magnitude") or zeros
+            stop moving ("rigl").
         every: steps between changes of the masks.
         drop_fraction: of "rigl": the share of a layer's weights that the first change moves.
-        features: weight of the loss on features beside that on outputs; 0 leaves them out.
-        augmentation: how pictures are changed; None takes them as they are.
+        features: weight of the loss on features, added to the loss on outputs; 0 leaves it out.
+        augmentation: limits of the changes to pictures; None leaves them unchanged.
         measure: steps between measurements on held-out pictures.
         save: steps between checkpoints.
         seed: of the order of the pictures and their changes.
@@ -84,12 +87,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched: ranges are from the first to the last value.
+    """The search space; ranges include both ends.
 
     Attributes:
         sparsity: share of zeros of the pruned layers.
-        learning_rate: evenly in its logarithm.
-        end: share of the steps at which zeros are where they stay.
+        learning_rate: log-uniform.
+        end: share of the steps at which the zeros become final.
         methods, allocations: names.
     """
 
@@ -100,7 +103,7 @@ class Space:
     allocations: tuple[str, ...] = ("uniform", "erk")
 
     def check(self) -> None:
-        """Raises TulleError for a range that is none."""
+        """Raises TulleError for an invalid range."""
         for name in ("sparsity", "learning_rate", "end"):
             low, high = getattr(self, name)
             if not 0 <= low <= high <= (math.inf if name == "learning_rate" else 1):
@@ -119,7 +122,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Measurement:
-    """How things stand after `step` steps.
+    """Measurements after `step` steps.
 
     Attributes:
         loss: mean over the steps since the last measurement; NaN before the first step.
@@ -140,6 +143,6 @@ class Measurement:
         return sum(self.distance.values()) / len(self.distance)
 
     def row(self) -> dict[str, float]:
-        """As a row of a table: what is known of the run, then the outputs."""
+        """As a row of a table: the run's values, then the outputs."""
         values = {name: value for name, value in asdict(self).items() if name != "distance"}
         return {**values, **self.distance}

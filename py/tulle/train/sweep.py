@@ -1,4 +1,4 @@
-"""`sweep`: searches training settings for a model that is fast and near its teacher, with Optuna.
+"""`sweep`: searches training settings for a model that is fast and close to its teacher, with Optuna.
 
 Any number of workers, on any number of hosts, may work on one study: they share its storage.
 """
@@ -29,7 +29,8 @@ class Result:
     Attributes:
         distance: from the teacher on held-out pictures, in % of its range, mean over outputs.
         milliseconds: of the pruned layers together, by the cost model (one thread of its machine).
-        best: whether no other trial is better in one of the two and at least as good in the other.
+        best: whether it is on the Pareto front: no other trial is better in one of the two and at least as good in the
+            other.
     """
 
     number: int
@@ -40,7 +41,7 @@ class Result:
 
 
 def open_study(storage: str, name: str, seed: int | None = None) -> optuna.Study:
-    """The study of this name, which is made if it is not there. Raises TulleError if the storage cannot be used.
+    """The study of this name, created if it does not exist. Raises TulleError if the storage cannot be used.
 
     Args:
         storage: as Optuna takes it: "sqlite:///sweep.db", or the address of a database server.
@@ -51,7 +52,7 @@ def open_study(storage: str, name: str, seed: int | None = None) -> optuna.Study
         study = optuna.create_study(
             storage=storage, study_name=name, sampler=sampler, directions=["minimize", "minimize"], load_if_exists=True
         )
-    except Exception as error:  # whatever the database's driver raises
+    except Exception as error:  # any exception of the database's driver
         raise TulleError(f"the storage {storage!r} cannot be used: {error}") from None
     if len(study.directions) != 2:
         raise TulleError(f"the study {name!r} in {storage!r} is of something else: use another name")
@@ -71,13 +72,13 @@ def sweep(
     weights: str = "fp32",
     on_trial: Callable[[Result], None] | None = None,
 ) -> list[Result]:
-    """Adds this many trials to the study, and returns all that are finished, by whichever worker.
+    """Adds this many trials to the study, and returns all finished ones, by any worker.
 
-    A trial that diverges counts as failed, and the search goes on.
+    A trial that diverges counts as failed, and the search continues.
 
     Args:
-        settings: of every trial, but for what the space sets.
-        folder: where to write each trial's model, trial-NUMBER.tflite; None for nowhere.
+        settings: of every trial, except those that the space sets.
+        folder: where to write each trial's model, trial-NUMBER.tflite; None writes none.
         device, weights: see `make_fabric` and `tflite.write`.
 
     Raises TulleError for settings or pictures that do not fit.
@@ -115,7 +116,7 @@ def results(study: optuna.Study) -> list[Result]:
 
 
 def predicted_milliseconds(graph: Graph) -> float:
-    """What the 1x1 convolutions that can be pruned take together, by the fitted cost model."""
+    """Total milliseconds of the prunable 1x1 convolutions, by the fitted cost model."""
     return sum(layer.milliseconds(int((layer_weight(graph, layer) != 0).sum())) for layer in find_layers(graph))
 
 

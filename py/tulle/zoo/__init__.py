@@ -1,4 +1,4 @@
-"""Architectures built as Graphs, with published weights or with random ones."""
+"""Architectures built as Graphs, with published or random weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Builder`: adds layers to a Graph one after the other, taking shapes and weights as they come."""
+"""`Builder`: adds layers to a Graph in order, inferring shapes and taking the next weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH_NORM_EPSILON = 1e-3  # of TensorFlow's EfficientNets, whose weights were p
 
 
 class Weights:
-    """Where layers get their weights from, in the order of the network."""
+    """Source of the layers' weights, in the network's order."""
 
     def take(self, shape: tuple[int, ...], fan_in: int) -> tuple[np.ndarray, np.ndarray]:
         """float32 weights [out, in, kh, kw] (depthwise: [channels, 1, kh, kw]) and bias [out] of the next layer."""
@@ -42,7 +42,7 @@ class SavedWeights(Weights):
     """An .npz file with float arrays of one layer after the other, in execution order, in one of two namings.
 
     - L001_..._w and L001_..._b: weights [out, in, kh, kw] and bias, batch normalisation folded in.
-    - As PyTorch's state_dict has them: NAME.weight [out, in, kh, kw] or [out, in], NAME.bias if there is one, then
+    - As in a PyTorch state_dict: NAME.weight [out, in, kh, kw] or [out, in], NAME.bias if there is one, then
       weight, bias, running_mean and running_var of the batch normalisation that follows, which is folded in.
     """
 
@@ -96,7 +96,7 @@ class SavedWeights(Weights):
 
 
 def weights_from(path: PathLike | None, seed: int) -> Weights:
-    """The weights in a file, or random ones where there is none."""
+    """The weights in a file, or random ones if there is no file."""
     return RandomWeights(seed) if path is None else SavedWeights(path)
 
 
@@ -118,7 +118,7 @@ class Builder:
         return self.graph.inputs[-1]
 
     def image(self, size: int, width: float, mean: float, std: float) -> str:
-        """The input of a classifier, "input" [1, size, size, 3]. Raises TulleError for a size or width that is none."""
+        """The input of a classifier, "input" [1, size, size, 3]. Raises TulleError for an invalid size or width."""
         if not 0 < width < float("inf") or size < 1:
             raise TulleError(f"width {width} and size {size} must be positive")
         return self.input("input", (1, size, size, 3), mean, std)
@@ -132,7 +132,7 @@ class Builder:
     def node(
         self, op: str, inputs: list[str | None], name: str, shape: tuple[int, ...] | None = None, **attrs: Any
     ) -> str:
-        """Any op; `shape` where the op leaves it open."""
+        """Any op; `shape` if the op does not determine it."""
         output = self.graph.add_tensor(Tensor(name, shape or ()))
         node = Node(op, output, inputs, [output], attrs)
         self.graph.nodes.append(node)

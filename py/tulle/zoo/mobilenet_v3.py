@@ -1,6 +1,6 @@
 """MobileNetV3 (Howard et al. 2019, arXiv 1905.02244), as in tables 1 and 2 of the paper.
 
-No weights were published in a form that can be had here: these are architectures to measure and to train.
+No weights are published in a form usable here: these are architectures to measure and to train.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _block(build: Builder, x: str, name: str, block: Block, width: float) -> str
 
 
 def _squeeze_excite(build: Builder, x: str, name: str, channels: int) -> str:
-    """x times one factor a channel, from the means of all channels through a hard sigmoid, relu6(x + 3) / 6."""
+    """x times one factor per channel, computed from the channels' means, with a hard sigmoid, relu6(x + 3) / 6."""
     gate = build.node("mean", [x], f"{name}/pool", axes=(1, 2), keep_dims=True)
     gate = build.conv2d(gate, f"{name}/reduce", channels, activation="relu")
     gate = build.conv2d(gate, f"{name}/expand", build.channels(x))
