@@ -274,3 +274,119 @@ def test_delta_indices_beyond_the_shape_are_refused(index: list[int], count: int
         tulle.load(data, variant="simd")
     with pytest.raises(TulleError, match="lead beyond the last"):
         unpack(data)
+
+
+# ---- what a small file can make large ------------------------------------------------------------------------------
+
+
+def file_of(model: Any, builder: Any = None) -> bytes:
+    builder = builder or flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=b"TULL")
+    return bytes(builder.Output())
+
+
+def zero_weights(ops: int, size: int) -> bytes:
+    """`ops` fully connected layers with one weight [size, size] between them, none of whose elements is stored."""
+    b = Builder()
+    b.input("x", 1, 8)
+    weight = b.constant(8, 8)
+    for _ in range(ops):
+        b.op("fully_connected", (1, 8), weight, None, activation="none")
+    b.graph.outputs = [b.last]
+    model = schema.ModelT.InitFromPackedBuf(tulle.convert(b.graph, sparse="always").data)
+    for tensor in model.tensors:
+        tensor.shape = np.array([size, size] if tensor.constant else [1, size], np.int32)
+        if tensor.constant:
+            tensor.constant.encoding, tensor.constant.count = schema.Encoding.delta, 0
+            tensor.constant.values = tensor.constant.index = np.zeros(0, np.uint8)
+    return file_of(model)
+
+
+def refused_at_once(data: bytes, cause: str) -> None:
+    tulle.load(zero_weights(1, 8), variant="simd").close()  # compiles the runtime
+    for read in (lambda: tulle.load(data, variant="simd"), lambda: unpack(data)):
+        start = time.perf_counter()
+        with pytest.raises(TulleError, match=cause):
+            read()
+        assert time.perf_counter() - start < 1
+
+
+def test_weights_out_of_proportion_to_the_file_are_refused() -> None:
+    refused_at_once(zero_weights(1, 8192), "out of proportion")
+    with pytest.raises(TulleError, match="out of proportion"):
+        tulle.load(zero_weights(60, 2048), variant="simd")  # each of them unpacks the same 16 MB
+    assert attempt(zero_weights(4, 2048)) == "ok"
+
+
+def test_what_is_honestly_large_or_sparse_is_read() -> None:
+    """99.9 % zeros, scattered; and a layer that is pruned away."""
+    rng = np.random.default_rng(0)
+    b = Builder()
+    b.input("x", 1, 4400)
+    sparse = np.zeros((4400, 4400), np.float32)
+    sparse[rng.random(sparse.shape, np.float32) < 0.001] = 1
+    b.op("fully_connected", (1, 4400), b.graph.add_constant("w", sparse), None, activation="none")
+    b.op("fully_connected", (1, 512), b.graph.add_constant("z", np.zeros((512, 4400), np.float32)),
+         b.constant(512), activation="relu")  # fmt: skip
+    b.graph.outputs = [b.graph.nodes[0].output, b.last]
+    data = tulle.convert(b.graph).data
+    assert len(data) < 400_000 and attempt(data) == "ok"
+    assert np.array_equal(unpack(data).tensors["w"].data, sparse)
+
+
+def test_constants_that_no_reader_would_take_are_not_written() -> None:
+    b = Builder()
+    b.input("x", 1, 4300)
+    b.op("add", (4300, 4300), b.graph.add_constant("zeros", np.zeros((4300, 4300), np.float32)), activation="none")
+    b.graph.outputs = [b.last]
+    with pytest.raises(TulleError, match="no reader would take such a file"):
+        tulle.convert(b.graph)
+
+
+def test_names_that_are_said_again_and_again_are_refused() -> None:
+    """The description of a model repeats names, and FlatBuffers lets any number of records share one."""
+    b = Builder()
+    b.input("x", 1, 2)
+    for _ in range(1000):
+        b.op("softmax", (1, 2), beta=1.0)
+    b.graph.outputs = [b.last]
+    model = schema.ModelT.InitFromPackedBuf(tulle.convert(b.graph).data)
+    model.tensors[-1].name = "long " * 10_000
+    model.outputs = np.repeat(model.outputs, 10_000)
+    with pytest.raises(TulleError, match="names and weights overlap"):
+        tulle.load(file_of(model), variant="simd")
+    model.outputs = model.outputs[:1]
+    for op in model.ops:
+        op.name = "shared"
+    refused_at_once(file_of(model, SharingBuilder(1 << 16)), "overlap")
+
+
+class SharingBuilder(flatbuffers.Builder):
+    """Writes one name of 50 KB for all that are "shared", and one list of 100,000 numbers for every list of two."""
+
+    def CreateString(self, text: str) -> int:
+        if text != "shared":
+            return int(super().CreateString(text))
+        self.name = getattr(self, "name", None) or super().CreateString("long " * 10_000)
+        return self.name
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        if x.tolist() != [1, 0]:
+            return int(super().CreateNumpyVector(x))
+        self.list = getattr(self, "list", None) or super().CreateNumpyVector(np.zeros(100_000, "<i4"))
+        return self.list
+
+
+def test_a_list_that_every_op_shares_is_refused() -> None:
+    b = Builder()
+    b.input("x", 1, 2)
+    b.op("transpose", (2, 1), perm=(1, 0))
+    b.graph.outputs = [b.last]
+    model = schema.ModelT.InitFromPackedBuf(tulle.convert(b.graph).data)
+    model.ops = model.ops * 5000
+    data = file_of(model, SharingBuilder(1 << 16))
+    start = time.perf_counter()
+    with pytest.raises(TulleError, match="overlap"):
+        unpack(data)
+    assert time.perf_counter() - start < 2
+    assert attempt(data) != "ok"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -637,3 +638,39 @@ def test_constants_out_of_proportion_are_refused() -> None:
     m = OnnxModel((1, 3, 8, 8))
     huge = m.node("ConstantOfShape", m.constant([1 << 20, 1 << 20], np.int64))
     refused(m.finish(m.node("Add", "x", huge)), r"it makes a constant of 1.1e\+12 elements")
+
+
+@pytest.mark.parametrize("what", ["Add", "Gather", "GatherND", "Concat", "Expand", "Tile"])
+def test_constants_made_of_small_ones_are_refused_before_they_are_made(what: str) -> None:
+    """A few hundred kilobytes that would become hundreds of gigabytes."""
+    m = OnnxModel((1, 3))
+    long, rows = m.constant(np.zeros(50_000)), m.constant(np.zeros((50_000, 1)))
+    huge = {
+        "Add": lambda: m.node("Add", long, rows),
+        "Gather": lambda: m.node("Gather", m.node("Transpose", rows), m.constant(np.zeros(50_000), np.int64), axis=0),
+        "GatherND": lambda: m.node("GatherND", m.node("Transpose", rows), m.constant(np.zeros((50_000, 1)), np.int64)),
+        "Concat": lambda: m.node("Concat", *[long] * 50_000, axis=0),
+        "Expand": lambda: m.node("Expand", long, m.constant([50_000, 50_000], np.int64)),
+        "Tile": lambda: m.node("Tile", long, m.constant([50_000], np.int64)),
+    }[what]()
+    m.nodes.append(helper.make_node("Reshape", [huge, m.constant([-1, 1], np.int64)], ["flat"]))
+    tracemalloc.start()
+    with pytest.raises(TulleError, match=r"it makes a constant of 2.5e\+09 elements"):
+        read(m.finish(m.node("MatMul", "x", "flat")))
+    assert tracemalloc.get_traced_memory()[1] < 2**28
+    tracemalloc.stop()
+
+
+def test_many_constants_that_add_up_are_refused() -> None:
+    m = OnnxModel((1, 3))
+    y = "x"
+    for _ in range(40):
+        made = m.node("ConstantOfShape", m.constant([2**22, 1], np.int64))  # lazily zero, so not much memory
+        y = m.node("Add", y, m.node("Gather", made, m.constant([0], np.int64)))
+    refused(m.finish(y), "out of proportion")
+
+
+def test_expanding_to_a_usual_size_is_not_refused() -> None:
+    m = OnnxModel((1, 4, 64, 64))
+    spread = m.node("Expand", m.noise(1, 1, 64, 64), m.constant([1, 4, 64, 64], np.int64))
+    same_as_onnx(m.finish(m.node("Add", "x", spread)))

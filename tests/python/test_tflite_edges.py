@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import tulle
+from tulle.errors import TulleError
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
 from tflite_model import TfliteModel  # noqa: E402
@@ -85,3 +89,59 @@ def test_reductions_of_tensors_with_an_inner_batch(kind: str, keep: bool) -> Non
         left = tuple(1 if d in axes else size for d, size in enumerate(shape) if keep or d not in axes)
         outputs.append(m.op(kind, [rows, m.constant(axes, np.int32)], left, "ReducerOptions", keepDims=keep))
     same_as_litert(m, x, *outputs)
+
+
+# ---- small files that describe large tensors -----------------------------------------------------------------------
+
+HUGE = 2**28  # elements, the most that a .tulle file may hold in one tensor
+
+
+def largest_of_a_row(m: TfliteModel) -> int:
+    y = m.op("ARG_MAX", [m.input((1, 4 * HUGE)), m.constant(1, np.int32)], (1,), "ArgMaxOptions", dtype=np.int32)
+    return m.op("CAST", [y], (1,), "CastOptions")
+
+
+def numbers(m: TfliteModel) -> int:
+    y = m.op("MUL", [m.input((1, HUGE)), m.constant([2.0])], (1, HUGE), "MulOptions")
+    y = m.op("ADD", [y, m.constant([1.0])], (1, HUGE), "AddOptions")
+    return m.op("REDUCE_MAX", [m.op("RELU", [y], (1, HUGE)), m.constant([1], np.int32)], (1,), "ReducerOptions")
+
+
+def shuffle(m: TfliteModel) -> int:
+    whole = (1, 4096, 4096, 16)
+    y = m.input(whole)
+    for shape, perm in (((1, 4096, 4096, 4, 4), (0, 1, 2, 4, 3)),) * 3:
+        y = m.op("RESHAPE", [y, m.constant(shape, np.int32)], shape, "ReshapeOptions", newShape=list(shape))
+        y = m.op("TRANSPOSE", [y, m.constant(perm, np.int32)], shape, "TransposeOptions")
+        y = m.op("RESHAPE", [y, m.constant(whole, np.int32)], whole, "ReshapeOptions", newShape=list(whole))
+    return m.op("MEAN", [y, m.constant([1, 2], np.int32)], (1, 16), "ReducerOptions")
+
+
+def slices_of_a_constant(m: TfliteModel) -> int:
+    """The same 4 MB read two thousand times."""
+    rows, one = m.constant(np.ones((2**20, 1))), m.constant([1, 1], np.int32)
+    y = m.input((1, 1))
+    for index in range(2000):
+        part = m.op("SLICE", [rows, m.constant([index, 0], np.int32), one], (1, 1), "SliceOptions")
+        y = m.op("ADD", [y, part], (1, 1), "AddOptions")
+    return y
+
+
+@pytest.mark.parametrize(
+    ("build", "cause"),
+    [(largest_of_a_row, "elements"), (numbers, ""), (shuffle, ""), (slices_of_a_constant, "out of proportion")],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_tables_do_not_grow_with_activations(build: Callable[[TfliteModel], int], cause: str) -> None:
+    m = TfliteModel()
+    data = m.finish(build(m))
+    tracemalloc.start()
+    start = time.perf_counter()
+    try:
+        tulle.convert(data)
+        assert not cause
+    except TulleError as error:
+        assert cause and cause in str(error), error
+    assert time.perf_counter() - start < 20
+    assert tracemalloc.get_traced_memory()[1] < 2**28
+    tracemalloc.stop()

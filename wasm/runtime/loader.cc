@@ -34,6 +34,7 @@ struct Reader {
   tulle_net* net;
   char* message;
   size_t message_size;
+  uint64_t referenced, unpacked;  // bytes that may still be, see net.h
 
   // Says what is wrong; returns false for the caller to hand on.
   __attribute__((format(printf, 2, 3))) bool fail(const char* format, ...) {
@@ -47,6 +48,24 @@ struct Reader {
   template <typename T>
   T* array(size_t count) {
     return static_cast<T*>(calloc(count ? count : 1, sizeof(T)));
+  }
+
+  // Counts bytes that a table points at.
+  bool refer(uint64_t bytes) {
+    if (bytes > referenced) return fail("the file is damaged: its names and weights overlap");
+    referenced -= bytes;
+    return true;
+  }
+
+  bool refer(const flatbuffers::String* name) { return !name || refer(name->size()); }
+
+  // Counts the weights that an op reads (or an output shows), which are unpacked for it.
+  bool unpack(const tulle_tensor* tensor) {
+    const uint64_t bytes = tensor->is_constant ? 4 * uint64_t(tensor->elements) : 0;
+    if (bytes > unpacked)
+      return fail("tensor '%s': unpacked, the weights are out of proportion to the file's size", tensor->name);
+    unpacked -= bytes;
+    return true;
   }
 
   bool constant(const char* name, const fb::Constant* from, tulle_tensor* tensor);
@@ -69,6 +88,8 @@ bool Reader::constant(const char* name, const fb::Constant* from, tulle_tensor* 
   if (!values || uint64_t(to->count) * width != values->size())
     return fail("tensor '%s': %u bytes of values where %u values of %u bytes were announced", name,
                 values ? values->size() : 0, to->count, unsigned(width));
+  if (!refer(values->size() + uint64_t(index ? index->size() : 0) + 4 * uint64_t(scales ? scales->size() : 0)))
+    return false;
   to->values = values->data();
   to->index = index ? index->data() : nullptr;
   to->index_size = index ? index->size() : 0;
@@ -118,6 +139,7 @@ bool Reader::constant(const char* name, const fb::Constant* from, tulle_tensor* 
 
 bool Reader::tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to) {
   if (!from || !from->name() || !from->shape()) return fail("tensor %u has no name or no shape", index);
+  if (!refer(from->name())) return false;
   to->name = from->name()->c_str();
   to->rank = from->shape()->size();
   if (to->rank > TULLE_MAX_RANK)
@@ -167,6 +189,7 @@ bool Reader::op(uint32_t index, const fb::Op* from, tulle_op* to) {
         index, from->kind());
   to->kind = tulle_op_kind(from->kind());
   to->kind_name = fb::EnumNameOpKind(from->kind());
+  if (!refer(from->name())) return false;
   to->name = from->name() ? from->name()->c_str() : "";
   to->input_count = from->inputs()->size();
   if (to->input_count < 1 || to->input_count > TULLE_MAX_OP_INPUTS)
@@ -261,6 +284,7 @@ bool Reader::model(const fb::Model* from) {
       ok = fail("model input %u names tensor %u: not there, constant, chw or named twice", i, t);
     } else {
       known[t] = true;
+      ok = refer(from->tensors()->Get(t)->name());
     }
   }
   for (uint32_t i = 0; ok && i < net->op_count; i++) {
@@ -270,6 +294,7 @@ bool Reader::model(const fb::Model* from) {
       if (o->inputs[j] >= 0 && !known[o->inputs[j]])
         ok = fail("%s '%s' reads tensor '%s' before it is computed", o->kind_name, o->name,
                   net->tensors[o->inputs[j]].name);
+      ok = ok && (o->inputs[j] < 0 || unpack(&net->tensors[o->inputs[j]]));
     }
     if (ok && known[o->output])
       ok = fail("%s '%s' writes tensor '%s', which has a value already", o->kind_name, o->name,
@@ -280,6 +305,8 @@ bool Reader::model(const fb::Model* from) {
     const uint32_t t = net->outputs[i] = from->outputs()->Get(i);
     if (t >= net->tensor_count || !known[t] || net->tensors[t].chw)
       ok = fail("model output %u names tensor %u: not there, never computed or chw", i, t);
+    else
+      ok = refer(from->tensors()->Get(t)->name()) && unpack(&net->tensors[t]);
   }
   free(known);
   return ok;
@@ -289,7 +316,8 @@ bool Reader::model(const fb::Model* from) {
 
 bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* message, size_t message_size) {
   memset(net, 0, sizeof *net);
-  Reader reader{net, message, message_size};
+  Reader reader{net, message, message_size, uint64_t(size) * TULLE_REFERENCED_PER_BYTE + TULLE_REFERENCED_FREE,
+                uint64_t(size) * TULLE_UNPACKED_PER_BYTE + TULLE_UNPACKED_FREE};
   const uint8_t* data = static_cast<const uint8_t*>(bytes);
   if (!data || size < 12) return reader.fail("not a .tulle file: only %u bytes", unsigned(size));
   if (!fb::ModelBufferHasIdentifier(data))

@@ -20,6 +20,14 @@ extern "C" {
 // Tensors and ops of one model.
 #define TULLE_MAX_RECORDS (1u << 14)
 
+// What a small file can make large. Unpacked weights, counted once for each op that reads them, may take so many bytes,
+// and so many more for each byte of the file: a byte of `delta` index can stand for 255 zeros of four bytes.
+#define TULLE_UNPACKED_FREE (64u << 20)
+#define TULLE_UNPACKED_PER_BYTE 1024u
+// Names, values and indices lie apart in a file, so what its tables point at adds up to hardly more than its size.
+#define TULLE_REFERENCED_FREE (64u << 10)
+#define TULLE_REFERENCED_PER_BYTE 4u
+
 // Values of OpKind in tulle.fbs; loader.cc asserts that they agree.
 typedef enum {
   TULLE_OP_CONV2D,

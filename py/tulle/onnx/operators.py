@@ -413,7 +413,7 @@ def _same(node: OnnxNode) -> Result:
 def _quantize(node: OnnxNode) -> Result:
     """Restores a relu that quantisers leave out because the integers' range implies it."""
     x = node.value(0)
-    producer = node.importer.graph.producer().get(x.name)
+    producer = node.importer.producers.get(x.name)
     if producer is None or producer.op not in CLAMPED or node.constant(1).size != 1:
         return x
     zero_point = node.constant(2) if node.has(2) else np.zeros(1, np.uint8)

@@ -69,7 +69,9 @@ def read(
 def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[str, Sequence[int]]) -> Graph:
     from onnx import numpy_helper
 
-    importer, proto = Importer(name), model.graph
+    proto = model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer}
+    importer = Importer(name, sum(data.nbytes for data in constants.values()))
     if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in proto.node):
         importer.graph.notes.append(
             "the model is quantised: it is converted to float32, so answers differ from the quantised model's by its "
@@ -77,8 +79,7 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
         )
     ends = [info.name for info in proto.output] if outputs is None else list(outputs)
     nodes, used = _needed(proto, ends)
-    for tensor in proto.initializer:
-        importer.values[tensor.name] = Value(data=numpy_helper.to_array(tensor))
+    importer.values.update((name, Value(data=data)) for name, data in constants.items())
     if proto.sparse_initializer:
         raise TulleError("sparse initializers are not supported")
     for info in proto.input:

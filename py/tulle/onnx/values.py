@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tulle.errors import TulleError
 from tulle.graph import Graph, Node, Tensor
 from tulle.graph.shapes import output_shape
 
@@ -39,11 +40,20 @@ class Value:
         return Value(name, nhwc=self.nhwc, line=self.line)
 
 
-class Importer:
-    """Adds nodes to the Graph; `values` knows what every ONNX tensor has become."""
+# Bytes of constants that are made while reading, beyond so many for each byte that the file holds.
+MAX_CONSTANT_BYTES, MAX_CONSTANT_PER_BYTE = 512 * 2**20, 64
 
-    def __init__(self, name: str) -> None:
+
+class Importer:
+    """Adds nodes to the Graph; `values` knows what every ONNX tensor has become.
+
+    `stored`: bytes of constants in the file, which bounds how many may be made of them.
+    """
+
+    def __init__(self, name: str, stored: int) -> None:
         self.graph = Graph(name)
+        self.budget: float = MAX_CONSTANT_PER_BYTE * stored + MAX_CONSTANT_BYTES
+        self.producers: dict[str, Node] = {}
         self.values: dict[str, Value] = {}
         self.whole_numbers: set[str] = set()  # activations that are integers in ONNX and floats in the Graph
         self.unrounded: set[str] = set()  # tensors that are integers in ONNX and here the values they stand for
@@ -54,10 +64,18 @@ class Importer:
         output = self.graph.add_tensor(Tensor(self.label, tuple(int(size) for size in shape or ())))
         node = Node(op, output, inputs, [output], attrs)
         self.graph.nodes.append(node)
+        self.producers[output] = node
         self.graph.tensors[output].shape = output_shape(self.graph, node)
         return output
 
+    def spend(self, size: float) -> None:
+        """Counts the bytes of a constant about to be made; raises TulleError when there are too many in all."""
+        self.budget -= size
+        if self.budget < 0:
+            raise TulleError(f"{self.label!r}: the constants computed are out of proportion to the file's size")
+
     def constant(self, data: Any, what: str = "constant") -> str:
+        self.spend(4 * np.size(data))
         return self.graph.add_constant(f"{self.label}/{what}", np.asarray(data, np.float32))
 
     def shape(self, value: Value) -> tuple[int, ...]:

@@ -16,7 +16,16 @@ from tulle.files import file_kind
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack.attributes import names, read_attributes
 from tulle.pack.encoding import Encoded, decode
-from tulle.pack.limits import MAX_ELEMENTS, MAX_RANK, MAX_RECORDS, VERSION
+from tulle.pack.limits import (
+    MAX_ELEMENTS,
+    MAX_RANK,
+    MAX_RECORDS,
+    MAX_REFERENCED_FREE,
+    MAX_REFERENCED_PER_BYTE,
+    MAX_UNPACKED_FREE,
+    MAX_UNPACKED_PER_BYTE,
+    VERSION,
+)  # fmt: skip
 from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
 
@@ -56,25 +65,42 @@ def _graph(data: bytes) -> Graph:
         raise TulleError(f"more than {MAX_RECORDS} tensors or ops")
 
     tensors: list[Tensor] = []
-    # Every name is stored separately, so more text than bytes means that damaged records share bytes.
-    text = 0
+    budget = _Budget(len(data))
     for index in range(model.TensorsLength()):
-        tensors.append(_tensor(schema.TensorT.InitFromObj(model.Tensors(index))))
-        text += len(tensors[-1].name)
-        if text > len(data):
-            raise TulleError("tensor names overlap")
+        table = model.Tensors(index)
+        budget.refer(table, table.Name())
+        if table.Constant() is not None:
+            budget.refer(table.Constant())
+            budget.unpacked -= 4 * float(np.prod(table.ShapeAsNumpy(), dtype=np.float64))
+            if budget.unpacked < 0:
+                raise TulleError(f"tensor {_text(table.Name())!r}: unpacked, the weights are out of proportion")
+        tensors.append(_tensor(schema.TensorT.InitFromObj(table)))
     graph = Graph(_text(model.Name()), tensors={tensor.name: tensor for tensor in tensors})
     if len(graph.tensors) != len(tensors):
         raise TulleError("two tensors share one name")
     for index in range(model.OpsLength()):
-        node = _node(schema.OpT.InitFromObj(model.Ops(index)), tensors, graph)
-        text += len(node.name)
-        if text > len(data):
-            raise TulleError("op names overlap")
-        graph.nodes.append(node)
+        budget.refer(model.Ops(index), model.Ops(index).Name())
+        graph.nodes.append(_node(schema.OpT.InitFromObj(model.Ops(index)), tensors, graph))
     graph.inputs = [tensors[model.Inputs(index)].name for index in range(model.InputsLength())]
     graph.outputs = [tensors[model.Outputs(index)].name for index in range(model.OutputsLength())]
     return check_lowered(graph)
+
+
+class _Budget:
+    """What a file of `size` bytes may still ask for: a small one can name the same bytes again and again."""
+
+    def __init__(self, size: int) -> None:
+        self.referenced = MAX_REFERENCED_FREE + MAX_REFERENCED_PER_BYTE * size
+        self.unpacked: float = MAX_UNPACKED_FREE + MAX_UNPACKED_PER_BYTE * size
+
+    def refer(self, table: Any, name: bytes | None = None) -> None:
+        """Counts a table's name and vectors; they are of bytes or of numbers of four bytes."""
+        self.referenced -= len(name or b"")
+        for method in dir(table):
+            if method.endswith("Length"):
+                self.referenced -= getattr(table, method)() * (1 if method in ("ValuesLength", "IndexLength") else 4)
+        if self.referenced < 0:
+            raise TulleError("its names, lists and weights overlap")
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,17 @@ from tulle.files import TULLE_IDENTIFIER
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack.attributes import OPS, names, write_attributes
 from tulle.pack.encoding import Weights, choose_type, encode
-from tulle.pack.limits import ALIGNMENT, MAX_ELEMENTS, MAX_FILE_BYTES, MAX_OP_INPUTS, MAX_RANK, MAX_RECORDS, VERSION
+from tulle.pack.limits import (
+    ALIGNMENT,
+    MAX_ELEMENTS,
+    MAX_FILE_BYTES,
+    MAX_OP_INPUTS,
+    MAX_RANK,
+    MAX_RECORDS,
+    MAX_UNPACKED_FREE,
+    MAX_UNPACKED_PER_BYTE,
+    VERSION,
+)  # fmt: skip
 from tulle.pack.quantise import quantise
 from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
@@ -56,7 +66,15 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
 
     builder = _AlignedBuilder(stored + (1 << 16))
     builder.Finish(model.Pack(builder), file_identifier=TULLE_IDENTIFIER)
-    return bytes(builder.Output())
+    data = bytes(builder.Output())
+    read = [name for node in graph for name in node.inputs if name is not None and graph.tensors[name].is_constant]
+    unpacked = 4 * sum(graph.tensors[name].size for name in read)
+    if unpacked > MAX_UNPACKED_FREE + MAX_UNPACKED_PER_BYTE * len(data):
+        raise TulleError(
+            f"graph {graph.name!r}: its constants take {unpacked >> 20} MiB unpacked and are zeros but for "
+            f"{len(data)} bytes; no reader would take such a file"
+        )
+    return data
 
 
 class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]

@@ -20,11 +20,19 @@ from tulle.passes.known_channels import contribution, foldable, known_channels
 from tulle.passes.remove_dead_code import remove_dead_code
 from tulle.passes.rewrite import alpha_of
 
+# Some tens of bytes are kept for each channel of each tensor.
+MAX_CHANNELS = 2**23
+
 Masks = dict[str, np.ndarray]  # bool [channels] of every activation
 
 
 def remove_dead_channels(graph: Graph) -> Graph:
-    """The graph without channels that no output depends on; outputs stay equal within rounding."""
+    """The graph without channels that no output depends on; outputs stay equal within rounding.
+
+    A graph whose tensors have more than MAX_CHANNELS between them stays as it is.
+    """
+    if sum(channel_count(graph, name) for name in graph.tensors) > MAX_CHANNELS:
+        return graph.copy()
     known = known_channels(graph)
     kept = needed_channels(graph, known)
     graph = graph.copy()

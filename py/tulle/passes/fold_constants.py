@@ -8,8 +8,9 @@ from tulle.errors import TulleError
 from tulle.graph import Graph, reference
 from tulle.passes.remove_dead_code import remove_dead_code
 
-# A small file can ask for enormous constants (a pad, a broadcast); a real model never does.
-MAX_FOLDED_BYTES = 2**30
+# A small file can ask for enormous constants (a pad, a broadcast), and read one again and again; a real model never
+# does. What is read and computed, in float64, may take so many bytes, and so many more for each byte of constants.
+MAX_FOLDED_BYTES, MAX_FOLDED_PER_BYTE = 2**30, 16
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -18,7 +19,10 @@ def fold_constants(graph: Graph) -> Graph:
     A node whose result is a model output stays, since outputs must be computed.
     """
     graph = graph.copy()
-    kept, folded_bytes = [], 0
+    kept = []
+    budget = MAX_FOLDED_BYTES + MAX_FOLDED_PER_BYTE * sum(
+        t.data.nbytes for t in graph.tensors.values() if t.data is not None
+    )
     for node in graph.nodes:
         inputs = [graph.constant(name) for name in node.inputs]
         computed = any(data is None and name is not None for name, data in zip(node.inputs, inputs, strict=True))
@@ -31,8 +35,8 @@ def fold_constants(graph: Graph) -> Graph:
         elif node.op == "dequantize":
             result.data = inputs[0].astype(np.float32)
         else:
-            folded_bytes += 8 * result.size
-            if folded_bytes > MAX_FOLDED_BYTES:
+            budget -= 8 * (result.size + sum(data.size for data in inputs if data is not None))
+            if budget < 0:
                 raise TulleError(f"{node.op} {node.name!r}: its result {list(result.shape)} is too large a constant")
             arrays = [None if data is None else data.astype(np.float64) for data in inputs]
             result.data = np.ascontiguousarray(reference.execute(graph, node, arrays), np.float32)

@@ -13,6 +13,8 @@ from tulle.passes.rewrite import sole_consumer
 
 MOVES = ("reshape", "transpose")
 MAX_CHANNELS = 1024
+# Elements that are moved to see what chains of moves do, over the whole graph; ShuffleNet takes some ten million.
+MAX_MOVED = 2**27
 
 
 def fold_shuffles(graph: Graph) -> Graph:
@@ -21,6 +23,7 @@ def fold_shuffles(graph: Graph) -> Graph:
     graph = graph.copy()
     producer, consumers = graph.producer(), graph.consumers()
     done: set[str] = set()
+    budget = MAX_MOVED
     for node in graph.nodes:
         source = producer.get(node.inputs[0] or "")
         begins = node.op in MOVES and (source is None or source.op not in MOVES)
@@ -29,7 +32,8 @@ def fold_shuffles(graph: Graph) -> Graph:
         chain = [node]
         while (after := sole_consumer(graph, chain[-1].output, consumers)) is not None and after.op in MOVES:
             chain.append(after)
-        found = _shuffle(graph, chain)
+        budget -= len(chain) * graph.tensors[node.inputs[0] or ""].size
+        found = _shuffle(graph, chain) if budget >= 0 else None
         if found is not None:
             end, order = found
             weight = np.eye(len(order), dtype=np.float32)[order].reshape(len(order), 1, 1, len(order))

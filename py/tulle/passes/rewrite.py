@@ -50,8 +50,13 @@ def redirect(graph: Graph, old: str, new: str) -> None:
         node.inputs = [new if name == old else name for name in node.inputs]
 
 
+# A last dimension beyond this is not of channels. Arrays of its size would let a file of a few bytes take gigabytes.
+MAX_CHANNELS = 2**16
+
+
 def per_channel(data: np.ndarray | None, channels: int) -> np.ndarray | None:
-    """A constant of one number, or one a channel (last dimension), as float64 [channels]; None if it is neither."""
-    if data is None or not (data.size == 1 or data.shape[-1] == data.size == channels):
+    """A constant of one number, or one a channel (last dimension), as float64 [channels]; None if it is neither, or if
+    there are more than MAX_CHANNELS."""
+    if data is None or channels > MAX_CHANNELS or not (data.size == 1 or data.shape[-1] == data.size == channels):
         return None
     return np.broadcast_to(data.reshape(-1).astype(np.float64), (channels,))

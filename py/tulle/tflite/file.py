@@ -26,6 +26,8 @@ MAX_RECORDS = 2**14
 MAX_TENSOR_ELEMENTS = 2**31 - 1
 # Memory allowed for constants beyond the file's own size: for decoded sparse ones and shared buffers.
 MAX_CONSTANT_BYTES = 512 * 2**20
+# Bytes of constants that operators read, one counted for each operator: what is looked at grows with it.
+MAX_READ_BYTES, MAX_READ_PER_BYTE = 4 * MAX_CONSTANT_BYTES, 64
 
 DTYPES: dict[int, np.dtype] = {
     tflite.TensorType.FLOAT32: np.dtype(np.float32),
@@ -54,6 +56,7 @@ class File:
         # Parts of a well-formed file hardly overlap, so the bytes read add up to about its size.
         self._budget = 4 * len(data) + 2**16
         self._constant_budget = 2 * len(data) + MAX_CONSTANT_BYTES
+        self._read_budget = MAX_READ_PER_BYTE * len(data) + MAX_READ_BYTES
         self.model: Any = tflite.Model.GetRootAs(data, 0)
         if self.model.Version() != 3:
             raise TulleError(f"its schema version is {self.model.Version()}; only version 3 is known")
@@ -86,6 +89,14 @@ class File:
         if self._constant_budget < 0:
             raise TulleError(
                 f"constant {name!r}: the constants take more than {MAX_CONSTANT_BYTES >> 20} MiB beyond the file's size"
+            )
+
+    def spend_read(self, size: int, name: str) -> None:
+        """Counts bytes of constants that an operator reads."""
+        self._read_budget -= size
+        if self._read_budget < 0:
+            raise TulleError(
+                f"constant {name!r}: operators read constants again and again, out of proportion to the file"
             )
 
     def vector(self, values: Any, what: str) -> tuple[int, ...]:

@@ -128,7 +128,7 @@ def _local_response_normalization(call: Call) -> None:
     options, x, shape = call.options("LocalResponseNormalizationOptions"), call.input(0), call.shape(0)
     if len(shape) != 4:
         raise Unsupported(f"an image is needed, not {list(shape)}")
-    call.reserve(shape[3] * shape[3])
+    call.reserve(4 * shape[3] * shape[3])  # on the way in integers of 8 bytes
     distance = np.abs(np.subtract.outer(np.arange(shape[3]), np.arange(shape[3])))
     near = (distance <= options.Radius()).astype(np.float32) * np.float32(options.Alpha())
     weight = call.graph.add_constant(f"{call.output}_near", near.reshape(shape[3], 1, 1, shape[3]))

@@ -201,6 +201,9 @@ class _Reader:
             first = len(self.graph.nodes)
             try:
                 arguments = [None if i == -1 else self.tensor(i) for i in inputs]
+                for name in arguments:
+                    if name is not None and (data := self.graph.constant(name)) is not None:
+                        file.spend_read(data.nbytes, name)
                 results = [self.tensor(output, constant=False) for output in outputs]
                 if twice := computed.intersection(results):
                     raise TulleError(f"{twice.pop()!r} is computed twice")
