@@ -88,9 +88,11 @@ TULLE_API void tulle_model_free(tulle_model* model);
 //   {"name": str, "file_bytes": int, "arena_bytes": int, "weight_bytes": int,
 //    "inputs":  [{"name": str, "shape": [int], "mean": num, "std": num, "rgba8": bool}],
 //    "outputs": [{"name": str, "shape": [int]}],
-//    "steps":   [{"name": str, "op": str, "kernel": str, "macs": int, "weights": int, "nnz": int}]}
-// rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. macs counts the multiply-adds that are
-// executed (zeros skipped by a sparse kernel are not); weights and nnz count the op's weight elements.
+//    "steps":   [{"name": str, "op": str, "kernel": str, "path": str, "macs": int, "weights": int, "nnz": int}]}
+// rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. kernel is the code that runs, with its tile; path
+// how the op is run ("sparse", "pairs", "dense", "depthwise", ...: see wasm/kernels/kernels.inc). macs counts the
+// multiply-adds that are executed (zeros skipped by a sparse kernel are not); weights and nnz count the op's weight
+// elements.
 TULLE_API const char* tulle_model_info(const tulle_model* model);
 
 // The float32 buffer of an input or output, row-major in the shape that tulle_model_info states. The

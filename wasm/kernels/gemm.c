@@ -6,6 +6,8 @@
 // same kernel serve 1x1 convolutions (a tap is an input channel) and k x k ones (a tap is a channel, row and column of
 // padded planes).
 
+#include <string.h>
+
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
@@ -99,4 +101,8 @@ void tulle_f32_gemm(const tulle_gemm* args, const float* input, float* output, c
 #endif
   };
   blocks[(args->rows - 1) / 2](args, input, output, residual, count, exact);
+}
+
+void tulle_f32_pack_panel(const float* input, size_t stride, uint32_t channels, float* panel) {
+  for (uint32_t c = 0; c < channels; c++, input += stride, panel += 8) memcpy(panel, input, 8 * sizeof *panel);
 }

@@ -1,6 +1,6 @@
 // Every kernel: plain pointers and sizes, nothing of models, threads or files.
 //
-// Names follow tulle_<dtype>_<op>_<tile>. Conventions for all of them:
+// Conventions for all of them:
 //   - CHW tensors: channel c starts at data + c * stride (floats); its H*W values are contiguous. A stride is at
 //     least H*W rounded up to 4, with 3 more where W is not a multiple of 4, so that a whole vector may be stored over
 //     the end of a row or channel. The buffers end in at least 64 readable bytes of slack.
@@ -14,35 +14,39 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "format/enums.h"
+
+// ---- names ------------------------------------------------------------------------------------------
+
+// What of a list belongs to the build that is being made.
+#define TULLE_BUILD_ALL(...) __VA_ARGS__,
+#ifdef __wasm_relaxed_simd__
+#define TULLE_BUILD_SIMD(...)
+#define TULLE_BUILD_RELAXED(...) __VA_ARGS__,
+#else
+#define TULLE_BUILD_SIMD(...) __VA_ARGS__,
+#define TULLE_BUILD_RELAXED(...)
+#endif
+
+// The kernels of kernels.inc.
+typedef enum {
+#define KERNEL(c_name, function, tile, path, builds) TULLE_BUILD_##builds(TULLE_KERNEL_##c_name)
+#include "kernels/kernels.inc"
+#undef KERNEL
+  TULLE_KERNEL_COUNT
+} tulle_kernel_id;
+
+typedef struct {
+  const char *function, *tile, *path;
+} tulle_kernel;
+
+extern const tulle_kernel tulle_kernels[TULLE_KERNEL_COUNT];
+
 // ---- activation -------------------------------------------------------------------------------------
 
-// The numbers are those of Activation in tulle.fbs.
-typedef enum {
-  TULLE_ACT_NONE,
-  TULLE_ACT_RELU,
-  TULLE_ACT_RELU6,
-  TULLE_ACT_RELU_N1_TO_1,
-  TULLE_ACT_HARD_SWISH,
-  TULLE_ACT_SIGMOID,
-  TULLE_ACT_TANH,
-  TULLE_ACT_LEAKY_RELU,
-  TULLE_ACT_ELU,
-  TULLE_ACT_PRELU,
-  TULLE_ACT_EXP,
-  TULLE_ACT_LOG,
-  TULLE_ACT_SQRT,
-  TULLE_ACT_RSQRT,
-  TULLE_ACT_ERF,
-  TULLE_ACT_GELU,
-  TULLE_ACT_GELU_TANH,
-  TULLE_ACT_SWISH,
-  TULLE_ACT_SOFTPLUS,
-  TULLE_ACT_COUNT
-} tulle_activation;
-
-// y = activation(clamp(x, low, high)): clamping is free in every kernel's store, and all the ReLUs are clamps, so
-// `kind` is only ever TULLE_ACT_NONE for them. Convolutions do hard_swish in their store as well; the others take a
-// second look at each row while it is in L1.
+// y = activation(clamp(x, low, high)). Every kernel clamps for free as it stores. All the ReLUs are clamps, so their
+// `kind` is TULLE_ACT_NONE. Convolutions apply hard_swish as they store too; any other activation is a second pass over
+// each row while it is in L1.
 typedef struct {
   float low, high;
   tulle_activation kind;
@@ -50,15 +54,15 @@ typedef struct {
   const float* prelu;  // alpha per channel
 } tulle_epilogue;
 
-// Whether the kernels of convolutions do it in their store.
+// Whether the kernels of convolutions apply it as they store.
 static inline bool tulle_in_store(tulle_activation kind) {
   return kind == TULLE_ACT_NONE || kind == TULLE_ACT_HARD_SWISH;
 }
 
-// In place over n floats of one channel; nothing beyond them is written.
+// In place over n floats of one channel. Writes nothing beyond them.
 void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel);
 
-// The same with the clamp before it, for results that were stored as they are.
+// The same after the clamp, for results that were stored without an epilogue.
 void tulle_f32_finish(float* x, size_t n, const tulle_epilogue* epilogue, uint32_t channel);
 
 // ---- sparse 1x1 convolution -------------------------------------------------------------------------
@@ -81,7 +85,7 @@ typedef struct {
   const float* residual;  // added before the activation, or NULL
   size_t output_stride, residual_stride;
   const float* bias;  // one an output channel
-  bool accumulate;    // start from what the output holds, not from bias and residual
+  bool accumulate;    // start from the output as it is, not from bias and residual
   bool finish;        // apply the epilogue: no further input channels follow
   tulle_epilogue epilogue;
   // Of tulle_f32_spmm: row by row; where each row begins, and one more; the output channel of each.
@@ -92,22 +96,21 @@ typedef struct {
   const uint32_t *pair_start, *pair_rows;
 } tulle_spmm;
 
-// 13 sums, a weight and a pixel vector fill the 15 registers V8 has to give on x86, and 52 pixels hold a 7x7 map.
+// 13 accumulators, a weight and a vector of pixels fill the 15 registers that V8 has for us on x86, and 52 pixels hold
+// a 7x7 map.
 #define TULLE_SPMM_MAX_VECTORS 13
 
 // Rows [row, row_end) at pixels [pixel, pixel + 4 * vectors), 1 <= vectors <= TULLE_SPMM_MAX_VECTORS.
 void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors);
 
-// 12 sums, 2 weights and a pixel vector fill them too. Without a fused multiply-add a product needs another one, and
-// pairs with few nonzeros take longer than two rows. TULLE_SPMM_PAIR_LEAST: nonzeros a row from which on they do not,
-// measured.
+// 12 accumulators, 2 weights and a vector of pixels fill the registers too. Without a fused multiply-add each product
+// needs one more. TULLE_SPMM_PAIR_LEAST: pairs of rows with fewer nonzeros each take longer than two single rows
+// (measured; py/tulle/passes/cost_model.py has the relaxed one too, and a test compares them).
 #ifdef __wasm_relaxed_simd__
 #define TULLE_SPMM_PAIR_MAX_VECTORS 6
-#define TULLE_SPMM_PAIR_TILE "24x2"
 #define TULLE_SPMM_PAIR_LEAST 6
 #else
 #define TULLE_SPMM_PAIR_MAX_VECTORS 5
-#define TULLE_SPMM_PAIR_TILE "20x2"
 #define TULLE_SPMM_PAIR_LEAST 16
 #endif
 
@@ -116,42 +119,43 @@ void tulle_f32_spmm_pairs(const tulle_spmm* args, uint32_t pair, uint32_t pair_e
 
 // ---- dense convolution as an indirect matrix product --------------------------------------------------
 
-// out[o][px] = bias[o] + sum over taps t of weight[o][t] * input[offset[t] + px]. A 1x1 convolution's taps are its
-// input channels; a kxk convolution's are (channel, ky, kx) into zero-padded planes.
+// out[o][px] = bias[o] + sum over taps t of weight[o][t] * input[offset[t] + px]. The taps of a 1x1 convolution are its
+// input channels, those of a k x k convolution (channel, ky, kx) in zero-padded planes.
 // Without a fused multiply-add each product needs a register of its own, and 6 rows no longer fit.
 #ifdef __wasm_relaxed_simd__
 #define TULLE_GEMM_ROWS 6
-#define TULLE_GEMM_TILE "6x8"
 #else
 #define TULLE_GEMM_ROWS 4
-#define TULLE_GEMM_TILE "4x8"
 #endif
 #define TULLE_GEMM_MAX_VECTORS 2
 
 typedef struct {
   const float* weights;    // this block of output channels: [taps][TULLE_GEMM_ROWS]
-  const float* bias;       // 6
+  const float* bias;       // TULLE_GEMM_ROWS
   const int32_t* offsets;  // bytes, one a tap
   uint32_t taps;
-  uint32_t rows;     // output channels that exist; the others are computed and dropped
+  uint32_t rows;     // output channels that exist; any others are computed but not stored
   uint32_t channel;  // of the first row, for the epilogue
-  bool accumulate;   // start from what the output holds, not from the bias (and residual)
+  bool accumulate;   // start from the output as it is, not from bias and residual
   bool finish;       // apply the epilogue: this is the last block of taps
   size_t output_stride, residual_stride;
   size_t input_step;  // floats from 8 pixels to the next 8 in the input
   const tulle_epilogue* epilogue;
 } tulle_gemm;
 
-// `count` pixels of `input`, `output` and `residual` (or NULL). With `exact`, not a float beyond count is stored.
+// `count` pixels of `input`, `output` and `residual` (or NULL). With `exact`, nothing is stored beyond them.
 void tulle_f32_gemm(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
                     bool exact);
 
+// Copies 8 pixels of each of `channels` channels next to each other.
+void tulle_f32_pack_panel(const float* input, size_t stride, uint32_t channels, float* panel);
+
 // ---- zero-padded planes -------------------------------------------------------------------------------
 
-// Where k x k kernels read from: a copy of some rows of one channel with the zeros of its padding around it, split by
-// column modulo the stride, so that neighbouring outputs read neighbouring floats whatever the stride.
+// What k x k kernels read: a copy of some rows of one channel with the zeros of its padding around it, split by column
+// modulo the stride, so that neighbouring outputs read neighbouring floats whatever the stride.
 // Row r of the copy holds input row `row + r`; column x of phase p holds input column x * stride + p - pad_left.
-// The zeros left and right must be there before (tulle_f32_zero); rows above and below the input are zeroed each time.
+// The zeros left and right must already be there (tulle_f32_zero); rows above and below the input are zeroed each time.
 typedef struct {
   uint32_t height, width;  // of the input
   uint32_t stride;         // horizontal
@@ -182,7 +186,7 @@ typedef struct {
   uint32_t out_width;
   uint32_t pad_top, pad_left;          // less than the kernel: every window has a pixel of the input
   size_t input_stride, output_stride;  // floats from channel to channel
-  // Added behind the activation, strides as the output's: of the first channel and row. NULL for nothing. Only for 3x3,
+  // Added after the activation: its first channel and row, with the output's strides. NULL for nothing. Only for 3x3,
   // stride 1, and an activation that is a clamp.
   const float* added;
 } tulle_depthwise;
@@ -195,7 +199,7 @@ void tulle_f32_depthwise(const tulle_depthwise* args, const float* input, const 
                          float* output, uint32_t channels, uint32_t top, uint32_t rows, const tulle_epilogue* epilogue,
                          uint32_t channel);
 
-// All others.
+// Any other kernel, stride and dilation, from a zero-padded plane.
 typedef struct {
   uint32_t kernel_h, kernel_w;
   uint32_t stride_h, stride_w;
@@ -227,15 +231,73 @@ typedef enum {
 void tulle_f32_binary(tulle_binary_op op, const float* a, uint32_t a_step, const float* b, uint32_t b_step, float* y,
                       size_t n, const tulle_epilogue* epilogue, uint32_t channel, bool exact);
 
-// sum of w[i] * x[i]
+// y[i] = a[i] * gate + b[i]; whole vectors: may write up to 3 floats beyond n.
+void tulle_f32_gated_sum(const float* a, float gate, const float* b, float* y, size_t n);
+
+// In place: x [rows, channels] times alpha [channels] where x is negative.
+void tulle_f32_prelu_rows(float* x, size_t rows, uint32_t channels, const float* alpha);
+
+// Sum of w[i] * x[i].
 float tulle_f32_dot(const float* w, const float* x, size_t n);
+
+// The same with the nonzeros [next, end) of w alone.
+float tulle_f32_sparse_dot(const tulle_nonzero* next, const tulle_nonzero* end, const float* x);
 
 // Sum, largest and smallest of n floats.
 float tulle_f32_sum(const float* x, size_t n);
 float tulle_f32_max(const float* x, size_t n);
 float tulle_f32_min(const float* x, size_t n);
 
-// y [rows, columns] = a [rows, depth] * b [depth, columns], all row-major. Reads up to 7 floats behind b.
+typedef enum { TULLE_REDUCE_SUM, TULLE_REDUCE_MAX, TULLE_REDUCE_MIN } tulle_reduction;
+
+// Over `channels` slices `stride` floats apart: y[i] = scale * reduction of their x[i], for i in [begin, end).
+void tulle_f32_reduce_channels(tulle_reduction reduction, float scale, const float* x, size_t stride, uint32_t channels,
+                               uint32_t begin, uint32_t end, float* y);
+
+// Most nested loops of the kernels that copy and reduce.
+#define TULLE_MAX_LOOPS 12
+
+// A row-major array reduced over any of its axes.
+typedef struct {
+  tulle_reduction reduction;
+  uint32_t rank, shape[TULLE_MAX_LOOPS];
+  uint32_t out_step[TULLE_MAX_LOOPS];  // floats of the output for a step along each axis; 0 for the reduced ones
+  uint32_t out_elements;
+  float scale;
+} tulle_reduce;
+
+void tulle_f32_reduce(const tulle_reduce* args, const float* input, float* output);
+
+// y [outer, inner]: index of the first largest value along the middle axis of x [outer, size, inner].
+void tulle_f32_argmax(const float* x, uint32_t outer, uint32_t size, uint32_t inner, float* y);
+
+// Nested loops over an input and an output, the outermost first; steps in floats.
+typedef struct {
+  const float* input;
+  float* output;
+  uint32_t loops;
+  uint32_t sizes[TULLE_MAX_LOOPS];
+  int64_t in_step[TULLE_MAX_LOOPS], out_step[TULLE_MAX_LOOPS];
+} tulle_copy;
+
+// Copies; [begin, end) of the outermost loop.
+void tulle_f32_copy(const tulle_copy* copy, uint32_t begin, uint32_t end);
+
+// Nested loops over an output. from[loop][i] is where index i reads, in floats from the start of the input: the sum of
+// all loops' is the element. -1: outside, where the output gets `value`.
+typedef struct {
+  const float* input;
+  float* output;
+  uint32_t loops;
+  uint32_t sizes[TULLE_MAX_LOOPS];
+  int64_t out_step[TULLE_MAX_LOOPS];
+  const int32_t* from[TULLE_MAX_LOOPS];
+  float value;
+} tulle_pad;
+
+void tulle_f32_pad(const tulle_pad* pad, uint32_t begin, uint32_t end);
+
+// y [rows, columns] = a [rows, depth] * b [depth, columns], all row-major. Reads up to 7 floats beyond b.
 void tulle_f32_matmul(const float* a, const float* b, float* y, uint32_t rows, uint32_t depth, uint32_t columns);
 
 typedef struct {
@@ -246,11 +308,13 @@ typedef struct {
 void tulle_f32_max_pool(const tulle_pool* args, const float* input, float* output);
 // The mean over the part of the window that lies inside the input.
 void tulle_f32_average_pool(const tulle_pool* args, const float* input, float* output);
+// The same where the window is the whole input, as in squeeze-and-excitation.
+void tulle_f32_average_all(const tulle_pool* args, const float* input, float* output);
 // Where in its window each maximum lies: row * kernel_w + column, the first of equal ones, counted from the window's
 // corner even where that lies in the padding.
 void tulle_f32_max_pool_argmax(const tulle_pool* args, const float* input, float* output);
 // The reverse: `input` and `indices` have out_height x out_width values, `output` is height x width. Where windows
-// overlap the later value stays; an index that leads out of the output is passed over.
+// overlap, the last value stays. An index that leads out of the output is skipped.
 void tulle_f32_max_unpool(const tulle_pool* args, const float* input, const float* indices, float* output);
 
 // Where an output row or column of a resize reads: first and second input index, weight of the second.
@@ -259,14 +323,16 @@ typedef struct {
   float weight;
 } tulle_lerp;
 
-// y[i] = a[i] * gate + b[i]; whole vectors: may write up to 3 floats beyond n.
-void tulle_f32_gated_sum(const float* a, float gate, const float* b, float* y, size_t n);
-
-// One channel. `double_width`: the columns are those of twice the width, 4 or more, with half-pixel centers, which has
-// a loop of its own; with it alone, `added` * `gate` is added if it is not NULL. `scratch`: width + 12 floats.
+// Bilinear upsampling or downsampling of one channel. `double_width`: the columns are those of twice the width, 4 or
+// more, with half-pixel centers, which has a loop of its own. With it alone, `added` * `gate` is added if it is not
+// NULL. `scratch`: width + 12 floats.
 void tulle_f32_resize_bilinear(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
                                uint32_t out_width, bool double_width, const float* input, const float* added,
                                float gate, float* output, float* scratch);
+
+// The same to the nearest pixel: `first` of each tulle_lerp.
+void tulle_f32_resize_nearest(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
+                              uint32_t out_width, const float* input, float* output);
 
 // One channel at n positions (xs[i], ys[i]) between its pixels; zero for a position outside of the channel.
 void tulle_f32_sample_bilinear(const float* xs, const float* ys, size_t n, uint32_t height, uint32_t width,
@@ -282,6 +348,9 @@ typedef struct {
 // of out_width / stride_w + 8 floats. Stores exactly out_width floats.
 void tulle_f32_transpose_conv_row(const tulle_transpose_conv* args, const float* input, const float* weights,
                                   float bias, uint32_t y, float* output, float* phases);
+
+// `width` pixels of kernel_w rows, row_floats apart, into one row: pixel 0 of every row, then pixel 1, ...
+void tulle_f32_interleave(const float* rows, size_t row_floats, uint32_t kernel_w, uint32_t width, float* output);
 
 void tulle_f32_softmax(const float* x, float* y, size_t n, float beta);
 

@@ -61,6 +61,11 @@ void tulle_f32_average_pool(const tulle_pool* p, const float* input, float* outp
   }
 }
 
+void tulle_f32_average_all(const tulle_pool* p, const float* input, float* output) {
+  const uint32_t pixels = p->height * p->width;
+  *output = tulle_f32_sum(input, pixels) / (float)pixels;
+}
+
 void tulle_f32_max_pool_argmax(const tulle_pool* p, const float* input, float* output) {
   for (uint32_t y = 0; y < p->out_height; y++) {
     uint32_t top, bottom;

@@ -1,4 +1,4 @@
-// Bilinear resize of one CHW channel: two input rows are blended into one, whose columns are then blended.
+// Resizing of one CHW channel. Bilinear: two input rows are blended into one, whose columns are then blended.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
@@ -92,5 +92,13 @@ void tulle_f32_resize_bilinear(const tulle_lerp* rows, const tulle_lerp* columns
       const float left = scratch[columns[x].first];
       *output++ = left + (scratch[columns[x].second] - left) * columns[x].weight;
     }
+  }
+}
+
+void tulle_f32_resize_nearest(const tulle_lerp* rows, const tulle_lerp* columns, uint32_t width, uint32_t out_height,
+                              uint32_t out_width, const float* input, float* output) {
+  for (uint32_t y = 0; y < out_height; y++) {
+    const float* row = input + (size_t)rows[y].first * width;
+    for (uint32_t x = 0; x < out_width; x++) *output++ = row[columns[x].first];
   }
 }

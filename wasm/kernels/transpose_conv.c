@@ -51,3 +51,16 @@ void tulle_f32_transpose_conv_row(const tulle_transpose_conv* t, const float* in
   for (uint32_t p = 0; p < stride; p++)
     for (uint32_t x = p, i = 0; x < t->out_width; x += stride, i++) output[x] = phases[p * phase_floats + i];
 }
+
+void tulle_f32_interleave(const float* rows, size_t row_floats, uint32_t kernel_w, uint32_t width, float* output) {
+  uint32_t x = 0;
+  if (kernel_w == 2) {
+    for (; x + 4 <= width; x += 4, output += 8) {
+      const v4 a = v4_load(rows + x), b = v4_load(rows + row_floats + x);
+      v4_store(output, wasm_i32x4_shuffle(a, b, 0, 4, 1, 5));
+      v4_store(output + 4, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+    }
+  }
+  for (; x < width; x++)
+    for (uint32_t kx = 0; kx < kernel_w; kx++) *output++ = rows[kx * row_floats + x];
+}

@@ -17,11 +17,11 @@ static inline float half_to_float(uint16_t h) {
   return value;
 }
 
-// The stored values in their order. int8 values still lack their scale, which depends on the element.
+// Copies the stored values as floats. int8 values still have to be scaled: the scale depends on the element.
 static void widen(const tulle_constant* c, float* output) {
-  if (c->type == 0) {
+  if (c->type == TULLE_TYPE_FP32) {
     memcpy(output, c->values, 4 * (size_t)c->count);
-  } else if (c->type == 1) {
+  } else if (c->type == TULLE_TYPE_FP16) {
     for (uint32_t i = 0; i < c->count; i++) {
       uint16_t half;
       memcpy(&half, c->values + 2 * (size_t)i, 2);
@@ -34,14 +34,14 @@ static void widen(const tulle_constant* c, float* output) {
 
 void tulle_constant_decode(const tulle_tensor* tensor, float* output) {
   const tulle_constant* c = &tensor->constant;
-  // Sparse values are widened to the end of the output, from where they move to their places: the k-th of n nonzeros
-  // belongs no further back than the k-th last element, so none is overwritten before it has moved.
+  // Sparse values are first widened into the end of the output and then moved to their elements, front to back. The
+  // k-th last nonzero belongs to the k-th last element or one before it, so no value is overwritten before it moves.
   float* values = output + tensor->elements - c->count;
   widen(c, values);
-  if (c->encoding) {
+  if (c->encoding != TULLE_ENCODING_DENSE) {
     const float* next = values;
     uint32_t element = 0;
-    if (c->encoding == 1) {
+    if (c->encoding == TULLE_ENCODING_BITMASK) {
       for (size_t byte = 0; byte < c->index_size; byte++) {
         const uint32_t end = 8 * (uint32_t)byte + 8 < tensor->elements ? 8 * (uint32_t)byte + 8 : tensor->elements;
         for (uint32_t bits = c->index[byte]; element < end; bits >>= 1) output[element++] = bits & 1 ? *next++ : 0;
@@ -54,15 +54,15 @@ void tulle_constant_decode(const tulle_tensor* tensor, float* output) {
       while (element < tensor->elements) output[element++] = 0;
     }
   }
-  if (c->type == 2) {
+  if (c->type == TULLE_TYPE_INT8) {
     for (uint32_t i = 0; i < tensor->elements; i++) output[i] *= c->scales[i / c->scale_run % c->scale_count];
   }
 }
 
 uint32_t tulle_constant_nonzeros(const tulle_tensor* tensor) {
   const tulle_constant* c = &tensor->constant;
-  if (c->encoding) return c->count;
-  const size_t width = c->type == 0 ? 4 : c->type == 1 ? 2 : 1;
+  if (c->encoding != TULLE_ENCODING_DENSE) return c->count;
+  const size_t width = c->type == TULLE_TYPE_FP32 ? 4 : c->type == TULLE_TYPE_FP16 ? 2 : 1;
   uint32_t count = 0;
   for (uint32_t i = 0; i < c->count; i++) {
     uint32_t value = 0;

@@ -4,30 +4,20 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "kernels/kernels.h"
 #include "runtime/platform.h"
 #include "runtime/warm_up.h"
 
 #define WORKER_STACK_BYTES (256 * 1024)
-// How often a thread looks again at the end of a step before it lets the processor go for a moment.
+// How often a thread checks at the end of a step whether it is done before it gives up the processor for a moment.
 #define SPINS_BEFORE_WAIT 100000
 #define WAIT_NANOSECONDS 50000
-// How long a caller that must not wait bears with a worker that does not come to an end: it has crashed.
+// How long a caller that must not wait spins for a worker. One that takes longer has crashed.
 #define MOST_MILLISECONDS 10000.0
-// How long a worker stays awake after a run, or after the bell. A parked thread is often woken on the core of the one
-// that calls it, and waits there for milliseconds while that one works; a run should find its threads on their feet.
+// How long a worker stays awake after a run, or after the bell. A sleeping thread is often woken on the core of the one
+// that wakes it, and waits there for milliseconds while that one works; a run should find its threads awake.
 #define AWAKE_MILLISECONDS 1.0
-
-void* tulle_alloc(size_t size) {
-  return size > SIZE_MAX - TULLE_ALIGNMENT
-             ? NULL
-             : aligned_alloc(TULLE_ALIGNMENT, (size + TULLE_ALIGNMENT) / TULLE_ALIGNMENT * TULLE_ALIGNMENT);
-}
-
-void tulle_free(void* pointer) { free(pointer); }
 
 tulle_engine* tulle_engine_create(uint32_t threads) {
   if (threads < 1 || !TULLE_HAS_THREADS) threads = 1;
@@ -84,18 +74,18 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
     for (uint32_t t = 0; t < engine->threads; t++) {
       const uint32_t owner = (index + t) % engine->threads;
       uint32_t first, end;
-      tulle_piece(step->tasks, engine->threads, owner, &first, &end);
+      tulle_piece(step->work.tasks, engine->threads, owner, &first, &end);
       for (;;) {
         const uint32_t task = first + atomic_fetch_add(&progress->next[owner], 1);
         if (task >= end) break;
-        step->run(step, task, scratch);
+        step->work.run(step->work.args, task, scratch);
         atomic_fetch_add(&progress->done, 1);
       }
     }
     double waiting = 0;  // since then
     for (uint32_t spins = 0;; spins++) {
       const uint32_t done = atomic_load(&progress->done);
-      if (done == step->tasks) break;
+      if (done == step->work.tasks) break;
       if (spins < SPINS_BEFORE_WAIT) continue;
       if (may_wait)
         tulle_wait(&progress->done, done, WAIT_NANOSECONDS);
@@ -107,7 +97,7 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
     if (profile) {
       const double now = tulle_now();
       profile[s] = now - start;
-      for (uint32_t i = 1; i <= step->inside; i++) profile[s] -= profile[s + i];  // these it has noted itself
+      for (uint32_t i = 1; i <= step->inside; i++) profile[s] -= profile[s + i];  // which it measured itself
       start = now;
     }
   }
@@ -132,13 +122,13 @@ void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t st
   }
   walk(engine, 0, profile);
   if (engine->threads > 1) {
-    // Nobody has work left; close behind the last worker that is still on its way out.
+    // No work is left. Closes the gate when the last worker has left.
     int32_t nobody = 0;
     while (!atomic_compare_exchange_weak(&engine->gate, &nobody, TULLE_GATE_CLOSED)) nobody = 0;
   }
 }
 
-// Goes in unless the run is over already.
+// Enters the current run unless it is over already.
 static bool enter(tulle_engine* engine) {
   int32_t inside = atomic_load(&engine->gate);
   while (inside != TULLE_GATE_CLOSED) {
@@ -147,7 +137,7 @@ static bool enter(tulle_engine* engine) {
   return false;
 }
 
-// Looks out for a run other than the one seen, for a while.
+// Watches for a new run for a while.
 static void look_out(tulle_engine* engine, uint32_t seen) {
   const double end = tulle_now() + AWAKE_MILLISECONDS;
   do {
@@ -178,7 +168,7 @@ void tulle_engine_destroy(tulle_engine* engine) {
     atomic_store(&engine->quit, true);
     atomic_fetch_add(&engine->run, 1);
     tulle_notify(&engine->run);
-    return;  // the workers still stand on their stacks and read this engine
+    return;  // the workers still use their stacks and read this engine
   }
   tulle_free(engine);
 }

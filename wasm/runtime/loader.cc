@@ -1,4 +1,4 @@
-// Reads a .tulle file: FlatBuffers' verifier first, then every number that anything will be indexed with.
+// Reads a .tulle file: FlatBuffers' verifier first, then every number that is used as an index or a size.
 //
 // What passes here is well formed: indices lie in range, sizes agree, lists have the length their op needs. Whether
 // shapes fit together is the planner's business, op by op.
@@ -14,16 +14,31 @@
 
 namespace fb = tulle::format;
 
-#define SAME(c_name, name) \
-  static_assert(int(TULLE_OP_##c_name) == int(fb::OpKind_##name), "net.h and tulle.fbs disagree")
-SAME(CONV2D, conv2d);
-SAME(MINIMUM, minimum);
-SAME(CONCAT, concat);
-SAME(REDUCE_MAX, reduce_max);
-SAME(MASK, mask);
-SAME(ACTIVATION, activation);
-SAME(SPACE_TO_DEPTH, space_to_depth);
-static_assert(int(TULLE_OP_COUNT) == int(fb::OpKind_MAX) + 1, "net.h and tulle.fbs disagree");
+// The lists in C are those of the schema, value by value.
+#define SAME(c_enum, fb_enum, name) static_assert(int(c_enum) == int(fb::fb_enum##_##name), "C and tulle.fbs disagree")
+#define ALL(prefix, fb_enum) \
+  static_assert(int(prefix##_COUNT) == int(fb::fb_enum##_MAX) + 1, "C lacks a " #fb_enum " of tulle.fbs")
+#define OP(c_name, name, ...) SAME(TULLE_OP_##c_name, OpKind, name);
+#include "ops/ops.inc"
+#undef OP
+ALL(TULLE_OP, OpKind);
+#define X(c_name, name) SAME(TULLE_ACT_##c_name, Activation, name);
+TULLE_ACTIVATIONS(X)
+#undef X
+ALL(TULLE_ACT, Activation);
+#define X(c_name, name) SAME(TULLE_TYPE_##c_name, ValueType, name);
+TULLE_VALUE_TYPES(X)
+#undef X
+ALL(TULLE_TYPE, ValueType);
+#define X(c_name, name) SAME(TULLE_ENCODING_##c_name, Encoding, name);
+TULLE_ENCODINGS(X)
+#undef X
+ALL(TULLE_ENCODING, Encoding);
+#define X(c_name, name) SAME(TULLE_PAD_##c_name, PadMode, name);
+TULLE_PAD_MODES(X)
+#undef X
+ALL(TULLE_PAD, PadMode);
+#undef ALL
 #undef SAME
 
 namespace {

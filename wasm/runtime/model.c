@@ -41,7 +41,7 @@ __attribute__((format(printf, 2, 3))) static void print(json* j, const char* for
   put(j, text, length < 0 ? 0 : (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
 }
 
-// Names come from the file: escape what JSON needs escaped, and replace what is not UTF-8 by a question mark.
+// Names come from the file: escapes what JSON wants escaped, and replaces what is not UTF-8 by a question mark.
 static void print_string(json* j, const char* s) {
   put(j, "\"", 1);
   while (*s) {
@@ -101,8 +101,11 @@ static char* describe(const tulle_model* model, const tulle_net* net, size_t fil
     const tulle_step* step = &model->steps[i];
     print(&j, "%s{\"name\":", i ? "," : "");
     print_string(&j, net->ops[step->op].name);
-    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s\",\"macs\":%.0f,\"weights\":%u,\"nnz\":%u}", net->ops[step->op].kind_name,
-          step->kernel, (double)step->macs, step->weights, step->nonzeros);
+    const tulle_kernel* kernel = &tulle_kernels[step->work.kernel];
+    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s%s%s\",\"path\":\"%s\"", net->ops[step->op].kind_name, kernel->function,
+          *kernel->tile ? "_" : "", kernel->tile, kernel->path);
+    print(&j, ",\"macs\":%.0f,\"weights\":%u,\"nnz\":%u}", (double)step->work.macs, step->work.weights,
+          step->work.nonzeros);
   }
   print(&j, "]}");
   if (!j.failed) return j.text;
@@ -141,7 +144,7 @@ const char* tulle_model_info(const tulle_model* model) { return model->info; }
 
 float* tulle_model_input(tulle_model* model, uint32_t index) {
   if (index >= model->input_count) return NULL;
-  // Whoever asks for the floats is about to write them.
+  // The caller is about to write the floats.
   model->inputs[index].is_rgba8 = false;
   return model->inputs[index].data;
 }
@@ -156,7 +159,7 @@ tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uin
     tulle_engine_fail(model->engine, "input %u does not take an image: its shape is not [1, height, width, 3]", index);
     return TULLE_ERROR;
   }
-  struct tulle_input* input = &model->inputs[index];
+  tulle_input* input = &model->inputs[index];
   if (height != input->height || width != input->width) {
     tulle_engine_fail(model->engine, "the image is %ux%u (height x width), input %u takes %ux%u: resize it first",
                       height, width, index, input->height, input->width);

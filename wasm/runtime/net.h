@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "format/enums.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -28,51 +30,16 @@ extern "C" {
 #define TULLE_REFERENCED_FREE (64u << 10)
 #define TULLE_REFERENCED_PER_BYTE 4u
 
-// Values of OpKind in tulle.fbs; loader.cc asserts that they agree.
 typedef enum {
-  TULLE_OP_CONV2D,
-  TULLE_OP_DEPTHWISE_CONV2D,
-  TULLE_OP_TRANSPOSE_CONV2D,
-  TULLE_OP_FULLY_CONNECTED,
-  TULLE_OP_ADD,
-  TULLE_OP_SUB,
-  TULLE_OP_MUL,
-  TULLE_OP_DIV,
-  TULLE_OP_MAXIMUM,
-  TULLE_OP_MINIMUM,
-  TULLE_OP_AVERAGE_POOL2D,
-  TULLE_OP_MAX_POOL2D,
-  TULLE_OP_MEAN,
-  TULLE_OP_SUM,
-  TULLE_OP_RESIZE_BILINEAR,
-  TULLE_OP_RESIZE_NEAREST,
-  TULLE_OP_CONCAT,
-  TULLE_OP_PAD,
-  TULLE_OP_RESHAPE,
-  TULLE_OP_TRANSPOSE,
-  TULLE_OP_SLICE,
-  TULLE_OP_SOFTMAX,
-  TULLE_OP_ACTIVATION,
-  TULLE_OP_TO_PLAIN,
-  TULLE_OP_TO_CHW,
-  TULLE_OP_DEPTH_TO_SPACE,
-  TULLE_OP_SPACE_TO_DEPTH,
-  TULLE_OP_REDUCE_MAX,
-  TULLE_OP_REDUCE_MIN,
-  TULLE_OP_ARGMAX,
-  TULLE_OP_MATMUL,
-  TULLE_OP_MAX_POOL2D_ARGMAX,
-  TULLE_OP_MAX_UNPOOL2D,
-  TULLE_OP_SAMPLE_BILINEAR,
-  TULLE_OP_GREATER,
-  TULLE_OP_EQUAL,
-  TULLE_OP_MASK,
+#define OP(c_name, ...) TULLE_OP_##c_name,
+#include "ops/ops.inc"
+#undef OP
   TULLE_OP_COUNT
 } tulle_op_kind;
 
 typedef struct {
-  uint8_t type;      // ValueType
-  uint8_t encoding;  // Encoding
+  uint8_t type;      // tulle_value_type
+  uint8_t encoding;  // tulle_encoding
   uint32_t count;
   const uint8_t* values;
   const uint8_t* index;
@@ -100,7 +67,7 @@ typedef struct {
   uint32_t input_count;
   int32_t inputs[TULLE_MAX_OP_INPUTS];  // -1: left out
   int32_t output;                       // every op has one
-  uint8_t activation;
+  uint8_t activation;                   // tulle_activation
   float alpha;
   bool sparse;
   uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
@@ -110,7 +77,7 @@ typedef struct {
   uint32_t list_count, strides_count;
   int32_t list[2 * TULLE_MAX_RANK], strides[TULLE_MAX_RANK];
   float pad_value;
-  uint8_t pad_mode;
+  uint8_t pad_mode;  // tulle_pad_mode
   bool align_corners, half_pixel_centers;
   float beta;
   uint32_t block;
@@ -124,6 +91,16 @@ typedef struct {
   uint32_t* inputs;
   uint32_t* outputs;
 } tulle_net;
+
+// Whether a tensor's bytes are in the model's own order (see "One layout" in docs/architecture.md).
+static inline bool tulle_is_plain(const tulle_tensor* t) {
+  return !t->chw || t->shape[3] == 1 || t->shape[1] * t->shape[2] == 1;
+}
+
+// ... and in CHW order.
+static inline bool tulle_is_chw(const tulle_tensor* t) {
+  return t->chw || (t->rank == 4 && t->shape[0] == 1 && (t->shape[3] == 1 || t->shape[1] * t->shape[2] == 1));
+}
 
 // Verifies the bytes and fills `net`. On failure writes a message and returns false; nothing to free then.
 bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* message, size_t message_size);

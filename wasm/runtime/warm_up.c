@@ -1,8 +1,6 @@
-// Running the hottest kernels on nothing, so that the browser compiles them in time.
-//
-// V8 first runs every function through a baseline compiler, in whose code a kernel is ten times slower, and compiles it
-// anew in the background once it has run for a while. Unprompted that happens in the middle of the first inference,
-// most of which is then slow. A millisecond of work here starts it while the model is still being fetched and unpacked.
+// V8 first runs every function through a baseline compiler, whose code makes a kernel ten times slower, and recompiles
+// it in the background once it has run for a while. Left alone, that happens in the middle of the first inference, most
+// of which is then slow. A millisecond of work here starts it while the model is still being fetched and unpacked.
 
 #include "runtime/warm_up.h"
 

@@ -1,4 +1,4 @@
-// See warm_up.c.
+// Running the hottest kernels on zeros, so that the browser compiles them in time.
 
 #ifndef TULLE_RUNTIME_WARM_UP_H_
 #define TULLE_RUNTIME_WARM_UP_H_

@@ -1,13 +1,14 @@
-// Which output channels of a sparse 1x1 convolution share their columns, and so the loads of its kernel.
+// Finds the output channels of a sparse 1x1 convolution that have their nonzeros in the same columns, and so can share
+// the loads of its kernel.
 //
-// `tulle sparsify --block` makes neighbours that do, until dead channels between them are removed and int8 rounds one
-// of two weights to zero. So any two rows with the same columns are found, wherever they are, and then neighbours among
-// the others whose columns are nearly the same. For these, zeros are filled in; what a zero does to an infinite input
-// (NaN) is what it does in a dense layer.
+// `tulle sparsify --block` makes neighbouring rows alike. Then dead channels between them are removed, and int8 rounds
+// one weight of a pair to zero. So pairs are any two rows with the same columns, wherever they are, and after that
+// neighbours among the others whose columns are nearly the same. Those get zeros filled in. A filled-in zero times an
+// infinite input is NaN, as in a dense layer.
 
 #include <stdlib.h>
 
-#include "runtime/plan_conv.h"
+#include "ops/convolution.h"
 
 typedef struct {
   uint64_t hash;  // of the columns
@@ -37,7 +38,7 @@ static bool same_columns(const float* a, const float* b, uint32_t columns) {
   return true;
 }
 
-// Whether two rows are faster as a pair with zeros filled in. Measured, a column of a pair takes as long as 1.5 to 1.7
+// Whether two rows are faster as a pair with zeros filled in: measured, a column of a pair takes as long as 1.5 to 1.7
 // nonzeros of single rows.
 static bool similar_columns(const float* a, const float* b, uint32_t columns) {
   uint64_t nonzeros = 0, together = 0;
@@ -58,8 +59,8 @@ uint32_t tulle_pair_rows(tulle_planner* planner, const float* weights, uint32_t 
       sorted[r] = columns_of(weights, r, columns);
       partner[r] = r;
     }
-    // Rows with the same columns come to lie together. Others of the same hash may stand between them, which costs
-    // pairs but no time: each row is compared with one other.
+    // Brings rows with the same columns together. Each row is compared with the next one only: rows that merely have
+    // the same hash may come between two that match, which costs a pair but no time.
     qsort(sorted, rows, sizeof *sorted, by_hash);
     for (uint32_t i = 0; i + 1 < rows; i++) {
       const uint32_t a = sorted[i].row, b = sorted[i + 1].row;

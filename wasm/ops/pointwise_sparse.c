@@ -2,16 +2,16 @@
 
 #include <stdlib.h>
 
-#include "runtime/plan_conv.h"
+#include "ops/convolution.h"
 
-// Input channels of a sparse 1x1 convolution that one pass over the output channels reads: their part of a tile, up to
-// 4 cache lines each, stays in an L1 of 32 KB with room for what streams past. Measured in docs/performance.md.
+// Input channels of one pass over the output channels: their part of a tile, up to 4 cache lines each, stays in an L1
+// of 32 KB with room for the stream of nonzeros. Measured in docs/performance.md.
 #define SPMM_CHANNELS 112
 
-// The nonzeros that one kernel runs through: rows or pairs of rows.
+// The nonzeros that one kernel reads: of single rows or of pairs.
 typedef struct {
   uint32_t units;         // rows or pairs
-  const uint32_t* start;  // [pass][unit] -> first nonzero, one more a pass
+  const uint32_t* start;  // [pass][unit] -> first nonzero, and the end of each pass
   const uint32_t* cuts;   // where the units of each row task begin
 } stream;
 
@@ -19,7 +19,7 @@ typedef struct {
   tulle_spmm spmm;
   stream singles, pairs;
   uint32_t passes;
-  uint32_t vectors, tiles;  // of the whole map; vectors are shared out evenly among the tiles
+  uint32_t vectors, tiles;  // of the whole map; the tiles get nearly the same number of vectors
   uint32_t tile_vectors;    // at most in a tile
   uint32_t tile_tasks, row_tasks;
   uint32_t width;
@@ -52,9 +52,9 @@ static void run_rows(const sparse_args* args, tulle_spmm spmm, uint32_t row_task
   }
 }
 
-static void run_sparse(const tulle_step* step, uint32_t task, char* scratch) {
+static void run_sparse(const void* pointer, uint32_t task, char* scratch) {
   (void)scratch;
-  const sparse_args* args = step->args;
+  const sparse_args* args = pointer;
   uint32_t tile, tile_end, begin, end, ignored;
   tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
   tulle_piece(args->vectors, args->tiles, tile, &begin, &ignored);
@@ -73,7 +73,7 @@ static void sparse_rows(const void* pointer, const float* input, float* output, 
     run_rows(args, spmm, row_task, top * args->width / 4, (top + rows) * args->width / 4);
 }
 
-// What a stream of nonzeros is made of: an entry has a value for each row of its group, and then the offset.
+// The element of a stream of nonzeros: an entry is one value for each row of its unit, then the offset.
 typedef union {
   float value;
   int32_t offset;
@@ -81,7 +81,7 @@ typedef union {
 _Static_assert(sizeof(tulle_nonzero) == 2 * sizeof(cell) && sizeof(tulle_nonzero_pair) == 3 * sizeof(cell),
                "entries of one and of two rows");
 
-// The first and the last row of a unit, which are the same or a pair.
+// The first and the last row of a unit: the same row twice, or a pair.
 typedef struct {
   const float *first, *last;
 } unit_rows;
@@ -105,7 +105,7 @@ const void* tulle_pack_nonzeros(tulle_planner* planner, const float* weights, co
   uint32_t* start = tulle_plan_alloc(planner, starts * sizeof *start);
   if (!entries || !start) return NULL;
   *unit_start = start;
-  planner->model->weight_bytes += (uint64_t)count * entry_bytes + starts * sizeof *start;
+  planner->weight_bytes += (uint64_t)count * entry_bytes + starts * sizeof *start;
   cell* next = entries;
   uint32_t n = 0;
   for (uint32_t pass = 0; pass < passes; pass++) {
@@ -137,7 +137,7 @@ static uint64_t nonzeros_before(const stream* s, uint32_t passes, uint32_t unit)
   return count;
 }
 
-// Cuts the units into pieces of about the same work: their nonzeros, and storing one costs about as much as 4 more.
+// Cuts the units into pieces of about the same work: the nonzeros, where storing a unit counts as 4 more.
 static bool cut(tulle_planner* planner, stream* s, uint32_t passes, uint32_t pieces) {
   uint32_t* cuts = tulle_plan_alloc(planner, ((size_t)pieces + 1) * sizeof *cuts);
   if (!cuts) return false;
@@ -151,7 +151,7 @@ static bool cut(tulle_planner* planner, stream* s, uint32_t passes, uint32_t pie
   return true;
 }
 
-// Turns the weights into both streams.
+// Packs the weights into both streams.
 static bool pack_streams(tulle_planner* planner, sparse_args* args, const float* weights, uint32_t rows,
                          uint32_t columns, size_t column_bytes) {
   uint32_t* order = tulle_plan_alloc(planner, (size_t)rows * sizeof *order);
@@ -171,7 +171,7 @@ static bool pack_streams(tulle_planner* planner, sparse_args* args, const float*
   return s->nonzeros != NULL;
 }
 
-// Tiles of pairs that a map takes when it is cut into tiles of at most `tile_vectors`.
+// How many tiles of pairs a map takes if it is cut into tiles of at most `tile_vectors`.
 static uint32_t pair_tiles(uint32_t vectors, uint32_t tile_vectors) {
   const uint32_t tiles = (vectors + tile_vectors - 1) / tile_vectors;
   uint32_t count = 0;
@@ -183,23 +183,25 @@ static uint32_t pair_tiles(uint32_t vectors, uint32_t tile_vectors) {
   return count;
 }
 
-bool tulle_plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_tensor* w, uint32_t pixels) {
-  const tulle_place *x = &planner->places[op->inputs[0]], *y = &planner->places[op->output];
-  const uint32_t rows = w->shape[0], columns = w->shape[3];
+bool tulle_plan_pointwise_sparse(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *w = tulle_plan_input(planner, op, 1), *output = tulle_plan_output(planner, op);
+  const tulle_place *x = tulle_place_of_input(planner, op, 0), *y = tulle_place_of_output(planner, op);
+  const tulle_place* residual = tulle_plan_input(planner, op, 3) ? tulle_place_of_input(planner, op, 3) : NULL;
+  const uint32_t rows = w->shape[0], columns = w->shape[3], pixels = output->shape[1] * output->shape[2];
   sparse_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   tulle_spmm* s = &args->spmm;
   s->input = x->data;
   s->output = y->data;
   s->output_stride = y->stride;
-  if (tulle_plan_input(planner, op, 3)) {
-    s->residual = planner->places[op->inputs[3]].data;
-    s->residual_stride = planner->places[op->inputs[3]].stride;
+  if (residual) {
+    s->residual = residual->data;
+    s->residual_stride = residual->stride;
   }
-  if (!(s->bias = tulle_plan_bias(planner, op, 2, rows, 0))) return false;
-  if (!tulle_plan_epilogue(planner, op, 4, rows, &s->epilogue)) return false;
-  float* weights = tulle_plan_unpack(planner, w);
-  args->width = planner->net->tensors[op->output].shape[2];
+  if (!(s->bias = tulle_plan_bias(planner, op, rows, 0))) return false;
+  if (!tulle_plan_epilogue(planner, op, rows, &s->epilogue)) return false;
+  float* weights = tulle_plan_decode(planner, w);
+  args->width = output->shape[2];
   args->passes = (columns + SPMM_CHANNELS - 1) / SPMM_CHANNELS;
   const bool packed = weights && pack_streams(planner, args, weights, rows, columns, x->stride * sizeof(float));
   uint32_t nonzeros = 0;
@@ -210,29 +212,28 @@ bool tulle_plan_sparse(tulle_planner* planner, const tulle_op* op, const tulle_t
   const uint64_t paired = 2 * nonzeros_before(&args->pairs, args->passes, args->pairs.units);
 
   args->vectors = (pixels + 3) / 4;
-  args->tile_vectors = planner->model->engine->sparse_tile;
-  // 13 vectors are two tiles of pairs and a poor third one.
+  args->tile_vectors = planner->sparse_tile;
+  // A tile of 13 vectors makes two full tiles of pairs and a poor third one.
   const uint32_t whole = args->tile_vectors / TULLE_SPMM_PAIR_MAX_VECTORS * TULLE_SPMM_PAIR_MAX_VECTORS;
   if (whole && paired > single && pair_tiles(args->vectors, whole) < pair_tiles(args->vectors, args->tile_vectors))
     args->tile_vectors = whole;
   args->tiles = (args->vectors + args->tile_vectors - 1) / args->tile_vectors;
-  // Pixels first: a task that has all output channels of a tile reads its inputs once. Channels where a map is too
-  // small.
+  // Cut by pixels first: a task with all output channels of a tile reads its inputs once. By channels too where the map
+  // is too small.
   args->tile_tasks = tulle_plan_tasks(planner, args->tiles);
-  const uint32_t wanted = planner->threads == 1 ? 1 : 4 * planner->threads;
-  args->row_tasks = (wanted + args->tile_tasks - 1) / args->tile_tasks;
-  if (args->row_tasks > (rows + 7) / 8) args->row_tasks = (rows + 7) / 8;
+  args->row_tasks = tulle_plan_more_tasks(planner, args->tile_tasks, (rows + 7) / 8);
   if (!cut(planner, &args->singles, args->passes, args->row_tasks) ||
       !cut(planner, &args->pairs, args->passes, args->row_tasks))
     return false;
-  tulle_step* step = tulle_plan_step(planner, run_sparse, args, args->tile_tasks * args->row_tasks,
-                                     paired > single                                ? "f32_spmm_" TULLE_SPMM_PAIR_TILE
-                                     : args->tile_vectors == TULLE_SPMM_MAX_VECTORS ? "f32_spmm_52x1"
-                                                                                    : "f32_spmm");
-  if (!step) return false;
-  step->rows = sparse_rows;
-  step->nonzeros = nonzeros;
-  step->weights = w->elements;
-  step->macs = (single + paired) * pixels;
+  *work = (tulle_work){.run = run_sparse,
+                       .run_rows = sparse_rows,
+                       .args = args,
+                       .tasks = args->tile_tasks * args->row_tasks,
+                       .kernel = paired > single                                ? TULLE_KERNEL_SPMM_PAIRS
+                                 : args->tile_vectors == TULLE_SPMM_MAX_VECTORS ? TULLE_KERNEL_SPMM_WIDE
+                                                                                : TULLE_KERNEL_SPMM,
+                       .weights = w->elements,
+                       .nonzeros = nonzeros,
+                       .macs = (single + paired) * pixels};
   return true;
 }

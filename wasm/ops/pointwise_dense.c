@@ -1,15 +1,15 @@
-// Dense 1x1 convolutions: weights in blocks of output channels, pixels in packed panels.
+// Dense 1x1 convolutions: weights in blocks of output channels, pixels in packed panels. Other convolutions use the
+// blocks too.
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "runtime/plan_conv.h"
+#include "ops/convolution.h"
 
-// Taps of a dense 1x1 convolution that one pass sums: keeps the packed pixels (32 bytes a tap) in half of a 48 KB L1.
+// Taps of one pass: keeps the packed pixels (32 bytes per tap) in half of a 48 KB L1.
 #define GEMM_TAPS 768
-// From so many input channels on the pixels of a tile are copied next to each other, if at least so many output
-// channels read the copy. With fewer, a call runs over several tiles where they lie instead: as many as keep what all
-// blocks of output channels read, 32 bytes a tap and tile, in half of a 32 KB L1. Packing those took up to twice as
+// With more input channels than this, the pixels of a tile are copied next to each other if at least so many output
+// channels then read the copy. With fewer, a call covers several tiles of the map itself: as many as keep what all
+// blocks of output channels read, 32 bytes per tap and tile, in half of a 32 KB L1. Packing those took up to twice as
 // long.
 #define GEMM_PACK_TAPS 96
 #define GEMM_PACK_ROWS 64
@@ -38,13 +38,6 @@ void tulle_activate_block(const tulle_gemm* gemm, float* output, uint32_t count)
     tulle_f32_activate(output + r * gemm->output_stride, count, gemm->epilogue, gemm->channel + r);
 }
 
-// Copies the 8 pixels of every channel next to each other.
-static void pack_panel(const tulle_dense* args, size_t pixel, float* panel) {
-  const float* input = args->input + pixel;
-  for (uint32_t c = 0; c < args->taps; c++, input += args->input_stride, panel += 8)
-    memcpy(panel, input, 8 * sizeof *panel);
-}
-
 // Blocks [block, block_end) of output channels at pixels [pixel, end), a multiple of 4 of them.
 static void run_pixels(const tulle_dense* args, uint32_t first_block, uint32_t block_end, size_t pixel, size_t end,
                        char* scratch) {
@@ -54,7 +47,7 @@ static void run_pixels(const tulle_dense* args, uint32_t first_block, uint32_t b
     const uint32_t count = end - pixel < most ? (uint32_t)(end - pixel) : most;
     const float* input = args->input + pixel;
     if (args->pack) {
-      pack_panel(args, pixel, (float*)scratch);
+      tulle_f32_pack_panel(input, args->input_stride, args->taps, (float*)scratch);
       input = (const float*)scratch;
     }
     for (uint32_t pass = 0; pass < passes; pass++) {
@@ -72,8 +65,8 @@ static void run_pixels(const tulle_dense* args, uint32_t first_block, uint32_t b
   }
 }
 
-static void run_dense(const tulle_step* step, uint32_t task, char* scratch) {
-  const tulle_dense* args = step->args;
+static void run_dense(const void* pointer, uint32_t task, char* scratch) {
+  const tulle_dense* args = pointer;
   uint32_t tile, tile_end, block, block_end;
   tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
   tulle_piece(args->blocks, args->block_tasks, task / args->tile_tasks, &block, &block_end);
@@ -99,7 +92,7 @@ float* tulle_pack_blocks(tulle_planner* planner, const float* weights, uint32_t 
   }
   float* packed = tulle_plan_alloc(planner, (size_t)bytes);
   if (!packed) return NULL;
-  planner->model->weight_bytes += bytes;
+  planner->weight_bytes += bytes;
   for (uint32_t row = 0; row < rows; row++) {
     float* out = packed + (size_t)(row / TULLE_GEMM_ROWS) * taps * TULLE_GEMM_ROWS + row % TULLE_GEMM_ROWS;
     for (uint32_t t = 0; t < taps; t++)
@@ -108,51 +101,52 @@ float* tulle_pack_blocks(tulle_planner* planner, const float* weights, uint32_t 
   return packed;
 }
 
-bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const tulle_tensor* w, uint32_t pixels) {
-  const tulle_place *x = &planner->places[op->inputs[0]], *y = &planner->places[op->output];
+bool tulle_plan_pointwise_dense(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *w = tulle_plan_input(planner, op, 1), *output = tulle_plan_output(planner, op);
+  const tulle_place *x = tulle_place_of_input(planner, op, 0), *y = tulle_place_of_output(planner, op);
+  const tulle_place* residual = tulle_plan_input(planner, op, 3) ? tulle_place_of_input(planner, op, 3) : NULL;
+  const uint32_t pixels = output->shape[1] * output->shape[2];
   tulle_dense* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->input = x->data;
   args->input_stride = x->stride;
   args->output = y->data;
   args->output_stride = y->stride;
-  if (tulle_plan_input(planner, op, 3)) {
-    args->residual = planner->places[op->inputs[3]].data;
-    args->residual_stride = planner->places[op->inputs[3]].stride;
+  if (residual) {
+    args->residual = residual->data;
+    args->residual_stride = residual->stride;
   }
   args->rows = w->shape[0];
   args->taps = w->shape[3];
   args->blocks = (args->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
-  args->width = planner->net->tensors[op->output].shape[2];
+  args->width = output->shape[2];
   args->vectors = (pixels + 3) / 4;
   args->tiles = (args->vectors + 1) / 2;
   args->pack = args->taps > GEMM_PACK_TAPS && args->rows >= GEMM_PACK_ROWS;
   args->group = args->pack ? 1 : tulle_round_up(GEMM_GROUP_TAPS / args->taps + 1, 2);
   if (args->group > GEMM_MAX_GROUP) args->group = GEMM_MAX_GROUP;
-  if (args->pack) tulle_plan_scratch(planner, (uint64_t)args->taps * 8 * sizeof(float));
-  if (!(args->bias = tulle_plan_bias(planner, op, 2, args->rows, TULLE_GEMM_ROWS))) return false;
-  if (!tulle_plan_epilogue(planner, op, 4, args->rows, &args->epilogue)) return false;
+  if (!(args->bias = tulle_plan_bias(planner, op, args->rows, TULLE_GEMM_ROWS))) return false;
+  if (!tulle_plan_epilogue(planner, op, args->rows, &args->epilogue)) return false;
   int32_t* offsets = tulle_plan_alloc(planner, args->taps * sizeof *offsets);
   if (!offsets) return false;
   for (uint32_t t = 0; t < args->taps; t++) offsets[t] = (int32_t)(t * (args->pack ? 8 : x->stride) * sizeof(float));
   args->offsets = offsets;
-  float* weights = tulle_plan_unpack(planner, w);
+  float* weights = tulle_plan_decode(planner, w);
   if (!weights) return false;
-  const uint32_t nonzeros = tulle_constant_nonzeros(w);
   args->weights = tulle_pack_blocks(planner, weights, args->rows, args->taps, NULL);
   free(weights);
   if (!args->weights) return false;
 
   args->tile_tasks = tulle_plan_tasks(planner, args->tiles);
-  const uint32_t wanted = planner->threads == 1 ? 1 : 4 * planner->threads;
-  args->block_tasks = (wanted + args->tile_tasks - 1) / args->tile_tasks;
-  if (args->block_tasks > args->blocks) args->block_tasks = args->blocks;
-  tulle_step* step =
-      tulle_plan_step(planner, run_dense, args, args->tile_tasks * args->block_tasks, "f32_gemm_" TULLE_GEMM_TILE);
-  if (!step) return false;
-  step->rows = dense_rows;
-  step->weights = w->elements;
-  step->nonzeros = nonzeros;
-  step->macs = (uint64_t)w->elements * pixels;
+  args->block_tasks = tulle_plan_more_tasks(planner, args->tile_tasks, args->blocks);
+  *work = (tulle_work){.run = run_dense,
+                       .run_rows = dense_rows,
+                       .args = args,
+                       .tasks = args->tile_tasks * args->block_tasks,
+                       .kernel = TULLE_KERNEL_GEMM,
+                       .weights = w->elements,
+                       .nonzeros = tulle_constant_nonzeros(w),
+                       .macs = (uint64_t)w->elements * pixels,
+                       .scratch = args->pack ? (uint64_t)args->taps * 8 * sizeof(float) : 0};
   return true;
 }

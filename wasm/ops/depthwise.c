@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "runtime/plan_conv.h"
+#include "ops/convolution.h"
 
 typedef struct {
   const float *input, *weights, *bias;
@@ -11,19 +11,19 @@ typedef struct {
   uint32_t channels, multiplier, out_height, tasks;
   tulle_epilogue epilogue;
   bool direct;         // a kernel reads the input as it is
-  const float* added;  // see tulle_plan_depthwise_sum; NULL where there is none
+  const float* added;  // to the result, or NULL
   tulle_depthwise depthwise;
 
   // If none does:
   tulle_depthwise_plane any;  // out_height: of one strip
   tulle_plane plane;
   size_t plane_floats;
-  // Rows of the input in the plane if it takes the whole map: then the zeros above and below stay in place too. Else 0.
+  // Rows of the input in the plane if that holds the whole map: the zeros above and below stay in place then. Else 0.
   uint32_t inside;
   uint32_t strip_rows, pad_top, kernel_rows;
 } depthwise_args;
 
-// Output rows [top, top + rows) of what input channels [c, channel_end) give.
+// Output rows [top, top + rows) of all outputs of input channels [c, channel_end).
 static void run_direct(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c,
                        uint32_t channel_end, uint32_t top, uint32_t rows) {
   const tulle_depthwise* d = &args->depthwise;
@@ -79,8 +79,8 @@ static void run_planes(const depthwise_args* args, const float* inputs, float* o
   }
 }
 
-static void run_depthwise(const tulle_step* step, uint32_t task, char* scratch) {
-  const depthwise_args* args = step->args;
+static void run_depthwise(const void* pointer, uint32_t task, char* scratch) {
+  const depthwise_args* args = pointer;
   uint32_t c, end;
   tulle_piece(args->channels, args->tasks, task, &c, &end);
   if (args->direct) {
@@ -100,21 +100,41 @@ static void depthwise_rows(const void* pointer, const float* input, float* outpu
   }
 }
 
-// added: where it begins, or NULL.
-static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, const float* added) {
+// The kernels that read the input as it is, by kernel and stride.
+static const struct {
+  uint32_t kernel, stride;
+  tulle_kernel_id id;
+} direct_kernels[] = {
+    {3, 1, TULLE_KERNEL_DWCONV_3X3},
+    {3, 2, TULLE_KERNEL_DWCONV_3X3S2},
+    {5, 1, TULLE_KERNEL_DWCONV_5X5},
+    {5, 2, TULLE_KERNEL_DWCONV_5X5S2},
+};
+
+// The one that can run the op; TULLE_KERNEL_DWCONV if none can. They want every window to have a pixel of the input.
+static tulle_kernel_id direct_kernel(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w,
+                                     const tulle_tensor* y) {
+  const uint32_t k = w->shape[1];
+  const bool square = w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 &&
+                      op->dilation_w == 1 && op->pad_top <= k / 2 && op->pad_left <= k / 2 &&
+                      (uint64_t)(y->shape[1] - 1) * op->stride_h + k / 2 < (uint64_t)x->shape[1] + op->pad_top &&
+                      (uint64_t)(y->shape[2] - 1) * op->stride_w + k / 2 < (uint64_t)x->shape[2] + op->pad_left;
+  for (uint32_t i = 0; square && i < sizeof direct_kernels / sizeof *direct_kernels; i++)
+    if (direct_kernels[i].kernel == k && direct_kernels[i].stride == op->stride_h) return direct_kernels[i].id;
+  return TULLE_KERNEL_DWCONV;
+}
+
+bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
-  const tulle_tensor* y = &planner->net->tensors[op->output];
+  const tulle_tensor* y = tulle_plan_output(planner, op);
   if (!tulle_check_conv(planner, op, x, w, y)) return false;
   const uint32_t outputs = y->shape[3], taps = w->shape[1] * w->shape[2];
   if (w->shape[0] != 1 || w->shape[3] != outputs || outputs % x->shape[3])
     return tulle_plan_fail(planner, "a weight for %u channels, tensors with %u and %u", w->shape[3], x->shape[3],
                            outputs);
-  if ((!x->chw && x->shape[1] * x->shape[2] > 1 && x->shape[3] > 1) ||
-      (!y->chw && y->shape[1] * y->shape[2] > 1 && outputs > 1))
-    return tulle_plan_fail(planner, "needs chw tensors");
   depthwise_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  const tulle_place *in = &planner->places[op->inputs[0]], *out = &planner->places[op->output];
+  const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
   args->input = in->data;
   args->input_stride = in->stride;
   args->output = out->data;
@@ -123,7 +143,7 @@ static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, const flo
   args->multiplier = outputs / x->shape[3];
   args->out_height = y->shape[1];
   args->pad_top = op->pad_top;
-  args->added = added;
+  args->added = planner->sum.added;
   const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w),
                  row_floats = phase * op->stride_w;
   const uint64_t kernel_rows = (uint64_t)(w->shape[1] - 1) * op->dilation_h + 1;
@@ -138,7 +158,6 @@ static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, const flo
     args->inside = (uint32_t)(rows - op->pad_top < x->shape[1] ? rows - op->pad_top : x->shape[1]);
   const uint64_t bytes = plane_floats * sizeof(float);
   if (bytes > INT32_MAX) return tulle_plan_fail(planner, "its padded input would take %.0f MB", (double)bytes / 1e6);
-  tulle_plan_scratch(planner, bytes);
   args->plane_floats = (size_t)plane_floats;
   args->strip_rows = (uint32_t)strip;
   args->kernel_rows = (uint32_t)kernel_rows;
@@ -152,30 +171,25 @@ static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, const flo
                                       .out_width = y->shape[2],
                                       .row_floats = (uint32_t)row_floats,
                                       .phase_width = (uint32_t)phase};
-  if (!(args->bias = tulle_plan_bias(planner, op, 2, outputs, 0))) return false;
-  if (!tulle_plan_epilogue(planner, op, 3, outputs, &args->epilogue)) return false;
+  if (!(args->bias = tulle_plan_bias(planner, op, outputs, 0))) return false;
+  if (!tulle_plan_epilogue(planner, op, outputs, &args->epilogue)) return false;
 
   // From [ky][kx][channel] to [channel][ky][kx].
   float *packed = tulle_plan_alloc(planner, ((size_t)w->elements + 3) * sizeof *packed),  // read by whole vectors
-      *weights = tulle_plan_unpack(planner, w);
+      *weights = tulle_plan_decode(planner, w);
   if (packed && weights) {
     for (uint32_t o = 0; o < outputs; o++)
       for (uint32_t t = 0; t < taps; t++) packed[(size_t)o * taps + t] = weights[(size_t)t * outputs + o];
   }
-  const uint32_t nonzeros = tulle_constant_nonzeros(w);
   free(weights);
   if (!packed || !weights) return false;
   args->weights = packed;
-  planner->model->weight_bytes += (uint64_t)w->elements * sizeof *packed;
+  planner->weight_bytes += (uint64_t)w->elements * sizeof *packed;
 
   args->tasks = tulle_plan_tasks(planner, args->channels);
-  const uint32_t k = w->shape[1];
-  // Every window must have a pixel of the input.
-  const bool square = w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 &&
-                      op->dilation_w == 1 && op->pad_top <= k / 2 && op->pad_left <= k / 2 &&
-                      (uint64_t)(y->shape[1] - 1) * op->stride_h + k / 2 < (uint64_t)x->shape[1] + op->pad_top &&
-                      (uint64_t)(y->shape[2] - 1) * op->stride_w + k / 2 < (uint64_t)x->shape[2] + op->pad_left;
-  args->depthwise = (tulle_depthwise){.kernel = k,
+  const tulle_kernel_id kernel = direct_kernel(op, x, w, y);
+  args->direct = kernel != TULLE_KERNEL_DWCONV;
+  args->depthwise = (tulle_depthwise){.kernel = w->shape[1],
                                       .stride = op->stride_h,
                                       .height = x->shape[1],
                                       .width = x->shape[2],
@@ -184,35 +198,25 @@ static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, const flo
                                       .pad_left = op->pad_left,
                                       .input_stride = in->stride,
                                       .output_stride = out->stride};
-  const char* kernel = added                                             ? "f32_dwconv3x3_sum"
-                       : square && w->shape[1] == 3 && op->stride_h == 1 ? "f32_dwconv3x3_4x1"
-                       : square && w->shape[1] == 3 && op->stride_h == 2 ? "f32_dwconv3x3s2_4x1"
-                       : square && w->shape[1] == 5 && op->stride_h == 1 ? "f32_dwconv5x5_4x9"
-                       : square && w->shape[1] == 5 && op->stride_h == 2 ? "f32_dwconv5x5s2_8x1"
-                                                                         : "f32_dwconv_4x1";
-  args->direct = square && (k == 3 || k == 5) && (op->stride_h == 1 || op->stride_h == 2);
-  tulle_step* step = tulle_plan_step(planner, run_depthwise, args, args->tasks, kernel);
-  if (!step) return false;
-  step->rows = added ? NULL : depthwise_rows;
-  step->weights = w->elements;
-  step->nonzeros = nonzeros;
-  step->macs = (uint64_t)w->elements * y->shape[1] * y->shape[2];
+  *work = (tulle_work){.run = run_depthwise,
+                       .run_rows = args->added ? NULL : depthwise_rows,
+                       .args = args,
+                       .tasks = args->tasks,
+                       .kernel = args->added ? TULLE_KERNEL_DWCONV_SUM : kernel,
+                       .weights = w->elements,
+                       .nonzeros = tulle_constant_nonzeros(w),
+                       .macs = (uint64_t)w->elements * y->shape[1] * y->shape[2],
+                       .scratch = bytes};
   return true;
 }
 
-bool tulle_depthwise_takes_sum(const tulle_net* net, const tulle_op* op) {
-  if (op->input_count < 2 || op->inputs[0] < 0 || op->inputs[1] < 0) return false;
+// Only the 3x3 kernel with stride 1 adds, and only after a clamp.
+bool tulle_depthwise_takes_sum(const tulle_net* net, const tulle_op* op, bool gated) {
   const tulle_tensor *x = &net->tensors[op->inputs[0]], *w = &net->tensors[op->inputs[1]],
                      *y = &net->tensors[op->output];
   const bool clamps = op->activation == TULLE_ACT_NONE || op->activation == TULLE_ACT_RELU ||
                       op->activation == TULLE_ACT_RELU6 || op->activation == TULLE_ACT_RELU_N1_TO_1;
-  return clamps && x->rank == 4 && w->rank == 4 && y->rank == 4 && x->shape[3] == y->shape[3] && w->shape[1] == 3 &&
-         w->shape[2] == 3 && op->stride_h == 1 && op->stride_w == 1 && op->dilation_h == 1 && op->dilation_w == 1 &&
-         op->pad_top == 1 && op->pad_left == 1 && op->pad_bottom == 1 && op->pad_right == 1;
+  return !gated && clamps && x->rank == 4 && w->rank == 4 && y->rank == 4 && x->shape[3] == y->shape[3] &&
+         w->shape[1] == 3 && w->shape[2] == 3 && op->stride_h == 1 && op->stride_w == 1 && op->dilation_h == 1 &&
+         op->dilation_w == 1 && op->pad_top == 1 && op->pad_left == 1 && op->pad_bottom == 1 && op->pad_right == 1;
 }
-
-bool tulle_plan_depthwise_sum(tulle_planner* planner, const tulle_op* op, int32_t added) {
-  return plan_depthwise(planner, op, planner->places[added].data);
-}
-
-bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op) { return plan_depthwise(planner, op, NULL); }

@@ -1,6 +1,6 @@
-// Products of two computed matrices.
+// Products of two matrices, computed ones too.
 
-#include "runtime/plan.h"
+#include "ops/ops.h"
 
 typedef struct {
   const float *a, *b;
@@ -11,9 +11,9 @@ typedef struct {
   uint32_t pieces;                                          // of the rows of one matrix
 } matmul_args;
 
-static void run_matmul(const tulle_step* step, uint32_t task, char* scratch) {
+static void run_matmul(const void* pointer, uint32_t task, char* scratch) {
   (void)scratch;
-  const matmul_args* args = step->args;
+  const matmul_args* args = pointer;
   uint32_t row, end;
   tulle_piece(args->rows, args->pieces, task % args->pieces, &row, &end);
   const uint32_t matrix = task / args->pieces;
@@ -38,22 +38,23 @@ static bool steps_along(tulle_planner* planner, const tulle_tensor* t, const tul
   return true;
 }
 
-bool tulle_plan_matmul(tulle_planner* planner, const tulle_op* op) {
+bool tulle_plan_matmul(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor *a = tulle_plan_input(planner, op, 0), *b = tulle_plan_input(planner, op, 1);
-  const tulle_tensor* y = &planner->net->tensors[op->output];
-  if (!b || a->rank < 2 || b->rank < 2 || a->rank > y->rank || b->rank > y->rank || !tulle_is_plain(a) ||
-      !tulle_is_plain(b) || !tulle_is_plain(y))
-    return tulle_plan_fail(planner, "needs two plain operands of at least two dimensions");
+  const tulle_tensor* y = tulle_plan_output(planner, op);
+  if (a->rank < 2 || b->rank < 2 || a->rank > y->rank || b->rank > y->rank)
+    return tulle_plan_fail(planner, "needs operands of at least two dimensions, and no more than its output has");
   const uint32_t rows = a->shape[a->rank - 2], depth = a->shape[a->rank - 1], columns = b->shape[b->rank - 1];
   if (b->shape[b->rank - 2] != depth || y->shape[y->rank - 2] != rows || y->shape[y->rank - 1] != columns)
     return tulle_plan_fail(planner, "%ux%u times %ux%u does not make its output", rows, depth, b->shape[b->rank - 2],
                            columns);
   matmul_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  args->a = a->is_constant ? tulle_plan_constant(planner, op->inputs[0], 0) : planner->places[op->inputs[0]].data;
-  args->b = b->is_constant ? tulle_plan_constant(planner, op->inputs[1], 0) : planner->places[op->inputs[1]].data;
+  args->a =
+      a->is_constant ? tulle_plan_constant(planner, op->inputs[0], 0) : tulle_place_of_input(planner, op, 0)->data;
+  args->b =
+      b->is_constant ? tulle_plan_constant(planner, op->inputs[1], 0) : tulle_place_of_input(planner, op, 1)->data;
   if (!args->a || !args->b) return false;
-  args->y = planner->places[op->output].data;
+  args->y = tulle_place_of_output(planner, op)->data;
   args->rows = rows;
   args->depth = depth;
   args->columns = columns;
@@ -62,8 +63,10 @@ bool tulle_plan_matmul(tulle_planner* planner, const tulle_op* op) {
   for (uint32_t d = 0; d < args->rank; d++) matrices *= args->shape[d] = y->shape[d];
   if (!steps_along(planner, a, y, args->a_step) || !steps_along(planner, b, y, args->b_step)) return false;
   args->pieces = matrices < 64 ? tulle_plan_tasks(planner, (rows + 3) / 4) : 1;
-  tulle_step* step = tulle_plan_step(planner, run_matmul, args, matrices * args->pieces, "f32_matmul");
-  if (!step) return false;
-  step->macs = (uint64_t)y->elements * depth;
+  *work = (tulle_work){.run = run_matmul,
+                       .args = args,
+                       .tasks = matrices * args->pieces,
+                       .kernel = TULLE_KERNEL_MATMUL,
+                       .macs = (uint64_t)y->elements * depth};
   return true;
 }

@@ -1,0 +1,39 @@
+// The table of ops (ops.inc) and the checks that are the same for all of them.
+
+#ifndef TULLE_OPS_OPS_H_
+#define TULLE_OPS_OPS_H_
+
+#include "runtime/planner.h"
+
+// Describes how planner->op is computed. False (error set) if it cannot be. Called after tulle_check_op.
+typedef bool tulle_plan_function(tulle_planner* planner, const tulle_op* op, tulle_work* work);
+
+// Whether the op can add a map of its output's shape, in CHW order, to its result as it stores it (see planner->sum);
+// `gated`: that map times one number per channel. Asked before any memory is placed.
+typedef bool tulle_sum_function(const tulle_net* net, const tulle_op* op, bool gated);
+
+// The functions that ops.inc names.
+#define OP(c_name, name, least, most, layout, flags, takes_sum, plan) \
+  tulle_sum_function takes_sum;                                       \
+  tulle_plan_function plan;
+#include "ops/ops.inc"
+#undef OP
+
+// What every op must meet: number of inputs, constants, fused activation, layouts. Sets the error if it does not.
+bool tulle_check_op(tulle_planner* planner, const tulle_op* op);
+
+// Whether the op moves no byte: its output is its input under another shape or layout.
+bool tulle_op_is_free(const tulle_net* net, const tulle_op* op);
+
+bool tulle_op_runs_by_rows(const tulle_op* op);
+
+bool tulle_op_takes_sum(const tulle_net* net, const tulle_op* op, bool gated);
+
+bool tulle_plan_op(tulle_planner* planner, const tulle_op* op, tulle_work* work);
+
+// The epilogue of the op's fused activation over so many channels. False (error set) if its prelu has no fitting alpha.
+bool tulle_plan_epilogue(tulle_planner* planner, const tulle_op* op, uint32_t channels, tulle_epilogue* epilogue);
+
+bool tulle_same_shape(const tulle_tensor* a, const tulle_tensor* b);
+
+#endif  // TULLE_OPS_OPS_H_

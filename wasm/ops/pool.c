@@ -1,0 +1,98 @@
+// Pooling, and max unpooling.
+
+#include "ops/ops.h"
+
+typedef struct {
+  tulle_pool pool;
+  void (*kernel)(const tulle_pool* args, const float* input, float* output);
+  const float* input;
+  float* output;
+  size_t input_stride, output_stride;
+  uint32_t channels, tasks;
+  tulle_epilogue epilogue;
+} pool_args;
+
+static void run_pool(const void* pointer, uint32_t task, char* scratch) {
+  (void)scratch;
+  const pool_args* args = pointer;
+  uint32_t c, end;
+  tulle_piece(args->channels, args->tasks, task, &c, &end);
+  for (; c < end; c++) {
+    float* output = args->output + c * args->output_stride;
+    args->kernel(&args->pool, args->input + c * args->input_stride, output);
+    tulle_f32_finish(output, (size_t)args->pool.out_height * args->pool.out_width, &args->epilogue, c);
+  }
+}
+
+bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = tulle_plan_output(planner, op);
+  if (x->shape[3] != y->shape[3]) return tulle_plan_fail(planner, "input and output differ in channels");
+  const uint64_t height = (uint64_t)x->shape[1] + op->pad_top + op->pad_bottom,
+                 width = (uint64_t)x->shape[2] + op->pad_left + op->pad_right;
+  if (op->dilation_h != 1 || op->dilation_w != 1 || height < op->kernel_h || width < op->kernel_w ||
+      (height - op->kernel_h) / op->stride_h + 1 != y->shape[1] ||
+      (width - op->kernel_w) / op->stride_w + 1 != y->shape[2])
+    return tulle_plan_fail(planner, "its window, stride and padding do not make a %ux%u output", y->shape[1],
+                           y->shape[2]);
+  pool_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  args->pool = (tulle_pool){x->shape[1],  x->shape[2],  y->shape[1],  y->shape[2], op->kernel_h,
+                            op->kernel_w, op->stride_h, op->stride_w, op->pad_top, op->pad_left};
+  const bool whole = op->kernel_h == x->shape[1] && op->kernel_w == x->shape[2] && !op->pad_top && !op->pad_left &&
+                     y->shape[1] * y->shape[2] == 1;
+  args->kernel = op->kind == TULLE_OP_MAX_POOL2D          ? tulle_f32_max_pool
+                 : op->kind == TULLE_OP_MAX_POOL2D_ARGMAX ? tulle_f32_max_pool_argmax
+                 : whole                                  ? tulle_f32_average_all
+                                                          : tulle_f32_average_pool;
+  args->input = tulle_place_of_input(planner, op, 0)->data;
+  args->input_stride = tulle_place_of_input(planner, op, 0)->stride;
+  args->output = tulle_place_of_output(planner, op)->data;
+  args->output_stride = tulle_place_of_output(planner, op)->stride;
+  args->channels = x->shape[3];
+  if (!tulle_plan_epilogue(planner, op, args->channels, &args->epilogue)) return false;
+  args->tasks = tulle_plan_tasks(planner, args->channels);
+  *work = (tulle_work){.run = run_pool, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_POOL};
+  return true;
+}
+
+// ---- max unpooling ----------------------------------------------------------------------------------------
+
+typedef struct {
+  tulle_pool pool;
+  const float *input, *indices;
+  float* output;
+  size_t input_stride, indices_stride, output_stride;
+  uint32_t channels, tasks;
+} unpool_args;
+
+static void run_unpool(const void* pointer, uint32_t task, char* scratch) {
+  (void)scratch;
+  const unpool_args* args = pointer;
+  uint32_t c, end;
+  tulle_piece(args->channels, args->tasks, task, &c, &end);
+  for (; c < end; c++)
+    tulle_f32_max_unpool(&args->pool, args->input + c * args->input_stride, args->indices + c * args->indices_stride,
+                         args->output + c * args->output_stride);
+}
+
+bool tulle_plan_max_unpool(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *indices = tulle_plan_input(planner, op, 1);
+  const tulle_tensor* y = tulle_plan_output(planner, op);
+  if (indices->is_constant) return tulle_plan_fail(planner, "its indices '%s' are constant", indices->name);
+  if (!tulle_same_shape(x, indices)) return tulle_plan_fail(planner, "values and indices differ in shape");
+  if (x->shape[3] != y->shape[3]) return tulle_plan_fail(planner, "input and output differ in channels");
+  unpool_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  *args = (unpool_args){.pool = {y->shape[1], y->shape[2], x->shape[1], x->shape[2], op->kernel_h, op->kernel_w,
+                                 op->stride_h, op->stride_w, op->pad_top, op->pad_left},
+                        .input = tulle_place_of_input(planner, op, 0)->data,
+                        .indices = tulle_place_of_input(planner, op, 1)->data,
+                        .output = tulle_place_of_output(planner, op)->data,
+                        .input_stride = tulle_place_of_input(planner, op, 0)->stride,
+                        .indices_stride = tulle_place_of_input(planner, op, 1)->stride,
+                        .output_stride = tulle_place_of_output(planner, op)->stride,
+                        .channels = x->shape[3]};
+  args->tasks = tulle_plan_tasks(planner, args->channels);
+  *work = (tulle_work){.run = run_unpool, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_UNPOOL};
+  return true;
+}

@@ -1,0 +1,116 @@
+// Reductions and argmax.
+
+#include "ops/ops.h"
+
+typedef struct {
+  tulle_reduce reduce;  // its reduction and scale hold for every way to run the op
+  const float* input;
+  float* output;
+  // Over height and width, or over the channels, of a CHW tensor:
+  size_t input_stride;
+  uint32_t channels, pixels, tasks;
+} reduce_args;
+
+static void run_spatial_reduce(const void* pointer, uint32_t task, char* scratch) {
+  (void)scratch;
+  const reduce_args* args = pointer;
+  uint32_t c, end;
+  tulle_piece(args->channels, args->tasks, task, &c, &end);
+  for (; c < end; c++) {
+    const float* input = args->input + c * args->input_stride;
+    args->output[c] = args->reduce.reduction == TULLE_REDUCE_MAX ? tulle_f32_max(input, args->pixels)
+                      : args->reduce.reduction == TULLE_REDUCE_MIN
+                          ? tulle_f32_min(input, args->pixels)
+                          : tulle_f32_sum(input, args->pixels) * args->reduce.scale;
+  }
+}
+
+static void run_channel_reduce(const void* pointer, uint32_t task, char* scratch) {
+  (void)scratch;
+  const reduce_args* args = pointer;
+  uint32_t begin, end;
+  tulle_piece(args->pixels, args->tasks, task, &begin, &end);
+  tulle_f32_reduce_channels(args->reduce.reduction, args->reduce.scale, args->input, args->input_stride, args->channels,
+                            begin, end, args->output);
+}
+
+static void run_reduce(const void* pointer, uint32_t task, char* scratch) {
+  (void)task, (void)scratch;
+  const reduce_args* args = pointer;
+  tulle_f32_reduce(&args->reduce, args->input, args->output);
+}
+
+bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = tulle_plan_output(planner, op);
+  bool reduced[TULLE_MAX_RANK] = {false};
+  for (uint32_t i = 0; i < op->list_count; i++) {
+    if (op->list[i] < 0 || op->list[i] >= (int32_t)x->rank)
+      return tulle_plan_fail(planner, "axis %d of %u", op->list[i], x->rank);
+    reduced[op->list[i]] = true;
+  }
+  reduce_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  tulle_reduce* reduce = &args->reduce;
+  reduce->reduction = op->kind == TULLE_OP_REDUCE_MAX   ? TULLE_REDUCE_MAX
+                      : op->kind == TULLE_OP_REDUCE_MIN ? TULLE_REDUCE_MIN
+                                                        : TULLE_REDUCE_SUM;
+  reduce->rank = x->rank;
+  reduce->out_elements = 1;
+  uint32_t count = 1;
+  for (uint32_t d = x->rank; d-- > 0;) {
+    reduce->shape[d] = x->shape[d];
+    reduce->out_step[d] = reduced[d] ? 0 : reduce->out_elements;
+    *(reduced[d] ? &count : &reduce->out_elements) *= x->shape[d];
+  }
+  reduce->scale = op->kind == TULLE_OP_MEAN ? 1.0f / (float)count : 1.0f;
+  if (reduce->out_elements != y->elements)
+    return tulle_plan_fail(planner, "makes %u values, its output has %u", reduce->out_elements, y->elements);
+  args->input = tulle_place_of_input(planner, op, 0)->data;
+  args->output = tulle_place_of_output(planner, op)->data;
+  const bool spatial = tulle_is_chw(x) && reduced[1] && reduced[2] && !reduced[3];
+  const bool channels = !tulle_is_plain(x) && reduced[3] && !reduced[1] && !reduced[2];
+  if (spatial || channels) {
+    args->input_stride = tulle_place_of_input(planner, op, 0)->stride;
+    args->channels = x->shape[3];
+    args->pixels = x->shape[1] * x->shape[2];
+    args->tasks = tulle_plan_light_tasks(planner, x->elements, spatial ? args->channels : args->pixels);
+    *work = (tulle_work){.run = spatial ? run_spatial_reduce : run_channel_reduce,
+                         .args = args,
+                         .tasks = args->tasks,
+                         .kernel = spatial ? TULLE_KERNEL_GLOBAL_POOL : TULLE_KERNEL_REDUCE};
+    return true;
+  }
+  if (!tulle_is_plain(x))
+    return tulle_plan_fail(planner, "needs a plain tensor unless it reduces height and width, or the channels");
+  *work = (tulle_work){.run = run_reduce, .args = args, .tasks = 1, .kernel = TULLE_KERNEL_REDUCE};
+  return true;
+}
+
+// ---- argmax -------------------------------------------------------------------------------------------------
+
+typedef struct {
+  const float* input;
+  float* output;
+  uint32_t outer, size, inner;
+} argmax_args;
+
+static void run_argmax(const void* pointer, uint32_t task, char* scratch) {
+  (void)task, (void)scratch;
+  const argmax_args* args = pointer;
+  tulle_f32_argmax(args->input, args->outer, args->size, args->inner, args->output);
+}
+
+bool tulle_plan_argmax(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = tulle_plan_output(planner, op);
+  if (op->axis < 0 || op->axis >= (int32_t)x->rank) return tulle_plan_fail(planner, "axis %d of %u", op->axis, x->rank);
+  argmax_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  *args = (argmax_args){tulle_place_of_input(planner, op, 0)->data, tulle_place_of_output(planner, op)->data, 1,
+                        x->shape[op->axis], 1};
+  for (int32_t d = 0; d < (int32_t)x->rank; d++)
+    if (d != op->axis) *(d < op->axis ? &args->outer : &args->inner) *= x->shape[d];
+  if (args->outer * args->inner != y->elements)
+    return tulle_plan_fail(planner, "its output must have one value for every %u of the input", args->size);
+  *work = (tulle_work){.run = run_argmax, .args = args, .tasks = 1, .kernel = TULLE_KERNEL_ARGMAX};
+  return true;
+}

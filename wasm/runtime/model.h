@@ -1,0 +1,26 @@
+// A loaded model. All memory of its plan hangs off it and is freed with it.
+
+#ifndef TULLE_RUNTIME_MODEL_H_
+#define TULLE_RUNTIME_MODEL_H_
+
+#include "runtime/engine.h"
+#include "runtime/planner.h"
+
+struct tulle_model {
+  tulle_engine* engine;
+  tulle_step* steps;
+  uint32_t step_count, step_capacity;
+  tulle_progress* progress;
+  double* profile;
+  char* scratch;
+  size_t scratch_bytes;  // of each thread
+  char* info;
+  uint32_t input_count, output_count;
+  tulle_input* inputs;
+  const float** outputs;
+  void** allocations;
+  uint32_t allocation_count, allocation_capacity;
+  uint64_t weight_bytes, arena_bytes;
+};
+
+#endif  // TULLE_RUNTIME_MODEL_H_

@@ -1,0 +1,82 @@
+#include "runtime/planner.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/model.h"
+
+bool tulle_plan_fail(tulle_planner* planner, const char* format, ...) {
+  char message[1024];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(message, sizeof message, format, args);
+  va_end(args);
+  tulle_engine_fail(planner->model->engine, "%s '%s': %s", planner->op->kind_name, planner->op->name, message);
+  return false;
+}
+
+void* tulle_plan_reserve(tulle_planner* planner, size_t size) {
+  tulle_model* model = planner->model;
+  if (model->allocation_count == model->allocation_capacity) {
+    const uint32_t capacity = 2 * model->allocation_capacity + 64;
+    void** grown = realloc(model->allocations, capacity * sizeof *grown);
+    if (grown) {
+      model->allocations = grown;
+      model->allocation_capacity = capacity;
+    }
+  }
+  void* memory = model->allocation_count < model->allocation_capacity ? tulle_alloc(size) : NULL;
+  if (!memory) {
+    tulle_engine_fail(model->engine, "out of memory: %u bytes more were needed", (unsigned)size);
+    return NULL;
+  }
+  return model->allocations[model->allocation_count++] = memory;
+}
+
+void* tulle_plan_alloc(tulle_planner* planner, size_t size) {
+  void* memory = tulle_plan_reserve(planner, size);
+  return memory ? memset(memory, 0, size) : NULL;
+}
+
+float* tulle_plan_constant(tulle_planner* planner, int32_t index, size_t extra) {
+  const tulle_tensor* tensor = &planner->net->tensors[index];
+  if (!tensor->is_constant) {
+    tulle_plan_fail(planner, "its input '%s' must be constant", tensor->name);
+    return NULL;
+  }
+  float* values = tulle_plan_alloc(planner, ((size_t)tensor->elements + extra) * sizeof *values + TULLE_SLACK_BYTES);
+  if (!values) return NULL;
+  tulle_constant_decode(tensor, values);
+  planner->weight_bytes += ((uint64_t)tensor->elements + extra) * sizeof *values;
+  return values;
+}
+
+// One thread gains nothing from pieces. Several threads want a few each, so that a slow one delays the others little.
+static uint32_t tasks_wanted(const tulle_planner* planner) { return planner->threads == 1 ? 1 : 4 * planner->threads; }
+
+uint32_t tulle_plan_tasks(const tulle_planner* planner, uint32_t units) {
+  const uint32_t wanted = tasks_wanted(planner);
+  return units < wanted ? (units ? units : 1) : wanted;
+}
+
+uint32_t tulle_plan_light_tasks(const tulle_planner* planner, uint64_t elements, uint32_t units) {
+  return elements < 16384 ? 1 : tulle_plan_tasks(planner, units);
+}
+
+uint32_t tulle_plan_more_tasks(const tulle_planner* planner, uint32_t tasks, uint32_t units) {
+  const uint32_t wanted = (tasks_wanted(planner) + tasks - 1) / tasks;
+  return wanted < units ? wanted : units;
+}
+
+// Small maps are packed. The channels of large ones start an odd number of cache lines apart: in maps of 32, 64 and 128
+// pixels they would otherwise all share the same few sets of the L1 cache.
+size_t tulle_plan_stride(uint32_t height, uint32_t width) {
+  const uint32_t pixels = height * width;
+  if (pixels == 1) return 1;
+  const uint32_t needed = tulle_round_up(pixels + (width % 4 ? 3 : 0), 4);
+  if (needed < 256) return needed;
+  const uint32_t lines = tulle_round_up(needed, 16) / 16;
+  return 16 * (size_t)(lines | 1);
+}
