@@ -19,9 +19,8 @@ class Attribute:
     Attributes:
         name: in `Node.attrs`.
         kind: "pair" (h, w) of whole numbers from 1, in fields `fieldH` and `fieldW`; "padding" (top, bottom, left,
-            right); "integers"; "pads" ((before, after), ...); "whole" from 1 to 65535; "integer"; "number", a finite one; "float32",
-            any; "flag";
-            or the name of an enum in the schema.
+            right); "integers"; "pads" ((before, after), ...); "whole" from 1 to 65535; "integer"; "number", which is
+            finite; "float32", which may be any; "flag"; or the name of an enum in the schema.
         field: where it is stored; "" for one that is not, as it follows from the shapes of input and output.
         required: whether it must be there; the others have the schema's defaults.
         from_shapes: (shape of the first input, shape of the output) -> its value, for one that is not stored.

@@ -309,20 +309,20 @@ def _example(random: np.random.Generator) -> Example:
     weight = random.standard_normal((channels, *kernel, x.shape[3]))
     weight[random.random(weight.shape) < random.choice([0, 0.8])] = 0
     bias = random.standard_normal((channels,)) if random.random() < 0.7 else None
-    attrs = {**window_attributes(random, x.shape[1:3], dilate=True), "activation": _fused(random)}
+    attrs = {**window_attributes(random, dilate=True), "activation": _fused(random)}
     return Example([x, weight, bias], attrs, constants=(1, 2))
 
 
 def _depthwise_example(random: np.random.Generator) -> Example:
     x, kernel, multiplier = picture(random), kernel_size(random), int(random.choice([1, 1, 2, 3]))
     weight = random.standard_normal((1, *kernel, x.shape[3] * multiplier))
-    attrs = {**window_attributes(random, x.shape[1:3], dilate=True), "activation": _fused(random)}
+    attrs = {**window_attributes(random, dilate=True), "activation": _fused(random)}
     return Example([x, weight, random.standard_normal((weight.shape[3],))], attrs, constants=(1, 2))
 
 
 def _transpose_example(random: np.random.Generator) -> Example:
     x, kernel, channels = picture(random, least=1), kernel_size(random), int(random.integers(1, 19))
-    attrs = window_attributes(random, x.shape[1:3])
+    attrs = window_attributes(random)
     sizes = []
     for size, k, stride in zip(x.shape[1:3], kernel, attrs["strides"], strict=True):
         least, most = (size - 1) * stride + k, size * stride + k - 1

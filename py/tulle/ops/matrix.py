@@ -151,7 +151,7 @@ def _write_matmul(graph: Graph, node: Node) -> Operator:
 
 
 def _matmul_example(random: np.random.Generator) -> Example:
-    batch = [int(size) for size in random.integers(1, 4, int(random.integers(0, 3)))]
+    batch = [1, *(int(size) for size in random.integers(1, 4, int(random.integers(0, 2))))]
     rows, depth, columns = (int(size) for size in random.integers(1, 20, 3))
     narrow = [1 if random.random() < 0.3 else size for size in batch]
     b = random.standard_normal((*narrow, depth, columns))

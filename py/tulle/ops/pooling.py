@@ -135,7 +135,7 @@ def _read(op: str) -> Callable[[Call], None]:
 
 def _example(random: np.random.Generator) -> Example:
     x = picture(random)
-    attrs = {**window_attributes(random, x.shape[1:3]), "kernel": kernel_size(random)}
+    attrs = {**window_attributes(random), "kernel": kernel_size(random)}
     return Example([x], {**attrs, "activation": str(random.choice(["none", "relu", "relu6"]))})
 
 
@@ -147,8 +147,9 @@ def _argmax_example(random: np.random.Generator) -> Example:
 def _unpool_example(random: np.random.Generator) -> Example:
     x, (kernel_h, kernel_w) = picture(random, least=2), kernel_size(random)
     places = random.integers(0, kernel_h * kernel_w, x.shape).astype(np.float64)
-    attrs = {"kernel": (kernel_h, kernel_w), "strides": (kernel_h, kernel_w), "padding": (0, 0, 0, 0)}
-    shape = (1, x.shape[1] * kernel_h, x.shape[2] * kernel_w, x.shape[3])
+    top, left = (int(random.integers(0, size)) for size in (kernel_h, kernel_w))
+    attrs = {"kernel": (kernel_h, kernel_w), "strides": (kernel_h, kernel_w), "padding": (top, 0, left, 0)}
+    shape = (1, x.shape[1] * kernel_h - top, x.shape[2] * kernel_w - left, x.shape[3])
     return Example([x, places], attrs, shape=shape)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tulle.graph.geometry import explicit_padding
-from tulle.graph.graph import Graph, Node
+from tulle.graph.graph import Node
 
 if TYPE_CHECKING:
     from tulle.tflite.call import Call
@@ -75,12 +75,12 @@ def read_window(call: Call, options: Any) -> dict[str, Any]:
 # ---- examples
 
 
-def window_attributes(random: np.random.Generator, size: tuple[int, int], dilate: bool = False) -> dict[str, Any]:
+def window_attributes(random: np.random.Generator, dilate: bool = False) -> dict[str, Any]:
     """Strides, padding and perhaps dilations; of a kernel of at most 3x3, every one fits an image of at least 5x5."""
     attrs: dict[str, Any] = {"padding": str(random.choice(["same", "valid"])), "strides": _pair(random, 3)}
-    if dilate:
-        attrs["dilations"] = _pair(random, 2) if attrs["strides"] == (1, 1) else (1, 1)
-    return attrs
+    if dilate and random.random() < 0.4:  # TensorFlow Lite has no strides together with dilations
+        return {**attrs, "strides": (1, 1), "dilations": _pair(random, 2)}
+    return {**attrs, "dilations": (1, 1)} if dilate else attrs
 
 
 def kernel_size(random: np.random.Generator) -> tuple[int, int]:
@@ -96,9 +96,3 @@ def picture(random: np.random.Generator, least: int = 5) -> np.ndarray:
     height, width = random.integers(least, least + 10, 2)
     channels = int(random.choice([1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 21]))
     return random.standard_normal((1, height, width, channels))
-
-
-def graph_of_image(graph: Graph, node: Node) -> bool:
-    """Whether the node's first input is an image [1, H, W, C]."""
-    shape = graph.tensors[node.inputs[0] or ""].shape
-    return len(shape) == 4 and shape[0] == 1
