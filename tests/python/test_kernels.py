@@ -83,7 +83,7 @@ class Case:
         if activation in ("leaky_relu", "elu"):
             attrs["alpha"] = float(self.rng.uniform(0.05, 1))
         if activation == "prelu":
-            inputs.extend([None] * (OPS[kind, 2].own_inputs - len(inputs)))
+            inputs.extend([None] * (OPS[kind].own_inputs - len(inputs)))
             inputs.append(self.constant(self.rng.uniform(-0.5, 1, self.pick((channels,), (1,))).astype(np.float32)))
         return attrs
 
@@ -133,7 +133,7 @@ def magnitude(graph: Graph, inputs: dict[str, np.ndarray], output: str) -> np.nd
             node.op = "add"
         if "activation" in node.attrs and node.op != "activation":
             node.attrs["activation"] = "none"
-            node.inputs = node.inputs[: OPS[node.op, 2].own_inputs]
+            node.inputs = node.inputs[: OPS[node.op].own_inputs]
         if node.op == "activation":
             node.attrs["activation"] = "none"
         if node.op == "pad":
