@@ -32,8 +32,8 @@ def _change(name: str, summary: str, before: str, after: str) -> Op:
     )  # fmt: skip
 
 
-TO_CHW = _change("to_chw", "the image in CHW layout; inserted by the layout pass", "plain", "chw")
-TO_PLAIN = _change("to_plain", "the image in the model's own order; inserted by the layout pass", "chw", "plain")
+TO_CHW = _change("to_chw", "the image in CHW layout (inserted by the layout pass)", "plain", "chw")
+TO_PLAIN = _change("to_plain", "the image in the model's own order (inserted by the layout pass)", "chw", "plain")
 
 
 # ---- before lowering
@@ -58,14 +58,14 @@ def _read_densify(call: Call) -> None:
 
 
 DEQUANTIZE = Op(
-    "dequantize", "a float16 constant as float32; folded away", (Input("x", constant="must"),),
+    "dequantize", "a float16 constant as float32 (folded away)", (Input("x", constant="must"),),
     same_as_input, lambda node, inputs, shape: inputs[0], PLAIN,
     lambda random: Example([picture(random)], constants=(0,)),
     from_tflite={"DEQUANTIZE": _read_dequantize},
     stored=False,
 )  # fmt: skip
 DENSIFY = Op(
-    "densify", "a sparse constant as a dense one; folded away", (Input("x", constant="must"),),
+    "densify", "a sparse constant as a dense one (folded away)", (Input("x", constant="must"),),
     same_as_input, lambda node, inputs, shape: inputs[0], PLAIN,
     lambda random: Example([picture(random)], constants=(0,)),
     from_tflite={"DENSIFY": _read_densify},

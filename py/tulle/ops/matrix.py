@@ -160,7 +160,7 @@ def _matmul_example(random: np.random.Generator) -> Example:
 
 
 MATMUL = Op(
-    "matmul", "the product of two matrices, whatever computes them; NumPy broadcasting of the dimensions before",
+    "matmul", "the product of two matrices, computed or constant, with NumPy broadcasting of the dimensions before",
     (Input("a", "[..., m, k]", constant="may"), Input("b", "[..., k, n]", constant="may")),
     _matmul_shape, lambda node, inputs, shape: inputs[0] @ inputs[1], PLAIN, _matmul_example,
     channels=Channels(two_inputs),

@@ -371,7 +371,7 @@ def _slice_example(random: np.random.Generator) -> Example:
 
 
 SLICE = Op(
-    "slice", "every `strides`-th element of each dimension from `begin` on; a negative step goes backwards",
+    "slice", "every `strides`-th element of each dimension from `begin` on, backwards where negative",
     (Input("x"),),
     _slice_shape, _slice, IMAGES, _slice_example,
     (Attribute("begin", "integers", "begin"), Attribute("strides", "integers", "strides")),

@@ -158,7 +158,7 @@ def _unpool_example(random: np.random.Generator) -> Example:
 _POOL = (attribute.KERNEL, attribute.STRIDES, attribute.PADDING, *attribute.FUSED)
 
 AVERAGE_POOL2D = Op(
-    "average_pool2d", "the mean of every window; padding is not counted", (Input("x"),),
+    "average_pool2d", "the mean of every window, padding not counted", (Input("x"),),
     _pool_shape, _average_pool, CHW, _example, _POOL,
     Channels(source=same),
     fuses_activation=True,
@@ -182,13 +182,14 @@ MAX_POOL2D = Op(
 )  # fmt: skip
 
 MAX_POOL2D_ARGMAX = Op(
-    "max_pool2d_argmax", "row * kernel width + column of each maximum in its window, the first of equals",
+    "max_pool2d_argmax", "where in its window each maximum is, the first of equals: row * kernel width + column",
     (Input("x"),),
     _pool_shape, _argmax_pool, CHW, _argmax_example, _POOL,
 )  # fmt: skip
 
 MAX_UNPOOL2D = Op(
-    "max_unpool2d", "the values at such indices, zeros elsewhere", (Input("x"), Input("indices", "x's shape")),
+    "max_unpool2d", "x at the places that max_pool2d_argmax gives, zeros elsewhere",
+    (Input("x"), Input("indices", "x's shape")),
     _unpool_shape, _unpool, CHW, _unpool_example,
     (attribute.KERNEL, attribute.STRIDES, attribute.PADDING),
     Channels(two_inputs),

@@ -42,7 +42,7 @@ def _example(random: np.random.Generator) -> Example:
 
 
 SAMPLE_BILINEAR = Op(
-    "sample_bilinear", "x interpolated at positions (x, y) in pixels; 0 for one beyond the image",
+    "sample_bilinear", "x interpolated at positions (x, y) in pixels, 0 where one is beyond the image",
     (Input("x"), Input("positions", "[1, H, W, 2]")),
     _shape, _sample_bilinear, CHW, _example,
     channels=Channels(two_inputs),
