@@ -91,6 +91,10 @@ schema: toolchain  ## C++ and Python code from wasm/format/tulle.fbs
 	$(FLATC) --cpp -o wasm/format wasm/format/tulle.fbs
 	$(FLATC) --python --gen-onefile --gen-object-api -o py/tulle/pack/schema wasm/format/tulle.fbs
 
+.PHONY: tables
+tables: dev  ## the tables of ops and operators in README.md and docs/
+	$(PY) scripts/op_tables.py
+
 .PHONY: clean
 clean:  ## remove what was built
 	rm -rf build dist web/dist py/tulle/_wasm demos/models

@@ -23,7 +23,7 @@ from common import CACHE, ROOT, SetupError, main_guard, say
 from demo_share import build_share
 from tulle.files import write_bytes
 from tulle.graph import Graph
-from tulle.graph.stats import LAYERS
+from tulle.ops import LAYERS
 from tulle.passes.fold_constants import fold_constants
 from tulle.sparsify.magnitude import magnitude
 

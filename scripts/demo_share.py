@@ -16,8 +16,8 @@ import numpy as np
 from common import say
 from tulle.files import write_bytes
 from tulle.graph import Graph
-from tulle.graph.stats import LAYERS
 from tulle.hotspots import ARTICLE
+from tulle.ops import LAYERS
 from tulle.pack import pack
 from tulle.passes import lower
 from tulle.zoo import ARCHITECTURES

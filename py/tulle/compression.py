@@ -12,7 +12,7 @@ from tulle.conversion import convert
 from tulle.errors import TulleError
 from tulle.files import PathLike, file_kind, read_bytes, write_bytes
 from tulle.graph import Graph
-from tulle.graph.stats import LAYERS
+from tulle.ops import LAYERS
 from tulle.pack import pack, unpack
 from tulle.pack.encoding import Weights
 from tulle.runtime import load

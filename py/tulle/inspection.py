@@ -10,7 +10,8 @@ import numpy as np
 from tulle.errors import TulleError
 from tulle.files import PathLike, file_kind, read_bytes
 from tulle.graph import Graph
-from tulle.graph.stats import LAYERS, LayerStats, layer_stats, node_macs, total_parameters
+from tulle.graph.stats import LayerStats, layer_stats, node_macs, total_parameters
+from tulle.ops import LAYERS
 from tulle.pack import unpack
 from tulle.passes.fold_constants import fold_constants
 from tulle.tflite import read

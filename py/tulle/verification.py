@@ -12,6 +12,7 @@ from tulle.conversion import read_model
 from tulle.errors import TulleError
 from tulle.files import PathLike, read_bytes
 from tulle.graph import Graph, Node
+from tulle.ops import OPS
 from tulle.oracle import oracle
 from tulle.passes.fold_constants import fold_constants
 from tulle.runtime import Model, TensorInfo, load
@@ -164,7 +165,7 @@ def _floats(info: TensorInfo, array: np.ndarray) -> np.ndarray:
 def _is_sigmoid(name: str, producers: dict[str, Node]) -> bool:
     """Whether the output is a sigmoid's, possibly reshaped."""
     node = producers.get(name)
-    while node is not None and node.op in ("reshape", "transpose", "slice"):
+    while node is not None and (OPS[node.op].keeps_elements or node.op == "slice"):
         node = producers.get(node.inputs[0] or "")
     return node is not None and node.attrs.get("activation") == "sigmoid"
 

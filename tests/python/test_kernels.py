@@ -18,6 +18,7 @@ import tulle
 from tulle import load
 from tulle.compression import compress
 from tulle.graph import Graph, Node, Tensor, reference
+from tulle.ops import BINARY, OPS
 from tulle.pack import pack
 from tulle.sparsify import Options, sparsify
 from tulle.zoo import mobilenet_v2
@@ -29,9 +30,6 @@ ACTIVATIONS = (
 )  # fmt: skip
 # What normalisation layers and attention are made of. swish and GELU are at home in convolutions too.
 FUNCTIONS = ("exp", "log", "sqrt", "rsqrt", "erf", "softplus", "swish", "gelu", "gelu_tanh")
-BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "greater", "equal", "mask")
-# Inputs of an op before prelu's alpha.
-ALPHA_INPUT = {"conv2d": 4, "depthwise_conv2d": 3, "transpose_conv2d": 3, "fully_connected": 3, "activation": 1}
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 19, 23, 28, 32, 33)
 
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
@@ -85,7 +83,7 @@ class Case:
         if activation in ("leaky_relu", "elu"):
             attrs["alpha"] = float(self.rng.uniform(0.05, 1))
         if activation == "prelu":
-            inputs.extend([None] * (ALPHA_INPUT.get(kind, 2) - len(inputs)))
+            inputs.extend([None] * (OPS[kind].own_inputs - len(inputs)))
             inputs.append(self.constant(self.rng.uniform(-0.5, 1, self.pick((channels,), (1,))).astype(np.float32)))
         return attrs
 
@@ -135,7 +133,7 @@ def magnitude(graph: Graph, inputs: dict[str, np.ndarray], output: str) -> np.nd
             node.op = "add"
         if "activation" in node.attrs and node.op != "activation":
             node.attrs["activation"] = "none"
-            node.inputs = node.inputs[: ALPHA_INPUT.get(node.op, 2)]
+            node.inputs = node.inputs[: OPS[node.op].own_inputs]
         if node.op == "activation":
             node.attrs["activation"] = "none"
         if node.op == "pad":

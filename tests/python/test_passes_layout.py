@@ -10,8 +10,10 @@ import pytest
 
 import networks
 from tulle.graph import Graph
+from tulle.ops import OPS
+from tulle.ops.layout import EITHER
 from tulle.passes.explicit_padding import explicit_padding
-from tulle.passes.layout import EITHER, _demand, align_ranks, assign_layouts, layout_problem, permutes
+from tulle.passes.layout import align_ranks, assign_layouts, layout_problem, permutes
 from tulle.passes.minimum_cut import MinimumCut
 from tulle.zoo.builder import Builder
 
@@ -131,8 +133,8 @@ def fewest_by_trying(graph: Graph) -> int:
     """Permutes that move memory, over every choice for the ops that work in either layout."""
     graph = align_ranks(graph)
     consumers = graph.consumers()
-    free = [node.output for node in graph if _demand(graph, node) == EITHER]
-    demands = {node.output: _demand(graph, node) for node in graph}
+    free = [node.output for node in graph if OPS[node.op].layout.demand(graph, node) == EITHER]
+    demands = {node.output: OPS[node.op].layout.demand(graph, node) for node in graph}
     best = 10**9
     for choice in itertools.product(("chw", "plain"), repeat=len(free)):
         layout = demands | dict(zip(free, choice, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import flatbuffers
@@ -15,9 +16,9 @@ from tulle import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph, Node, reference
 from tulle.graph.stats import total_macs
+from tulle.ops import OPS
+from tulle.ops.op import Operator
 from tulle.passes.fold_constants import fold_constants
-from tulle.tflite import emit
-from tulle.tflite.emit import Operator
 from tulle.tflite.writer import _Writer as Writer
 
 
@@ -120,19 +121,19 @@ def file_with(monkeypatch: pytest.MonkeyPatch, emitted: Emitted, shape: tuple[in
     x = build.input("x", shape)
     graph = build.finish(build.node("softmax", [x], "y", beta=1.0))
     graph.tensors["y"].shape = out
-    monkeypatch.setitem(emit._EMITTERS, "softmax", emitted)
+    monkeypatch.setitem(OPS, "softmax", replace(OPS["softmax"], to_tflite=emitted))
     return tflite.write(graph)
 
 
 def strided_slice(begin: list[int], end: list[int], strides: list[int], **masks: int) -> Emitted:
     operands = [np.array(values, np.int32) for values in (begin, end, strides)]
-    code = schema.BuiltinOperator.STRIDED_SLICE
-    return lambda graph, node: Operator(code, [node.inputs[0], *operands], node.output, "StridedSliceOptions", masks)
+    return lambda graph, node: Operator(
+        "STRIDED_SLICE", [node.inputs[0], *operands], node.output, "StridedSliceOptions", masks
+    )
 
 
 def foreign(kind: str, operands: list[np.ndarray | None], options_type: str, **options: object) -> Emitted:
-    code = getattr(schema.BuiltinOperator, kind)
-    return lambda graph, node: Operator(code, [node.inputs[0], *operands], node.output, options_type, options)
+    return lambda graph, node: Operator(kind, [node.inputs[0], *operands], node.output, options_type, options)
 
 
 def integers(*values: int) -> np.ndarray:

@@ -12,7 +12,8 @@ import networks
 from tulle import tflite
 from tulle.errors import TulleError
 from tulle.graph import Graph, reference
-from tulle.graph.stats import LAYERS, layer_stats
+from tulle.graph.stats import layer_stats
+from tulle.ops import LAYERS
 from tulle.passes import lower
 from tulle.passes.fold_constants import fold_constants
 from tulle.sparsify import magnitude

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tulle.graph.graph import Graph, Node
-from tulle.graph.shapes import CONVOLUTIONS
-
-LAYERS = (*CONVOLUTIONS, "fully_connected")
+from tulle.ops import LAYERS, OPS
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def layer_stats(graph: Graph) -> list[LayerStats]:
         if weight is None:
             continue
         nonzero = int(np.count_nonzero(weight)) / weight.size
-        channels = weight.shape[_output_dimension(node)]
+        channels = weight.shape[output_dimension(node)]
         macs = node_macs(graph, node)
         rows.append(
             LayerStats(
@@ -66,15 +64,10 @@ def layer_stats(graph: Graph) -> list[LayerStats]:
 
 def node_macs(graph: Graph, node: Node) -> int:
     """Multiply-adds of a layer as if dense; those that meet padding count too. 0 for ops without weights."""
-    if node.op not in LAYERS:
+    weights = OPS[node.op].weights
+    if weights is None or graph.tensors[node.inputs[1] or ""].size == 0:
         return 0
-    weight = graph.tensors[node.inputs[1] or ""]
-    if weight.size == 0:
-        return 0
-    if node.op == "transpose_conv2d":  # every input pixel meets every weight
-        _, height, width, _ = graph.tensors[node.inputs[0] or ""].shape
-        return height * width * weight.size
-    return graph.tensors[node.output].size // weight.shape[_output_dimension(node)] * weight.size
+    return weights.macs(graph, node)
 
 
 def node_parameters(graph: Graph, node: Node) -> int:
@@ -98,14 +91,16 @@ def dead_output_channels(graph: Graph, node: Node) -> np.ndarray:
     weight = _weight(graph, node)
     if weight is None:
         return np.zeros(0, bool)
-    others = tuple(axis for axis in range(weight.ndim) if axis != _output_dimension(node))
+    others = tuple(axis for axis in range(weight.ndim) if axis != output_dimension(node))
     return np.logical_not(weight.any(axis=others))
+
+
+def output_dimension(node: Node) -> int:
+    """Which dimension of a layer's weights counts output channels."""
+    weights = OPS[node.op].weights
+    assert weights is not None
+    return weights.outputs
 
 
 def _weight(graph: Graph, node: Node) -> np.ndarray | None:
     return graph.constant(node.inputs[1]) if node.op in LAYERS else None
-
-
-def _output_dimension(node: Node) -> int:
-    """Which dimension of the weights counts output channels."""
-    return 3 if node.op == "depthwise_conv2d" else 0

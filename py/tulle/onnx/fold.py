@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tulle.errors import Unsupported
 from tulle.onnx.operators import OnnxNode
-from tulle.onnx.values import Unsupported, Value
+from tulle.onnx.values import Value
 
 # Ops that are computed on constants, in addition to those that only need shapes.
 FOLDED = frozenset((

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tulle.errors import Unsupported
 from tulle.onnx.operators import OnnxNode, Result, combine, sliced, unary
-from tulle.onnx.values import TO_NHWC, Unsupported, Value
+from tulle.onnx.values import TO_NHWC, Value
 from tulle.pack.limits import MAX_OP_INPUTS
 from tulle.tflite.functions import whole_power
 from tulle.tflite.indexing import runs_of

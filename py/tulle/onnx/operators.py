@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from tulle.errors import Unsupported
 from tulle.graph.geometry import same_padding
-from tulle.onnx.values import TO_NCHW, TO_NHWC, Importer, Unsupported, Value
-from tulle.tflite.builtin_ops import MAX_UNGROUPED
+from tulle.onnx.values import TO_NCHW, TO_NHWC, Importer, Value
+from tulle.ops.convolution import MAX_UNGROUPED
 from tulle.tflite.quantized import CLAMPED, implied_relu
 
 Result = Value | list[Value]
@@ -288,10 +289,6 @@ def _global_pool(op: str) -> Callable[[OnnxNode], Result]:
 
 
 # ---- elementwise --------------------------------------------------------------------------------------------------
-
-
-def _binary(op: str) -> Callable[[OnnxNode], Result]:
-    return lambda node: node.combined(op)
 
 
 def combine(node: OnnxNode, op: str, a: Value, b: Value) -> Value:
@@ -720,13 +717,6 @@ CONVERTERS: dict[str, Callable[[OnnxNode], Result]] = {
     "GlobalAveragePool": _global_pool("mean"),
     "GlobalMaxPool": _global_pool("max_pool2d"),
     "BatchNormalization": _batch_normalization,
-    "Add": _binary("add"),
-    "Sub": _binary("sub"),
-    "Mul": _binary("mul"),
-    "Div": _binary("div"),
-    "Max": _binary("maximum"),
-    "Min": _binary("minimum"),
-    "Sum": _binary("add"),
     "Relu": unary("relu"),
     "Sigmoid": unary("sigmoid"),
     "Tanh": unary("tanh"),

@@ -8,15 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tulle.errors import TulleError
+from tulle.errors import TulleError, Unsupported
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.onnx.fold import evaluate
 from tulle.onnx.functions import FUNCTIONS
 from tulle.onnx.operators import CONVERTERS, OnnxNode
-from tulle.onnx.values import TO_NHWC, Importer, Unsupported, Value
+from tulle.onnx.values import TO_NHWC, Importer, Value
+from tulle.ops import OPS
 
-ALL_CONVERTERS = CONVERTERS | FUNCTIONS
+SINGLE = {kind: read for op in OPS.values() for kind, read in op.from_onnx.items()}
+"""Operators that are one op of tulle."""
+
+ALL_CONVERTERS = SINGLE | CONVERTERS | FUNCTIONS
 DOMAINS = ("", "ai.onnx")
 IMAGE_CHANNELS = (1, 3, 4)
 NEEDS_IMAGES = frozenset(("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization",

@@ -11,15 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from tulle.errors import TulleError
+from tulle.errors import TulleError, Unsupported
 from tulle.graph import Graph, Node, Tensor
 from tulle.graph.shapes import output_shape
 
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
-
-
-class Unsupported(Exception):
-    """The reason why tulle cannot run a node."""
 
 
 @dataclass(frozen=True)

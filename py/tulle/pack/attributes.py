@@ -1,37 +1,90 @@
-"""How each op's attributes are stored: the op table that writer and reader share."""
+"""Puts attributes of nodes into a file's Op tables and takes them out again; `tulle.ops` says where each one lies."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tulle.errors import TulleError
-from tulle.graph.shapes import BINARY
+from tulle.ops import OPS
+from tulle.ops.attributes import Attribute
 from tulle.pack.limits import MAX_UINT16
 from tulle.pack.schema import tulle_generated as schema
 
-Op = Any  # schema.OpT: the generated code has no types
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """One attribute of a node: `write` puts it into an OpT, `read` takes it out again.
-
-    `required` attributes must be there; the others have the schema's defaults.
-    """
-
-    write: Callable[[Op, Any], None]
-    read: Callable[[Op], Any]
-    required: bool = True
+Record = Any  # schema.OpT: the generated code has no types
 
 
 def names(enum: type) -> dict[str, int]:
     """Names and numbers of a generated enum class."""
     return {name: number for name, number in vars(enum).items() if isinstance(number, int) and name[0] != "_"}
+
+
+def write_attributes(record: Record, kind: str, name: str, attrs: dict[str, Any]) -> None:
+    """Puts a node's attributes into an OpT. Raises TulleError if one is unknown, missing or out of range."""
+    table = {attribute.name: attribute for attribute in OPS[kind].attributes}
+    for key in attrs:
+        if key not in table:
+            raise TulleError(f"{kind} {name!r}: attribute {key!r} is not known; it takes {', '.join(table) or 'none'}")
+    for key, attribute in table.items():
+        if key not in attrs:
+            if attribute.required:
+                raise TulleError(f"{kind} {name!r}: attribute {key!r} is missing")
+            continue
+        try:
+            _write(record, attribute, attrs[key])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TulleError(f"{kind} {name!r}: attribute {key!r}: {error}") from None
+
+
+def read_attributes(record: Record, kind: str, before: tuple[int, ...], after: tuple[int, ...]) -> dict[str, Any]:
+    """A node's attributes out of an OpT and the shapes of its first input and its output."""
+    attrs = {
+        attribute.name: attribute.from_shapes(before, after) if attribute.from_shapes else _read(record, attribute)
+        for attribute in OPS[kind].attributes
+    }
+    if "alpha" in attrs and attrs["activation"] not in ("leaky_relu", "elu"):
+        del attrs["alpha"]
+    return attrs
+
+
+def _write(record: Record, attribute: Attribute, value: Any) -> None:
+    field = attribute.field
+    if attribute.kind == "pair":
+        height, width = value
+        setattr(record, f"{field}H", _uint16(height, 1))
+        setattr(record, f"{field}W", _uint16(width, 1))
+    elif attribute.kind == "padding":
+        if isinstance(value, str):
+            raise ValueError(f"{value!r} is not explicit (lower the graph before packing it)")
+        record.padTop, record.padBottom, record.padLeft, record.padRight = (_uint16(pad, 0) for pad in value)
+    elif attribute.kind in ("integers", "pads"):
+        setattr(record, field, np.array(value, "<i4").reshape(-1))
+    elif attribute.kind in _SCALARS:
+        if not attribute.from_shapes:
+            setattr(record, field, _SCALARS[attribute.kind](value))
+    else:
+        numbers = names(getattr(schema, attribute.kind))
+        if value not in numbers:
+            raise ValueError(f"{value!r} is not one of {', '.join(numbers)}")
+        setattr(record, field, numbers[value])
+
+
+def _read(record: Record, attribute: Attribute) -> Any:
+    field = attribute.field
+    if attribute.kind == "pair":
+        return getattr(record, f"{field}H"), getattr(record, f"{field}W")
+    if attribute.kind == "padding":
+        return record.padTop, record.padBottom, record.padLeft, record.padRight
+    value = getattr(record, field)
+    if attribute.kind in ("integers", "pads"):
+        listed = () if value is None else tuple(int(entry) for entry in value)
+        return listed if attribute.kind == "integers" else tuple(zip(listed[::2], listed[1::2], strict=True))
+    if attribute.kind in _SCALARS:
+        return value
+    return {number: name for name, number in names(getattr(schema, attribute.kind)).items()}[value]
 
 
 def _uint16(value: Any, least: int) -> int:
@@ -51,128 +104,10 @@ def _float32(value: Any) -> float:
         return float(np.float32(value))
 
 
-def _pair(field: str, *, required: bool = True) -> Attribute:
-    """(h, w), both at least 1."""
-
-    def write(op: Op, value: Any) -> None:
-        height, width = value
-        setattr(op, f"{field}H", _uint16(height, 1))
-        setattr(op, f"{field}W", _uint16(width, 1))
-
-    return Attribute(write, lambda op: (getattr(op, f"{field}H"), getattr(op, f"{field}W")), required)
-
-
-def _write_padding(op: Op, value: Any) -> None:
-    if isinstance(value, str):
-        raise ValueError(f"{value!r} is not explicit (lower the graph before packing it)")
-    op.padTop, op.padBottom, op.padLeft, op.padRight = (_uint16(pad, 0) for pad in value)
-
-
-def _scalar(field: str, convert: Callable[[Any], Any], *, required: bool = True) -> Attribute:
-    return Attribute(lambda op, value: setattr(op, field, convert(value)), lambda op: getattr(op, field), required)
-
-
-def _enum(field: str, enum: type, *, required: bool = False) -> Attribute:
-    numbers = names(enum)
-    by_number = {number: name for name, number in numbers.items()}
-
-    def write(op: Op, value: Any) -> None:
-        if value not in numbers:
-            raise ValueError(f"{value!r} is not one of {', '.join(numbers)}")
-        setattr(op, field, numbers[value])
-
-    return Attribute(write, lambda op: by_number[getattr(op, field)], required)
-
-
-def _integers(field: str) -> Attribute:
-    def read(op: Op) -> tuple[int, ...]:
-        stored = getattr(op, field)
-        return () if stored is None else tuple(int(value) for value in stored)
-
-    return Attribute(lambda op, value: setattr(op, field, np.array(value, "<i4")), read)
-
-
-def _read_pads(op: Op) -> tuple[tuple[int, int], ...]:
-    stored = [] if op.pads is None else [int(value) for value in op.pads]
-    return tuple(zip(stored[::2], stored[1::2], strict=True))
-
-
-_STRIDES = _pair("stride")
-_DILATIONS = _pair("dilation", required=False)
-_PADDING = Attribute(_write_padding, lambda op: (op.padTop, op.padBottom, op.padLeft, op.padRight))
-_SPARSITY = _enum("sparsity", schema.Sparsity)
-_PADS = Attribute(lambda op, value: setattr(op, "pads", np.array(value, "<i4").reshape(-1)), _read_pads)
-
-_FUSED = {
-    "activation": _enum("activation", schema.Activation),
-    "alpha": _scalar("alpha", _finite, required=False),
+_SCALARS: dict[str, Callable[[Any], Any]] = {
+    "whole": lambda value: _uint16(value, 1),
+    "integer": int,
+    "number": _finite,
+    "float32": _float32,
+    "flag": bool,
 }
-# Says how the output's shape was made, which the file states anyway: checked, not stored.
-_FROM_SHAPE = Attribute(lambda op, value: None, lambda op: None, required=False)
-
-_POOL = {"kernel": _pair("kernel"), "strides": _STRIDES, "padding": _PADDING, **_FUSED}
-_REDUCTION = {"axes": _integers("axes"), "keep_dims": _FROM_SHAPE}
-_RESIZE = {
-    "align_corners": _scalar("alignCorners", bool),
-    "half_pixel_centers": _scalar("halfPixelCenters", bool),
-}
-_BLOCK = {"block": _scalar("block", lambda value: _uint16(value, 1))}
-
-OPS: dict[str, dict[str, Attribute]] = {
-    "conv2d": {"strides": _STRIDES, "dilations": _DILATIONS, "padding": _PADDING, "sparsity": _SPARSITY, **_FUSED},
-    "depthwise_conv2d": {"strides": _STRIDES, "dilations": _DILATIONS, "padding": _PADDING, **_FUSED},
-    "transpose_conv2d": {"strides": _STRIDES, "padding": _PADDING, **_FUSED},
-    "fully_connected": {"sparsity": _SPARSITY, "keep_num_dims": _FROM_SHAPE, **_FUSED},
-    **dict.fromkeys(BINARY, _FUSED),
-    "average_pool2d": _POOL,
-    "max_pool2d": _POOL,
-    **dict.fromkeys(("mean", "sum", "reduce_max", "reduce_min"), _REDUCTION),
-    "argmax": {"axis": _scalar("axis", int), "keep_dims": _FROM_SHAPE},
-    "matmul": {},
-    "max_pool2d_argmax": _POOL,
-    "max_unpool2d": {"kernel": _pair("kernel"), "strides": _STRIDES, "padding": _PADDING},
-    "sample_bilinear": {},
-    "resize_bilinear": _RESIZE,
-    "resize_nearest": _RESIZE,
-    "concat": {"axis": _scalar("axis", int), **_FUSED},
-    "pad": {
-        "pads": _PADS,
-        "pad_value": _scalar("padValue", _float32, required=False),
-        "pad_mode": _enum("padMode", schema.PadMode, required=True),
-    },
-    "reshape": {},
-    "transpose": {"perm": _integers("perm")},
-    "slice": {"begin": _integers("begin"), "strides": _integers("strides")},
-    "softmax": {"beta": _scalar("beta", _finite, required=False)},
-    "activation": {"activation": _enum("activation", schema.Activation, required=True), "alpha": _FUSED["alpha"]},
-    "to_plain": {},
-    "to_chw": {},
-    "depth_to_space": _BLOCK,
-    "space_to_depth": _BLOCK,
-}
-"""Attributes of every op in the schema's OpKind, by the names that docs/architecture.md gives them."""
-
-
-def write_attributes(op: Op, kind: str, name: str, attrs: dict[str, Any]) -> None:
-    """Puts a node's attributes into an OpT. Raises TulleError if one is unknown, missing or out of range."""
-    table = OPS[kind]
-    for key in attrs:
-        if key not in table:
-            raise TulleError(f"{kind} {name!r}: attribute {key!r} is not known; it takes {', '.join(table) or 'none'}")
-    for key, attribute in table.items():
-        if key not in attrs:
-            if attribute.required:
-                raise TulleError(f"{kind} {name!r}: attribute {key!r} is missing")
-            continue
-        try:
-            attribute.write(op, attrs[key])
-        except (TypeError, ValueError, OverflowError) as error:
-            raise TulleError(f"{kind} {name!r}: attribute {key!r}: {error}") from None
-
-
-def read_attributes(op: Op, kind: str) -> dict[str, Any]:
-    """A node's attributes out of an OpT, those that follow from shapes left out."""
-    attrs = {key: attribute.read(op) for key, attribute in OPS[kind].items() if attribute is not _FROM_SHAPE}
-    if "alpha" in attrs and attrs["activation"] not in ("leaky_relu", "elu"):
-        del attrs["alpha"]
-    return attrs

@@ -146,10 +146,6 @@ def _node(record: Any, tensors: list[Tensor], graph: Graph) -> Node:
     outputs = [tensors[index].name for index in record.outputs if name(index) is not None]
     if not inputs or inputs[0] is None or len(outputs) != 1:
         raise TulleError(f"{kind} {_text(record.name)!r} has no input or not one output")
-    attrs = read_attributes(record, kind)
-    before, after = graph.tensors[inputs[0]].shape, graph.tensors[outputs[0]].shape
-    if kind in ("mean", "sum"):
-        attrs["keep_dims"] = len(before) == len(after)
-    if kind == "fully_connected":
-        attrs["keep_num_dims"] = before[:-1] == after[:-1]
+    before, after = (graph.tensors[tensor].shape for tensor in (inputs[0], outputs[0]))
+    attrs = read_attributes(record, kind, before, after)
     return Node(kind, _text(record.name), inputs, outputs, attrs)

@@ -11,7 +11,9 @@ import numpy as np
 from tulle.errors import TulleError
 from tulle.files import TULLE_IDENTIFIER
 from tulle.graph import Graph, Node, Tensor
-from tulle.pack.attributes import OPS, names, write_attributes
+from tulle.graph.stats import output_dimension
+from tulle.ops import LAYERS
+from tulle.pack.attributes import names, write_attributes
 from tulle.pack.encoding import Weights, choose_type, encode
 from tulle.pack.limits import (
     ALIGNMENT,
@@ -29,8 +31,6 @@ from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
 from tulle.version import __version__
 
-# Ops with weights, and which dimension of the weights is the output channels.
-_CHANNEL_AXIS = {"conv2d": 0, "depthwise_conv2d": -1, "transpose_conv2d": 0, "fully_connected": 0}
 _KINDS = names(schema.OpKind)
 _LAYOUTS = names(schema.Layout)
 
@@ -50,7 +50,7 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     _check(graph)
     used = _used_tensors(graph)
     numbers = {name: number for number, name in enumerate(used)}
-    axes = {node.inputs[1]: _CHANNEL_AXIS[node.op] for node in graph if node.op in _CHANNEL_AXIS}
+    axes = {node.inputs[1]: output_dimension(node) for node in graph if node.op in LAYERS}
 
     model = schema.ModelT()
     model.version = VERSION
@@ -123,7 +123,7 @@ def _op(node: Node, numbers: dict[str, int]) -> Any:
 
 def _check(graph: Graph) -> None:
     """Raises TulleError unless the graph is lowered and within the format's limits."""
-    unknown = sorted({node.op for node in graph if node.op not in OPS})
+    unknown = sorted({node.op for node in graph if node.op not in _KINDS})
     if unknown:
         raise TulleError(
             f"graph {graph.name!r}: {', '.join(unknown)} cannot be stored in a .tulle file: lower the graph first"

@@ -11,7 +11,7 @@ import math
 
 from tulle.graph import Graph, Node, Tensor
 from tulle.graph.geometry import is_pointwise
-from tulle.graph.shapes import RESIZES
+from tulle.ops import RESIZES
 from tulle.passes.rewrite import inputs_of, sole_consumer
 
 

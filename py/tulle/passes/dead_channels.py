@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from tulle.graph import Graph, Node
-from tulle.graph.shapes import BINARY
-from tulle.passes.channels import MIXING, channel_count, channel_map, operands, read_channels
-from tulle.passes.known_channels import contribution, foldable, known_channels
+from tulle.ops import BINARY, OPS
+from tulle.ops.channels import channel_count, foldable, replace_constant
+from tulle.passes.known_channels import contribution, known_channels, mixes, read_channels
 from tulle.passes.remove_dead_code import remove_dead_code
 from tulle.passes.rewrite import alpha_of
 
@@ -37,10 +37,11 @@ def remove_dead_channels(graph: Graph) -> Graph:
     kept = needed_channels(graph, known)
     graph = graph.copy()
     for node in graph.nodes:
-        if node.op in MIXING:
+        if mixes(node):
             _slice_mixing(graph, node, known, kept)
         else:
-            _slice_channelwise(graph, node, kept)
+            OPS[node.op].channels.keep(graph, node, kept[node.output])
+        _slice_alpha(graph, node, kept[node.output])
     for name, mask in kept.items():
         tensor = graph.tensors[name]
         if tensor.shape:
@@ -62,14 +63,14 @@ def needed_channels(graph: Graph, known: dict[str, np.ndarray]) -> Masks:
 
 def _spread(graph: Graph, known: dict[str, np.ndarray], kept: Masks) -> None:
     """Adds to `kept` the channels that those in it need, until nothing changes."""
-    reads = {node.output: read_channels(graph, node) for node in graph if node.op in MIXING}
+    reads = {node.output: read_channels(graph, node) for node in graph if mixes(node)}
     count = -1
     while count != (count := sum(int(mask.sum()) for mask in kept.values())):
         for node in reversed(graph.nodes):
-            if node.op in MIXING:
+            if mixes(node):
                 x = node.inputs[0] or ""
                 kept[x] |= reads[node.output][kept[node.output]].any(axis=0) & ~foldable(node, known[x])
-            for position in operands(node):
+            for position in OPS[node.op].channels.operands(node):
                 if (node.inputs[position] or "") in kept:
                     _join(graph, node, position, kept)
 
@@ -77,7 +78,7 @@ def _spread(graph: Graph, known: dict[str, np.ndarray], kept: Masks) -> None:
 def _join(graph: Graph, node: Node, position: int, kept: Masks) -> None:
     """Makes an input and the output of a channel-by-channel op keep the same channels."""
     mask, result = kept[node.inputs[position] or ""], kept[node.output]
-    source = channel_map(graph, node, position)
+    source = OPS[node.op].channels.source(graph, node, position)
     if source is None:
         mask[:], result[:] = True, True
         return
@@ -85,14 +86,6 @@ def _join(graph: Graph, node: Node, position: int, kept: Masks) -> None:
     np.logical_or.at(mask, source[made], result[made])
     if not (node.op in BINARY and len(mask) == 1):  # a single channel broadcast to all requires none of them
         result[made] |= mask[source[made]]
-
-
-def _replace(graph: Graph, node: Node, position: int, values: np.ndarray, label: str | None = None) -> None:
-    """Gives the node its own constant, unless it has these values already (layers may share a bias)."""
-    name, values = node.inputs[position], values.astype(np.float32)
-    before = graph.constant(name)
-    if before is None or before.size != values.size or (before.reshape(values.shape) != values).any():
-        node.inputs[position] = graph.add_constant(name or label or "constant", values)
 
 
 def _slice_mixing(graph: Graph, node: Node, known: dict[str, np.ndarray], kept: Masks) -> None:
@@ -104,36 +97,8 @@ def _slice_mixing(graph: Graph, node: Node, known: dict[str, np.ndarray], kept: 
     if bias is not None or added.any():
         node.inputs += [None] * (3 - len(node.inputs))
         start = np.zeros(len(added)) if bias is None else bias.reshape(-1)[outputs]
-        _replace(graph, node, 2, start + added, f"{node.name}_bias")
-    _replace(graph, node, 1, weight[outputs][..., inputs])
-    _slice_alpha(graph, node, outputs)
-
-
-def _slice_channelwise(graph: Graph, node: Node, kept: Masks) -> None:
-    outputs = kept[node.output]
-    if node.op == "depthwise_conv2d":
-        weight, bias = (graph.constant(name) for name in [*node.inputs, None][1:3])
-        assert weight is not None
-        _replace(graph, node, 1, weight[..., outputs])
-        if bias is not None:
-            _replace(graph, node, 2, bias.reshape(-1)[outputs])
-    elif node.op == "pad":
-        source = channel_map(graph, node, 0)
-        assert source is not None or outputs.all()
-        if source is not None:
-            place = np.flatnonzero(source >= 0)
-            pair = (int(outputs[: place[0]].sum()), int(outputs[place[-1] + 1 :].sum()))
-            node.attrs["pads"] = (*node.attrs["pads"][:-1], pair)
-    elif node.op in (*BINARY, "concat"):
-        sources = {position: channel_map(graph, node, position) for position in operands(node)}
-        for position, source in sources.items():
-            data = graph.constant(node.inputs[position])
-            broadcast = node.op != "concat" and data is not None and data.shape[-1:] in ((), (1,))
-            if data is not None and source is not None and not broadcast:
-                _replace(graph, node, position, data[..., outputs[source >= 0]])
-        if node.op == "concat":  # a constant operand may have lost all it had
-            node.inputs = [name for name in node.inputs if graph.tensors[name or ""].size]
-    _slice_alpha(graph, node, outputs)
+        replace_constant(graph, node, 2, start + added, f"{node.name}_bias")
+    replace_constant(graph, node, 1, weight[outputs][..., inputs])
 
 
 def _slice_alpha(graph: Graph, node: Node, outputs: np.ndarray) -> None:
@@ -141,4 +106,4 @@ def _slice_alpha(graph: Graph, node: Node, outputs: np.ndarray) -> None:
         return
     alpha = graph.constant(alpha_of(node))
     if alpha is not None and alpha.ndim and alpha.shape[-1] == len(outputs):
-        _replace(graph, node, -1, alpha[..., outputs])
+        replace_constant(graph, node, -1, alpha[..., outputs])

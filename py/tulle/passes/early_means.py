@@ -8,7 +8,7 @@ which makes additions that follow a convolution cheaper still.
 from __future__ import annotations
 
 from tulle.graph import Graph, Node, Tensor
-from tulle.graph.shapes import RESIZES
+from tulle.ops import RESIZES
 from tulle.passes.remove_dead_code import remove_dead_code
 from tulle.passes.rewrite import sole_consumer
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tulle.graph import Graph, Node
+from tulle.graph.stats import output_dimension
+from tulle.ops import LAYERS
+from tulle.ops.channels import per_channel
 from tulle.passes.remove_dead_code import remove_dead_code
-from tulle.passes.rewrite import alpha_of, inputs_of, per_channel, set_activation, sole_consumer
-
-# Which dimension of the weights counts output channels.
-OUTPUT_DIMENSION = {"conv2d": 0, "depthwise_conv2d": 3, "transpose_conv2d": 0, "fully_connected": 0}
+from tulle.passes.rewrite import alpha_of, inputs_of, set_activation, sole_consumer
 
 
 def fold_affine(graph: Graph) -> Graph:
@@ -49,7 +49,7 @@ def _foldable(
         return None
     x = node.inputs[position]
     conv = producer.get(x or "")
-    if x is None or conv is None or conv.op not in OUTPUT_DIMENSION or conv.attrs["activation"] != "none":
+    if x is None or conv is None or conv.op not in LAYERS or conv.attrs["activation"] != "none":
         return None
     _, weight, bias, *residual = inputs_of(conv)
     constant = graph.constant(weight) is not None and (bias is None or graph.constant(bias) is not None)
@@ -72,7 +72,7 @@ def _apply(graph: Graph, conv: Node, scale: np.ndarray, shift: np.ndarray) -> No
     x, weight_name, bias_name, *rest = inputs_of(conv)
     weight, bias = graph.constant(weight_name), graph.constant(bias_name)
     assert weight is not None and weight_name is not None
-    dimension = OUTPUT_DIMENSION[conv.op]
+    dimension = output_dimension(conv)
     along = scale.reshape([-1 if axis == dimension else 1 for axis in range(weight.ndim)])
     scaled = graph.add_constant(weight_name, (weight * along).astype(np.float32))
     total = shift if bias is None else bias.reshape(-1) * scale + shift

@@ -8,11 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from tulle.graph import Graph, Node, Tensor
-from tulle.graph.shapes import BINARY, CONVOLUTIONS, POOLS
+from tulle.ops import OPS
+from tulle.ops.channels import per_channel
 from tulle.passes.remove_dead_code import remove_dead_code
-from tulle.passes.rewrite import per_channel, set_activation, sole_consumer
-
-HOSTS = frozenset((*CONVOLUTIONS, *BINARY, *POOLS, "fully_connected"))
+from tulle.passes.rewrite import set_activation, sole_consumer
 
 
 def fuse_activations(graph: Graph) -> Graph:
@@ -36,7 +35,7 @@ def fuse_activations(graph: Graph) -> Graph:
             alpha = graph.add_constant(node.inputs[1] or "alpha", values.astype(np.float32))
             node.inputs = [x, alpha]
         host = producer.get(x or "")
-        if host is None or x is None or host.op not in HOSTS or host.attrs["activation"] != "none":
+        if host is None or x is None or not OPS[host.op].fuses_activation or host.attrs["activation"] != "none":
             continue
         if sole_consumer(graph, x, consumers) is not node:
             continue
@@ -49,13 +48,14 @@ def fuse_activations(graph: Graph) -> Graph:
 
 
 def split_activations(graph: Graph) -> Graph:
-    """Moves the activation of a concat to a separate node."""
+    """Moves an activation that TensorFlow Lite fuses and the C library does not (a concat's) to a separate node."""
     graph = graph.copy()
     nodes = []
     for node in graph.nodes:
         nodes.append(node)
         activation = node.attrs.get("activation", "none")
-        if node.op != "concat" or activation == "none":
+        op = OPS[node.op]
+        if activation == "none" or op.fuses_activation or not op.tflite_fuses:
             continue
         result = graph.tensors[node.output]
         joined = graph.add_tensor(Tensor(f"{node.output}_concat", result.shape))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from tulle.graph import Graph, Node
-from tulle.graph.shapes import RESIZES
+from tulle.ops import RESIZES
 
 
 def late_resizes(graph: Graph) -> Graph:

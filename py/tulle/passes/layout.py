@@ -8,16 +8,10 @@ with one pixel or one channel move nothing, so they count only between otherwise
 from __future__ import annotations
 
 from tulle.graph import Graph, Node, Tensor
-from tulle.graph.shapes import BINARY, CONVOLUTIONS, POOLS, REDUCTIONS, RESIZES
+from tulle.ops import BINARY, OPS
+from tulle.ops.layout import EITHER
 from tulle.passes.minimum_cut import MinimumCut
 from tulle.passes.rewrite import redirect
-
-# A convolution with at most this many input channels reads a model input as it is.
-MAX_ENTRY_CHANNELS = 4
-
-EITHER = "either"
-EITHER_OPS = ("activation", "concat", "pad", "slice", "depth_to_space", "space_to_depth")
-CHW_ONLY = ("max_pool2d_argmax", "max_unpool2d", "sample_bilinear")
 
 
 def assign_layouts(graph: Graph) -> Graph:
@@ -63,52 +57,13 @@ def align_ranks(graph: Graph) -> Graph:
     return graph
 
 
-def _demand(graph: Graph, node: Node) -> str:
-    """The layout that an op needs its activations in, or EITHER."""
-    if node.op in (*CONVOLUTIONS, *POOLS, *RESIZES, *CHW_ONLY):
-        return "chw"
-    if node.op in REDUCTIONS:
-        shape = graph.tensors[node.inputs[0] or ""].shape
-        image = len(shape) == 4 and shape[0] == 1
-        if image and node.attrs["axes"] == (1, 2):
-            return "chw"
-        return EITHER if image and node.attrs["axes"] == (3,) and node.attrs["keep_dims"] else "plain"
-    if node.op not in (*BINARY, *EITHER_OPS):
-        return "plain"
-    operands = [graph.tensors[name] for name in node.inputs if name is not None]
-    result = graph.tensors[node.output]
-    images = [tensor for tensor in (*operands, result) if not tensor.is_constant]
-    if any(len(tensor.shape) != 4 or tensor.shape[0] != 1 for tensor in images):
-        return "plain"
-    if node.op in BINARY:
-        fits = all(_fits_chw(operand, result.shape) for operand in operands[:2])
-    elif node.op == "concat":
-        fits = node.attrs["axis"] != 0 and not any(operand.is_constant for operand in operands)
-    else:
-        fits = True
-    return EITHER if fits else "plain"
-
-
-def _fits_chw(operand: Tensor, shape: tuple[int, ...]) -> bool:
-    """Whether a chw binary op can read it: as an image of the output's shape, one value a channel or pixel, or one."""
-    per_channel = operand.shape[-1:] == (operand.size,) == shape[3:]
-    return operand.size == 1 or per_channel or operand.shape in (shape, (*shape[:3], 1))
-
-
-def _is_entry(graph: Graph, node: Node, name: str) -> bool:
-    """Whether the node reads tensor `name` in any layout: an entry convolution, whose input is the model's own."""
-    if node.op != "conv2d" or name not in graph.inputs or graph.tensors[name].shape[-1] > MAX_ENTRY_CHANNELS:
-        return False
-    return node.inputs[0] == name and node.inputs.count(name) == 1
-
-
 def _is_free(tensor: Tensor) -> bool:
     return tensor.shape[-1:] in ((1,), (tensor.size,))
 
 
 def _choose(graph: Graph) -> dict[str, str]:
     """The layout of every op, by the name of its output, that needs the fewest permutes."""
-    layouts = {node.output: _demand(graph, node) for node in graph.nodes}
+    layouts = {node.output: OPS[node.op].layout.demand(graph, node) for node in graph.nodes}
     vertices = {output: ("op", output) if layout == EITHER else layout for output, layout in layouts.items()}
     cut, consumers = MinimumCut(), graph.consumers()
     # One permute outweighs any number of floats moved, and one float any number of free changes.
@@ -116,7 +71,9 @@ def _choose(graph: Graph) -> dict[str, str]:
     for name, tensor in graph.tensors.items():
         if tensor.is_constant:
             continue
-        ends = {vertices[node.output] for node in consumers[name] if not _is_entry(graph, node, name)}
+        ends = {
+            vertices[node.output] for node in consumers[name] if not OPS[node.op].layout.reads_any(graph, node, name)
+        }
         ends.add(vertices[name] if name in vertices and len(tensor.shape) == 4 else "plain")
         if name in graph.outputs:
             ends.add("plain")
@@ -146,7 +103,7 @@ def _insert_permutes(graph: Graph, layouts: dict[str, str]) -> Graph:
     for node in graph.nodes:
         for name in {name for name in node.inputs if name is not None}:
             tensor, wanted = graph.tensors[name], layouts[node.output]
-            if tensor.is_constant or tensor.layout == wanted or _is_entry(graph, node, name):
+            if tensor.is_constant or tensor.layout == wanted or OPS[node.op].layout.reads_any(graph, node, name):
                 continue
             if name not in permuted:
                 permuted[name] = graph.add_tensor(Tensor(f"{name}_{wanted}", tensor.shape, layout=wanted))
@@ -169,16 +126,16 @@ def _behind_producers(graph: Graph, added: list[Node]) -> list[Node]:
 
 def layout_problem(graph: Graph, node: Node) -> str | None:
     """What is wrong with the layouts around a node, None if they are as docs/architecture.md asks."""
-    result = graph.tensors[node.output]
+    result, rule = graph.tensors[node.output], OPS[node.op].layout
     images = [
         name for name in node.inputs
-        if name is not None and not graph.tensors[name].is_constant and not _is_entry(graph, node, name)
+        if name is not None and not graph.tensors[name].is_constant and not rule.reads_any(graph, node, name)
     ]  # fmt: skip
     layouts = {graph.tensors[name].layout for name in images}
-    if node.op in ("to_chw", "to_plain"):
-        wanted, given = ("plain", "chw") if node.op == "to_chw" else ("chw", "plain")
+    if rule.changes:
+        wanted, given = rule.changes
         return None if layouts == {wanted} and result.layout == given else f"must turn {wanted} into {given}"
-    demand = _demand(graph, node)
+    demand = rule.demand(graph, node)
     if demand == EITHER:
         return None if layouts == {result.layout} else "its activations must have one layout"
     if not layouts <= {demand}:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tulle.errors import TulleError
 from tulle.graph import Graph, Node
-from tulle.graph.shapes import BINARY, CONVOLUTIONS, check_shapes
+from tulle.graph.shapes import check_shapes
+from tulle.ops import BINARY, LAYERS, OPS
 from tulle.passes.layout import layout_problem
 from tulle.passes.rewrite import alpha_of
 
@@ -13,7 +14,7 @@ def require_constant_weights(graph: Graph) -> Graph:
     """Raises TulleError if a layer's weights, bias or prelu alpha are computed while running."""
     for node in graph:
         names: list[str | None] = []
-        if node.op in (*CONVOLUTIONS, "fully_connected"):
+        if node.op in LAYERS:
             names = node.inputs[1:3]
         if node.attrs.get("activation") == "prelu":
             names = [*names, alpha_of(node)]
@@ -39,11 +40,11 @@ def check_lowered(graph: Graph) -> Graph:
 
 
 def _problem(graph: Graph, node: Node) -> str | None:
-    if node.op in ("dequantize", "densify"):
+    if not OPS[node.op].stored:
         return "should have been folded"
     if isinstance(node.attrs.get("padding"), str):
         return f"padding is still {node.attrs['padding']!r}"
-    if node.op in ("conv2d", "fully_connected") and node.attrs.get("sparsity") not in ("sparse", "dense"):
+    if OPS[node.op].may_run_sparse and node.attrs.get("sparsity") not in ("sparse", "dense"):
         return "sparsity is not chosen"
     if any(name is not None and graph.tensors[name].dtype != "float32" for name in (*node.inputs, node.output)):
         return "works on something else than float32"

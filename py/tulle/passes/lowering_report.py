@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tulle.graph import Graph
-from tulle.graph.stats import LAYERS, total_macs, total_parameters
+from tulle.graph.stats import total_macs, total_parameters
+from tulle.ops import LAYERS
 from tulle.passes.layout import permutes
 from tulle.passes.trace import PassChange
 

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tulle.graph import Graph, Node
-from tulle.graph.shapes import BINARY
-
-# How many inputs an op has besides prelu's alpha, which comes after them when that activation is fused.
-INPUT_COUNTS = {
-    "conv2d": 4,
-    "depthwise_conv2d": 3,
-    "transpose_conv2d": 3,
-    "fully_connected": 3,
-    **dict.fromkeys(BINARY, 2),
-    **dict.fromkeys(("average_pool2d", "max_pool2d", "activation"), 1),
-}
+from tulle.ops import OPS
 
 
 def inputs_of(node: Node) -> list[str | None]:
     """The op's own inputs, filled up with None to their full number; prelu's alpha is not among them."""
-    count = INPUT_COUNTS[node.op]
+    count = OPS[node.op].own_inputs
     return [*node.inputs, *[None] * count][:count]
 
 
 def alpha_of(node: Node) -> str | None:
     """The tensor of prelu's alpha, which is the last input; None if the node's activation is another."""
-    return node.inputs[INPUT_COUNTS[node.op]] if node.attrs.get("activation") == "prelu" else None
+    return node.inputs[OPS[node.op].own_inputs] if node.attrs.get("activation") == "prelu" else None
 
 
 def set_activation(node: Node, activation: str, alpha: float | None, alpha_tensor: str | None) -> None:
@@ -48,15 +36,3 @@ def redirect(graph: Graph, old: str, new: str) -> None:
     """Makes every reader of activation `old` read `new` instead."""
     for node in graph.nodes:
         node.inputs = [new if name == old else name for name in node.inputs]
-
-
-# A last dimension beyond this is not of channels. Arrays of its size would let a file of a few bytes take gigabytes.
-MAX_CHANNELS = 2**16
-
-
-def per_channel(data: np.ndarray | None, channels: int) -> np.ndarray | None:
-    """A constant of one number, or one a channel (last dimension), as float64 [channels]; None if it is neither, or if
-    there are more than MAX_CHANNELS."""
-    if data is None or channels > MAX_CHANNELS or not (data.size == 1 or data.shape[-1] == data.size == channels):
-        return None
-    return np.broadcast_to(data.reshape(-1).astype(np.float64), (channels,))

@@ -6,6 +6,7 @@ import numpy as np
 
 from tulle.graph import Graph, Node
 from tulle.graph.geometry import is_pointwise
+from tulle.ops import OPS
 from tulle.passes.cost_model import fitted, paired_nonzeros
 
 
@@ -17,7 +18,7 @@ def choose_sparsity(graph: Graph, mode: str = "auto") -> Graph:
     """
     graph = graph.copy()
     for node in graph.nodes:
-        if node.op in ("conv2d", "fully_connected"):
+        if OPS[node.op].may_run_sparse:
             weight = graph.constant(node.inputs[1])
             assert weight is not None, f"{node.name}: weights are not constant"
             able = _has_sparse_kernel(graph, node)

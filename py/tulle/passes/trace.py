@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from tulle.graph import Graph
-from tulle.graph.stats import LAYERS, total_macs, total_parameters
+from tulle.graph.stats import total_macs, total_parameters
+from tulle.ops import LAYERS
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """TFLite operators that become several nodes, or nodes of another kind: the table `COMPOSITES`, by operator name.
 
-See `builtin_ops` for operators that become a single node.
+Operators that are one node are read in `tulle.ops`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tulle.tflite.builtin_ops import Call, Unsupported
+from tulle.errors import Unsupported
+from tulle.tflite.call import Call
 from tulle.tflite.dilations import batch_to_space, space_to_batch
 
 

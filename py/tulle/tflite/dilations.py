@@ -6,8 +6,9 @@ The three become one node when BATCH_TO_SPACE_ND is read; a remaining SPACE_TO_B
 
 from __future__ import annotations
 
+from tulle.errors import Unsupported
 from tulle.graph.geometry import explicit_padding
-from tulle.tflite.builtin_ops import Call, Unsupported
+from tulle.tflite.call import Call
 
 SPACE_TO_BATCH = "space_to_batch"
 

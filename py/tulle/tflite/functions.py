@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import tflite
 
-from tulle.tflite.builtin_ops import Call, Unsupported
+from tulle.errors import Unsupported
+from tulle.tflite.call import Call
 
 # The smallest divisor of TFLite's reference kernel.
 SMALLEST_NORM = 1e-6
@@ -34,11 +35,6 @@ def _abs(call: Call) -> None:
 
 def _relu_0_to_1(call: Call) -> None:
     call.add("minimum", [call.input(0), call.number(1)], activation="relu")
-
-
-def _gelu(call: Call) -> None:
-    approximate = call.options("GeluOptions").Approximate()
-    call.add("activation", [call.input(0)], activation="gelu_tanh" if approximate else "gelu")
 
 
 def _pow(call: Call) -> None:
@@ -175,7 +171,6 @@ FUNCTIONS: dict[str, Callable[[Call], None]] = {
     "NEG": _neg,
     "ABS": _abs,
     "RELU_0_TO_1": _relu_0_to_1,
-    "GELU": _gelu,
     "POW": _pow,
     "ADD_N": _add_n,
     "PRELU": _prelu,

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tulle.errors import Unsupported
 from tulle.pack.limits import MAX_OP_INPUTS
-from tulle.tflite.builtin_ops import Call, Unsupported
+from tulle.tflite.call import Call
 
 
 def runs_of(indices: list[int]) -> list[range]:
@@ -94,19 +95,6 @@ def _reverse(call: Call) -> None:
     call.add("slice", [call.input(0)], begin=begin, strides=strides)
 
 
-def _arg(sign: int) -> Callable[[Call], None]:
-    def convert(call: Call) -> None:
-        shape = call.shape(0)
-        (axis,) = call.axes(call.integers(1).reshape(-1)[:1], len(shape))
-        x = call.input(0)
-        if sign < 0:
-            x = call.step("opposite", "mul", [x, call.number(-1)], shape, activation="none")
-        call.whole(call.output)
-        call.add("argmax", [x], axis=axis, keep_dims=len(call.output_shape) == len(shape))
-
-    return convert
-
-
 def _cast(call: Call) -> None:
     """Only where nothing is rounded: tulle computes integers as floats too."""
     source, result = call.graph.tensors[call.input(0)], call.graph.tensors[call.output]
@@ -121,11 +109,6 @@ def _cast(call: Call) -> None:
     elif source.dtype != np.float32 or result.dtype != np.float32:
         raise Unsupported(f"{source.dtype} cannot become {result.dtype}: only casts that round nothing are supported")
     call.add("reshape", [source.name])
-
-
-def _batch_matmul(call: Call) -> None:
-    options = call.options("BatchMatMulOptions")
-    call.product(call.input(0), call.input(1), bool(options.AdjX()), bool(options.AdjY()))
 
 
 def _shape(call: Call) -> None:
@@ -146,10 +129,7 @@ INDEXING: dict[str, Callable[[Call], None]] = {
     "TILE": _tile,
     "BROADCAST_TO": _broadcast_to,
     "REVERSE_V2": _reverse,
-    "ARG_MAX": _arg(1),
-    "ARG_MIN": _arg(-1),
     "CAST": _cast,
-    "BATCH_MATMUL": _batch_matmul,
     "SHAPE": _shape,
     "FILL": _fill,
 }

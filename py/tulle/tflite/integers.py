@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from tulle.graph import Graph, Node, reference
-from tulle.tflite.builtin_ops import Call
+from tulle.tflite.call import Call
 
 # Values computed from shapes have a handful of elements.
 MAX_ELEMENTS = 4096

@@ -7,14 +7,13 @@ import numpy as np
 from tulle.errors import TulleError
 from tulle.graph import Graph, Node, Tensor
 from tulle.graph.geometry import explicit_padding, transpose_padding
-from tulle.graph.shapes import POOLS
+from tulle.ops import OPS
 from tulle.passes.fold_constants import fold_constants
 from tulle.passes.remove_identities import remove_identities
 from tulle.passes.rewrite import alpha_of, inputs_of
 
 # Activations that TensorFlow Lite's kernels fuse.
 FUSED = ("none", "relu", "relu6", "relu_n1_to_1")
-NOT_FUSING = ("transpose_conv2d", "maximum", "minimum")
 
 
 def legalise(graph: Graph) -> Graph:
@@ -42,7 +41,7 @@ def _named_padding(graph: Graph, node: Node, nodes: list[Node]) -> None:
         return
     name = node.inputs[0] or ""
     x, output, attrs = graph.tensors[name], graph.tensors[node.output].shape, node.attrs
-    kernel = attrs["kernel"] if node.op in POOLS else graph.tensors[node.inputs[1] or ""].shape[1:3]
+    kernel = attrs["kernel"] if "kernel" in attrs else graph.tensors[node.inputs[1] or ""].shape[1:3]
     for candidate in ("valid", "same"):
         if node.op == "transpose_conv2d":
             equal = transpose_padding(candidate, output[1:3], kernel, attrs["strides"])
@@ -81,7 +80,7 @@ def _split_residual(graph: Graph, conv: Node, nodes: list[Node]) -> Node:
 def _split_activation(graph: Graph, node: Node, nodes: list[Node]) -> None:
     """Turns an activation that TensorFlow Lite does not fuse into a separate node."""
     activation = node.attrs.get("activation", "none")
-    if activation == "none" or (activation in FUSED and node.op not in NOT_FUSING):
+    if activation == "none" or (activation in FUSED and OPS[node.op].tflite_fuses):
         return
     result = node.output
     before = graph.add_tensor(Tensor(f"{result}_linear", graph.tensors[result].shape))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tulle.tflite.builtin_ops import Call
+from tulle.tflite.call import Call
 
 
 def _truth(call: Call, index: int) -> str:

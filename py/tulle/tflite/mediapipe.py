@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from flatbuffers import flexbuffers
 
-from tulle.tflite.builtin_ops import CUSTOM_PADDINGS, Call, Unsupported
+from tulle.errors import Unsupported
+from tulle.ops.convolution import CUSTOM_PADDINGS
+from tulle.tflite.call import Call
 
 # TfLitePoolParams: TfLitePadding, stride width and height, filter width and height, activation.
 POOL_PARAMS = struct.Struct("<6i")

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import tflite
 
-from tulle.errors import TulleError
+from tulle.errors import TulleError, Unsupported
 from tulle.files import read_bytes
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
+from tulle.ops import OPS
 from tulle.tflite import integers, quantized, sparse
-from tulle.tflite.builtin_ops import CONVERTERS, Call, Unsupported
+from tulle.tflite.call import Call
 from tulle.tflite.composites import COMPOSITES
 from tulle.tflite.file import BROKEN, DTYPES, MAX_RANK, MAX_TENSOR_ELEMENTS, TYPE_NAMES, File
 from tulle.tflite.functions import FUNCTIONS
@@ -23,7 +24,10 @@ from tulle.tflite.indexing import INDEXING
 from tulle.tflite.logic import LOGIC
 from tulle.tflite.mediapipe import MEDIAPIPE
 
-ALL_CONVERTERS = CONVERTERS | COMPOSITES | FUNCTIONS | INDEXING | LOGIC | MEDIAPIPE
+SINGLE = {kind: read for op in OPS.values() for kind, read in op.from_tflite.items()}
+"""Operators that are one op of tulle."""
+
+ALL_CONVERTERS = SINGLE | COMPOSITES | FUNCTIONS | INDEXING | LOGIC | MEDIAPIPE
 OPERATOR_NAMES = {
     value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int) and name[0] != "_"
 }

@@ -13,7 +13,9 @@ from tulle.errors import TulleError
 from tulle.files import TFLITE_IDENTIFIER
 from tulle.graph import Graph, Node
 from tulle.graph.geometry import is_pointwise
-from tulle.tflite.emit import Operator, emit
+from tulle.ops import OPS
+from tulle.ops.op import Operator
+from tulle.tflite.call import ACTIVATIONS, PADDINGS
 from tulle.tflite.legalise import legalise
 
 # Weights of 1x1 convolutions and fully connected layers with at least this share of zeros are stored sparse: XNNPACK
@@ -25,6 +27,13 @@ TYPES = {
     np.dtype(np.float16): tflite.TensorType.FLOAT16,
     np.dtype(np.int32): tflite.TensorType.INT32,
 }
+
+CODES = {
+    "Padding": {name: code for code, name in PADDINGS.items()},
+    "FusedActivationFunction": {name: code for code, name in ACTIVATIONS.items()},
+    "Mode": {"reflect": tflite.MirrorPadMode.REFLECT, "symmetric": tflite.MirrorPadMode.SYMMETRIC},
+}
+"""Options that have names in a Graph and numbers in a file."""
 
 
 def write(graph: Graph, *, weights: str = "fp32", sparse: bool = False) -> bytes:
@@ -42,6 +51,14 @@ def write(graph: Graph, *, weights: str = "fp32", sparse: bool = False) -> bytes
     return _Writer(legalise(graph.check()), weights == "fp16", sparse).finish()
 
 
+def _emitted(graph: Graph, node: Node) -> Operator:
+    """The operator that computes a node's output."""
+    op = OPS.get(node.op)
+    if op is None or op.to_tflite is None:
+        raise TulleError(f"{node.op} {node.name!r}: TensorFlow Lite has no such operator")
+    return op.to_tflite(graph, node)
+
+
 class _Writer:
     """Collects the offsets of tables while walking the graph: FlatBuffers are built from the leaves up."""
 
@@ -51,12 +68,12 @@ class _Writer:
         self.tensors: list[int] = []
         self.buffers: list[int] = [self._buffer(b"")]  # buffer 0 is the empty one, by convention
         self.operators: list[int] = []
-        self.codes: dict[tuple[int, int], int] = {}
+        self.codes: dict[tuple[str, int], int] = {}
         self.indices: dict[str, int] = {}
         for name in graph.inputs:
             self._activation(name)
         for node in graph.nodes:
-            self._operator(node, emit(graph, node))
+            self._operator(node, _emitted(graph, node))
 
     def finish(self) -> bytes:
         builder, graph = self.builder, self.graph
@@ -72,7 +89,7 @@ class _Writer:
         tflite.SubGraphAddName(builder, name)
         subgraphs = self._tables([tflite.SubGraphEnd(builder)])
 
-        codes = self._tables([self._operator_code(code, version) for code, version in self.codes])
+        codes = self._tables([self._operator_code(kind, version) for kind, version in self.codes])
         buffers = self._tables(self.buffers)
         description = builder.CreateString("Written by tulle.")
         tflite.ModelStart(builder)
@@ -124,7 +141,8 @@ class _Writer:
         self.tensors.append(tflite.TensorEnd(builder))
         return len(self.tensors) - 1
 
-    def _operator_code(self, code: int, version: int) -> int:
+    def _operator_code(self, kind: str, version: int) -> int:
+        code = getattr(tflite.BuiltinOperator, kind)
         tflite.OperatorCodeStart(self.builder)
         tflite.OperatorCodeAddDeprecatedBuiltinCode(self.builder, min(code, 127))
         tflite.OperatorCodeAddBuiltinCode(self.builder, code)
@@ -147,13 +165,14 @@ class _Writer:
 
     def _add(self, operator: Operator, inputs: list[int], output: int) -> None:
         builder = self.builder
-        code = self.codes.setdefault((operator.code, operator.version), len(self.codes))
+        code = self.codes.setdefault((operator.kind, operator.version), len(self.codes))
         vectors = {key: builder.CreateNumpyVector(np.array(value, np.int32))
                    for key, value in operator.options.items() if isinstance(value, tuple)}  # fmt: skip
         if operator.options_type:
             getattr(tflite, f"{operator.options_type}Start")(builder)
             for key, value in operator.options.items():
-                getattr(tflite, f"{operator.options_type}Add{key}")(builder, vectors.get(key, value))
+                number = CODES[key][value] if isinstance(value, str) else vectors.get(key, value)
+                getattr(tflite, f"{operator.options_type}Add{key}")(builder, number)
             options = getattr(tflite, f"{operator.options_type}End")(builder)
         input_vector = builder.CreateNumpyVector(np.array(inputs, np.int32))
         output_vector = builder.CreateNumpyVector(np.array([output], np.int32))
@@ -192,13 +211,13 @@ class _Writer:
         if sparse:
             source = self._sparse_tensor(f"{label}/sparse", stored)
             index = self._tensor(label, stored.shape, stored.dtype)
-            self._add(Operator(tflite.BuiltinOperator.DENSIFY, [], "", "DensifyOptions"), [source], index)
+            self._add(Operator("DENSIFY", [], "", "DensifyOptions"), [source], index)
         else:
             index = self._tensor(label, stored.shape, stored.dtype, stored.tobytes())
         if stored.dtype == half:
             source, index = index, self._tensor(name, stored.shape, np.dtype(np.float32))
             # Version 3 takes float16.
-            dequantize = Operator(tflite.BuiltinOperator.DEQUANTIZE, [], "", "DequantizeOptions", version=3)
+            dequantize = Operator("DEQUANTIZE", [], "", "DequantizeOptions", version=3)
             self._add(dequantize, [source], index)
         return index
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tulle.errors import TulleError
 from tulle.graph import Graph
+from tulle.ops import OPS
 
 EPSILON = 1e-6
 PROBABILITIES = ("mask", "sigmoid", "softmax")
@@ -73,7 +74,7 @@ def _kind(graph: Graph, output: str) -> str:
     """ "mask", "sigmoid", "softmax" or "other", looking through ops that only change the shape."""
     makers = graph.producer()
     node = makers.get(output)
-    while node is not None and node.op in ("reshape", "transpose", "to_plain", "to_chw"):
+    while node is not None and OPS[node.op].keeps_elements:
         node = makers.get(node.inputs[0] or "")
     if node is None:
         return "other"

@@ -8,7 +8,7 @@ data = tulle.tflite.write(to_graph(module), sparse=True)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -18,12 +18,10 @@ from tulle.errors import TulleError
 from tulle.files import PathLike
 from tulle.graph import Graph, Node
 from tulle.graph.shapes import check_shapes
+from tulle.ops import LAYERS, OPS
+from tulle.ops.activation import torch_activate
 from tulle.passes.fold_constants import fold_constants
 from tulle.tflite import read
-from tulle.train import ops
-
-# Layers whose weights are trained. Other constants (alphas of prelu, factors) stay as they are.
-LAYERS = tuple(ops.WEIGHT_ORDER)
 
 
 def from_tflite(source: PathLike | bytes) -> GraphModule:
@@ -32,7 +30,8 @@ def from_tflite(source: PathLike | bytes) -> GraphModule:
 
 
 def from_graph(graph: Graph) -> GraphModule:
-    """The module of a graph, lowered or not. Weights behind DEQUANTIZE and DENSIFY are folded to float32 first.
+    """The module of a graph, lowered or not. Weights and biases of layers are trained; other constants (prelu's
+    alphas, factors) stay as they are. Weights behind DEQUANTIZE and DENSIFY are folded to float32 first.
 
     Raises TulleError for an op that is not known or weights that are computed while running.
     """
@@ -71,14 +70,14 @@ class GraphModule(nn.Module):
         self.tensor_names: dict[str, str] = {}
         self.weight_orders: dict[str, tuple[int, ...]] = {}
         self._layer_keys: dict[str, str] = {}
-        self._functions: dict[str, ops.Function] = {}
+        self._functions: dict[str, Callable[..., Tensor]] = {}
         self._constants: dict[str, str] = {}
         self._shared: dict[str, nn.Parameter] = {}
         self._one_by_one = _needs_batch_of_one(self.graph)
         for node in self.graph:
             tensors = [None if name is None else self.graph.tensors[name] for name in node.inputs]
             shapes = [None if tensor is None else tensor.shape for tensor in tensors]
-            self._functions[node.output] = ops.build(node, shapes, self.graph.tensors[node.output].shape)
+            self._functions[node.output] = _function(node, shapes, self.graph.tensors[node.output].shape)
             if node.op in LAYERS:
                 self._add_layer(node)
             for tensor in tensors[3:] if node.op in LAYERS else tensors:
@@ -139,20 +138,22 @@ class GraphModule(nn.Module):
             result = self._functions[node.output](*extra)
         activation = node.attrs.get("activation", "none")
         alpha: Any = extra[-1] if activation == "prelu" else node.attrs.get("alpha", 0.0)
-        return ops.activate(result, activation, alpha)
+        return torch_activate(result, activation, alpha)
 
     def _add_layer(self, node: Node) -> None:
         x, weight, bias = [*node.inputs, None][:3]
         if weight is None or any(name and self.graph.constant(name) is None for name in (weight, bias)):
             raise TulleError(f"{node.op} {node.name!r}: its weights or bias are computed while running")
         image = self.graph.tensors[x or ""].shape
-        layer = ops.layer(node, self.graph.tensors[weight].shape, image, bias is not None)
+        weights = OPS[node.op].weights
+        assert weights is not None
+        layer = weights.torch_layer(node, self.graph.tensors[weight].shape, image, bias is not None)
         key = node.name.replace(".", "_") or "layer"
         while key in self.layers or hasattr(self.layers, key):
             key += "_"
         self.layers[key] = layer
         self._layer_keys[node.name] = key
-        self._set_parameter(layer, f"layers.{key}", "weight", weight, ops.WEIGHT_ORDER[node.op])
+        self._set_parameter(layer, f"layers.{key}", "weight", weight, weights.torch_order)
         if bias is not None:
             self._set_parameter(layer, f"layers.{key}", "bias", bias, None)
 
@@ -174,6 +175,13 @@ class GraphModule(nn.Module):
         self._shared[tensor] = nn.Parameter(values)
         setattr(layer, kind, self._shared[tensor])
         self.tensor_names[f"{path}.{kind}"] = tensor
+
+
+def _function(node: Node, shapes: list[tuple[int, ...] | None], result: tuple[int, ...]) -> Callable[..., Tensor]:
+    op = OPS.get(node.op)
+    if op is None or op.torch is None:
+        raise TulleError(f"{node.op} {node.name!r}: not an op that can be trained")
+    return op.torch(node, shapes, result)
 
 
 def _with_own_weights(graph: Graph) -> Graph:
@@ -211,20 +219,6 @@ def _needs_batch_of_one(graph: Graph) -> str:
         if graph.tensors[name].shape[:1] != (1,):
             return f"input {name!r} has shape {graph.tensors[name].shape}"
     for node in graph:
-        attrs, shape = node.attrs, graph.tensors[node.output].shape
-        inputs = [graph.tensors[name] for name in node.inputs if name is not None]
-        activations = [tensor for tensor in inputs if not tensor.is_constant]
-        mixes = (
-            shape[:1] != (1,)
-            or (node.op in ops.REDUCTIONS and 0 in attrs["axes"])
-            or (node.op == "transpose" and attrs["perm"][0] != 0)
-            or (node.op == "argmax" and attrs["axis"] == 0)
-            or (node.op == "concat" and (attrs["axis"] == 0 or len(activations) < len(inputs)))
-            or (node.op == "pad" and tuple(attrs["pads"][0]) != (0, 0))
-            or (node.op in (*ops.BINARY, "matmul") and any(len(tensor.shape) != len(shape) for tensor in activations))
-            or (node.op == "softmax" and len(shape) < 2)
-            or (node.op == "matmul" and len(shape) < 3)
-        )
-        if mixes:
+        if graph.tensors[node.output].shape[:1] != (1,) or OPS[node.op].mixes_batch(graph, node):
             return f"{node.op} {node.name!r} does not keep the first dimension apart"
     return ""

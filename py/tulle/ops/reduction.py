@@ -1,0 +1,189 @@
+"""Reductions over dimensions, and what looks along one of them: argmax and softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tulle.graph.graph import Graph, Node
+from tulle.ops import attributes as attribute
+from tulle.ops.channels import Channels, Known, handed_on, same_if
+from tulle.ops.layout import EITHER, PLAIN, Layout
+from tulle.ops.matrix import reshaped
+from tulle.ops.op import Example, Input, Op, Operator, equals_input
+from tulle.ops.shapes import Shape, Shapes, operand, require, same_as_input
+from tulle.ops.windows import picture
+
+if TYPE_CHECKING:
+    from tulle.tflite.call import Call
+
+# ---- mean, sum, reduce_max, reduce_min
+
+
+def _reduced(node: Node, shapes: Shapes, stated: Shape) -> Shape:
+    x, axes = operand(shapes, 0), node.attrs["axes"]
+    require(all(0 <= axis < len(x) for axis in axes), f"axes {list(axes)} are out of range")
+    if node.attrs["keep_dims"]:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(x))
+    return tuple(size for axis, size in enumerate(x) if axis not in axes)
+
+
+def _demand(graph: Graph, node: Node) -> str:
+    shape = graph.tensors[node.inputs[0] or ""].shape
+    image = len(shape) == 4 and shape[0] == 1
+    if image and node.attrs["axes"] == (1, 2):
+        return "chw"
+    return EITHER if image and node.attrs["axes"] == (3,) and node.attrs["keep_dims"] else "plain"
+
+
+def _keeps_channels(graph: Graph, node: Node) -> bool:
+    return len(graph.tensors[node.inputs[0] or ""].shape) - 1 not in node.attrs.get("axes", ())
+
+
+_SOURCE = same_if(_keeps_channels)
+
+
+def _known_sum(graph: Graph, node: Node, known: Known) -> np.ndarray:
+    """So many times the value."""
+    times = graph.tensors[node.inputs[0] or ""].size / max(1, graph.tensors[node.output].size)
+    return handed_on(graph, node, known, _SOURCE) * times
+
+
+def _torch(name: str) -> Callable[..., Any]:
+    def build(node: Node, shapes: Shapes, result: Shape) -> Any:
+        import torch
+
+        function, axes, keep = getattr(torch, name), tuple(node.attrs["axes"]), bool(node.attrs["keep_dims"])
+        # No axes would be all of them to PyTorch.
+        return lambda x, *_: function(x, axes, keep) if axes else x
+
+    return build
+
+
+def _write(kind: str) -> Callable[[Graph, Node], Operator]:
+    def write(graph: Graph, node: Node) -> Operator:
+        inputs = [node.inputs[0], np.array(node.attrs["axes"], np.int32)]
+        return Operator(kind, inputs, node.output, "ReducerOptions", {"KeepDims": node.attrs["keep_dims"]})
+
+    return write
+
+
+def _read(op: str) -> Callable[[Call], None]:
+    def read(call: Call) -> None:
+        axes = call.axes(call.integers(1), len(call.shape(0)))
+        call.add(op, [call.input(0)], axes=axes, keep_dims=bool(call.options("ReducerOptions").KeepDims()))
+
+    return read
+
+
+def _example(random: np.random.Generator) -> Example:
+    axes = [(1, 2), (3,), (1,), (2, 3)][int(random.integers(0, 4))]
+    return Example([picture(random)], {"axes": axes, "keep_dims": bool(random.random() < 0.5)})
+
+
+_LAYOUT = Layout(
+    ("chw", "plain"),
+    "over (H, W) of an image: chw in, and the result, which has H*W = 1, is both; over the channels of an image, "
+    "dimensions kept: either; over anything else: plain",
+    _demand,
+)
+
+
+def _reduction(name: str, summary: str, torch: str, kind: str, known: Any = None) -> Op:
+    function = getattr(np, name.removeprefix("reduce_"))
+    return Op(
+        name, summary, (Input("x"),),
+        _reduced,
+        lambda node, inputs, shape: function(inputs[0], axis=node.attrs["axes"], keepdims=node.attrs["keep_dims"]),
+        _LAYOUT, _example,
+        (attribute.Attribute("axes", "integers", "axes"), attribute.KEEP_DIMS),
+        Channels(source=_SOURCE, known=known),
+        identity=equals_input(),  # over dimensions of size 1
+        torch=_torch(torch),
+        mixes_batch=lambda graph, node: 0 in node.attrs["axes"],
+        to_tflite=_write(kind),
+        from_tflite={kind: _read(name)},
+    )  # fmt: skip
+
+
+# ---- argmax
+
+
+def _argmax_shape(node: Node, shapes: Shapes, stated: Shape) -> Shape:
+    x, axis = operand(shapes, 0), node.attrs["axis"]
+    require(0 <= axis < len(x), f"axis {axis} is out of range")
+    return (*x[:axis], *((1,) if node.attrs["keep_dims"] else ()), *x[axis + 1 :])
+
+
+def _argmax(node: Node, inputs: list[Any], shape: Shape) -> np.ndarray:
+    return inputs[0].argmax(axis=node.attrs["axis"]).reshape(shape).astype(inputs[0].dtype)
+
+
+def _argmax_example(random: np.random.Generator) -> Example:
+    keep = bool(random.random() < 0.5)
+    return Example([picture(random)], {"axis": int(random.integers(1, 4)), "keep_dims": keep})
+
+
+def _read_argmax(call: Call) -> None:
+    shape = call.shape(0)
+    (axis,) = call.axes(call.integers(1).reshape(-1)[:1], len(shape))
+    x = call.input(0)
+    if call.kind == "ARG_MIN":
+        x = call.step("opposite", "mul", [x, call.number(-1)], shape, activation="none")
+    call.whole(call.output)
+    call.add("argmax", [x], axis=axis, keep_dims=len(call.output_shape) == len(shape))
+
+
+ARGMAX = Op(
+    "argmax", "the index of the first largest along an axis, as a float", (Input("x"),),
+    _argmax_shape, _argmax, PLAIN, _argmax_example,
+    (attribute.AXIS, attribute.KEEP_DIMS),
+    torch=lambda node, shapes, result: lambda x, *_: reshaped(x.argmax(node.attrs["axis"]).to(x), result),
+    mixes_batch=lambda graph, node: node.attrs["axis"] == 0,
+    from_tflite={"ARG_MAX": _read_argmax, "ARG_MIN": _read_argmax},
+)  # fmt: skip
+
+# ---- softmax
+
+
+def _softmax(node: Node, inputs: list[Any], shape: Shape) -> np.ndarray:
+    x = inputs[0] * node.attrs["beta"]
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _torch_softmax(node: Node, shapes: Shapes, result: Shape) -> Any:
+    import torch.nn.functional as F
+
+    return lambda x, *_: F.softmax(x * node.attrs["beta"], -1)
+
+
+def _write_softmax(graph: Graph, node: Node) -> Operator:
+    return Operator("SOFTMAX", [node.inputs[0]], node.output, "SoftmaxOptions", {"Beta": node.attrs["beta"]})
+
+
+def _read_softmax(call: Call) -> None:
+    call.add("softmax", [call.input(0)], beta=float(call.options("SoftmaxOptions").Beta()))
+
+
+SOFTMAX = Op(
+    "softmax", "softmax of beta * x over the last dimension", (Input("x"),),
+    same_as_input, _softmax, PLAIN,
+    lambda random: Example([picture(random)], {"beta": float(random.choice([0.5, 1.0, 2.0]))}),
+    (attribute.Attribute("beta", "number", "beta", required=False),),
+    torch=_torch_softmax,
+    mixes_batch=lambda graph, node: len(graph.tensors[node.output].shape) < 2,
+    to_tflite=_write_softmax,
+    from_tflite={"SOFTMAX": _read_softmax},
+)  # fmt: skip
+
+OPS = (
+    _reduction("mean", "the mean over some dimensions", "mean", "MEAN"),
+    _reduction("sum", "the sum over some dimensions", "sum", "SUM", _known_sum),
+    _reduction("reduce_max", "the maximum over some dimensions", "amax", "REDUCE_MAX"),
+    _reduction("reduce_min", "the minimum over some dimensions", "amin", "REDUCE_MIN"),
+    ARGMAX,
+    SOFTMAX,
+)
