@@ -19,7 +19,8 @@ One module per task, each with a command for it:
 
 One package per building block:
 
-- `graph`: a model in Python, its shapes, and a NumPy reference that runs it
+- `graph`: a model in Python, and a NumPy reference that runs it
+- `ops`: what tulle knows about each op, one record per op
 - `tflite`, `onnx`: readers, and a writer of `.tflite`
 - `passes`: Graph -> Graph, from a graph as read to the form that runs
 - `pack`: the `.tulle` file
