@@ -12,11 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/memory.h"
 #include "runtime/step.h"
 #include "tulle.h"
 
 #define TULLE_ERROR_BYTES 2048
-#define TULLE_ALIGNMENT 64
 
 // Counters of one step in one run, on cache lines of their own. A thread takes the tasks of its own share first and
 // then those that others have left: this way more of its inputs are in its own cache from the step before.

@@ -18,8 +18,7 @@ struct tulle_model {
   uint32_t input_count, output_count;
   tulle_input* inputs;
   const float** outputs;
-  void** allocations;
-  uint32_t allocation_count, allocation_capacity;
+  tulle_memory memory;
   uint64_t weight_bytes, arena_bytes;
 };
 

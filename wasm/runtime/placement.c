@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "ops/ops.h"
-#include "runtime/model.h"
+#include "runtime/engine.h"
 
 #define NEVER UINT32_MAX
 
@@ -90,7 +90,7 @@ static void place_inside(const tulle_net* net, const tulle_group* group, tulle_p
 bool tulle_place_tensors(tulle_planner* planner, const tulle_group* groups, uint32_t group_count, tulle_place* places,
                          uint64_t* arena_bytes) {
   const tulle_net* net = planner->net;
-  tulle_engine* engine = planner->model->engine;
+  tulle_engine* engine = planner->engine;
   const uint32_t count = net->tensor_count;
   uint32_t* root = malloc((count + 1) * sizeof *root);  // whose storage a tensor uses
   storage* stores = calloc(count + 1, sizeof *stores);

@@ -33,9 +33,8 @@ static bool takes_bytes(const tulle_net* net, uint32_t tensor) {
   return true;
 }
 
-static bool plan_inputs_outputs(tulle_planner* planner) {
+static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
   const tulle_net* net = planner->net;
-  tulle_model* model = planner->model;
   model->inputs = tulle_plan_alloc(planner, (net->input_count + 1) * sizeof *model->inputs);
   model->outputs = tulle_plan_alloc(planner, net->output_count * sizeof *model->outputs);
   if (!model->inputs || !model->outputs) return false;
@@ -61,8 +60,8 @@ static bool plan_inputs_outputs(tulle_planner* planner) {
 
 // ---- steps ------------------------------------------------------------------------------------------------
 
-static bool append_step(tulle_planner* planner, const tulle_work* work, uint32_t op, uint32_t inside) {
-  tulle_model* model = planner->model;
+static bool append_step(tulle_planner* planner, tulle_model* model, const tulle_work* work, uint32_t op,
+                        uint32_t inside) {
   if (model->step_count == model->step_capacity) {
     const uint32_t capacity = 2 * model->step_capacity + 64;
     tulle_step* grown = realloc(model->steps, capacity * sizeof *grown);
@@ -82,49 +81,48 @@ static bool plan_op(tulle_planner* planner, uint32_t op, tulle_work* work) {
   return tulle_plan_op(planner, planner->op, work);
 }
 
-static bool plan_single(tulle_planner* planner, const tulle_group* group) {
+static bool plan_single(tulle_planner* planner, tulle_model* model, const tulle_group* group) {
   tulle_work work;
   if (tulle_op_is_free(planner->net, &planner->net->ops[group->first])) return true;
-  return plan_op(planner, group->first, &work) && append_step(planner, &work, group->first, 0);
+  return plan_op(planner, group->first, &work) && append_step(planner, model, &work, group->first, 0);
 }
 
-static bool plan_by_rows(tulle_planner* planner, const tulle_group* group) {
+static bool plan_by_rows(tulle_planner* planner, tulle_model* model, const tulle_group* group) {
   tulle_work works[TULLE_BAND_MAX_OPS], band;
   const uint32_t count = group->last - group->first + 1;
   for (uint32_t i = 0; i < count; i++)
     if (!plan_op(planner, group->first + i, &works[i])) return false;
-  const tulle_model* model = planner->model;
   if (!tulle_plan_band(planner, model->engine, group, works, model->step_count, &band)) return false;
-  if (!append_step(planner, &band, group->first, count - 1)) return false;
+  if (!append_step(planner, model, &band, group->first, count - 1)) return false;
   for (uint32_t i = 1; i < count; i++)
-    if (!append_step(planner, &works[i], group->first + i, 0)) return false;
+    if (!append_step(planner, model, &works[i], group->first + i, 0)) return false;
   return true;
 }
 
-static bool plan_sum(tulle_planner* planner, const tulle_group* group) {
+static bool plan_sum(tulle_planner* planner, tulle_model* model, const tulle_group* group) {
   const tulle_place* places = planner->places;
   tulle_work work;
   planner->sum = (tulle_sum){.added = places[group->sum.added].data,
                              .gate = group->sum.gate < 0 ? NULL : places[group->sum.gate].data,
                              .operand = planner->net->ops[group->first].output};
-  const bool ok = plan_op(planner, group->sum.op, &work) && append_step(planner, &work, group->sum.op, 0);
+  const bool ok = plan_op(planner, group->sum.op, &work) && append_step(planner, model, &work, group->sum.op, 0);
   planner->sum = (tulle_sum){0};
   return ok;
 }
 
-static bool plan_groups(tulle_planner* planner, const tulle_group* groups, uint32_t count) {
+static bool plan_groups(tulle_planner* planner, tulle_model* model, const tulle_group* groups, uint32_t count) {
   for (uint32_t g = 0; g < count; g++) {
     const tulle_group* group = &groups[g];
     bool ok = false;
     switch (group->kind) {
       case TULLE_GROUP_SINGLE:
-        ok = plan_single(planner, group);
+        ok = plan_single(planner, model, group);
         break;
       case TULLE_GROUP_BY_ROWS:
-        ok = plan_by_rows(planner, group);
+        ok = plan_by_rows(planner, model, group);
         break;
       case TULLE_GROUP_SUM:
-        ok = plan_sum(planner, group);
+        ok = plan_sum(planner, model, group);
         break;
     }
     if (!ok) return false;
@@ -133,8 +131,7 @@ static bool plan_groups(tulle_planner* planner, const tulle_group* groups, uint3
 }
 
 // Memory for running the steps.
-static bool finish(tulle_planner* planner) {
-  tulle_model* model = planner->model;
+static bool finish(tulle_planner* planner, tulle_model* model) {
   model->progress = tulle_plan_alloc(planner, (model->step_count + 1) * sizeof *model->progress);
   model->profile = tulle_plan_alloc(planner, (model->step_count + 1) * sizeof *model->profile);
   model->scratch_bytes += TULLE_ALIGNMENT;
@@ -149,8 +146,11 @@ static bool finish(tulle_planner* planner) {
 }
 
 bool tulle_plan(tulle_model* model, const tulle_net* net) {
-  tulle_planner planner = {
-      .net = net, .threads = model->engine->threads, .sparse_tile = model->engine->sparse_tile, .model = model};
+  tulle_planner planner = {.net = net,
+                           .threads = model->engine->threads,
+                           .sparse_tile = model->engine->sparse_tile,
+                           .memory = &model->memory,
+                           .engine = model->engine};
   if (!check_ops(&planner)) return false;
   uint32_t group_count = 0;
   tulle_group* groups = tulle_find_groups(net, &group_count);
@@ -159,7 +159,8 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
   bool ok = groups && places;
   if (!ok) tulle_engine_fail(model->engine, "out of memory");
   ok = ok && tulle_place_tensors(&planner, groups, group_count, places, &model->arena_bytes) &&
-       plan_inputs_outputs(&planner) && plan_groups(&planner, groups, group_count) && finish(&planner);
+       plan_inputs_outputs(&planner, model) && plan_groups(&planner, model, groups, group_count) &&
+       finish(&planner, model);
   free(places);
   free(groups);
   return ok;

@@ -2,10 +2,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "runtime/model.h"
+#include "runtime/engine.h"
 
 bool tulle_plan_fail(tulle_planner* planner, const char* format, ...) {
   char message[1024];
@@ -13,26 +12,14 @@ bool tulle_plan_fail(tulle_planner* planner, const char* format, ...) {
   va_start(args, format);
   vsnprintf(message, sizeof message, format, args);
   va_end(args);
-  tulle_engine_fail(planner->model->engine, "%s '%s': %s", planner->op->kind_name, planner->op->name, message);
+  tulle_engine_fail(planner->engine, "%s '%s': %s", planner->op->kind_name, planner->op->name, message);
   return false;
 }
 
 void* tulle_plan_reserve(tulle_planner* planner, size_t size) {
-  tulle_model* model = planner->model;
-  if (model->allocation_count == model->allocation_capacity) {
-    const uint32_t capacity = 2 * model->allocation_capacity + 64;
-    void** grown = realloc(model->allocations, capacity * sizeof *grown);
-    if (grown) {
-      model->allocations = grown;
-      model->allocation_capacity = capacity;
-    }
-  }
-  void* memory = model->allocation_count < model->allocation_capacity ? tulle_alloc(size) : NULL;
-  if (!memory) {
-    tulle_engine_fail(model->engine, "out of memory: %u bytes more were needed", (unsigned)size);
-    return NULL;
-  }
-  return model->allocations[model->allocation_count++] = memory;
+  void* memory = tulle_memory_take(planner->memory, size);
+  if (!memory) tulle_engine_fail(planner->engine, "out of memory: %u bytes more were needed", (unsigned)size);
+  return memory;
 }
 
 void* tulle_plan_alloc(tulle_planner* planner, size_t size) {

@@ -3,6 +3,7 @@
 #ifndef TULLE_RUNTIME_PLANNER_H_
 #define TULLE_RUNTIME_PLANNER_H_
 
+#include "runtime/memory.h"
 #include "runtime/net.h"
 #include "runtime/step.h"
 
@@ -37,7 +38,8 @@ typedef struct {
   const tulle_op* op;    // being planned
   tulle_sum sum;         // of that op, if it takes one
   uint64_t weight_bytes;
-  struct tulle_model* model;  // owns the memory
+  tulle_memory* memory;         // of the model
+  struct tulle_engine* engine;  // which has the error
 } tulle_planner;
 
 // Readable bytes after every tensor and constant, for whole-vector loads over its end.

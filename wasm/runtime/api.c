@@ -133,8 +133,7 @@ tulle_model* tulle_model_load(tulle_engine* engine, const void* bytes, size_t si
 }
 
 void tulle_model_free(tulle_model* model) {
-  for (uint32_t i = 0; i < model->allocation_count; i++) tulle_free(model->allocations[i]);
-  free(model->allocations);
+  tulle_memory_free(&model->memory);
   free(model->steps);
   free(model->info);
   free(model);
