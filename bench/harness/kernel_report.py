@@ -11,6 +11,7 @@ import numpy as np
 from harness.kernel_hosts import Profile
 from harness.kernel_models import KernelModel, random_weights
 from harness.report import table, write_report
+from harness.shapes import SPARSE_PATHS
 from harness.timing import middle
 from tulle.passes.cost_model import paired_nonzeros
 
@@ -41,6 +42,7 @@ def rows_of(model: KernelModel, layers: Json, profile: Profile, variant: str, pe
                 "nonzeros": int(np.count_nonzero(weights)),
                 "paired": paired_nonzeros(weights) if shape.kind == "pointwise" else 0,
                 "kernel": steps[0]["kernel"],
+                "path": steps[0]["path"],
                 "copies": len(names),
                 "us": us,
                 "macs": steps[0]["macs"],
@@ -124,7 +126,7 @@ def model_record(name: str, profile: Profile, variant: str) -> Json:
     typical = middle(profile.milliseconds)
     ops: dict[str, float] = {}
     for step in profile.steps.values():
-        kind = "conv2d sparse" if "spm" in step["kernel"] else step["op"]
+        kind = "conv2d sparse" if step["path"] in SPARSE_PATHS else step["op"]
         ops[kind] = ops.get(kind, 0.0) + float(typical[step["column"]])
     slowest_first = dict(sorted(ops.items(), key=lambda item: -item[1]))
     return {"model": name, "variant": variant, "ms": sum(ops.values()), "ops": slowest_first}

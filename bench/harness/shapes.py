@@ -15,6 +15,24 @@ KINDS = ("pointwise", "vector", "depthwise", "entry", "spatial")
 which reads the image as it is; any other convolution."""
 
 
+PATHS = {
+    "pointwise": ("sparse", "pairs", "dense"),
+    "vector": ("sparse_vector", "dense_vector"),
+    "depthwise": ("depthwise", "depthwise_padded"),
+    "entry": ("entry",),
+    "spatial": ("conv",),
+}
+"""The paths, as a step of a profile has them, that a layer of each kind can take."""
+
+SPARSE_PATHS = ("sparse", "pairs", "sparse_vector")
+
+OTHER_PATHS = (
+    "upsample_conv", "transpose_conv", "depthwise_sum", "resize_sum", "gated_sum", "elementwise", "pool", "unpool",
+    "reduce", "argmax", "softmax", "matmul", "resize", "sample", "copy",
+)  # fmt: skip
+"""Paths that no layer of shapes.json takes: they are timed as part of whole models."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """A layer: channels in and out, size of the input map, (h, w) of kernel and stride, padding top, bottom, left,

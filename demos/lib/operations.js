@@ -10,11 +10,11 @@ export const POINTWISE = '1×1 convolution';
 export const KINDS = [POINTWISE, 'depthwise convolution', 'other convolution', 'everything else'];
 
 /** One of KINDS. @param {Row} row */
-export function kindOf({ op, kernel }) {
+export function kindOf({ op, path }) {
   if (op === 'depthwise_conv2d') return KINDS[1];
   if (op === 'transpose_conv2d') return KINDS[2];
   if (op !== 'conv2d') return KINDS[3];
-  return kernel.includes('conv') ? KINDS[2] : POINTWISE; // f32_spmm_*, f32_gemm_*: matrix products
+  return path === 'conv' || path === 'entry' ? KINDS[2] : POINTWISE;
 }
 
 /**

@@ -183,7 +183,7 @@ def test_profile_accounts_for_the_run(page: Page, case: Case) -> None:
         floatUrl=case.floats[0],
     )
     rows = result["rows"]
-    assert all(row["ms"] >= 0 and row["op"] and row["kernel"] for row in rows)
+    assert all(row["ms"] >= 0 and row["op"] and row["kernel"] and row["path"] for row in rows)
     assert 0 < sum(row["ms"] for row in rows) <= result["took"]
     assert sum(row["macs"] for row in rows) > 1e6
     assert all(0 <= row["nnz"] <= row["weights"] for row in rows)

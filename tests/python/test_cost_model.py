@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from c_lists import kernels
 from paths import ROOT
 from tulle.graph.stats import layer_stats
 from tulle.passes.cost_model import PAIR_LEAST, PATH, CostModel, dense_terms, fitted, paired_nonzeros, sparse_terms
@@ -176,7 +177,7 @@ def test_the_peak_module_does_its_multiply_adds(variant: str) -> None:
 )
 def test_kernel_models_run_what_they_say(shape: tuple[Any, ...]) -> None:
     from harness.kernel_models import build
-    from harness.shapes import Shape
+    from harness.shapes import PATHS, SPARSE_PATHS, Shape
 
     model = build(Shape(*shape))
     with load(model.data) as loaded:
@@ -190,9 +191,19 @@ def test_kernel_models_run_what_they_say(shape: tuple[Any, ...]) -> None:
             assert (step["weights"], step["nnz"]) == (weights, nonzeros)
             expected = model.shape.pixels * nonzeros if case.sparsity == "sparse" else model.shape.macs
             assert step["macs"] == expected
-            assert ("spm" in step["kernel"]) == (case.sparsity == "sparse")
+            assert step["path"] in PATHS[model.shape.kind]
+            assert (step["path"] in SPARSE_PATHS) == (case.sparsity == "sparse")
             if case.block == 2:
-                assert ("24x2" in step["kernel"]) == (case.zeros < 0.9)  # of 40 inputs: too few are left there
+                assert (step["path"] == "pairs") == (case.zeros < 0.9)  # of 40 inputs: too few are left there
+
+
+def test_every_path_is_measured_or_said_not_to_be() -> None:
+    from harness.shapes import KINDS, OTHER_PATHS, PATHS, SPARSE_PATHS
+
+    measured = [path for kind in KINDS for path in PATHS[kind]]
+    assert set(PATHS) == set(KINDS)
+    assert sorted([*measured, *OTHER_PATHS]) == sorted({kernel.path for kernel in kernels()})
+    assert set(SPARSE_PATHS) <= set(measured)
 
 
 def test_pairs_begin_where_those_of_the_relaxed_build_do() -> None:

@@ -8,13 +8,14 @@ it cancelled out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tulle
+from c_lists import kernels
 from tulle import load
 from tulle.compression import compress
 from tulle.graph import Graph, Node, Tensor, reference
@@ -87,10 +88,10 @@ class Case:
             inputs.append(self.constant(self.rng.uniform(-0.5, 1, self.pick((channels,), (1,))).astype(np.float32)))
         return attrs
 
-    def run(self, output: str, variant: str, feed: dict[str, np.ndarray] | None = None) -> set[str]:
+    def run(self, output: str, variant: str, feed: dict[str, np.ndarray] | None = None) -> list[dict[str, Any]]:
         """Compares the model, up to `output`, with the reference. `feed`: inputs that must not be just any numbers.
 
-        Returns the names of the kernels that ran.
+        Returns the steps that ran: rows of the profile.
         """
         graph = self.graph
         if graph.tensors[output].layout == "chw":
@@ -105,14 +106,18 @@ class Case:
             first = model(given)[output]
             model({name: np.zeros_like(array) for name, array in given.items()})
             again = model(given)[output]
-            kernels = {step["kernel"] for step in model.profile()}
+            steps = list(model.profile())
         np.testing.assert_array_equal(first, again, err_msg=f"a second run differs\n{graph}")
         worst = np.unravel_index(np.argmax(np.abs(first - expected) / bound), expected.shape)
         assert np.all(np.abs(first - expected) <= bound), (
             f"at {tuple(map(int, worst))}: {first[worst]} instead of {expected[worst]} (bound {bound[worst]:.2g}), "
             f"{np.mean(~(np.abs(first - expected) <= bound)):.0%} of the elements are wrong\n{graph}"
         )
-        return kernels
+        return steps
+
+
+def paths(steps: Iterable[dict[str, Any]]) -> set[str]:
+    return {step["path"] for step in steps}
 
 
 def as_floats(tensor: Tensor, array: np.ndarray) -> np.ndarray:
@@ -249,10 +254,6 @@ def paired_rows(case: Case, pattern: str, inputs: int, share: float = 0.5) -> np
     return np.where(used, case.values(used.shape), 0).astype(np.float32)[:, None, None, :]
 
 
-def runs_in_pairs(kernels: set[str], variant: str) -> bool:
-    return {"relaxed": "f32_spmm_24x2", "simd": "f32_spmm_20x2"}[variant] in kernels
-
-
 @pytest.mark.parametrize("pattern", PAIRINGS)
 def test_rows_that_share_columns_run_in_pairs(variant: str, pattern: str) -> None:
     """Every tail of the tiles of pairs, within a tile and behind full ones."""
@@ -260,8 +261,8 @@ def test_rows_that_share_columns_run_in_pairs(variant: str, pattern: str) -> Non
         case = Case(pixels, len(pattern))
         height = 7 if pixels % 7 == 0 else 1
         x = case.input(1, height, pixels // height, 40, chw=True)
-        kernels = case.run(conv2d(case, x, paired_rows(case, pattern, 40), sparsity="sparse"), variant)
-        assert runs_in_pairs(kernels, variant) == (pattern != "..AA..")
+        steps = case.run(conv2d(case, x, paired_rows(case, pattern, 40), sparsity="sparse"), variant)
+        assert ("pairs" in paths(steps)) == (pattern != "..AA..")
 
 
 @pytest.mark.parametrize("inputs", [64, 191, 192, 193, 385, 577])
@@ -291,8 +292,8 @@ def test_few_nonzeros_do_not_run_in_pairs(variant: str) -> None:
     for inputs, pairs in (({"relaxed": 5, "simd": 15}[variant], False), ({"relaxed": 6, "simd": 16}[variant], True)):
         case = Case(inputs)
         x = case.input(1, 7, 7, inputs, chw=True)
-        kernels = case.run(conv2d(case, x, case.values((8, 1, 1, inputs)), sparsity="sparse"), variant)
-        assert runs_in_pairs(kernels, variant) == pairs
+        steps = case.run(conv2d(case, x, case.values((8, 1, 1, inputs)), sparsity="sparse"), variant)
+        assert ("pairs" in paths(steps)) == pairs
 
 
 def test_an_infinite_input_passes_pairs_with_the_same_columns_by(variant: str) -> None:
@@ -306,7 +307,7 @@ def test_an_infinite_input_passes_pairs_with_the_same_columns_by(variant: str) -
     values[..., 20:] = np.inf
     with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
         (answer,) = model(values).values()
-        assert runs_in_pairs({step["kernel"] for step in model.profile()}, variant)
+        assert "pairs" in paths(model.profile())
     np.testing.assert_array_equal(answer, np.full((1, 3, 3, 4), 20, np.float32))
 
 
@@ -317,15 +318,15 @@ def test_the_width_of_tiles_changes_no_bit(variant: str, monkeypatch: pytest.Mon
     weight[10:12] = np.where(weight[10] != 0, 1.5, 0)  # a pair
     y = conv2d(case, x, weight, sparsity="sparse", activation="hard_swish")
     case.graph.outputs = [case.op("to_plain", [y], (1, 11, 13, 20))]
-    answers, kernels = [], set()
+    answers, ran = [], set()
     for tile in range(1, 14):
         monkeypatch.setattr("tulle.runtime.model.WASMTIME_TILE", tile)
         with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
             answers.append(
                 next(iter(model(np.sin(np.arange(11 * 13 * 30, dtype=np.float32)).reshape(1, 11, 13, 30)).values()))
             )
-            kernels |= {step["kernel"] for step in model.profile()}
-    assert {"f32_spmm", "f32_spmm_52x1"} <= kernels
+            ran |= {step["kernel"] for step in model.profile()}
+    assert {"f32_spmm", "f32_spmm_52x1"} <= ran
     assert all(np.array_equal(answers[0], answer) for answer in answers)
 
 
@@ -338,7 +339,7 @@ def test_models_that_sparsify_makes_in_blocks_run_in_pairs(variant: str, block: 
     data = compress(tulle.convert(sparse).data, values).data  # type: ignore[arg-type]
     with load(data, variant=variant) as model:  # type: ignore[arg-type]
         steps = [step for step in model.profile() if "project" in step["name"] and step["weights"] > 6000]
-    assert len(steps) >= 7 and all(runs_in_pairs({step["kernel"]}, variant) for step in steps)
+    assert len(steps) >= 7 and paths(steps) == {"pairs"}
 
 
 @each(120)
@@ -836,8 +837,8 @@ def test_depthwise_sum(variant: str, seed: int) -> None:
     x = case.input(1, height, width, channels, chw=True)
     other = x if seed % 2 else case.input(1, height, width, channels, chw=True)
     y = depthwise_of(case, x, 3, 1, case.pick("none", "relu", "relu6", "relu_n1_to_1"))
-    kernels = case.run(added(case, y, other), variant)
-    assert "f32_dwconv3x3_sum" in kernels and "f32_binary" not in kernels
+    steps = case.run(added(case, y, other), variant)
+    assert "depthwise_sum" in paths(steps) and "elementwise" not in paths(steps)
 
 
 @each(40)
@@ -848,8 +849,8 @@ def test_resize_sum(variant: str, seed: int) -> None:
     x = case.input(1, 2 * height, 2 * width, channels, chw=True)
     if seed % 2:
         x = gated(case, x)
-    kernels = case.run(added(case, doubled(case, small), x), variant)
-    assert "f32_resize_sum" in kernels and "f32_binary" not in kernels
+    steps = case.run(added(case, doubled(case, small), x), variant)
+    assert "resize_sum" in paths(steps) and "elementwise" not in paths(steps)
 
 
 @each(20)
@@ -857,8 +858,8 @@ def test_gated_sum(variant: str, seed: int) -> None:
     case = Case(seed, 3)
     shape = (1, case.size() + 1, case.size(), case.size(9) + 1)
     x, other = case.input(*shape, chw=True), case.input(*shape, chw=True)
-    kernels = case.run(added(case, gated(case, x), x if seed % 3 == 0 else other), variant)
-    assert "f32_gated_sum" in kernels and "f32_binary" not in kernels
+    steps = case.run(added(case, gated(case, x), x if seed % 3 == 0 else other), variant)
+    assert "gated_sum" in paths(steps) and "elementwise" not in paths(steps)
 
 
 def reader_of(case: Case, y: str) -> str:
@@ -889,8 +890,8 @@ ALONE = {
 def test_sums_by_themselves(variant: str, why: str) -> None:
     case = Case(sum(map(ord, why)))
     output = ALONE[why](case, case.input(1, 8, 17, 6, chw=True))
-    kernels = case.run(output, variant)
-    assert "f32_binary" in kernels and not any(kernel.endswith("_sum") for kernel in kernels)
+    steps = case.run(output, variant)
+    assert "elementwise" in paths(steps) and not paths(steps) & {"depthwise_sum", "resize_sum", "gated_sum"}
 
 
 @each(10)
@@ -904,8 +905,8 @@ def test_sums_in_a_decoder(variant: str, seed: int) -> None:
         skip = gated(case, case.input(1, height, width, channels, chw=True))
         x = added(case, doubled(case, x), skip)
         x = added(case, depthwise_of(case, x, 3, 1, "relu6"), x)
-    kernels = case.run(x, variant)
-    assert {"f32_resize_sum", "f32_dwconv3x3_sum"} <= kernels and "f32_binary" not in kernels
+    steps = case.run(x, variant)
+    assert {"resize_sum", "depthwise_sum"} <= paths(steps) and "elementwise" not in paths(steps)
 
 
 # ---- movement -------------------------------------------------------------------------------------------------------
@@ -1022,3 +1023,94 @@ def test_bytes_for_an_op_that_reads_floats(variant: str, seed: int) -> None:
     x = case.input(1, height, width, 3, mean=100.0, std=50.0)
     y = case.op("activation", [x], (1, height, width, 3), activation="relu")
     case.run(y, variant, {x: case.rng.integers(0, 256, (height, width, 3), np.uint8)})
+
+
+# ---- every kernel of the list ----------------------------------------------------------------------------------------
+
+
+def image(case: Case, channels: int = 6) -> str:
+    return case.input(1, 8, 12, channels, chw=True)
+
+
+def pointwise_case(outputs: int, zeros: float, sparsity: str) -> Callable[[Case], str]:
+    return lambda case: conv2d(case, image(case, 40), case.values((outputs, 1, 1, 40), zeros), sparsity=sparsity)
+
+
+def depthwise_case(kernel: int, stride: int) -> Callable[[Case], str]:
+    return lambda case: depthwise_of(case, image(case), kernel, stride, "relu6")
+
+
+def transpose_case(kernel: int, stride: int) -> Callable[[Case], str]:
+    return lambda case: case.op(
+        "transpose_conv2d", [image(case), case.constant(case.values((5, kernel, kernel, 6))), None],
+        (1, 7 * stride + kernel, 11 * stride + kernel, 5), chw=True, strides=(stride, stride), padding=(0, 0, 0, 0),
+        activation="none",
+    )  # fmt: skip
+
+
+def fully_connected(case: Case, sparsity: str) -> str:
+    weight = case.constant(case.values((9, 20), 0.5))
+    return case.op("fully_connected", [case.input(2, 20), weight, None], (2, 9), sparsity=sparsity, activation="none")
+
+
+def resize_case(kind: str) -> Callable[[Case], str]:
+    how = {"align_corners": False, "half_pixel_centers": True}
+    return lambda case: case.op(kind, [image(case)], (1, 16, 24, 6), chw=True, **how)
+
+
+POOL: dict[str, Any] = {"kernel": (2, 2), "strides": (2, 2), "padding": (0, 0, 0, 0)}
+
+# By the C names of wasm/kernels/kernels.inc.
+KERNEL_CASES: dict[str, Callable[[Case], str]] = {
+    "SPMM": pointwise_case(7, 0.8, "sparse"),
+    "SPMM_WIDE": pointwise_case(7, 0.8, "sparse"),
+    "SPMM_PAIRS": lambda case: conv2d(case, image(case, 40), paired_rows(case, "AABB", 40), sparsity="sparse"),
+    "SPMV": lambda case: fully_connected(case, "sparse"),
+    "DOT": lambda case: fully_connected(case, "dense"),
+    "GEMM": pointwise_case(7, 0, "dense"),
+    "CONV": lambda case: conv2d(case, image(case), case.values((7, 3, 3, 6)), padding=(1, 1, 1, 1)),
+    "CONV_HWC": lambda case: conv2d(case, case.input(1, 8, 12, 3), case.values((7, 3, 3, 3)), padding=(1, 1, 1, 1)),
+    "UPSAMPLE_CONV": transpose_case(2, 2),
+    "TRANSPOSE_CONV": transpose_case(3, 2),
+    "DWCONV_3X3": depthwise_case(3, 1),
+    "DWCONV_3X3S2": depthwise_case(3, 2),
+    "DWCONV_5X5": depthwise_case(5, 1),
+    "DWCONV_5X5S2": depthwise_case(5, 2),
+    "DWCONV": depthwise_case(7, 1),
+    "DWCONV_SUM": lambda case: added(case, depthwise_of(case, x := image(case), 3, 1, "relu"), x),
+    "RESIZE_SUM": lambda case: added(case, case.input(1, 16, 24, 6, chw=True), resize_case("resize_bilinear")(case)),
+    "GATED_SUM": lambda case: added(case, image(case), gated(case, image(case))),
+    "BINARY": lambda case: case.op("mul", [case.input(5, 7), case.input(7)], (5, 7), activation="none"),
+    "POOL": lambda case: case.op("max_pool2d", [image(case)], (1, 4, 6, 6), chw=True, activation="none", **POOL),
+    "UNPOOL": lambda case: case.op(
+        "max_unpool2d",
+        [case.input(1, 4, 6, 6, chw=True),
+         case.op("max_pool2d_argmax", [image(case)], (1, 4, 6, 6), chw=True, activation="none", **POOL)],
+        (1, 8, 12, 6), chw=True, **POOL,
+    ),
+    "GLOBAL_POOL": lambda case: case.op("mean", [image(case)], (1, 6), axes=(1, 2), keep_dims=False),
+    "REDUCE": lambda case: case.op("sum", [case.input(5, 7, 3)], (5, 3), axes=(1,), keep_dims=False),
+    "ARGMAX": lambda case: case.op("argmax", [case.input(5, 7)], (5,), axis=1, keep_dims=False),
+    "SOFTMAX": lambda case: case.op("softmax", [case.input(5, 7)], (5, 7), beta=1.0),
+    "MATMUL": lambda case: case.op("matmul", [case.input(5, 7), case.input(7, 9)], (5, 9)),
+    "RESIZE_BILINEAR": resize_case("resize_bilinear"),
+    "RESIZE_NEAREST": resize_case("resize_nearest"),
+    "SAMPLE": lambda case: case.op(
+        "sample_bilinear", [image(case), case.input(1, 3, 5, 2, chw=True)], (1, 3, 5, 6), chw=True
+    ),
+    "COPY": lambda case: case.op("transpose", [case.input(5, 7)], (7, 5), perm=(1, 0)),
+    "PAD": lambda case: case.op(
+        "pad", [case.input(5, 7)], (8, 7), pads=((1, 2), (0, 0)), pad_value=0.5, pad_mode="constant"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted({kernel.c_name for kernel in kernels()}))
+def test_every_kernel_of_the_list(variant: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the build it is in, under the name and the path that the list gives it."""
+    [listed] = [kernel for kernel in kernels(variant) if kernel.c_name == name]
+    if name == "SPMM":
+        monkeypatch.setattr("tulle.runtime.model.WASMTIME_TILE", 12)
+    case = Case(3)
+    steps = case.run(KERNEL_CASES[name](case), variant)
+    assert (listed.name, listed.path) in {(step["kernel"], step["path"]) for step in steps}

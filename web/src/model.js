@@ -24,6 +24,7 @@ import { TulleError } from './errors.js';
  * @property {string} name
  * @property {string} op an op kind, such as "conv2d"
  * @property {string} kernel the kernel chosen for it
+ * @property {string} path how the kernel runs it: "sparse", "pairs", "dense", "depthwise", ...
  * @property {number} ms milliseconds
  * @property {number} macs multiply-adds executed: zeros skipped by a sparse kernel are not counted
  * @property {number} weights how many weights the step has

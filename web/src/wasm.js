@@ -42,7 +42,8 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {number} weight_bytes
  * @property {{ name: string, shape: number[], mean: number, std: number, rgba8: boolean }[]} inputs
  * @property {{ name: string, shape: number[] }[]} outputs
- * @property {{ name: string, op: string, kernel: string, macs: number, weights: number, nnz: number }[]} steps
+ * @property {{ name: string, op: string, kernel: string, path: string, macs: number, weights: number,
+ *   nnz: number }[]} steps
  */
 
 /** An image, ImageData or a copy of one: `height` x `width` RGBA pixels of 4 bytes.

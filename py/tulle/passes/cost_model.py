@@ -52,7 +52,7 @@ PAIR_LEAST = 6
 def paired_nonzeros(weight: np.ndarray) -> int:
     """How many nonzeros of weights [outputs, ..., inputs] are in pairs of outputs with the same nonzero columns.
 
-    The planner (wasm/runtime/plan_pairs.c) also pairs neighbours whose columns are nearly the same.
+    The planner (wasm/ops/pairs.c) also pairs neighbours whose columns are nearly the same.
     """
     used = weight.reshape(len(weight), -1) != 0
     columns, outputs = np.unique(used[used.sum(axis=1) >= PAIR_LEAST], axis=0, return_counts=True)

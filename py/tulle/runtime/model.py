@@ -108,8 +108,9 @@ class Model:
     def profile(self) -> Profile:
         """Runs the model once more, on its last inputs, and returns the time of each step.
 
-        Rows have name, op, kernel, macs, weights, nnz (see `info`) and `ms`. Other runs are not timed step by step:
-        that would cost a tenth of their time here. Raises TulleError if the model is closed.
+        Rows have name, op, kernel, path (how the kernel runs it: "sparse", "pairs", "dense", ...), macs, weights, nnz
+        (see `info`) and `ms`. Other runs are not timed step by step: that would cost a tenth of their time here.
+        Raises TulleError if the model is closed.
         """
         with self._lock:
             library, steps = self._open(), self.info["steps"]
