@@ -550,3 +550,11 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* input, const flo
       tulle_f32_activate(output + c * d->output_stride, (size_t)rows * d->out_width, epilogue, channel + c);
   }
 }
+
+tulle_kernel_id tulle_f32_depthwise_id(uint32_t kernel, uint32_t stride) {
+  if (kernel == 3 && stride == 1) return TULLE_KERNEL_DWCONV_3X3;
+  if (kernel == 3 && stride == 2) return TULLE_KERNEL_DWCONV_3X3S2;
+  if (kernel == 5 && stride == 1) return TULLE_KERNEL_DWCONV_5X5;
+  if (kernel == 5 && stride == 2) return TULLE_KERNEL_DWCONV_5X5S2;
+  return TULLE_KERNEL_DWCONV;
+}

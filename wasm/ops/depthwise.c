@@ -100,18 +100,8 @@ static void depthwise_rows(const void* pointer, const float* input, float* outpu
   }
 }
 
-// The kernels that read the input as it is, by kernel and stride.
-static const struct {
-  uint32_t kernel, stride;
-  tulle_kernel_id id;
-} direct_kernels[] = {
-    {3, 1, TULLE_KERNEL_DWCONV_3X3},
-    {3, 2, TULLE_KERNEL_DWCONV_3X3S2},
-    {5, 1, TULLE_KERNEL_DWCONV_5X5},
-    {5, 2, TULLE_KERNEL_DWCONV_5X5S2},
-};
-
-// The one that can run the op; TULLE_KERNEL_DWCONV if none can. They want every window to have a pixel of the input.
+// The kernel that can read the input as it is, or TULLE_KERNEL_DWCONV. They want every window to have a pixel of the
+// input.
 static tulle_kernel_id direct_kernel(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w,
                                      const tulle_tensor* y) {
   const uint32_t k = w->shape[1];
@@ -119,9 +109,7 @@ static tulle_kernel_id direct_kernel(const tulle_op* op, const tulle_tensor* x, 
                       op->dilation_w == 1 && op->pad_top <= k / 2 && op->pad_left <= k / 2 &&
                       (uint64_t)(y->shape[1] - 1) * op->stride_h + k / 2 < (uint64_t)x->shape[1] + op->pad_top &&
                       (uint64_t)(y->shape[2] - 1) * op->stride_w + k / 2 < (uint64_t)x->shape[2] + op->pad_left;
-  for (uint32_t i = 0; square && i < sizeof direct_kernels / sizeof *direct_kernels; i++)
-    if (direct_kernels[i].kernel == k && direct_kernels[i].stride == op->stride_h) return direct_kernels[i].id;
-  return TULLE_KERNEL_DWCONV;
+  return square ? tulle_f32_depthwise_id(k, op->stride_h) : TULLE_KERNEL_DWCONV;
 }
 
 bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
