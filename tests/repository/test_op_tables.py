@@ -89,6 +89,11 @@ def test_every_operator_has_a_place_in_a_random_test() -> None:
     assert op_tables.TFLITE - tried == set()
 
 
+def test_every_onnx_operator_is_tried() -> None:
+    tests = (ROOT / "tests" / "python" / "test_onnx.py").read_text()
+    assert {name for name in op_tables.ONNX if f'"{name}"' not in tests} == set()
+
+
 @pytest.mark.parametrize("document", op_tables.PARTS)
 def test_documents_say_what_the_tables_say(document: str) -> None:
     assert op_tables.written(document) == (ROOT / document).read_text(), "run `make tables`"
