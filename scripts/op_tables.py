@@ -24,11 +24,12 @@ from tulle.ops import (
     elementwise,
     layouts,
     matrix,
-    movement,
     pooling,
     reduction,
+    reordering,
     resize,
     sampling,
+    slicing,
 )
 from tulle.tflite import reader as tflite
 
@@ -68,7 +69,7 @@ GROUPS: list[tuple[str, tuple[ModuleType, ...], str, str]] = [
         "Resize Upsample GridSample",
     ),
     (
-        "shape", (movement,),
+        "shape", (slicing, reordering),
         "SPLIT SPLIT_V PACK UNPACK GATHER TILE BROADCAST_TO REVERSE_V2 SHAPE FILL",
         "Reshape Flatten Squeeze Unsqueeze Transpose Concat Slice Split Pad Gather Tile Expand DepthToSpace "
         "SpaceToDepth If",
