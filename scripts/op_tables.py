@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable
+from dataclasses import replace
 from types import ModuleType
 
 from common import ROOT, say
@@ -24,12 +25,14 @@ from tulle.ops import (
     elementwise,
     layouts,
     matrix,
-    movement,
     pooling,
     reduction,
+    reordering,
     resize,
     sampling,
+    slicing,
 )
+from tulle.ops.attributes import Attribute
 from tulle.tflite import reader as tflite
 
 # A row of the README's table: the families whose operators it lists, and operators that are made of several ops.
@@ -68,7 +71,7 @@ GROUPS: list[tuple[str, tuple[ModuleType, ...], str, str]] = [
         "Resize Upsample GridSample",
     ),
     (
-        "shape", (movement,),
+        "shape", (slicing, reordering),
         "SPLIT SPLIT_V PACK UNPACK GATHER TILE BROADCAST_TO REVERSE_V2 SHAPE FILL",
         "Reshape Flatten Squeeze Unsqueeze Transpose Concat Slice Split Pad Gather Tile Expand DepthToSpace "
         "SpaceToDepth If",
@@ -205,9 +208,38 @@ def lowered() -> str:
     return "\n".join(fill(item, initial_indent="- ", subsequent_indent="  ") for item in items)
 
 
+# ---- docs/format.md
+
+
+def fields(attribute: Attribute) -> str:
+    """Where the schema's table Op has an attribute, and of what kind it is there."""
+    snake = re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", attribute.field)
+    if attribute.kind == "pair":
+        return f"`{snake}_h`, `{snake}_w`: 1 to 65535"
+    if attribute.kind == "padding":
+        return ", ".join(f"`{snake}_{side}`" for side in ("top", "bottom", "left", "right")) + ": 0 to 65535"
+    kind = {
+        "pads": "before and after for each dimension", "integers": "a list of integers", "integer": "an integer",
+        "whole": "1 to 65535", "number": "a finite number", "float32": "a number", "flag": "a truth value",
+    }.get(attribute.kind, f"a value of `{attribute.kind}`")  # fmt: skip
+    return f"`{snake}`: {kind}"
+
+
+def stored() -> str:
+    users: dict[Attribute, list[str]] = {}
+    for name, op in OPS.items():
+        for attribute in op.attributes:
+            if op.stored and not attribute.from_shapes:
+                # Whether a file has to say it does not matter here.
+                users.setdefault(replace(attribute, required=True), []).append(name)
+    rows = [f"| `{attribute.name}` | {fields(attribute)} | {code(names)} |" for attribute, names in users.items()]
+    return "\n".join(["| attribute | field | ops |", "|---|---|---|", *rows])
+
+
 PARTS = {
     "README.md": {"operators": supported},
     "docs/models.md": {"operators": operators},
+    "docs/format.md": {"attributes": stored},
     "docs/architecture.md": {"ops": op_table, "layouts": lowered},
 }
 

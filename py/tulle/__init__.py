@@ -41,7 +41,7 @@ from tulle.errors import TulleError
 from tulle.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from tulle import graph, image, pack, passes, sparsify, tflite, zoo
+    from tulle import graph, image, ops, pack, passes, sparsify, tflite, zoo
     from tulle.conversion import Conversion, convert
     from tulle.graph import Graph
     from tulle.runtime import Model, load
@@ -60,6 +60,7 @@ __all__ = [
     "image",
     "load",
     "load_async",
+    "ops",
     "pack",
     "passes",
     "read_tflite",
@@ -81,7 +82,7 @@ _LAZY = {
     "read_tflite": ("tulle.tflite", "read"),
     "verify": ("tulle.verification", "verify"),
 }
-_SUBMODULES = ("graph", "image", "pack", "passes", "sparsify", "tflite", "zoo")
+_SUBMODULES = ("graph", "image", "ops", "pack", "passes", "sparsify", "tflite", "zoo")
 
 
 def __getattr__(name: str) -> Any:

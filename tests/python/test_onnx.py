@@ -259,6 +259,13 @@ CASES: dict[str, Case] = {
     "layer norm of an image": lambda m: m.node("LayerNormalization", "x", m.noise(6, 9, 7), axis=1),
     "lp norm": lambda m: m.node("LpNormalization", "x", axis=1),
     "log softmax": lambda m: m.node("LogSoftmax", "x", axis=1),
+    "reduce sum": lambda m: m.node("ReduceSum", "x", m.constant([1], np.int64), keepdims=0),
+    "sum of three": lambda m: m.node("Sum", "x", m.node("Tanh", "x"), m.noise(7)),
+    "min of two": lambda m: m.node("Min", m.node("Identity", "x"), m.noise(6, 1, 1)),
+    "or": lambda m: m.node(
+        "Where", m.node("Or", m.node("Less", "x", m.constant(-1.0)), m.node("Greater", "x", m.constant(0.5))),
+        "x", m.noise(7),
+    ),
     "reduce max": lambda m: m.node("ReduceMax", "x", axes=[2, 3]),
     "reduce min": lambda m: m.node("ReduceMin", "x", axes=[1], keepdims=0),
     "reduce l1": lambda m: m.node("ReduceL1", "x", axes=[1, 2]),

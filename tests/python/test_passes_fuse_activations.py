@@ -7,6 +7,7 @@ import pytest
 
 import networks
 from tulle.graph import Graph
+from tulle.ops import OPS
 from tulle.passes.fuse_activations import fuse_activations, split_activations
 
 ACTIVATIONS = {
@@ -57,19 +58,14 @@ def test_every_activation_is_fused(activation: str) -> None:
     assert networks.same_outputs(graph, after)
 
 
-OPS = ("conv2d", "depthwise_conv2d", "transpose_conv2d", "fully_connected", "add", "sub", "mul", "max_pool2d",
-       "average_pool2d")  # fmt: skip
-
-
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", [name for name, op in OPS.items() if op.fuses_activation])
 @pytest.mark.parametrize("alpha", [(4,), (1, 1, 4), (1,)])
 def test_prelu_is_fused_with_alpha_as_the_last_input(op: str, alpha: tuple[int, ...]) -> None:
     graph = host(op, after="prelu", alpha=networks.noise_array(alpha))
     after = fuse_activations(graph)
     assert networks.ops(after) == [op]
-    counts = {"conv2d": 5, "depthwise_conv2d": 4, "transpose_conv2d": 4, "fully_connected": 4}
     inputs = after.nodes[0].inputs
-    assert len(inputs) == counts.get(op, 2 if op.endswith("pool2d") else 3)
+    assert len(inputs) == OPS[op].own_inputs + 1
     assert after.tensors[inputs[-1] or ""].shape == (4,)
     assert networks.same_outputs(graph, after)
 

@@ -145,3 +145,18 @@ def test_tables_do_not_grow_with_activations(build: Callable[[TfliteModel], int]
     assert time.perf_counter() - start < 20
     assert tracemalloc.get_traced_memory()[1] < 2**28
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_pools_of_squares(padding: int) -> None:
+    m, x = TfliteModel(), noise(1, 7, 6, 3)
+    shape = (1, 4, 3, 3) if padding == 0 else (1, 3, 2, 3)
+    y = m.op("L2_POOL_2D", [m.input(x.shape)], shape, "Pool2DOptions", padding=padding, filterHeight=3, filterWidth=3,
+             strideH=2, strideW=2)  # fmt: skip
+    same_as_litert(m, x, y)
+
+
+def test_filled_constants() -> None:
+    m, x = TfliteModel(), noise(1, 3, 4, 5)
+    filled = m.op("FILL", [m.constant(x.shape, np.int32), m.constant(np.float32(1.5))], x.shape, "FillOptions")
+    same_as_litert(m, x, m.op("ADD", [m.input(x.shape), filled], x.shape, "AddOptions"))

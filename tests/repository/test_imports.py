@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +107,12 @@ def test_a_circle_would_be_seen(tmp_path: Path) -> None:
     assert circles(root) == ["p.b (in a function) -> p.q -> p.q.a -> p.b"]
     (root / "b.py").write_text("from p.q import x")
     assert len(circles(root)) == 1 and "p.q.a -> p.b" in circles(root)[0]
+
+
+def test_ops_load_neither_pytorch_nor_readers_of_files() -> None:
+    """Models run where none of these is installed, and PyTorch takes seconds to load."""
+    code = "import sys, tulle.ops, tulle.graph.reference; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    names = {name.split(".")[0] for name in loaded.stdout.split()}
+    assert "numpy" in names and names.isdisjoint({"torch", "tflite", "onnx", "flatbuffers", "wasmtime"})

@@ -19,7 +19,7 @@ STORED = {name: op for name, op in OPS.items() if op.stored}
 # Operators that random models have no place for, and the tests that try them instead.
 TRIED_ELSEWHERE = {
     "CAST": "test_random_ops: behind ARG_MAX", "DEQUANTIZE": "test_random_ops: before weights",
-    "DENSIFY": "test_tflite_sparse", "FILL": "test_tflite_read", "L2_POOL_2D": "test_tflite_read",
+    "DENSIFY": "test_tflite_sparse", "FILL": "test_tflite_edges", "L2_POOL_2D": "test_tflite_edges",
     "QUANTIZE": "test_random_ops_quantised",
     "SPACE_TO_BATCH_ND": "test_random_ops_dilations", "BATCH_TO_SPACE_ND": "test_random_ops_dilations",
     "LOGICAL_AND": "test_random_ops: behind SELECT", "LOGICAL_OR": "test_random_ops: behind SELECT",
@@ -87,6 +87,11 @@ def test_every_operator_has_a_place_in_a_random_test() -> None:
     examples = {kind for op in OPS.values() if op.to_tflite for kind in op.from_tflite}
     tried = {*random_models.OPS, *random_models.COMPARISONS, *examples, *TRIED_ELSEWHERE}
     assert op_tables.TFLITE - tried == set()
+
+
+def test_every_onnx_operator_is_tried() -> None:
+    tests = (ROOT / "tests" / "python" / "test_onnx.py").read_text()
+    assert {name for name in op_tables.ONNX if f'"{name}"' not in tests} == set()
 
 
 @pytest.mark.parametrize("document", op_tables.PARTS)

@@ -15,15 +15,28 @@ from tulle.ops import (
     elementwise,
     layouts,
     matrix,
-    movement,
+    pooling,
+    reduction,
+    reordering,
+    resize,
+    sampling,
+    slicing,
+)
+from tulle.ops.op import Op
+
+FAMILIES = (
+    convolution,
+    matrix,
+    elementwise,
+    activation,
     pooling,
     reduction,
     resize,
     sampling,
+    slicing,
+    reordering,
+    layouts,
 )
-from tulle.ops.op import Op
-
-FAMILIES = (convolution, matrix, elementwise, activation, pooling, reduction, resize, sampling, movement, layouts)
 """The modules, in the order of the documents."""
 
 OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

@@ -11,16 +11,14 @@ from tulle.errors import Unsupported
 from tulle.graph.geometry import explicit_padding, transpose_padding
 from tulle.graph.graph import Graph, Node
 from tulle.ops import attributes as attribute
+from tulle.ops.batches import image_first, image_last, padded
 from tulle.ops.channels import Channels, Known, bias_of, foldable, no_input, replace_constant, unfollowed
 from tulle.ops.layout import CHW, Layout
 from tulle.ops.op import Example, Input, Op, Operator, Weights
 from tulle.ops.shapes import Shape, Shapes, check_bias, image, operand, require, window
 from tulle.ops.windows import (
     fused_option,
-    image_first,
-    image_last,
     kernel_size,
-    padded,
     picture,
     read_window,
     window_attributes,

@@ -9,8 +9,8 @@ import numpy as np
 from tulle.errors import Unsupported
 from tulle.ops.channels import Channels, same
 from tulle.ops.layout import PLAIN, Layout
-from tulle.ops.movement import write_reshape
 from tulle.ops.op import Example, Input, Op, equals_input
+from tulle.ops.reordering import write_reshape
 from tulle.ops.shapes import same_as_input
 from tulle.ops.windows import picture
 

@@ -9,6 +9,7 @@ import numpy as np
 from tulle.errors import Unsupported
 from tulle.graph.graph import Graph, Node
 from tulle.ops import attributes as attribute
+from tulle.ops.batches import reshaped
 from tulle.ops.channels import Channels, no_input, two_inputs
 from tulle.ops.convolution import with_bias
 from tulle.ops.layout import PLAIN
@@ -51,11 +52,6 @@ def _torch_layer(node: Node, weight: Shape, image: Shape, bias: bool) -> Any:
 
 def _torch_fully_connected(node: Node, shapes: Shapes, result: Shape) -> Any:
     return lambda module, x, *_: reshaped(module(x), result)
-
-
-def reshaped(x: Any, shape: Shape) -> Any:
-    """A torch.Tensor in the shape that the graph states for one image, or for as many as there are."""
-    return x.reshape(-1, *shape[1:]) if shape and shape[0] == 1 else x.reshape(shape)
 
 
 def _write_fully_connected(graph: Graph, node: Node) -> Operator:

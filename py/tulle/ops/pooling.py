@@ -10,16 +10,14 @@ import numpy as np
 from tulle.graph.geometry import explicit_padding
 from tulle.graph.graph import Graph, Node
 from tulle.ops import attributes as attribute
+from tulle.ops.batches import image_first, image_last, padded
 from tulle.ops.channels import Channels, same, two_inputs
 from tulle.ops.layout import CHW
 from tulle.ops.op import Example, Input, Op, Operator, equals_input
 from tulle.ops.shapes import Shape, Shapes, image, operand, require, stated_image, window
 from tulle.ops.windows import (
     fused_option,
-    image_first,
-    image_last,
     kernel_size,
-    padded,
     picture,
     read_window,
     window_attributes,

@@ -9,9 +9,9 @@ import numpy as np
 
 from tulle.graph.graph import Graph, Node
 from tulle.ops import attributes as attribute
+from tulle.ops.batches import reshaped
 from tulle.ops.channels import Channels, Known, handed_on, same_if
 from tulle.ops.layout import EITHER, PLAIN, Layout
-from tulle.ops.matrix import reshaped
 from tulle.ops.op import Example, Input, Op, Operator, equals_input
 from tulle.ops.shapes import Shape, Shapes, operand, require, same_as_input
 from tulle.ops.windows import picture

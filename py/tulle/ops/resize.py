@@ -10,6 +10,7 @@ import numpy as np
 from tulle.errors import Unsupported
 from tulle.graph.graph import Graph, Node
 from tulle.ops.attributes import Attribute
+from tulle.ops.batches import index_select
 from tulle.ops.channels import Channels, same
 from tulle.ops.layout import CHW
 from tulle.ops.op import Example, Input, Op, Operator, equals_input
@@ -91,14 +92,7 @@ def _torch_nearest(node: Node, shapes: Shapes, result: Shape) -> Any:
     import torch
 
     image = operand(shapes, 0)
-    picks = [(axis, torch.from_numpy(_nearest(node, image[axis], result[axis]))) for axis in (1, 2)]
-
-    def function(x: Any, *_: Any) -> Any:
-        for axis, pick in picks:
-            x = x.index_select(axis, pick.to(x.device))
-        return x
-
-    return function
+    return index_select([(axis, torch.from_numpy(_nearest(node, image[axis], result[axis]))) for axis in (1, 2)])
 
 
 # ---- TensorFlow Lite

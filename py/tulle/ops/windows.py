@@ -1,4 +1,4 @@
-"""What convolutions and pools share: the windows they look through, in NumPy, PyTorch and TensorFlow Lite."""
+"""What convolutions and pools share: the windows they look through, in NumPy and TensorFlow Lite."""
 
 from __future__ import annotations
 
@@ -26,28 +26,6 @@ def windows(node: Node, x: np.ndarray, kernel: Sequence[int], shape: Sequence[in
             bottom, right = top + (shape[1] - 1) * strides[0] + 1, left + (shape[2] - 1) * strides[1] + 1
             result.append(padded[:, top : bottom : strides[0], left : right : strides[1]])
     return result
-
-
-# ---- PyTorch: its image functions want [N, C, H, W]. Turning [N, H, W, C] into that moves nothing in memory, and
-# leaves the layout that its processor kernels are fastest at.
-
-
-def image_first(x: Any) -> Any:
-    """A torch.Tensor [N, H, W, C] as [N, C, H, W]."""
-    return x.permute(0, 3, 1, 2)
-
-
-def image_last(x: Any) -> Any:
-    """[N, C, H, W] as [N, H, W, C]."""
-    return x.permute(0, 2, 3, 1)
-
-
-def padded(x: Any, pads: Sequence[int], value: float = 0.0) -> Any:
-    """[N, C, H, W] with (top, bottom, left, right) more pixels, negative for fewer."""
-    import torch.nn.functional as F
-
-    top, bottom, left, right = pads
-    return F.pad(x, (left, right, top, bottom), value=value) if any(pads) else x
 
 
 # ---- TensorFlow Lite

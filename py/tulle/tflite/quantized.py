@@ -13,11 +13,12 @@ import numpy as np
 
 from tulle.errors import TulleError
 from tulle.graph import Graph, Tensor
+from tulle.ops import LAYERS
 from tulle.tflite.file import File
 
 QUANTISED = ("int8", "uint8", "int16", "int32")
 # Ops whose result a quantised model clamps to the output type's range.
-CLAMPED = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "sub", "mul", "transpose_conv2d")
+CLAMPED = (*LAYERS, "add", "sub", "mul")
 
 
 @dataclass(frozen=True)

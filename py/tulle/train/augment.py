@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tulle.ops.windows import image_first, image_last
+from tulle.ops.batches import image_first, image_last
 
 
 @dataclass(frozen=True)
