@@ -22,7 +22,7 @@ from browser.conftest import evaluate
 from browser.hand_oracle import Region
 from browser.visit import Visit, demo_server
 from conftest import LiteRT
-from paths import ROOT
+from paths import ROOT, SHARED
 
 pytestmark = pytest.mark.browser
 
@@ -447,14 +447,14 @@ def test_two_squares_that_come_to_show_one_hand_are_one(open_demo: OpenDemo) -> 
 # ---- the camera ----
 
 
-@pytest.fixture(scope="module", params=["made from the bundled pictures", "of the shared folder"])
-def hand_clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip for the camera that is not real. It shows right hands, and the page, which mirrors it, is to say so."""
-    if request.param == "of the shared folder":
-        shared: Path = request.getfixturevalue("shared_dir")
-        clip = shared / "video" / "hand.mjpeg"
-        if not clip.is_file():
-            pytest.skip(f"no {clip}")
+@pytest.fixture(scope="module")
+def hand_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip for the camera that is not real: that of the shared folder, else one made of the bundled pictures.
+
+    It shows right hands, and the page, which mirrors it, is to say so.
+    """
+    clip = SHARED / "video" / "hand.mjpeg"
+    if clip.is_file():
         return clip
     frames = [
         scene(("open-hand", 260 + 60 * math.sin(i / 8), 220, 15 * math.sin(i / 11), False), width=640, height=480)
