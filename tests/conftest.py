@@ -10,7 +10,7 @@ from typing import NoReturn, TypeAlias
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 import build_demo
 from common import SetupError
@@ -42,6 +42,9 @@ LONGEST = (
     "browser/test_inline.py",
     "pyodide/test_models.py",
 )
+
+# How long a test waits for what a page is to show, in milliseconds. On a busy machine the usual 5 s are too few.
+expect.set_options(timeout=60_000)
 
 # What keeps Chromium from looking for hosts outside, and lets it run as root.
 FLAGS = [
