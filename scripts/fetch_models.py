@@ -171,7 +171,7 @@ def fetch_sparse(before: dict[str, str] | None) -> dict[str, str] | None:
 
 def download(url: str) -> bytes:
     """The file's content; raises OSError where it cannot be had."""
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=5) as answer:
         content: bytes = answer.read(SPARSE_BYTES + 1)
         return content
 

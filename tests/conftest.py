@@ -10,7 +10,7 @@ from typing import NoReturn, TypeAlias
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 import build_demo
 from common import SetupError
@@ -23,8 +23,28 @@ LiteRT: TypeAlias = Callable[[Path | bytes, Mapping[str, np.ndarray]], dict[str,
 # without it, and all others use tulle's own, hand_landmark_tulle.
 PUBLISHED_SPARSE = "hand_landmark_sparse"
 
+TESTS = ROOT / "tests"
+
 # The files whose tests take longest, first of all: no worker is then left with one of them at the end.
-LONGEST = ()
+LONGEST = (
+    "pyodide/test_notebooks.py",
+    "browser/test_site.py",
+    "browser/test_demo_background.py",
+    "browser/test_bench_smoke.py",
+    "browser/test_bench_kernels_smoke.py",
+    "browser/test_demo_hands.py",
+    "browser/test_models.py",
+    "pyodide/test_bridge.py",
+    "browser/test_site_compare.py",
+    "browser/test_runtime.py",
+    "browser/test_firefox.py",
+    "python/test_install.py",
+    "browser/test_inline.py",
+    "pyodide/test_models.py",
+)
+
+# How long a test waits for what a page is to show, in milliseconds. On a busy machine the usual 5 s are too few.
+expect.set_options(timeout=60_000)
 
 # What keeps Chromium from looking for hosts outside, and lets it run as root.
 FLAGS = [
@@ -44,9 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "chromium_path" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).as_posix()))
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
     order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).as_posix(), len(order)))
 
 
 def missing(what: str) -> NoReturn:

@@ -12,7 +12,7 @@
 import { MovingAverage } from './meter.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
-const MARGIN = { top: 22, right: 112, bottom: 30, left: 34 };
+const MARGIN = { top: 22, right: 150, bottom: 30, left: 34 };
 const NARROW = 560; // below this width the labels at the lines' ends omit the series' name
 const LABEL_HEIGHT = 18;
 

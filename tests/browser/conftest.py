@@ -120,8 +120,8 @@ def evaluate(page: Page, body: str, **arguments: Any) -> Any:
 
 def expect_workers(page: Page, count: int) -> None:
     """Waits until the page has this many workers: one that computes is given 2 s by Chromium to end by itself."""
-    for _ in range(100):
+    for _ in range(600):
         if len(page.workers) == count:
             return
         page.wait_for_timeout(50)
-    pytest.fail(f"{[worker.url for worker in page.workers]} after 5 s instead of {count} workers")
+    pytest.fail(f"{[worker.url for worker in page.workers]} after 30 s instead of {count} workers")

@@ -219,7 +219,7 @@ def test_masks_do_not_depend_on_threads_and_hardly_on_the_build(open_demo: OpenD
             page.select_option("#variant", variant)
             page.select_option("#threads", threads)
             expected = f"{threads} thread{'s' if threads == '2' else ''}, {variant} build, 256 × 144 pixels"
-            expect(page.locator("[data-value=sparse-runs]")).to_have_text(expected, timeout=30_000)
+            expect(page.locator("[data-value=sparse-runs]")).to_have_text(expected)
             page.evaluate("tulleDemo.next().then(() => {})")
             found[variant, threads] = next_frame(page).masks
     for side in SIDES:
@@ -234,13 +234,13 @@ def test_other_networks_can_be_chosen(open_demo: OpenDemo, model_path: Callable[
     page = visit.page
     next(show_files(page, PEOPLE[:1]))
     page.select_option("#sparse-model", f"{DENSE}_50")
-    expect(page.locator("[data-value=sparse-model]")).to_contain_text("50%", timeout=30_000)
+    expect(page.locator("[data-value=sparse-model]")).to_contain_text("50%")
     page.evaluate("tulleDemo.next().then(() => {})")
     sparse = write(magnitude(read(model_path(DENSE)), 0.5), weights="fp32", sparse=True)
     check_masks([next_frame(page)], {"sparse": sparse}, litert)
 
     page.select_option("#network", "selfie-square")
-    expect(page.locator("[data-value=dense-runs]")).to_contain_text("256 × 256", timeout=30_000)
+    expect(page.locator("[data-value=dense-runs]")).to_contain_text("256 × 256")
     page.evaluate("tulleDemo.next().then(() => {})")
     frame = next_frame(page)
     assert frame.input.shape == (256, 256, 3)
@@ -396,7 +396,7 @@ def test_each_network_draws_its_own_side(compositor: str, open_demo: OpenDemo) -
     page = visit.page
     page.select_option("#compositor", compositor)
     page.select_option("#sparse-model", f"{DENSE}_50")  # whose masks differ
-    expect(page.locator("[data-value=sparse-model]")).to_contain_text("50%", timeout=30_000)
+    expect(page.locator("[data-value=sparse-model]")).to_contain_text("50%")
     next(show_files(page, PEOPLE[:1]))
     page.get_by_label("Mask").check()
     page.get_by_label("Soft edges").uncheck()
@@ -543,7 +543,7 @@ def test_paused_pictures_still_follow_the_settings(open_demo: OpenDemo) -> None:
     visit = open_demo(reduced_motion="reduce").started()
     page = visit.page
     expect(page.locator("#play")).to_have_text("Play")
-    expect(page.locator("[data-value=speedup]")).not_to_have_text("–", timeout=30_000)
+    expect(page.locator("[data-value=speedup]")).not_to_have_text("–")
     frames = page.evaluate("tulleDemo.frames")
     page.wait_for_timeout(500)
     assert page.evaluate("tulleDemo.frames") == frames, "nothing moves"
@@ -648,13 +648,13 @@ def test_the_first_result_is_light(open_demo: OpenDemo, record_property: Callabl
 def test_a_network_for_something_else_is_refused(open_demo: OpenDemo, demo_models: Path) -> None:
     hand = (demo_models / "hand_landmark_lite.tulle").read_bytes()
     page = open_demo(answer_instead(f"{DENSE}.tulle", body=hand)).page
-    expect(page.get_by_role("alert")).to_contain_text("is no selfie segmentation network", timeout=15_000)
+    expect(page.get_by_role("alert")).to_contain_text("is no selfie segmentation network")
 
 
 def test_a_broken_model_is_named(open_demo: OpenDemo, demo_models: Path) -> None:
     content = (demo_models / f"{DENSE}.tulle").read_bytes()
     page = open_demo(answer_instead(f"{DENSE}.tulle", body=content[: len(content) // 2])).page
-    expect(page.get_by_role("alert")).to_contain_text(f"{DENSE}.tulle", timeout=15_000)
+    expect(page.get_by_role("alert")).to_contain_text(f"{DENSE}.tulle")
 
 
 def test_missing_models_tell_how_to_make_them(open_demo: OpenDemo) -> None:

@@ -22,7 +22,7 @@ from browser.conftest import evaluate
 from browser.hand_oracle import Region
 from browser.visit import Visit, demo_server
 from conftest import LiteRT
-from paths import ROOT
+from paths import ROOT, SHARED
 
 pytestmark = pytest.mark.browser
 
@@ -267,7 +267,7 @@ def test_a_wrong_network_is_noticed(
 
 def choose(page: Page, network: str) -> None:
     page.locator(f"#networks label.{network}").click()
-    expect(page.locator("figure.view [data-value=title]").first).to_have_text(network.capitalize(), timeout=20_000)
+    expect(page.locator("figure.view [data-value=title]").first).to_have_text(network.capitalize())
 
 
 def test_networks_side_by_side_answer_on_the_same_pixels(
@@ -304,7 +304,7 @@ def test_answers_do_not_depend_on_threads_and_hardly_on_the_build(
         for threads in ("1", "2"):
             page.select_option("#variant", variant)
             page.select_option("#threads", threads)
-            expect(page.locator("#status")).to_have_text("", timeout=30_000)
+            expect(page.locator("#status")).to_have_text("")
             expect(page.locator("#threads")).to_have_value(threads)
             expect(page.locator("#threads")).to_be_enabled()
             _, looks = look(page)
@@ -324,7 +324,7 @@ def test_the_published_sparse_network_runs_beside_tulles_own(
     path = model_path(PUBLISHED)
     visit = open_demo().started()
     visit.page.select_option("#beside", PUBLISHED)
-    expect(visit.page.locator("figure.view.published")).to_be_visible(timeout=20_000)
+    expect(visit.page.locator("figure.view.published")).to_be_visible()
     show(visit.page, SCENES["two"])
     answers = [(hand.pixels, hand.answers[1]) for hands in look(visit.page)[1] for hand in hands]
     assert len(answers) == 4
@@ -447,14 +447,14 @@ def test_two_squares_that_come_to_show_one_hand_are_one(open_demo: OpenDemo) -> 
 # ---- the camera ----
 
 
-@pytest.fixture(scope="module", params=["made from the bundled pictures", "of the shared folder"])
-def hand_clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip for the camera that is not real. It shows right hands, and the page, which mirrors it, is to say so."""
-    if request.param == "of the shared folder":
-        shared: Path = request.getfixturevalue("shared_dir")
-        clip = shared / "video" / "hand.mjpeg"
-        if not clip.is_file():
-            pytest.skip(f"no {clip}")
+@pytest.fixture(scope="module")
+def hand_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip for the camera that is not real: that of the shared folder, else one made of the bundled pictures.
+
+    It shows right hands, and the page, which mirrors it, is to say so.
+    """
+    clip = SHARED / "video" / "hand.mjpeg"
+    if clip.is_file():
         return clip
     frames = [
         scene(("open-hand", 260 + 60 * math.sin(i / 8), 220, 15 * math.sin(i / 11), False), width=640, height=480)
@@ -471,8 +471,8 @@ def test_300_camera_frames_without_error_or_growing_memory(
         page = visit.page
         page.select_option("#beside", NETWORKS["dense"])
         page.click("#camera")
-        expect(page.locator("#status")).to_contain_text("Camera, ", timeout=20_000)
-        expect(page.locator("figure.view.dense")).to_be_visible(timeout=20_000)
+        expect(page.locator("#status")).to_contain_text("Camera, ")
+        expect(page.locator("figure.view.dense")).to_be_visible()
         devtools = page.context.new_cdp_session(page)
 
         def frames() -> int:
@@ -608,7 +608,7 @@ def test_it_can_be_used_by_keyboard(open_demo: OpenDemo) -> None:
     page = visit.page
     page.locator("#networks input:checked").focus()
     page.keyboard.press("ArrowLeft")
-    expect(page.locator("figure.view [data-value=title]").first).to_have_text("Distilled", timeout=20_000)
+    expect(page.locator("figure.view [data-value=title]").first).to_have_text("Distilled")
     reached = []
     for _ in range(9):
         page.keyboard.press("Tab")

@@ -23,7 +23,6 @@ from paths import ROOT
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DRIVER = Path(__file__).with_name("firefox.mjs")
-PAGES = ("", "hands/", "background/", "compare/", "ablation/")
 SIGMOIDS = ("Identity_1", "Identity_2")  # presence, handedness
 
 # Opens a page and waits until it shows what it is there for.
@@ -35,7 +34,6 @@ READY = """async () => {
 
 # All networks of the compare page on its first picture, with the pixels they saw.
 COMPARE = """async () => {
-  await tulleDemo.ready;
   const encode = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength).toBase64();
   const { input, outputs } = await tulleDemo.evaluate(0);
   for (const values of Object.values(outputs)) for (const name in values) values[name] = encode(values[name]);
@@ -56,6 +54,15 @@ SAME_PIXELS = """async () => {
   }));
 }"""
 
+# What each page is asked once it is ready.
+QUESTIONS = {
+    "": SAME_PIXELS,
+    "hands/": "() => {}",
+    "background/": "() => {}",
+    "compare/": COMPARE,
+    "ablation/": "() => {}",
+}
+
 
 @pytest.fixture(scope="module")
 def site(site_folder: Path) -> Iterator[Site]:
@@ -66,22 +73,28 @@ def site(site_folder: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def answers(site: Site) -> dict[str, dict[str, Any]]:
-    """What Firefox gave: a page's name, `outputs` or `same pixels` -> {value, complaints}."""
+    """What Firefox gave for a page: {value, complaints}; `answer` in the value is that of its question."""
     record = ROOT / ".cache" / "firefox-path"
     recorded = record.read_text().strip() if record.is_file() else None
     firefox = os.environ.get("FIREFOX") or recorded or missing("no Firefox: run `make firefox`")
     if not (ROOT / "web" / "node_modules" / "puppeteer-core").is_dir():
         missing("no puppeteer-core: run `make npm`")
     node = shutil.which("node") or missing("no Node: run `make node`")
-    visits = {page: (page, READY) for page in PAGES}
-    visits |= {"outputs": ("compare/", COMPARE), "same pixels": ("", SAME_PIXELS)}
-    given = json.dumps([{"url": f"{site.url}/{page}", "script": script} for page, script in visits.values()])
-    done = subprocess.run([node, DRIVER, firefox], input=given, capture_output=True, text=True, timeout=400)
+    visits = [
+        {
+            "url": f"{site.url}/{page}",
+            "script": f"async () => ({{ ...await ({READY})(), answer: await ({question})() }})",
+        }
+        for page, question in QUESTIONS.items()
+    ]
+    done = subprocess.run(
+        [node, DRIVER, firefox], input=json.dumps(visits), capture_output=True, text=True, timeout=400
+    )
     assert done.returncode == 0, done.stderr
-    return dict(zip(visits, json.loads(done.stdout), strict=True))
+    return dict(zip(QUESTIONS, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", QUESTIONS)
 def test_a_page_opens(page: str, answers: dict[str, dict[str, Any]]) -> None:
     answer = answers[page]
     assert "error" not in answer, answer["error"]
@@ -94,12 +107,13 @@ def test_a_page_opens(page: str, answers: dict[str, dict[str, Any]]) -> None:
 def test_the_networks_answer_as_litert_does(
     answers: dict[str, dict[str, Any]], model_path: Callable[[str], Path], litert: LiteRT
 ) -> None:
-    answer = answers["outputs"]
+    answer = answers["compare/"]
     assert "error" not in answer, answer["error"]
-    pixels = np.frombuffer(base64.b64decode(answer["value"]["pixels"]), np.uint8).reshape(1, 224, 224, 4)
+    given = answer["value"]["answer"]
+    pixels = np.frombuffer(base64.b64decode(given["pixels"]), np.uint8).reshape(1, 224, 224, 4)
     for network in ("hand_landmark_full", "hand_landmark_lite", "hand_landmark_tulle"):
         expected = litert(model_path(network), {"input_1": pixels[..., :3] / np.float32(255)})
-        found = decode(answer["value"]["outputs"][network])
+        found = decode(given["outputs"][network])
         assert expected["Identity_1"].item() > 0.9, "the picture shows a hand"
         for name, right in expected.items():
             scale = 1.0 if name in SIGMOIDS else float(np.ptp(right))
@@ -109,15 +123,15 @@ def test_the_networks_answer_as_litert_does(
 def test_the_plain_build_answers_as_in_chromium_to_the_bit(
     answers: dict[str, dict[str, Any]], chromium: Browser, site: Site
 ) -> None:
-    answer = answers["same pixels"]
+    answer = answers[""]
     assert "error" not in answer, answer["error"]
     context = chromium.new_context()
     page = context.new_page()
     page.goto(site.url)
     expected, *others = page.evaluate(SAME_PIXELS)
     context.close()
-    assert "Identity" in expected and len(answer["value"]) == 1 + len(others)
+    assert "Identity" in expected and len(answer["value"]["answer"]) == 1 + len(others)
     for name, values in decode(expected).items():
         assert np.isfinite(values).all()
-        for found in (*others, *answer["value"]):
+        for found in (*others, *answer["value"]["answer"]):
             np.testing.assert_array_equal(decode(found)[name], values, err_msg=name)

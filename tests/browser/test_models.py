@@ -29,6 +29,7 @@ MODELS: dict[str, tuple[str, ...]] = {
     "selfie_segmentation": ("activation_10",),
     "selfie_segmentation_landscape": ("segment_back",),
 }
+ONE_A_FAMILY = ("hand_landmark_tulle", "palm_detection_lite", "selfie_segmentation")
 PICTURES = ("open-hand", "pointing", "two-fingers")
 RANDOM_INPUTS = 5
 TOLERANCE = 1e-3  # of an output's range over all inputs
@@ -118,6 +119,7 @@ def test_answers_equal_litert_and_do_not_depend_on_threads(page: Page, case: Cas
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", ONE_A_FAMILY, indirect=True)
 def test_odd_numbers_leave_later_runs_alone(page: Page, case: Case, threads: int) -> None:
     then = """
     const input = await floats(floatUrls[0]);
@@ -168,6 +170,7 @@ def test_memory_stays_the_same(page: Page, case: Case, threads: int) -> None:
     assert set(result["loads"][1:]) == {result["loads"][1]}
 
 
+@pytest.mark.parametrize("case", ONE_A_FAMILY, indirect=True)
 def test_profile_accounts_for_the_run(page: Page, case: Case) -> None:
     result = evaluate(
         page,

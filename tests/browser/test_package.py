@@ -67,7 +67,7 @@ def test_tarball_holds_sources_builds_and_types(tarball: Path) -> None:
 def test_types_serve_a_typescript_app(app: Path) -> None:
     compiler = WEB / "node_modules" / "typescript" / "bin" / "tsc"
     done = subprocess.run(
-        ["node", str(compiler), "--project", "."], cwd=app, capture_output=True, text=True, timeout=120
+        ["node", str(compiler), "--project", "."], cwd=app, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout
 

@@ -25,6 +25,9 @@ pytestmark = pytest.mark.browser
 BELOW = "/some/place/"  # the site is not at the server's top
 PAGES = ("", "hands/", "background/", "compare/", "ablation/", "docs/", "docs/web.html", "docs/model-cards/")
 LIVE = [page for page in PAGES if not page.startswith("docs/")]
+QUICK = [
+    page for page in LIVE if page != "ablation/"
+]  # which measures for long, with the same engine and no choice of it
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 # Relaxed SIMD's probe is the longest that support.js validates.
@@ -160,6 +163,8 @@ def test_a_page_is_sound(page: str, device: str, open_site: OpenSite) -> None:
     background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
     red = int(re.findall(r"\d+", background)[0])
     assert red < 60 if device == "phone" else red > 230
+    if page in LIVE and device == "desk":
+        check_keyboard(visit)
     assert visit.complaints == []
 
 
@@ -172,10 +177,9 @@ async () => {
 """
 
 
-@pytest.mark.parametrize("page", LIVE)
-def test_the_keyboard_reaches_everything_in_order(page: str, open_site: OpenSite) -> None:
-    visit = open_site(page, **DESK).started()
-    if page == "compare/":
+def check_keyboard(visit: Visit) -> None:
+    """Asserts that the Tab key reaches everything, in the page's order and to be seen."""
+    if visit.page.locator("#copy").count():
         expect(visit.page.locator("#copy")).to_be_enabled()  # there are figures to copy after the first frame
     expected = visit.page.evaluate(FOCUSABLE)
     assert len(expected) >= 8
@@ -210,7 +214,7 @@ FOCUSED = """
 # ---- what a browser or host may lack ----
 
 
-@pytest.mark.parametrize("page", LIVE)
+@pytest.mark.parametrize("page", QUICK)
 def test_without_isolation_one_thread_does(page: str, open_site: OpenSite, plain_site: Site) -> None:
     """No headers and no service worker: pages work on one thread, and those with a choice of threads say why."""
     no_worker = answer_instead("coi-serviceworker.js", body="")
@@ -230,7 +234,7 @@ def test_the_service_worker_brings_threads(open_site: OpenSite, plain_site: Site
     assert visit.page.locator(".settings-note").inner_text() == ""
 
 
-@pytest.mark.parametrize("page", LIVE)
+@pytest.mark.parametrize("page", QUICK)
 def test_without_relaxed_simd_the_plain_build_does(page: str, open_site: OpenSite) -> None:
     visit = open_site(page, lambda tab: tab.add_init_script(NO_RELAXED), **DESK).started()
     if visit.page.locator("#variant").count():

@@ -70,7 +70,7 @@ def in_node(site: Site) -> Run:
         options |= {"code": code, "home": (pyodide_wheels.HOME / version).as_uri()}
         options["lib"] = str(pyodide_wheels.HOME / version)
         process = subprocess.run(
-            [node, HERE / "runner.mjs"], input=json.dumps(options), capture_output=True, text=True, timeout=120
+            [node, HERE / "runner.mjs"], input=json.dumps(options), capture_output=True, text=True, timeout=600
         )
         lines = process.stdout.splitlines()
         answer = json.loads(lines[-1]) if process.returncode == 0 and lines else {"error": process.stderr}

@@ -11,6 +11,8 @@ from PIL import Image
 import tulle
 from tulle import zoo
 
+pytestmark = pytest.mark.slow
+
 # The weights of each in the shared folder.
 CLASSIFIERS = {
     "mobilenet_v1": "mobilenet_v1_1.0_224",

@@ -21,6 +21,8 @@ from tulle import tflite
 from tulle.graph import reference
 from tulle.passes.fold_constants import fold_constants
 
+pytestmark = pytest.mark.slow
+
 ATTENTION = "face_landmark_with_attention.tflite"
 # What each package holds.
 PACKAGES = {

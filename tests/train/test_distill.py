@@ -192,6 +192,7 @@ def test_resumed_run_gives_the_same_model(method: str, teacher: Graph, pictures:
     np.testing.assert_equal(*rows)
 
 
+@pytest.mark.slow
 def test_killed_command_resumes_to_the_same_file(teacher: Graph, pictures: Path, tmp_path: Path) -> None:
     """kill -9 in the middle of things: no output yet, a whole checkpoint, and at last the same bytes."""
     model, folder = tmp_path / "model.tflite", tmp_path / "run"
@@ -272,6 +273,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree_with_each_other_and_with_one(teacher: Graph, pictures: Path, tmp_path: Path) -> None:
     worker, model = tmp_path / "worker.py", tmp_path / "model.tflite"
     worker.write_text(WORKER)
