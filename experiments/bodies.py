@@ -117,7 +117,7 @@ class Body:
         return made["vertices"][0].numpy(), made["rest_vertices"][0].numpy(), eyes
 
     def _from_eyes(self, rest: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-        """Middles of the triangles at rest, from between the eyes, in metres of a head of usual size; y is to the
+        """Centres of the triangles at rest, from between the eyes, in metres of a head of usual size; y is to the
         back."""
         scale = (rest[self.triangles[self.head]][..., 2].max() - eyes[:, 2].mean()) / 0.11
         return (rest[self.triangles].mean(1) - eyes.mean(0)) / scale
