@@ -49,7 +49,7 @@ Examples:
   python bench/kernels.py --quick                            does it all work? the figures mean little
   python bench/kernels.py --kinds depthwise --variants relaxed --output before
   python bench/kernels.py --models hand_landmark_full --host wasmtime
-  python bench/kernels.py --fit                              fit the cost model anew, on a quiet machine
+  python bench/kernels.py --fit                              fit the cost model again, on a quiet machine
 """
 console = Console(stderr=True)
 

@@ -167,7 +167,7 @@ def print_totals(console: Console, profile: Json, baseline: Json | None) -> None
 @click.option("--runs", type=click.IntRange(1), default=60, show_default=True, help="Counted inferences.")
 @click.option("--sparse", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.option("--by", type=click.Choice(["order", "time"]), default="order", show_default=True, help="Order of steps.")
-@click.option("--top", type=click.IntRange(0), help="Only so many steps; 0 leaves the table of steps out.")
+@click.option("--top", type=click.IntRange(0), help="Show only this many steps; 0 leaves out the table of steps.")
 @click.option(
     "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the profile here too."
 )

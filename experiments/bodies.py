@@ -1,8 +1,8 @@
-"""Drawn people in all poses, clothes and colours, for pictures of people whose licence lets what is made of them ship.
+"""Draws people in all poses, clothes and colours: pictures of people whose licence lets derived models ship.
 
-Bodies come from Anny (`pip install anny`; Apache 2.0), whose shapes are MakeHuman's (CC0). It has bare bodies only, so
-hair and clothes are a part of the skin, coloured and pushed out a little. That is crude, and enough: the dense selfie
-model takes them for people, and how it answers is all that a sparse one is to learn.
+Bodies come from Anny (`pip install anny`; Apache 2.0), whose shapes are MakeHuman's (CC0). It only has bare bodies, so
+hair and clothes are parts of the skin, coloured and pushed out a little. That is crude but enough: the dense selfie
+model takes them for people, and a sparse one only has to learn what the dense one answers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tulle import TulleError
 SIZE = 400  # pixels of the square that a body is drawn into
 SKIN, SHIRT, TROUSERS, HAIR, LIPS, BROWS, EYES = range(7)
 
-# Degrees that joints are turned by, at random, on each side; elbows and shoulders by one of several.
+# Degrees of random joint rotation, on each side; for elbows and shoulders one of several.
 TURNS = {
     "clavicle": (6,),
     "upperarm01": (15, 30, 50),
@@ -39,7 +39,7 @@ HAIR_COLOURS = ((0.06, 0.05, 0.05), (0.15, 0.09, 0.05), (0.35, 0.22, 0.1), (0.7,
 def bodies(folder: Path, count: int) -> list[Image.Image]:
     """`count` people as RGBA, always the same ones; drawn into the folder once.
 
-    Some are drawn whole, others end at the lower edge.
+    Some are complete, others are cut off at the lower edge.
     """
 
     def draw(numbers: list[int]) -> Iterator[Image.Image]:
@@ -51,7 +51,7 @@ def bodies(folder: Path, count: int) -> list[Image.Image]:
 
 
 def cropped(picture: Image.Image) -> Image.Image:
-    """Without empty edges, but for one empty row below those who are drawn whole."""
+    """Crops empty edges, except for one empty row below complete people."""
     box = picture.getbbox()
     if box is None:
         raise TulleError("nobody is to be seen")
@@ -59,7 +59,7 @@ def cropped(picture: Image.Image) -> Image.Image:
 
 
 class Body:
-    """Anny's model, and which of its triangles belong to what. z points up, and the face towards -y."""
+    """Anny's model, and the body part of each triangle. z points up, and the face towards -y."""
 
     def __init__(self) -> None:
         try:
@@ -82,7 +82,7 @@ class Body:
         self.inside = part("mouth_cavity", "tongue", "eye_cavity.L", "eye_cavity.R")
 
     def draw(self, random: np.random.Generator) -> Image.Image:
-        """Somebody, RGBA, SIZE x SIZE."""
+        """A random person, RGBA, SIZE x SIZE."""
         vertices, rest, eyes = self._pose(random)
         kinds = self._dress(rest, eyes, random)
         vertices = self._thicken(vertices, kinds, random)
@@ -96,7 +96,7 @@ class Body:
         return self._project(vertices, triangles, colours, random)
 
     def _pose(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vertices of somebody, the same at rest, and where the eyes are at rest."""
+        """Vertices of a random person in a pose, the same at rest, and the position of the eyes at rest."""
         import torch
 
         def tensor(value: Any) -> torch.Tensor:
@@ -117,13 +117,13 @@ class Body:
         return made["vertices"][0].numpy(), made["rest_vertices"][0].numpy(), eyes
 
     def _from_eyes(self, rest: np.ndarray, eyes: np.ndarray) -> np.ndarray:
-        """Middles of the triangles at rest, from between the eyes, in metres of a head of usual size; y is to the
+        """Centres of the triangles at rest, from between the eyes, in metres of a head of usual size; y is to the
         back."""
         scale = (rest[self.triangles[self.head]][..., 2].max() - eyes[:, 2].mean()) / 0.11
         return (rest[self.triangles].mean(1) - eyes.mean(0)) / scale
 
     def _dress(self, rest: np.ndarray, eyes: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """What each triangle is: skin, shirt, ..."""
+        """The kind of each triangle: skin, shirt, ..."""
 
         def of(*names: str) -> np.ndarray:
             return np.array([bone.startswith(names) for bone in self.bone])
@@ -149,7 +149,7 @@ class Body:
         return kinds
 
     def _thicken(self, vertices: np.ndarray, kinds: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Clothes and hair stand out, unevenly."""
+        """Pushes clothes and hair out, unevenly."""
         out = np.zeros(len(vertices))
         for kind, most in ((SHIRT, 0.03), (TROUSERS, 0.02), (HAIR, 0.035)):
             out[self.triangles[kinds == kind]] = random.uniform(0.003, most)
@@ -185,7 +185,7 @@ class Body:
     def _long_hair(
         self, vertices: np.ndarray, rest: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A tube around the back of the head, down to somewhere between chin and back: vertices and triangles."""
+        """Long hair: a tube around the back of the head, down to between chin and back; vertices and triangles."""
         head = np.unique(self.triangles[self.head])
         low, high = rest[head].min(0), rest[head].max(0)
         wide, long = (high[0] - low[0]) / 2 * random.uniform(1, 1.2), high[2] - low[2]
@@ -203,7 +203,7 @@ class Body:
             ],
             axis=2,
         ).reshape(-1, 3)
-        # As the head is turned from rest to pose (Kabsch 1976).
+        # The head's rotation from rest to pose (Kabsch 1976).
         before, after = rest[head] - rest[head].mean(0), vertices[head] - vertices[head].mean(0)
         left, _, right = np.linalg.svd(before.T @ after)
         turned = (tube - rest[head].mean(0)) @ left @ right + vertices[head].mean(0)
@@ -216,7 +216,7 @@ class Body:
     def _project(
         self, vertices: np.ndarray, triangles: np.ndarray, colours: np.ndarray, random: np.random.Generator
     ) -> Image.Image:
-        """As a camera somewhere in front sees it, in some light; far triangles are painted first."""
+        """Renders it from a random camera in front, in random light; far triangles are painted first."""
         turn = rotation([random.normal(0, 0.15), 0, 0]) @ rotation([0, 0, random.normal(0, 0.6)])
         head = vertices[np.unique(self.triangles[self.head])]
         points = (vertices - head.mean(0)) @ turn.T

@@ -4,8 +4,8 @@
     python experiments/cifar10.py --data ../shared/data/cifar10.tar.xz --seeds 3
     python experiments/cifar10.py --summary
 
-Every run is kept in build/experiments/cifar10; stopped ones go on where they were after the last epoch, finished ones
-are not repeated. `--summary` writes what there is into docs/training.md, docs/img/cifar10.svg and
+Every run is kept in build/experiments/cifar10; stopped runs continue from their last epoch, finished ones are not
+repeated. `--summary` writes the results so far into docs/training.md, docs/img/cifar10.svg and
 experiments/results/cifar10.json, where results of earlier summaries stay.
 """
 
@@ -47,7 +47,7 @@ BATCH = 128
 LEARNING_RATE = 0.2
 WEIGHT_DECAY = 5e-4
 WARM_UP = 0.05  # share of all steps, then the learning rate falls as a cosine
-# Shares of all steps at which zeros begin to come and are complete, and steps between changes.
+# Shares of all steps at which pruning begins and is complete, and steps between changes.
 MAGNITUDE_FROM, MAGNITUDE_TO, MAGNITUDE_EVERY = 0.2, 0.7, 50
 RIGL_TO, RIGL_EVERY, RIGL_DROP = 0.75, 100, 0.3
 
@@ -59,7 +59,8 @@ console = Console(stderr=True, highlight=False)
 # ---- the network
 
 
-# Expansion, channels at width 1, blocks, stride of the first: MobileNetV2's table cut for pictures of 32x32 pixels.
+# Expansion, channels at width 1, blocks, stride of the first: MobileNetV2's table cut down for pictures of 32x32
+# pixels.
 BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 3, 1), (6, 96, 2, 2))
 ENTRY, LAST = 32, 512
 
@@ -121,7 +122,7 @@ class Data:
 
 
 def load_data(archive: Path) -> Data:
-    """Reads train/ and test/ by class out of the archive, or what an earlier run kept of it."""
+    """Reads train/ and test/ by class from the archive, or from an earlier run's copy."""
     cache = WORK / "data.npz"
     if not cache.is_file():
         if not archive.is_file():
@@ -160,7 +161,8 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def batches(data: Data, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """An epoch in random order, each picture shifted by up to 4 pixels and mirrored or not; the rest is left out."""
+    """An epoch in random order, each picture shifted by up to 4 pixels and mirrored or not; an incomplete last batch is
+    dropped."""
     count = len(data.train_labels)
     padded = nn.functional.pad(data.train_images, (0, 0, 4, 4, 4, 4), value=128)
     order = torch.randperm(count, generator=generator)
@@ -174,7 +176,7 @@ def batches(data: Data, generator: torch.Generator) -> Iterator[tuple[Tensor, Te
 
 
 def accuracy(model: nn.Module, data: Data) -> float:
-    """Share of the test pictures that the model gets right."""
+    """Share of the test pictures that the model classifies correctly."""
     model.eval()
     with torch.inference_mode():
         right = sum(
@@ -205,13 +207,13 @@ class Run:
 
 
 def plan(seeds: int, epochs: int, width: float, levels: list[float]) -> list[Run]:
-    """All runs of a seed before those of the next, so that what is there when time runs out can be compared."""
+    """All runs of a seed before those of the next, so that unfinished results can be compared."""
     kinds = [("dense", 0.0), *((method, level) for level in levels for method in ("magnitude", "rigl"))]
     return [Run(method, level, seed, epochs, width) for seed in range(seeds) for method, level in kinds]
 
 
 def masks_of(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> FixedMasks:
-    """What trains the run. Magnitude pruning allocates as RigL does, so that only the method differs."""
+    """The pruner of the run. Both methods use RigL's allocation, so that only the method differs."""
     if run.method == "magnitude":
         return MagnitudePruner(
             model, optimizer, sparsity=run.sparsity, allocation="erk",
@@ -226,7 +228,7 @@ def masks_of(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, steps
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """At step `step` of `steps`: rises in a line, then falls as half a cosine."""
+    """The learning rate at `step` of `steps`: a linear rise, then half a cosine down to zero."""
     rising = max(1, int(WARM_UP * steps))
     if step < rising:
         return LEARNING_RATE * (step + 1) / rising
@@ -234,7 +236,7 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def train(run: Run, data: Data) -> dict[str, Any]:
-    """Trains, or goes on training, and returns the record that is written at the end."""
+    """Trains, or continues training, and returns the record that is written at the end."""
     torch.manual_seed(run.seed)
     model = mobilenet(run.width).to(memory_format=torch.channels_last)
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]
@@ -335,7 +337,7 @@ Kind: TypeAlias = tuple[int, float, str, float]
 
 
 def _groups(rows: list[dict[str, Any]]) -> dict[Kind, list[dict[str, Any]]]:
-    """Runs that differ in the seed alone, by epochs, width, method and sparsity."""
+    """Runs that only differ in the seed, by epochs, width, method and sparsity."""
     groups: dict[Kind, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["epochs"], row["width"], row["method"], row["sparsity"]), []).append(row)
@@ -366,7 +368,7 @@ def _spread(values: list[float], form: str) -> str:
 
 
 def chart(rows: list[dict[str, Any]]) -> str:
-    """Mean test accuracy after every epoch, a line for each method and level; only of the most usual length."""
+    """Mean test accuracy after every epoch, one line for each method and level; only runs of the most common length."""
     import matplotlib
 
     matplotlib.use("svg")

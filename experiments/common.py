@@ -1,4 +1,4 @@
-"""What the experiments share: data, splits, models made once and kept, tables written into documents."""
+"""Shared by the experiments: data, splits, models that are made once and kept, tables written into documents."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ console = Console(stderr=True, highlight=False)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is made: options of `sparsify`, and how many of the calibration images it sees (0: none)."""
+    """How a model is made: options of `sparsify`, and the number of calibration images (0: none)."""
 
     name: str
     title: str
@@ -57,7 +57,7 @@ def data_folder(name: str) -> Path:
 
 
 def is_held_out(path: Path) -> bool:
-    """One file in five, by a digest of its name, is for measuring only."""
+    """Whether the file is only for measuring: one in five, by a digest of its name."""
     return zlib.crc32(path.name.encode()) % 5 == 0
 
 
@@ -70,7 +70,7 @@ def dense_model(name: str) -> Graph:
 
 
 def progress(items: Iterable[int], text: str) -> Iterable[int]:
-    """A bar, or a line where there is no terminal."""
+    """A progress bar, or a line if there is no terminal."""
     items = list(items)
     if console.is_terminal:
         return track(items, text, console=console, transient=True)
@@ -79,7 +79,7 @@ def progress(items: Iterable[int], text: str) -> Iterable[int]:
 
 
 def make(recipe: Recipe, dense: Graph, images: Sequence[np.ndarray], folder: Path) -> Path:
-    """The recipe's .tflite file in the folder, with a .json beside it; made if it is not there."""
+    """The recipe's .tflite file in the folder, with a .json beside it; made if missing."""
     path = folder / f"{recipe.name}.tflite"
     if path.is_file():
         return path
@@ -96,7 +96,7 @@ def make(recipe: Recipe, dense: Graph, images: Sequence[np.ndarray], folder: Pat
 
 
 def kept_pictures(folder: Path, count: int, draw: Callable[[list[int]], Iterable[Image.Image]]) -> list[Path]:
-    """Pictures 0 to count - 1 as files in the folder; `draw` is asked for those that are missing, by their numbers."""
+    """Pictures 0 to count - 1 as files in the folder; `draw` makes missing ones, given their numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:04d}.png" for number in range(count)]
     missing = [number for number, path in enumerate(paths) if not path.is_file()]
@@ -109,7 +109,8 @@ def kept_pictures(folder: Path, count: int, draw: Callable[[list[int]], Iterable
 
 
 def zeros(path: Path) -> dict[str, float]:
-    """Shares of zeros, counted alike for every file: of the weights of 1x1 convolutions, and of their multiply-adds.
+    """Shares of zeros, counted in the same way for every file: of the weights of 1x1 convolutions, and of their
+    multiply-adds.
 
     `ms` is the cost model's estimate for these layers.
     """
@@ -125,18 +126,18 @@ def zeros(path: Path) -> dict[str, float]:
 
 
 def digest(path: Path) -> str:
-    """Tells files apart."""
+    """A digest of the file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def cached(what: str, path: Path, compute: Callable[[Path], Any]) -> Any:
-    """`compute(path)`, JSON, from an earlier run if the file has not changed since."""
+    """`compute(path)`, as JSON, kept from an earlier run if the file has not changed since."""
     record = WORK / f"{what}.json"
     known: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {}
     key = f"{path.name} {digest(path)}"
     if key not in known:
         value = compute(path)
-        known = json.loads(record.read_text()) if record.is_file() else {}  # others may have written meanwhile
+        known = json.loads(record.read_text()) if record.is_file() else {}  # others may have written
         known[key] = value
         record.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(record, json.dumps(known, indent=1).encode())
@@ -144,14 +145,14 @@ def cached(what: str, path: Path, compute: Callable[[Path], Any]) -> Any:
 
 
 def milliseconds(path: Path) -> str:
-    """What experiments/times.py measured for this very file; empty if it has not."""
+    """The times that experiments/times.py measured for exactly this file; empty if there are none."""
     times = RESULTS / "times.json"
     known = json.loads(times.read_text()) if times.is_file() else {}
     return f"{known[digest(path)]['ms']:.1f}" if digest(path) in known else ""
 
 
 def with_earlier(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, and those of experiments/results/NAME.json whose files are not here any more."""
+    """The rows, and those in experiments/results/NAME.json whose files are gone."""
     path = RESULTS / f"{name}.json"
     earlier = json.loads(path.read_text()) if path.is_file() else []
     known = {row["name"] for row in rows}
@@ -165,7 +166,7 @@ def save_results(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def insert_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->` in docs/sparsify.md by a table.
+    """Replaces the text between `<!-- NAME -->` and `<!-- /NAME -->` in docs/sparsify.md by a table.
 
     Columns whose header begins with ">" hold numbers.
     """

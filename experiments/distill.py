@@ -37,14 +37,14 @@ from tulle.train.distill import distill
 from tulle.train.settings import Measurement, Settings
 
 SCENES = 5000
-CALIBRATION = 640  # of the scenes, for a start that is to become sparser first
+CALIBRATION = 640  # number of scenes, if the start has to be made sparser first
 
 EPILOG = """\b
-A run begins with a one-shot model that experiments/hands.py or experiments/selfie.py made and keeps its zeros, or with
-`--start dense` begins with the dense model and brings the zeros gradually. A selfie model with fewer zeros than --level
-is first brought there by `reconstruct`: so a distilled model of one level is the start of the next. The result is
+A run begins with a one-shot model from experiments/hands.py or experiments/selfie.py and keeps its zeros or, with
+`--start dense`, begins with the dense model and prunes gradually. A selfie model with fewer zeros than --level is
+first pruned to it by `reconstruct`, so that a distilled model of one level is the start of the next. The result is
 written beside the one-shot models, where those scripts find it with --score, as hands/distilled.tflite or
-selfie/distilled-LEVEL.tflite in build/experiments, with a .json of how it was made. Stopped runs go on.
+selfie/distilled-LEVEL.tflite in build/experiments, with a .json of how it was made. Stopped runs continue.
 \b
 Examples:
   python experiments/distill.py hands
@@ -56,17 +56,17 @@ Examples:
   python experiments/distill.py selfie --webcam --name webcam-distilled
 """
 
-# Of hands: as far as a tracker's crops differ. Mirrored right hands are left hands, which the data has none of. Changes
-# that the one-shot start has never seen cost it more at first than a short run wins back.
+# For hands: the variation of a tracker's crops. Mirrored right hands stand for left hands, of which the data has none.
+# Changes that the one-shot start has never seen cost more at first than a short run regains.
 GENTLE = Augmentation(rotation=15, scale=0.12, shift=0.04, mirror=True, brightness=0.1, tint=0.03, contrast=0.2, mix=0)
 
-# Scenes are varied already. Two mixed, or turned further, are harder than anything that the model is for.
+# Scenes are varied already. Mixed or rotated further, they would be harder than anything the model is for.
 MILD = Augmentation(rotation=10, scale=0.25, shift=0.1, mirror=True, brightness=0.1, tint=0.03, contrast=0.2, mix=0)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A model to distil: its teacher, the file that a run begins with, and how it is trained unless told otherwise."""
+    """A model to distil: its teacher, the file that a run begins with, and the default training settings."""
 
     teacher: str
     level: int
@@ -114,7 +114,7 @@ def main(
     folder = WORK / name
     result_name = result_name or ("distilled-macs" if macs else "distilled")
     target = folder / task.target.format(name=result_name, level=level)
-    private = folder / f"training-{target.stem}"  # apart from the models that are scored
+    private = folder / f"training-{target.stem}"  # separate from the models that are scored
     private.mkdir(parents=True, exist_ok=True)
     teacher = dense_model(task.teacher)
     paths = hand_pictures() if name == "hands" else selfie_pictures(teacher, webcam)
@@ -156,7 +156,7 @@ def main(
 
 
 def hand_pictures() -> list[Path]:
-    """Those that experiments/hands.py does not measure on."""
+    """The pictures that experiments/hands.py does not measure on."""
     return [path for path in sorted(data_folder("hands").glob("*.jpg")) if not is_held_out(path)]
 
 
@@ -172,7 +172,7 @@ def selfie_pictures(teacher: Graph, webcam: bool) -> list[Path]:
 
 
 def at_level(path: Path, level: int, macs: bool, pictures: list[Path], folder: Path) -> Path:
-    """The model, or if it has fewer zeros, what `reconstruct` makes of it with levels by sensitivity."""
+    """The model or, if it has too few zeros, the result of `reconstruct` on it with levels by sensitivity."""
     if zeros(path)["macs" if macs else "weights"] > level / 100 - 0.01:
         return path
     budget = {"target_macs": 1 - level / 100} if macs else {"sparsity": level / 100}
@@ -183,7 +183,7 @@ def at_level(path: Path, level: int, macs: bool, pictures: list[Path], folder: P
 
 
 def curve(rows: list[Measurement]) -> list[dict[str, float | None]]:
-    """As JSON can have it: there is no loss before the first step."""
+    """As JSON, which has no NaN: there is no loss before the first step."""
     return [{**row.row(), "loss": row.loss if row.step else None} for row in rows]
 
 

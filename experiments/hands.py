@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""hand_landmark_full made 80 % sparse without labels, beside the models that were published for the same task."""
+"""hand_landmark_full made 80 % sparse without labels, compared with the published models for the same task."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PUBLISHED = {
     "hand_landmark_lite": "published lite model (dense, distilled)",
 }
 
-# Files that experiments/distill.py leaves beside ours.
+# Files that experiments/distill.py writes beside ours.
 DISTILLED = {
     "distilled": "reconstruct, then distillation",
     "distilled-longer": "reconstruct, then distillation in two runs",
@@ -65,13 +65,13 @@ DISTILLED = {
 
 EPILOG = """\b
 Needs ../shared/data/hands (or TULLE_SHARED) and `make models`. Models are made once, in build/experiments/hands, where
-an interrupted one goes on; other .tflite files that lie there (distilled ones, say) are scored too. What was scored
-earlier and lies there no more stays in the table.
+interrupted ones continue; other .tflite files there (distilled ones, say) are scored too. Scores of files that are
+gone stay in the table.
 \b
 Examples:
   python experiments/hands.py                        make what is missing, score all, write table and plot
-  python experiments/hands.py --only sensitivity     make that one, and score all there are
-  python experiments/hands.py --score                only score what there is
+  python experiments/hands.py --only sensitivity     make this one, and score all
+  python experiments/hands.py --score                only score existing files
 """
 
 
@@ -104,9 +104,9 @@ def main(only: tuple[str, ...], score_only: bool, no_table: bool) -> None:
 
 
 def varied(pictures: list[np.ndarray]) -> list[np.ndarray]:
-    """The pictures as a tracker crops them: turned and scaled a little, and half of them mirrored.
+    """The pictures as a tracker crops them: rotated and scaled a little, and half of them mirrored.
 
-    All of the data's hands are right ones. A model that was solved on these alone takes every hand for a right one.
+    All hands in the data are right hands. A model calibrated on these alone takes every hand for a right one.
     """
     random = np.random.default_rng(0)
     info = TensorInfo("hand", (1, SIZE, SIZE, 3), takes_images=True)
@@ -156,7 +156,7 @@ def score(held_out: list[Path]) -> list[dict[str, Any]]:
 
 
 def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """As the recipes stand, then others, then what was published."""
+    """In the order of the recipes, then others, then the published models."""
     names = [recipe.name for recipe in RECIPES]
     places = {name: place for place, name in enumerate(names)} | {name: len(names) + 1 for name in PUBLISHED}
     return sorted(rows, key=lambda row: places.get(row["name"], len(names)))
@@ -171,7 +171,7 @@ class Answers:
 
 
 def answers(path: Path, pictures: tuple[np.ndarray, ...]) -> Answers:
-    """What a model says of pictures, each uint8 (224, 224, 3)."""
+    """A model's results for pictures, each uint8 (224, 224, 3)."""
     with load(path) as model:
         found = [
             model(np.float32(pictures[index])[None] / 255)

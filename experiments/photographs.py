@@ -1,4 +1,4 @@
-"""Photographs of things, whose licences let what is made from them ship: backgrounds for pictures of people."""
+"""Photographs of things, whose licences let derived models ship: backgrounds for pictures of people."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from PIL import Image
 from common import WORK
 from tulle import TulleError
 
-# Of scikit-image: public domain or CC0, as its `skimage.data` says of each. The first two show people.
+# From scikit-image: public domain or CC0, as its `skimage.data` documents. The first two show people.
 PORTRAITS = ("astronaut.png", "camera.png")
 THINGS = ("chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "brick.png", "grass.png", "gravel.png")
 
-# Of GCompris: in these activities, those that its copyright file lists under one of these licences (53 of them: tools,
-# fish, buildings, ...). The authors of those under CC-BY stand in that file.
+# From GCompris: the pictures of these activities that its copyright file lists under one of these licences (53: tools,
+# fish, buildings, ...). That file names the authors of those under CC-BY.
 GCOMPRIS = WORK / "gcompris"
 ACTIVITIES = ("categorization", "erase", "explore_world_animals")
 LICENCES = re.compile(r"public-domain|CC0-1\.0|CC-BY-\d\.\d", re.IGNORECASE)
@@ -49,7 +49,7 @@ def read_rgb(file: Path | io.BytesIO) -> np.ndarray:
 
 
 def gcompris_photographs() -> list[np.ndarray]:
-    """Those with a fitting licence."""
+    """The pictures with a suitable licence."""
     copyrights = GCOMPRIS / "usr/share/doc/gcompris-qt-data/copyright"
     if not copyrights.is_file():
         raise TulleError(
@@ -66,14 +66,14 @@ def gcompris_photographs() -> list[np.ndarray]:
     for activity in ACTIVITIES:
         resources = read_resources((GCOMPRIS / f"usr/share/gcompris-qt/rcc/{activity}.rcc").read_bytes())
         for path, data in sorted(resources.items()):
-            # The package holds as .webp what the sources have as .jpg and .png.
+            # The package has as .webp what the sources have as .jpg and .png.
             if path.removeprefix("gcompris/").rsplit(".", 1)[0] in wanted:
                 pictures.append(read_rgb(io.BytesIO(data)))
     return pictures
 
 
 def read_resources(data: bytes) -> dict[str, bytes]:
-    """The files in a resource file of Qt's, by their paths."""
+    """The files in a Qt resource file, by path."""
     magic, version, tree, contents, names = struct.unpack_from(">4s4I", data)
     if magic != b"qres":
         raise TulleError("this is no resource file of Qt's")

@@ -1,8 +1,8 @@
-"""Pictures of people before all kinds of things, put together from pictures whose licences let the results ship.
+"""Pictures of people in front of all kinds of things, composed of pictures whose licences let derived models ship.
 
-People are drawn, or cut out by the dense model's own mask, and set, recoloured, before other pictures and drawn shapes.
-Nothing has to look real: what the sparse model is to learn is the dense model's answer, whatever it is. README.md lists
-what everything is made of, and its licences.
+People are drawn, or cut out by the dense model's own mask, recoloured, and placed before other pictures and drawn
+shapes. Nothing has to look real: the sparse model learns the dense model's answer, whatever it is. README.md lists
+the sources and their licences.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BODIES = 1500
 
 
 def scenes(dense: Graph, folder: Path, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    """Pictures by their numbers, uint8 (144, 256, 3), always the same ones; drawn people are kept in the folder."""
+    """Pictures by number, uint8 (144, 256, 3), always the same ones; drawn people are kept in the folder."""
     frames = carphone_frames()
     drawings = bodies(folder, BODIES)
     clip = [cut_out(dense, frame) for frame in frames[::4]]
@@ -87,7 +87,7 @@ def carphone_frames() -> list[np.ndarray]:
 
 
 def cut(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A region of a picture, turned a little, and mirrored half of the time; uint8 (144, 256, 3)."""
+    """A region of a picture, rotated a little, and mirrored half of the time; uint8 (144, 256, 3)."""
     size = random.uniform(0.5, 1.1)
     x, y = 0.5 + (0.5 - size / 2) * random.uniform(-1, 1, 2)
     region = Region(x, y, size, size * random.uniform(0.8, 1.2), random.normal(0, 0.15))
@@ -97,7 +97,7 @@ def cut(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def tinted(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Other light: exposure, colour, contrast, saturation. Strong colours are rare, as in photographs."""
+    """Changes the light: exposure, colour, contrast, saturation. Strong colours are rare, as in photographs."""
     gain = random.uniform(0.75, 1.3) * np.exp(random.normal(0, random.choice([0.04, 0.2], p=[0.75, 0.25]), 3))
     values = (pixels / 255.0) ** random.uniform(0.65, 1.5) * gain
     grey = values.mean(axis=2, keepdims=True)
@@ -109,7 +109,7 @@ def blurred(pixels: np.ndarray, most: float, random: np.random.Generator) -> np.
 
 
 def pasted(front: np.ndarray, back: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A picture in a random place and size of another, with soft edges."""
+    """Pastes a picture into another at a random place and size, with soft edges."""
     height = int(random.uniform(0.3, 0.9) * back.shape[0])
     small = Image.fromarray(front).resize((height, height), Image.Resampling.BILINEAR)
     across, down = np.meshgrid(*2 * [np.linspace(-1, 1, height)])
@@ -121,7 +121,7 @@ def pasted(front: np.ndarray, back: np.ndarray, random: np.random.Generator) -> 
 
 
 def cut_out(dense: Graph, picture: np.ndarray) -> Image.Image:
-    """The picture as RGBA, its people alone opaque."""
+    """The picture as RGBA, with only its people opaque."""
     small = Image.fromarray(picture).resize((WIDTH, HEIGHT), Image.Resampling.BILINEAR)
     (mask,) = run(dense, {dense.inputs[0]: np.float32(small)[None] / 255}).values()
     alpha = Image.fromarray(np.uint8(255 * mask.reshape(HEIGHT, WIDTH)))
@@ -131,8 +131,8 @@ def cut_out(dense: Graph, picture: np.ndarray) -> Image.Image:
 
 
 def before(person: Image.Image, scene: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A person in a random size, place and colour before a scene. The lower edge of one that is drawn or photographed
-    only in part is below that of the scene."""
+    """Places a person at a random size, place and colour in front of a scene. The lower edge of someone who is only
+    partly visible lies below that of the scene."""
     whole = not np.asarray(person.getchannel("A"))[-1].any()
     height = int((random.uniform(0.25, 1.1) if whole else random.uniform(0.35, 1.5)) * HEIGHT)
     width = max(1, int(height * person.width / person.height * random.uniform(0.75, 1.6)))
@@ -153,7 +153,7 @@ def before(person: Image.Image, scene: np.ndarray, random: np.random.Generator) 
 
 
 def clouds(random: np.random.Generator) -> np.ndarray:
-    """Noise that is as strong at all sizes, as pictures are."""
+    """Noise that is equally strong at all scales, like pictures."""
     down, across = np.meshgrid(np.fft.fftfreq(HEIGHT), np.fft.fftfreq(WIDTH), indexing="ij")
     falling = np.maximum(np.hypot(down, across), 1 / WIDTH) ** -random.uniform(0.8, 2)
     waves = np.fft.fft2(random.normal(0, 1, (3, HEIGHT, WIDTH))) * falling
@@ -164,7 +164,7 @@ def clouds(random: np.random.Generator) -> np.ndarray:
 
 
 def drawn(textures: list[np.ndarray], random: np.random.Generator) -> np.ndarray:
-    """Ellipses and boxes over each other, of one colour or of a piece of a picture."""
+    """Overlapping ellipses and boxes, filled with a colour or a piece of a picture."""
     image = Image.new("RGB", (WIDTH, HEIGHT), tuple(colour(random)))
     for _ in range(int(random.integers(5, 40))):
         shape = Image.new("L", image.size)
@@ -182,6 +182,6 @@ def drawn(textures: list[np.ndarray], random: np.random.Generator) -> np.ndarray
 
 
 def colour(random: np.random.Generator) -> list[int]:
-    """Mostly a dull one."""
+    """A random colour, mostly a dull one."""
     grey, spread = random.uniform(0, 255), random.choice([20, 100], p=[0.75, 0.25])
     return [int(value) for value in np.clip(grey + random.normal(0, spread, 3), 0, 255)]

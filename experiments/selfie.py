@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""selfie_segmentation_landscape at 30 to 90 % zeros: how well it still finds people, as in the article's ablation."""
+"""selfie_segmentation_landscape at 30 to 90 % zeros: the quality of its masks, as in the article's ablation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ METHODS: dict[str, tuple[str, dict[str, Any], int]] = {
     "webcam": ("reconstruct on webcam frames (comparison only)", {"method": "reconstruct"}, 320),
 }
 
-# Files that experiments/distill.py leaves beside ours, and results of scenes before there were drawn people.
+# Files that experiments/distill.py writes beside ours, and results on earlier scenes without drawn people.
 OTHERS = {
     "distilled": "reconstruct on scenes, sensitivity, and distillation, in turns",
     "distilled-longer": "the same, distilled longer",
@@ -61,15 +61,15 @@ OTHERS = {
 
 EPILOG = """\b
 Needs ../shared/data/people, hands and webcam and ../shared/video (or TULLE_SHARED), `make models`, PyAV to read the
-video, scikit-image and GCompris for their pictures and Anny to draw people: `pip install av scikit-image anny`; how to
-get GCompris's is said when it is missing. Models are made once, in build/experiments/selfie, where an interrupted one
-goes on; other .tflite files that lie there (METHOD-LEVEL.tflite, as distilled-70.tflite) are scored too. What was
-scored earlier and lies there no more stays in the table.
+video, scikit-image and GCompris for their pictures and Anny to draw people: `pip install av scikit-image anny`; an
+error says how to get GCompris's. Models are made once, in build/experiments/selfie, where interrupted ones continue;
+other .tflite files there (METHOD-LEVEL.tflite, such as distilled-70.tflite) are scored too. Scores of files that are
+gone stay in the table.
 \b
 Examples:
   python experiments/selfie.py                               make what is missing, score all, write table and plot
-  python experiments/selfie.py --only uniform --level 70     make that one, and score all there are
-  python experiments/selfie.py --score                       only score what there is
+  python experiments/selfie.py --only uniform --level 70     make this one, and score all
+  python experiments/selfie.py --score                       only score existing files
 """
 
 
@@ -79,10 +79,10 @@ Examples:
 @click.option("--score", "score_only", is_flag=True, help="Make nothing.")
 @click.option("--no-table", is_flag=True, help="Leave docs/ alone.")
 def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool, no_table: bool) -> None:
-    """IoU with the masks of people/, which are only ever measured on, against the share of zeros.
+    """IoU with the masks of people/, which are only used for measuring, by share of zeros.
 
-    Calibration sees the carphone clip, pictures of hands and, for "scenes", some of scikit-image's: their licences let
-    the results ship. webcam/ is for comparison.
+    Calibration sees the carphone clip, pictures of hands and, for "scenes", some from scikit-image: their licences let
+    derived models ship. webcam/ is for comparison.
     """
     if not score_only:
         dense = dense_model(MODEL)
@@ -109,10 +109,10 @@ def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool, no_ta
 
 
 def free_pictures() -> list[np.ndarray]:
-    """320 pictures of one clip and of hands, varied: their licences let what is made from them ship.
+    """320 varied pictures of one clip and of hands, whose licences let derived models ship.
 
-    uint8 (144, 256, 3). A quarter are frames as they are, half are cut out, turned, mirrored and tinted, and a quarter
-    have a hand before a frame. One clip shows one person in one car, so variety has to be made.
+    uint8 (144, 256, 3). A quarter are unchanged frames, half are cropped, rotated, mirrored and tinted, and a quarter
+    have a hand in front of a frame. One clip shows one person in one car, so variety has to be added.
     """
     frames = carphone_frames()
     hands = sorted(data_folder("hands").glob("*.jpg"))
@@ -139,7 +139,7 @@ def webcam_pictures() -> list[np.ndarray]:
 
 
 def evaluate_iou(path: Path) -> float:
-    """Mean over the 200 pictures of people/ of the intersection over union of the person, a number from 0 to 1.
+    """Mean intersection over union of the person over the 200 pictures of people/, 0 to 1.
 
     Pictures are stretched to the input, as MediaPipe does; the probability is stretched back bilinearly to the mask's
     size and cut at one half.

@@ -43,10 +43,10 @@ Examples:
 )
 @click.option("--no-table", is_flag=True, help="Leave docs/ alone.")
 def main(only: str | None, no_table: bool) -> None:
-    """Bytes of each model as .tflite and as .tulle: as they are, with gzip, and with Brotli.
+    """Bytes of each model as .tflite and as .tulle: uncompressed, with gzip, and with Brotli.
 
-    Quality of the hand models is the mean landmark distance to the dense model on held-out pictures, in % of the crop;
-    of the selfie models IoU on the pictures of people/.
+    The quality of hand models is the mean landmark distance to the dense model on held-out pictures, in % of the crop;
+    that of selfie models is IoU on the pictures of people/.
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     chosen = {"hands": HANDS, "selfies": SELFIES, None: (*HANDS, *SELFIES)}[only]

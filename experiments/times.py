@@ -17,13 +17,13 @@ from tulle.files import write_bytes
 TIMES = RESULTS / "times.json"
 
 EPILOG = """\b
-Needs a machine with nothing else to do, and Chromium ($CHROMIUM). Files measured before are skipped unless they
+Needs an idle machine, and Chromium ($CHROMIUM). Files measured before are skipped unless they
 changed.
 \b
 Examples:
   python experiments/times.py .cache/models/hand_landmark_full.tflite build/experiments/hands/*.tflite
   python experiments/times.py .cache/models/selfie_segmentation_landscape.tflite build/experiments/selfie/*.tflite
-  python experiments/hands.py --score                   writes the table anew, with these times
+  python experiments/hands.py --score                   rewrites the table with these times
 """
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Converts the models of the demo pages: `.cache/models/*.tflite` -> `demos/models/*.tulle` and models.json.
 
-models.json tells the pages what there is (see ModelFacts in demos/lib/models.js): sizes, source, licence, zeros.
+models.json lists the models for the pages (see ModelFacts in demos/lib/models.js): sizes, source, licence, zeros.
 A model is converted again only when its TFLite file, its source, the converter or this script has changed.
 Run with the Python of `.venv`, after scripts/fetch_models.py.
 """
@@ -30,11 +30,11 @@ from tulle.sparsify.magnitude import magnitude
 MODELS = CACHE / "models"
 TARGET = ROOT / "demos" / "models"
 
-# Models that tulle made sparse and that ship with the project, with a SOURCES.json as fetch_models.py writes it: a
-# "label" in there says how a model was made.
+# Sparse models made by tulle, which ship with the project, with a SOURCES.json as written by fetch_models.py; its
+# "label" says how a model was made.
 SHIPPED = ROOT / "demos" / "weights"
 
-# MediaPipe feeds pixels as 0 to 1.
+# MediaPipe's models take pixels from 0 to 1.
 MEAN, STD = 0.0, 255.0
 
 
@@ -46,9 +46,9 @@ class DemoModel:
         name: of the .tulle file, without ending, and in models.json.
         task, role, title: see ModelFacts in demos/lib/models.js.
         card: the page of docs/model-cards that describes it, without ending.
-        tflite: what it is made from, without ending; by default `name`.
-        sparsity: if given, this share of the weights of its 1x1 convolutions is made zero first, by magnitude.
-        optional: left out where there is no such TFLite file.
+        tflite: the TFLite file it is made from, without ending; by default `name`.
+        sparsity: if given, the share of its 1x1 convolutions' weights to zero first, by magnitude.
+        optional: left out if there is no such TFLite file.
     """
 
     name: str
@@ -64,7 +64,7 @@ class DemoModel:
 LANDSCAPE = "selfie_segmentation_landscape"
 SQUARE = "selfie_segmentation"
 
-# Percent of zeros that the ablation page measures, beside the dense model, and those of the one for backgrounds.
+# Percentages of zeros on the ablation page, in addition to the dense model, and on the background page.
 ABLATION = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 BACKGROUND_ZEROS = 50
 
@@ -128,7 +128,7 @@ def build(catalogue: Sequence[DemoModel] = CATALOGUE) -> None:
 
 
 def _find(name: str) -> tuple[Path, dict[str, str]] | None:
-    """A TFLite file and its record in the SOURCES.json beside it: the shipped one, else the fetched one."""
+    """A TFLite file and its record in the SOURCES.json beside it; shipped files take precedence over fetched ones."""
     for folder in (SHIPPED, MODELS):
         sources = folder / "SOURCES.json"
         record = _read_json(sources).get(f"{name}.tflite") if sources.is_file() else None
@@ -138,7 +138,7 @@ def _find(name: str) -> tuple[Path, dict[str, str]] | None:
 
 
 def _convert(model: DemoModel, file: Path, source: dict[str, str]) -> dict[str, Any]:
-    """Writes the .tulle file; returns what models.json says of it."""
+    """Writes the .tulle file; returns its entry in models.json."""
     graph = tulle.read_tflite(file)
     label = source.get("label")
     tflite_bytes: int | None = file.stat().st_size
@@ -176,7 +176,7 @@ def _convert(model: DemoModel, file: Path, source: dict[str, str]) -> dict[str, 
 
 
 def _weights(graph: Graph) -> list[np.ndarray]:
-    """The weights of all layers, without biases; a constant that two layers share counts once."""
+    """The weights of all layers, without biases; a shared constant counts once."""
     names = {node.inputs[1] for node in graph if node.op in LAYERS}
     arrays = (graph.constant(name) for name in sorted(name for name in names if name is not None))
     return [array for array in arrays if array is not None]
@@ -199,7 +199,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def build_all() -> None:
-    """Brings everything that the pages load up to date: the catalogue, and the networks of the share table."""
+    """Updates everything that the pages load: the catalogue, and the networks of the share table."""
     build()
     build_share(TARGET, _digest(ROOT / "py" / "tulle", Path(demo_share.__file__)).hex())
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Builds the notebooks: a folder of them with all they read, and a JupyterLite site that runs them in the browser.
+"""Builds the notebooks: a folder with everything they read, and a JupyterLite site that runs them in the browser.
 
     build/notebooks         notebooks, models and pictures, for any Jupyter
     build/notebooks-site    static files: JupyterLite, Pyodide, tulle's wheel and the packages that the kernel needs
 
-The site asks other hosts for nothing, but for NumPy, unless a wheel of it for Pyodide lies in `../shared/wheels`
-(or `$TULLE_SHARED/wheels`), and for what a reader imports beyond these notebooks: these come from Pyodide's own site.
+The site only needs other hosts for NumPy, unless there is a wheel of it for Pyodide in `../shared/wheels` (or
+`$TULLE_SHARED/wheels`), and for packages that a reader imports. These come from Pyodide's own site.
 
-Run with the Python of `.venv`, after `make models pyodide`. Then look at it:
+Run with the Python of `.venv`, after `make models pyodide`. To open it:
 
     python scripts/serve.py --site build/notebooks-site --open "notebooks/?path=first-steps.ipynb"
 """
@@ -46,13 +46,13 @@ PYODIDE = pyodide_wheels.VERSIONS[0]
 PYODIDE_SITE = f"https://cdn.jsdelivr.net/pyodide/v{PYODIDE}/full/"
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
 
-# What the kernel installs as it starts, and tulle for converting models: from Pyodide's list of packages, or not in it.
+# Packages that the kernel installs at start, and tulle for converting: from Pyodide's list of packages, or not in it.
 LISTED = ("micropip", "ipython", "jedi")
 UNLISTED = ("comm==0.2.3", "flatbuffers==25.12.19", "tflite==2.18.0")
 SHARED_WHEELS = Path(os.environ.get("TULLE_SHARED") or ROOT.parent / "shared") / "wheels"
 
 # On a cross-origin isolated page the kernel's calls go through the package coincident, which takes the value of
-# Atomics.waitAsync for a promise. Where the other side was quicker it is a string, and the cell would never end.
+# Atomics.waitAsync for a promise. If the other side was faster it is a string, and the cell would never end.
 MEND_WAIT_ASYNC = """<script>
       const { waitAsync } = Atomics;
       if (waitAsync) {
@@ -63,8 +63,8 @@ MEND_WAIT_ASYNC = """<script>
       }
     </script>"""
 
-# It also hands answers over in shared memory, and whoever waits for one begins to read when the first characters are
-# there. Written last, these say that the others are: else a busy machine now and then breaks the kernel.
+# It also passes answers in shared memory, and the receiver begins to read when the first characters arrive. So these
+# are written last here; otherwise a busy machine sometimes breaks the kernel.
 FIRST_TO_LAST = re.compile(
     r"for\(let (\w+)=new (\w+)\((\w+)\.buffer\),(\w+)=0;\4<(\w+)\.length;\4\+\+\)\1\[\4\]=\5\.charCodeAt\(\4\)"
 )
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def write_folder() -> int:
-    """Fills build/notebooks; how many notebooks there are."""
+    """Fills build/notebooks; returns the number of notebooks."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     notebooks = {path.name: path.read_bytes() for path in SOURCE.glob("*.ipynb")}
     for name, data in (notebooks | contents()).items():
@@ -96,7 +96,7 @@ def write_folder() -> int:
 
 
 def contents() -> dict[str, bytes]:
-    """What lies beside the notebooks, by file name."""
+    """The files beside the notebooks, by name."""
     files = {path.name: path.read_bytes() for path in SOURCE.glob("*.py")}
     for name in CONVERTED:
         files[f"{name}.tulle"] = tulle.convert(model(f"{name}.tflite"), input_mean=0, input_std=255).data
@@ -105,7 +105,7 @@ def contents() -> dict[str, bytes]:
 
 
 def model(name: str) -> Path:
-    """A TFLite file: tulle's own lie in the repository."""
+    """A TFLite file; tulle's own are in the repository."""
     own, fetched = ROOT / "demos" / "weights" / name, CACHE / "models" / name
     if own.is_file():
         return own
@@ -118,7 +118,7 @@ def model(name: str) -> Path:
 
 
 def build_site() -> None:
-    """Builds build/notebooks-site from build/notebooks; a failure leaves the last one as it was."""
+    """Builds build/notebooks-site from build/notebooks; a failure leaves the previous site unchanged."""
     tool = install_jupyterlite()
     with tempfile.TemporaryDirectory(dir=SITE.parent) as temporary:
         source, site = Path(temporary, "source"), Path(temporary, "site")
@@ -137,7 +137,7 @@ def build_site() -> None:
 
 
 def mend_answers(scripts: Path) -> None:
-    """Lets both sides of the kernel's calls, the page's and the worker's, write their answers' beginning last."""
+    """Makes both sides of the kernel's calls, page and worker, write the beginning of an answer last."""
     mended = 0
     for script in scripts.glob("*.js"):
         text, count = FIRST_TO_LAST.subn(LAST_TO_FIRST, script.read_text())
@@ -149,7 +149,7 @@ def mend_answers(scripts: Path) -> None:
 
 
 def install_jupyterlite() -> Path:
-    """JupyterLite in a virtual environment of its own; its `jupyter` command."""
+    """Installs JupyterLite in a separate virtual environment; returns its `jupyter` command."""
     venv = HOME / "venv"
     ready = venv / ("." + hashlib.sha256(" ".join(JUPYTERLITE).encode()).hexdigest()[:16])
     if not ready.exists():
@@ -161,7 +161,7 @@ def install_jupyterlite() -> Path:
 
 
 def add_pyodide(folder: Path) -> None:
-    """Pyodide with the packages of its list that the kernel installs; the list says where all others are."""
+    """Pyodide with the listed packages that the kernel installs; the list says where all others are."""
     package = pyodide_wheels.fetch(PYODIDE)
     folder.mkdir(parents=True)
     for name in PYODIDE_FILES:
@@ -182,7 +182,7 @@ def add_pyodide(folder: Path) -> None:
 
 
 def needed(entries: dict[str, dict[str, Any]], names: Iterable[str]) -> list[str]:
-    """The packages and all they depend on."""
+    """The packages and all their dependencies."""
     found: set[str] = set()
     left = list(names)
     while left:
@@ -194,7 +194,7 @@ def needed(entries: dict[str, dict[str, Any]], names: Iterable[str]) -> list[str
 
 
 def normal(name: str) -> str:
-    """A project's name as lists of packages have it."""
+    """A project's name, normalised as in package lists."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

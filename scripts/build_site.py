@@ -3,10 +3,10 @@
 
     python scripts/build_site.py [FOLDER]
 
-The pages of `demos/` move to the top, `web/` goes beside them, and `docs/` becomes HTML. Every relative link is written
-anew for its new place; one that leads nowhere is an error. Pages also get coi-serviceworker, which gives them threads
-on hosts that cannot send the headers for it. Run with the Python of `.venv`, after scripts/build_demo.py and `npm ci`
-in web/.
+The pages of `demos/` move to the top, `web/` goes beside them, and `docs/` becomes HTML. Every relative link is
+rewritten for its new place; a broken one is an error. Pages also get coi-serviceworker, which gives them threads on
+hosts that cannot send the headers for it. Run with the Python of `.venv`, after scripts/build_demo.py and `npm ci` in
+web/.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ DEMOS, WEB, DOCS = ROOT / "demos", ROOT / "web", ROOT / "docs"
 ISOLATION = "coi-serviceworker.js"
 ISOLATION_SOURCE = WEB / "node_modules" / "coi-serviceworker" / ISOLATION
 
-# Of demos/, what no page needs.
+# Parts of demos/ that no page needs.
 LEFT_OUT = {"notebooks", "weights", "tsconfig.json"}
 
-# Relative links: in JavaScript what looks like a path in quotes, elsewhere attributes and url().
+# Relative links: in JavaScript anything like a path in quotes, elsewhere attributes and url().
 LINK = {
     ".js": re.compile(r"""(?P<quote>['"])(?P<link>\.\.?/[^'"\s]*)(?P=quote)"""),
     ".html": re.compile(r"""(?:href|src)=(?P<quote>")(?P<link>[^"]*)"(?!\S*>`)"""),
@@ -46,9 +46,9 @@ LINK = {
 
 
 def build(target: Path = SITE) -> None:
-    """Writes the whole site anew, in one step: an interruption leaves the last one as it was.
+    """Writes the whole site in one step: an interruption leaves the previous one unchanged.
 
-    Raises SetupError where something that belongs to the site has not been built, or a link leads nowhere.
+    Raises SetupError if a part of the site has not been built, or a link is broken.
     """
     missing = missing_models()
     files = {**demo_files(), **web_files(), ISOLATION: need(ISOLATION_SOURCE, "run `npm ci` in web/")}
@@ -83,7 +83,7 @@ def build(target: Path = SITE) -> None:
 
 
 def demo_files() -> dict[str, Path]:
-    """Place in the site -> file, for all that the pages are made of."""
+    """Place in the site -> file, for everything that the pages use."""
     need(DEMOS / "models" / "models.json", "run scripts/build_demo.py")
     found = (file for file in sorted(DEMOS.rglob("*")) if file.is_file() and file.suffix != ".md")
     relative = ((file.relative_to(DEMOS), file) for file in found)
@@ -91,13 +91,14 @@ def demo_files() -> dict[str, Path]:
 
 
 def missing_models() -> list[str]:
-    """Networks that pages have a place for and that were not to be had."""
+    """Networks that the pages have a place for, but that are not available."""
     there = json.loads((DEMOS / "models" / "models.json").read_text())
     return [model.name for model in build_demo.CATALOGUE if model.name not in there]
 
 
 def without(models: Sequence[str], page: str) -> str:
-    """A page without the elements whose data-model is one of these: taken out later, they would move the others."""
+    """A page without the elements whose data-model is one of these; removing them in the browser would shift the
+    layout."""
     for name in models:
         page = re.sub(rf'[ \t]*<(\w+)\b[^>]* data-model="{name}".*?</\1>\n', "", page, flags=re.DOTALL)
     return page
@@ -120,7 +121,7 @@ def need(file: Path, remedy: str) -> Path:
 
 
 def relink(text: str, source: Path, place: str, places: dict[Path, str]) -> str:
-    """The text of a file with its relative links written for its place in the site."""
+    """The text of a file with its relative links rewritten for its place in the site."""
 
     def replace(match: re.Match[str]) -> str:
         link = match["link"]
@@ -137,9 +138,9 @@ def relink(text: str, source: Path, place: str, places: dict[Path, str]) -> str:
 
 
 def new_link(link: str, source: Path, place: str, places: dict[Path, str]) -> str | None:
-    """A link in `source` as it has to be from `place`; None where it leads to nothing in the site.
+    """A link in `source`, rewritten for `place`; None if its target is not part of the site.
 
-    Links to other sites, within the page and to data stay as they are; a folder is its index.html.
+    Links to other sites, within the page and to data stay unchanged; a folder stands for its index.html.
     """
     path, mark, rest = re.match(r"([^?#]*)([?#]?)(.*)", link, re.DOTALL).groups()  # type: ignore[union-attr]
     if not path or re.match(r"[a-z]+:|//", path):
@@ -201,7 +202,7 @@ def document_place(source: Path) -> str:
 
 
 def document_page(source: Path, place: str, places: dict[Path, str]) -> str:
-    """A Markdown file as a page. Links to files that are no part of the site, such as sources, become plain text."""
+    """A Markdown file as a page. Links to files that are not part of the site, such as sources, become plain text."""
     text = source.read_text()
     title = re.search(r"^# +(.+)$", text, re.MULTILINE)
     if title is None:
@@ -215,7 +216,7 @@ def document_page(source: Path, place: str, places: dict[Path, str]) -> str:
 
 
 def front_header(top: str) -> str:
-    """The front page's header with its links as seen from a page whose way to the top is `top`."""
+    """The front page's header, with links for a page whose path to the top is `top`."""
     text = (DEMOS / "index.html").read_text()
     text = re.sub(r' aria-current="page"', "", text)
     docs = re.sub(r'href="\.\./docs/README\.md"', 'href="docs/" aria-current="page"', text)
@@ -223,7 +224,7 @@ def front_header(top: str) -> str:
 
 
 def render(text: str, relink: Callable[[str], str | None]) -> str:
-    """Markdown as HTML, with anchors at headings; tables and code scroll by themselves, with the keyboard too."""
+    """Markdown as HTML, with anchors at headings; tables and code blocks scroll separately, with the keyboard too."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     tokens = markdown.parse(re.sub(r"^<!--.*?-->\n", "", text, flags=re.MULTILINE | re.DOTALL))
     for heading, inline in itertools.pairwise(tokens):
@@ -239,7 +240,7 @@ def render(text: str, relink: Callable[[str], str | None]) -> str:
 
 
 def relink_tokens(tokens: Sequence[Token], relink: Callable[[str], str | None]) -> None:
-    """Writes links and pictures anew in place; of what leads to nothing in the site the words stay."""
+    """Rewrites links and pictures in place; a link to something outside of the site becomes its text."""
     plain = False
     for token in tokens:
         if token.type == "image":
@@ -258,7 +259,7 @@ def relink_tokens(tokens: Sequence[Token], relink: Callable[[str], str | None]) 
 
 
 def anchor(heading: str) -> str:
-    """The name that a heading gets, as GitHub makes it."""
+    """A heading's anchor, as on GitHub."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 

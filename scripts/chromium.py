@@ -61,7 +61,7 @@ def find() -> str:
 
 
 def check_playwright() -> None:
-    """Makes sure that Playwright itself runs: the Node it carries wants a library that a minimal Debian leaves out."""
+    """Makes sure that Playwright itself runs: its Node needs a library that a minimal Debian lacks."""
     command = [sys.executable, "-m", "playwright", "--version"]
     if subprocess.run(command, capture_output=True).returncode == 0:
         return
@@ -86,7 +86,7 @@ def on_path() -> str | None:
 
 
 def starts(path: str) -> bool:
-    """Whether the program prints its version: a browser whose libraries are missing, or a mere stub, does not."""
+    """Whether the program prints its version: a browser with missing libraries, or a mere stub, does not."""
     try:
         return subprocess.run([path, "--version"], capture_output=True, timeout=60).returncode == 0
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""What the set-up scripts share: paths of the checkout, and running long commands with their progress shown.
+"""Shared by the set-up scripts: paths of the checkout, and running long commands with progress.
 
 Standard library only, Python 3.10 or newer: these scripts run before anything has been installed.
 """
@@ -73,8 +73,8 @@ def run_logged(
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
-                start_new_session=True,  # a group of its own, so that all it starts can be ended with it
-                close_fds=False,  # a lock that the caller has made inheritable stays held while this runs
+                start_new_session=True,  # a separate process group, so that everything it starts can be ended with it
+                close_fds=False,  # a lock that the caller made inheritable stays held while this runs
             )
         except OSError as error:
             raise SetupError(f"{title}: cannot start {command[0]}: {error}") from error
@@ -91,7 +91,7 @@ def run_logged(
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path, started: float, timeout: float | None) -> int | None:
-    """The exit status, or None where the time ran out and the process was ended."""
+    """The exit status, or None if the time ran out and the process was ended."""
     while True:
         try:
             return process.wait(PROGRESS_SECONDS)
@@ -104,7 +104,7 @@ def _wait(process: subprocess.Popen[bytes], log: Path, started: float, timeout: 
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process started by `run_logged` with all of its group."""
+    """Ends a process started by `run_logged` and its whole group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -113,7 +113,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _tail(log: Path, lines: int, begin: int = 0) -> str:
-    """The last lines of a log, from byte `begin` on, that hold something; what a carriage return ends is a line too."""
+    """The last nonempty lines of a log from byte `begin` on; a carriage return ends a line too."""
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - 16384))
         text = file.read().decode(errors="replace")
@@ -121,7 +121,7 @@ def _tail(log: Path, lines: int, begin: int = 0) -> str:
 
 
 def write_if_changed(path: Path, text: str, *, executable: bool = False) -> None:
-    """Writes a file only where its content differs, so that its time stamp stays put for make."""
+    """Writes a file only if its content differs, so that make sees an unchanged time stamp."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file() or path.read_text() != text:
         path.write_text(text)
@@ -130,7 +130,7 @@ def write_if_changed(path: Path, text: str, *, executable: bool = False) -> None
 
 
 def is_debian_root() -> bool:
-    """Whether apt-get may be used here: root on Debian or something made from it."""
+    """Whether apt-get may be used here: root on Debian or a derivative."""
     return hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 

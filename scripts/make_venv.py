@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Makes `.venv` with the Python that runs this, unless it is there with the same version, and installs tulle into it.
+"""Makes `.venv` with the Python that runs this, unless it exists with the same version, and installs tulle into it.
 
     python3 scripts/make_venv.py [EXTRA]
 
-tulle is installed in place ("editable"), with the packages of an extra of pyproject.toml where one is named.
-
-The extra `dev` brings `train` along where PyTorch is in .venv already, or where pip has a wheel of it in a folder
-(`find-links`). It is never fetched from an index for this: for Linux that means gigabytes of CUDA libraries. Without
-it the tests of training skip; `.venv/bin/pip install torch`, of any kind, and `make dev` again bring them back.
+tulle is installed in place ("editable"), with the packages of an extra of pyproject.toml if one is named.
+The extra `dev` includes `train` if PyTorch is already in .venv, or if pip has a wheel of it in a folder
+(`find-links`). PyTorch is never fetched from an index for this: on Linux that means gigabytes of CUDA libraries.
+Without it the training tests skip; install any build with `.venv/bin/pip install torch` and run `make dev` again to
+enable them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from common import CACHE, ROOT, SetupError, main_guard, run_logged, say
 
 VENV = ROOT / ".venv"
 MINIMUM = (3, 10)
-TORCH = "torch==2.13.0"  # what is tested; the extra `train` takes newer and older ones
+TORCH = "torch==2.13.0"  # the tested version; the extra `train` allows others
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def has_torch() -> bool:
 
 
 def _version(python: Path) -> tuple[int, ...] | None:
-    """(major, minor), None where there is no such Python or it, or its pip, does not run."""
+    """(major, minor), or None if there is no such Python, or it or its pip does not run."""
     command = [str(python), "-c", "import pip, sys; print(*sys.version_info[:2])"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)

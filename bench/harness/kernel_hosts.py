@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PEAK_ROUNDS = 200_000
 PEAK_RUNS = 60
 TIMEOUT = 120.0
-"""Seconds after which a call into a page is given up."""
+"""Timeout for a call into a page, in seconds."""
 
 
 class Profile:

@@ -15,7 +15,7 @@ QUIET_LOAD = 0.5
 
 
 def cpu_model() -> str:
-    """The processor's name as the kernel has it."""
+    """The processor's name, as reported by the kernel."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

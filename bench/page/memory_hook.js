@@ -16,7 +16,7 @@
     },
   });
 
-  // A module that brings its own memory exports it. One that was imported belongs to whoever made it.
+  // A module that brings its own memory exports it. An imported one belongs to the realm that created it.
   function remember(instance, imports) {
     const imported = new Set(Object.values(imports || {}).flatMap((entries) => Object.values(entries)));
     for (const value of Object.values(instance.exports)) {

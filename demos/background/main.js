@@ -91,7 +91,7 @@ async function process() {
   if (!pair.compositor.canvas.isConnected) placeCanvas(); // not before there is something to show
   if (pair.compositor.lost) {
     switchCompositor('canvas');
-    say('The browser took the graphics processor away; the 2D canvas goes on.');
+    say('The browser withdrew the GPU; the 2D canvas takes over.');
   }
   counted++;
   for (const resolve of waiting.splice(0)) resolve(result);

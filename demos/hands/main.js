@@ -143,7 +143,7 @@ async function changeNetworks() {
 async function changeEngine() {
   element('notice').hidden = true;
   controls.disabled = true;
-  const doing = 'Starting the engine anew';
+  const doing = 'Restarting the engine';
   say(doing);
   await inTurn(async () => {
     await networks.restart(controls.options);

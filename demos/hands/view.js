@@ -68,7 +68,7 @@ export class View {
 
   /**
    * @param {number} id of a hand
-   * @param {number} right the network's answer, taken as it is for a new hand
+   * @param {number} right the network's answer, used directly for a new hand
    */
   #memory(id, right) {
     const memory = this.#memories.get(id) ?? { filter: new OneEuroFilter(), right };

@@ -5,7 +5,7 @@
  * @typedef {object} Medium
  * @property {'camera' | 'video' | 'picture' | 'animation'} kind
  * @property {string} title for people
- * @property {boolean} mirrored whether frames are to be shown as in a mirror, as people expect of their own camera
+ * @property {boolean} mirrored whether frames are shown as in a mirror, as people expect from their own camera
  * @property {() => { width: number, height: number }} size in pixels; a phone that is turned changes its camera's
  * @property {(context: CanvasRenderingContext2D, width: number, height: number) => void} draw the present frame, scaled
  * @property {(onFresh: () => void) => () => void} watch calls back whenever there is a new frame; gives what ends that

@@ -133,7 +133,7 @@ def rgb(image: Image) -> Image:
         return fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise ValueError(
-            "its numbers have no range that stands for black to white: save it with 8 or 16 bits a channel"
+            "its numbers have no range that stands for black to white: save it with 8 or 16 bits per channel"
         )
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         return image.convert("RGBA").convert("RGBa").convert("RGBA")

@@ -449,7 +449,7 @@ def test_a_lost_graphics_processor_is_replaced(open_demo: OpenDemo) -> None:
     visit.page.select_option("#compositor", "gpu")
     settled(visit.page)
     visit.page.evaluate("tulleDemo.compositor.close()")
-    expect(visit.page.locator("#status")).to_contain_text("the 2D canvas goes on")
+    expect(visit.page.locator("#status")).to_contain_text("the 2D canvas takes over")
     assert settled(visit.page).picture.std() > 10
     expect(visit.page.locator("#compositor")).to_have_value("canvas")
     assert visit.complaints == []

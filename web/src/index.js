@@ -72,7 +72,7 @@ function describe(source) {
 }
 
 /**
- * The bytes of the file, in a buffer of their own.
+ * The bytes of the file, in a separate buffer.
  * @param {string | URL | Blob | ArrayBuffer | ArrayBufferView} source
  * @param {string} what
  * @param {LoadOptions['onProgress']} onProgress

@@ -82,7 +82,7 @@ export class Model {
     this.variant = variant;
     /** Threads in use, the engine worker's own included. */
     this.threads = threads;
-    /** Whether the model runs in a worker of its own, or in the calling thread. */
+    /** Whether the model runs in a worker, or in the calling thread. */
     this.worker = worker;
     /** Where load() did not do what was asked, and why. @type {readonly string[]} */
     this.notes = Object.freeze(notes);
@@ -204,7 +204,7 @@ function check({ name, shape, image }, value) {
         + `not ${value.width} by ${value.height}: resize it first, as CanvasRenderingContext2D.drawImage does`);
     }
     if (typeName(value.data) !== 'Uint8ClampedArray') {
-      throw new TulleError(`${it} takes images of 8 bits a channel, not ${typeName(value.data)}`);
+      throw new TulleError(`${it} takes images with 8 bits per channel, not ${typeName(value.data)}`);
     }
     return value;
   }

@@ -58,7 +58,7 @@ export class RemoteEngine {
   }
 
   /**
-   * Sends a call to the engine, which answers calls in the order they were made.
+   * Sends a call to the engine, which answers calls in order.
    * @param {import('./calls.js').CallName} call
    * @param {object} args
    * @param {Transferable[]} [transfer]

@@ -27,7 +27,7 @@ const LANDMARKS = { scale: 2.0, up: 0.1 };
 const SAME_HAND = 0.5; // overlap from which two regions show the same hand
 
 /**
- * The square around a frame of this size, with its middle in the middle: what the palm detector sees.
+ * The square around a frame of this size, with the same centre: the palm detector's input.
  * @param {number} width
  * @param {number} height
  * @returns {Region}

@@ -15,7 +15,7 @@ export const EFFECTS = ['blur', 'replace', 'mask', 'none'];
 /**
  * @typedef {object} Layer
  * @property {ImageData} input the frame at the mask's size
- * @property {Uint8ClampedArray} alpha of the matte, one byte a pixel of `input`: 0 background, 255 person
+ * @property {Uint8ClampedArray} alpha of the matte, one byte per pixel of `input`: 0 background, 255 person
  * @property {Effect} effect "mask" shows the upsampled matte itself
  * @property {number} blur standard deviation of the blur in parts of the frame's height, 0 to 0.1
  * @property {boolean} soft whether the matte follows the frame's edges; else it is interpolated linearly

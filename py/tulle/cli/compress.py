@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 @options.tulle_target
 @click.option(
     "--values", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True,
-    help="auto: fp16 where that loses nothing, else fp32. fp16, int8: round weights.",
+    help="auto: fp16 if lossless, else fp32. fp16, int8: round weights.",
 )  # fmt: skip
 @click.option(
     "--calibration", type=click.Path(), metavar="FOLDER",
-    help="Pictures (or .npy arrays) on which to compare the outputs with those of IN.",
+    help="Pictures (or .npy arrays) to compare the outputs with those of IN on.",
 )  # fmt: skip
-@click.option(
-    "--images", type=click.IntRange(1), default=64, show_default=True, help="At most so many of them are looked at."
-)
+@click.option("--images", type=click.IntRange(1), default=64, show_default=True, help="The most pictures to use.")
 @options.as_json
 def command(source: str, target: str, *, values: Weights, calibration: str | None, images: int, as_json: bool) -> None:
     """Store the weights of a .tulle or .tflite model in fewer bytes, and show the errors that causes.

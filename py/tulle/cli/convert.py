@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @options.tulle_target
 @click.option(
     "--weights", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True,
-    help="auto: fp16 where that loses nothing, else fp32. fp16, int8: round weights (see tulle compress).",
+    help="auto: fp16 if lossless, else fp32. fp16, int8: round weights (see tulle compress).",
 )  # fmt: skip
 @click.option(
     "--sparse", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 @options.input_std
 @click.option(
     "--outputs", multiple=True, metavar="TENSOR",
-    help="End at this tensor of IN instead of at its outputs; may be repeated.",
+    help="Convert up to this tensor of IN instead of its outputs; may be repeated.",
 )  # fmt: skip
 @options.input_shapes
-@click.option("--report", "with_report", is_flag=True, help="Show what became of every layer.")
+@click.option("--report", "with_report", is_flag=True, help="Show every layer of the result.")
 @click.option("--trace", is_flag=True, help="Show what every pass changed, and the graph's size after it.")
 def command(
     source: str, target: str, *, outputs: tuple[str, ...], with_report: bool, trace: bool, **settings: Any

@@ -11,7 +11,7 @@ from tulle.cli import options
 
 @click.command("hotspots")
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option("--runs", type=click.IntRange(1), default=20, show_default=True, help="Of each model.")
+@click.option("--runs", type=click.IntRange(1), default=20, show_default=True, help="Counted runs of each model.")
 @options.variant
 @options.as_json
 def command(models: tuple[str, ...], *, runs: int, variant: Any, as_json: bool) -> None:

@@ -12,7 +12,7 @@ tulle_target = click.option(
 )
 stored_weights = click.option(
     "--weights", type=click.Choice(["auto", "fp32", "fp16"]), default="auto", show_default=True,
-    help="To store; auto: as the source has them.",
+    help="Type to store weights as; auto: as in the source.",
 )  # fmt: skip
 
 # Where nothing is said, what the model says holds.
@@ -24,7 +24,7 @@ picture_mean = click.option(
 )
 picture_std = click.option("--input-std", type=float, default=255.0, show_default=True, help="See --input-mean.")
 device = click.option(
-    "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or what else Lightning Fabric knows."
+    "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or any other accelerator of Lightning Fabric."
 )
 
 variant = click.option(
@@ -52,6 +52,6 @@ def _shapes(_context: click.Context, _option: click.Parameter, texts: tuple[str,
 
 input_shapes = click.option(
     "--input-shape", "input_shapes", multiple=True, metavar="NAME=SIZES", callback=_shapes,
-    help="Shape of an input of an ONNX file that leaves it open, as image=1,3,320,320; may be repeated.",
+    help="Shape for an ONNX input with dynamic sizes, such as image=1,3,320,320; may be repeated.",
 )  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("model_file", type=options.FILE, metavar="MODEL")
 @click.argument("image", type=options.FILE)
-@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Run so often, and time it.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Run this many times, timed.")
 @click.option("--save", "target", type=options.FILE, metavar="OUT.npz", help="Save the outputs as NumPy arrays.")
-@click.option("--profile", "with_profile", is_flag=True, help="Show the time of each step, of one more run.")
+@click.option("--profile", "with_profile", is_flag=True, help="Show the time of each step, measured in one more run.")
 @options.variant
 def command(model_file: str, image: str, *, repeat: int, target: str | None, with_profile: bool, variant: str) -> None:
     """Run MODEL (.tulle or .tflite) on IMAGE, a picture or a .npy array.
@@ -116,7 +116,7 @@ def _print_profile(model: Model) -> None:
 
 
 def _save(target: str, outputs: dict[str, np.ndarray]) -> None:
-    """As np.savez, which takes arrays by keyword and so none that has the name of a parameter of its own."""
+    """Like np.savez, which takes arrays by keyword and so cannot store one named like its own parameters."""
     import io
     import zipfile
 

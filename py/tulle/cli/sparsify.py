@@ -24,30 +24,28 @@ if TYPE_CHECKING:
     help="File to write, .tflite or .tulle.",
 )  # fmt: skip
 @click.option("--sparsity", type=float, metavar="SHARE", help="Share of the weights to be zero.  [default: 0.7]")
-@click.option("--target-macs", type=float, metavar="SHARE", help="Instead: share of the multiply-adds to be left.")
+@click.option("--target-macs", type=float, metavar="SHARE", help="Instead: share of the multiply-adds to keep.")
 @click.option(
     "--target-ms", type=float, metavar="MS",
-    help="Instead: milliseconds for these layers together, by the cost model (one thread of its machine).",
+    help="Instead: milliseconds for these layers in total, by the cost model (one thread of its machine).",
 )  # fmt: skip
 @click.option(
     "--calibration", type=click.Path(), metavar="FOLDER",
-    help="Pictures (or .npy arrays) like those that the model is for; no labels.",
+    help="Pictures (or .npy arrays) like those that the model will see; no labels.",
 )  # fmt: skip
-@click.option(
-    "--images", type=click.IntRange(1), default=256, show_default=True, help="At most so many of them are looked at."
-)
+@click.option("--images", type=click.IntRange(1), default=256, show_default=True, help="The most pictures to use.")
 @click.option(
     "--method", type=click.Choice(["magnitude", "reconstruct"]),
-    help="Zero the smallest weights, or choose and solve anew by what each layer does to the pictures.  "
+    help="Zero the smallest weights, or choose and solve for weights by each layer's output on the pictures.  "
     "[default: reconstruct with --calibration, else magnitude]",
 )  # fmt: skip
 @click.option(
     "--allocation", type=click.Choice(["uniform", "erk", "sensitivity"]), default="uniform", show_default=True,
-    help="The same level for every layer, more for wide ones (ERK), or by what each layer's error does to the outputs.",
+    help="The same level for every layer, more for wide ones (ERK), or by each layer's effect on the outputs.",
 )  # fmt: skip
 @click.option(
     "--block", type=click.Choice(["1", "2", "4"]), default="1", show_default=True,
-    help="So many neighbouring output channels share their columns.",
+    help="Number of neighbouring output channels that have their zeros in the same columns.",
 )  # fmt: skip
 @click.option(
     "--layers", "patterns", metavar="GLOB", multiple=True,
@@ -57,8 +55,8 @@ if TYPE_CHECKING:
 @options.stored_weights
 @options.input_mean
 @options.input_std
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of pictures and pixels.")
-@click.option("--report", "report_file", type=options.FILE, metavar="OUT.html", help="Write what became of each layer.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for the choice of pictures and pixels.")
+@click.option("--report", "report_file", type=options.FILE, metavar="OUT.html", help="Write a report on every layer.")
 def command(
     source: str,
     target: str,

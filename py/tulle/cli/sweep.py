@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 @click.argument("source", type=options.FILE, metavar="MODEL.tflite")
 @click.option("--data", type=options.FILE, required=True, metavar="FOLDER", help="Pictures; no labels are needed.")
 @click.option(
-    "--trials", type=click.IntRange(min=0), default=20, show_default=True, help="Of this worker; 0: only show."
+    "--trials", type=click.IntRange(min=0), default=20, show_default=True, help="For this worker; 0: only show results."
 )
 @click.option(
     "--storage", default="sqlite:///sweep.db", show_default=True, metavar="URL",
-    help="Where trials are kept: any storage of Optuna's.",
+    help="Where trials are kept: any Optuna storage.",
 )  # fmt: skip
-@click.option("--study", "name", metavar="NAME", help="Its name in the storage.  [default: the model's]")
+@click.option("--study", "name", metavar="NAME", help="The study's name in the storage.  [default: the model's]")
 @click.option("-o", "--output", "folder", type=options.FILE, metavar="FOLDER", help="Write each trial's model here.")
 @click.option(
     "--sparsity", type=float, nargs=2, default=Space.sparsity, show_default=True, metavar="FROM TO", help="To search."
@@ -33,11 +33,9 @@ if TYPE_CHECKING:
     help="To search.",
 )  # fmt: skip
 @click.option("--method", "methods", type=click.Choice(METHODS), multiple=True, help="[default: both]")
-@click.option("--steps", type=int, default=500, show_default=True, help="Of each trial.")
-@click.option("--batch", type=int, default=Settings.batch, show_default=True, help="Pictures in a batch.")
-@click.option(
-    "--seed", type=int, default=Settings.seed, show_default=True, help="Of the training; workers search differently."
-)
+@click.option("--steps", type=int, default=500, show_default=True, help="Steps of each trial.")
+@click.option("--batch", type=int, default=Settings.batch, show_default=True, help="Pictures per batch.")
+@click.option("--seed", type=int, default=Settings.seed, show_default=True, help="Of the training, not of the search.")
 @options.device
 @options.picture_mean
 @options.picture_std

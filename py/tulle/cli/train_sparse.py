@@ -29,11 +29,11 @@ def _setting(*names: str, **keywords: Any) -> Callable[[_Command], _Command]:
 @click.option("--data", type=options.FILE, required=True, metavar="FOLDER", help="Pictures; no labels are needed.")
 @click.option(
     "--start", type=options.FILE, metavar="START.tflite",
-    help="Begin with this one, as `tulle sparsify` makes it, instead of the dense model.",
+    help="Begin with this model, made by `tulle sparsify`, instead of the dense one.",
 )  # fmt: skip
 @click.option(
     "--method", type=click.Choice(METHODS), default=Settings.method, show_default=True,
-    help="magnitude: zeros come gradually. rigl: all zeros from the first step on, but they move.",
+    help="magnitude: prune gradually. rigl: all zeros from the first step, but they move.",
 )  # fmt: skip
 @click.option(
     "--sparsity", type=float, metavar="SHARE",
@@ -42,23 +42,25 @@ def _setting(*names: str, **keywords: Any) -> Callable[[_Command], _Command]:
 )  # fmt: skip
 @click.option(
     "--allocation", type=click.Choice(ALLOCATIONS), default=Settings.allocation, show_default=True,
-    help="The same level for every layer, more for large layers, or whatever is smallest in all layers.",
+    help="The same level for every layer, more for large layers, or the smallest weights of all layers.",
 )  # fmt: skip
 @_setting("--steps", help="Batches to train on.")
-@_setting("--batch", help="Pictures in a batch, over all processes.")
-@_setting("--lr", "learning_rate", help="The highest learning rate, in parts of a tensor's typical weight.")
-@_setting("--begin", metavar="SHARE", help="Of the steps: zeros begin to come.")
-@_setting("--end", metavar="SHARE", help="Of the steps: zeros are where they stay.")
-@_setting("--every", help="Steps between changes of what is zero.")
-@_setting("--drop", "drop_fraction", help="rigl: share that moves.")
+@_setting("--batch", help="Pictures per batch, over all processes.")
+@_setting("--lr", "learning_rate", help="Peak learning rate, relative to a tensor's typical weight.")
+@_setting("--begin", metavar="SHARE", help="Share of the steps at which pruning begins.")
+@_setting("--end", metavar="SHARE", help="Share of the steps after which zeros are final.")
+@_setting("--every", help="Steps between changes of the zeros.")
+@_setting("--drop", "drop_fraction", help="rigl: share of weights that move.")
 @_setting("--features", help="Weight of the loss on features; 0: outputs only.")
-@click.option("--augment/--no-augment", default=True, show_default=True, help="Turn, scale, shift, recolour pictures.")
+@click.option(
+    "--augment/--no-augment", default=True, show_default=True, help="Rotate, scale, shift, recolour pictures."
+)
 @_setting("--measure", help="Steps between measurements.")
-@click.option("--checkpoint", type=options.FILE, metavar="FOLDER", help="Keep what is needed to go on after a stop.")
+@click.option("--checkpoint", type=options.FILE, metavar="FOLDER", help="Keep the state needed to resume after a stop.")
 @_setting("--save", help="Steps between checkpoints.")
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint, if there is one.")
+@click.option("--resume", is_flag=True, help="Resume from the checkpoint, if there is one.")
 @click.option("--csv", "table", type=options.FILE, metavar="FILE.csv", help="Write measurements here as well.")
-@_setting("--seed", help="Of all that is random.")
+@_setting("--seed", help="Seed of everything random.")
 @options.device
 @options.stored_weights
 @options.picture_mean

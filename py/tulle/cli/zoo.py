@@ -52,7 +52,7 @@ def list_architectures(*, as_json: bool) -> None:
 @click.option("--width", type=float, default=1.0, show_default=True, help="Multiplies the number of channels.")
 @click.option("--size", type=int, help="Height and width of the image. [default: the architecture's own]")
 @click.option("--from", "weights_npz", type=options.FILE, metavar="FILE.npz", help="Weights. [default: random ones]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random weights.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of random weights.")
 @click.option("--weights", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True, help="To store.")
 def build(
     name: str, target: str, *, width: float, size: int | None, weights_npz: str | None, seed: int, weights: str

@@ -697,7 +697,7 @@ def _depth_to_space(node: OnnxNode) -> Result:
         raise Unsupported(f"{channels} channels are not a multiple of blocksize squared")
     if node.attribute("mode", "DCR") == "DCR":
         return Value(node.add("depth_to_space", [x], block=block), nhwc=True)
-    left = channels // (block * block)  # CRD, as PyTorch's PixelShuffle has it: channels vary slowest
+    left = channels // (block * block)  # CRD, as in PyTorch's PixelShuffle: channels vary slowest
     y = node.add("reshape", [x], (1, height, width, left, block * block))
     y = node.add("transpose", [y], perm=(0, 1, 2, 4, 3))  # as DCR, after which the channels are reordered
     y = node.add("reshape", [y], (1, height, width, channels))

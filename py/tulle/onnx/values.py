@@ -36,7 +36,7 @@ class Value:
         return Value(name, nhwc=self.nhwc, line=self.line)
 
 
-# Bytes of constants that are made while reading, beyond so many for each byte that the file holds.
+# Limit for constants made while reading: bytes for any file, and more for each byte of constants in it.
 MAX_CONSTANT_BYTES, MAX_CONSTANT_PER_BYTE = 512 * 2**20, 64
 
 

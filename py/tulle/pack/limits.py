@@ -19,11 +19,11 @@ MAX_FILE_BYTES = (1 << 31) - 1
 """FlatBuffers' offsets are signed 32-bit numbers."""
 
 MAX_UNPACKED_FREE, MAX_UNPACKED_PER_BYTE = 64 << 20, 1 << 10
-"""Bytes that the weights may take unpacked, counted once for each op that reads them: so many for any file, and so many
-more for each byte of it. A byte of `delta` index can stand for 255 zeros of four bytes."""
+"""Limit for unpacked weights, counted once for each op that reads them: bytes for any file, plus some for each of its
+bytes. A byte of `delta` index can stand for 255 zeros of four bytes."""
 
 MAX_REFERENCED_FREE, MAX_REFERENCED_PER_BYTE = 64 << 10, 4
-"""Bytes that a file's tables may point at, likewise: names and weights lie apart in it."""
+"""Limit for the bytes that a file's tables point at, likewise: parts of a file do not overlap."""
 
 VERSION = 1
 """The format version that this package writes and the highest that it reads."""

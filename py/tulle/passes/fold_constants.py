@@ -8,8 +8,8 @@ from tulle.errors import TulleError
 from tulle.graph import Graph, reference
 from tulle.passes.remove_dead_code import remove_dead_code
 
-# A small file can ask for enormous constants (a pad, a broadcast), and read one again and again; a real model never
-# does. What is read and computed, in float64, may take so many bytes, and so many more for each byte of constants.
+# A small file can ask for enormous constants (a pad, a broadcast), and read one repeatedly; a real model never does.
+# Limit for what is read and computed, in float64: bytes for any model, and more for each byte of its constants.
 MAX_FOLDED_BYTES, MAX_FOLDED_PER_BYTE = 2**30, 16
 
 

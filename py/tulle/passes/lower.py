@@ -1,6 +1,6 @@
 """`lower` runs `PASSES`: from a graph as read to the form that `pack` accepts and the C library runs.
 
-To add a pass, write it as a function Graph -> Graph in a file of its own and give it a row in the table, and in that
+To add a pass, write it as a function Graph -> Graph in its own file and give it a row in the table, and in that
 of docs/architecture.md.
 """
 
@@ -59,7 +59,7 @@ class Pass:
     Attributes:
         run: the function: takes a graph, then the values of `options`, and returns a new graph.
         reason: why it is there, in a line.
-        options: names of those arguments of `lower` that it is given.
+        options: names of the arguments of `lower` that it takes.
     """
 
     run: Callable[..., Graph]
@@ -77,26 +77,26 @@ class Pass:
 PASSES = (
     Pass(set_normalisation, "Image inputs carry the mean and standard deviation that bytes are fed with.",
          ("input_mean", "input_std")),
-    Pass(fold_constants, "What depends on constants alone is computed now, stored float16 and sparse weights first."),
+    Pass(fold_constants, "What depends on constants alone is computed now; float16 and sparse weights are unpacked."),
     Pass(require_constant_weights, "The C library unpacks weights at load: computed ones are refused here, by name."),
     Pass(pad_concats, "A pad runs in either layout; a concat with a constant would have to be plain."),
-    Pass(remove_identities, "Ops that change nothing would copy memory and keep others from being fused."),
+    Pass(remove_identities, "Ops that change nothing would copy memory and prevent fusing."),
     Pass(pointwise, "A fully connected layer over an image is a 1x1 convolution, which has the faster kernels."),
     Pass(fold_shuffles, "A channel shuffle as one 1x1 convolution copies slices and stays in chw."),
-    Pass(fold_affine, "Multiplication and addition by constants, as of batch normalisation, go into the weights."),
+    Pass(fold_affine, "Multiplications and additions of constants, such as batch normalisation, go into the weights."),
     Pass(fuse_gates, "x * sigmoid(x) becomes one activation, which can then be fused."),
-    Pass(split_activations, "Ops that TFLite lets have an activation and the C library does not give it up."),
-    Pass(fuse_activations, "An activation in the op that computes its input costs no pass over memory."),
-    Pass(explicit_padding, '"same" and "valid" become numbers, which later passes and the C library can add up.'),
+    Pass(split_activations, "Separates activations that TFLite fuses into an op but the C library does not."),
+    Pass(fuse_activations, "An activation fused into its producer costs no pass over memory."),
+    Pass(explicit_padding, '"same" and "valid" become numbers, which later passes and the C library can add to.'),
     Pass(merge_pads, "Convolutions and pools pad without a copy."),
-    Pass(remove_dead_channels, "Constant and unread channels, as pruning leaves them, cost time for nothing."),
-    Pass(convolve_before_resize, "Before an enlargement there are fewer pixels to convolve."),
-    Pass(fuse_residuals, "The addition that ends a residual block costs no pass over memory in the convolution."),
-    Pass(early_means, "The mean of a sum or of an enlargement is taken of its parts: less is written to memory."),
-    Pass(late_resizes, "Until an enlargement is read, only the small map takes memory."),
-    Pass(choose_sparsity, "A layer runs sparse where the cost model expects that to be faster.", ("sparse",)),
+    Pass(remove_dead_channels, "Constant and unread channels, which pruning leaves behind, cost time for nothing."),
+    Pass(convolve_before_resize, "Before an upsampling there are fewer pixels to convolve."),
+    Pass(fuse_residuals, "Fused into the convolution, the addition of a residual block costs no pass over memory."),
+    Pass(early_means, "The mean of a sum or an upsampled map is taken from its inputs: less is written to memory."),
+    Pass(late_resizes, "Until an upsampled map is read, only the small map takes memory."),
+    Pass(choose_sparsity, "A layer runs sparse if the cost model expects that to be faster.", ("sparse",)),
     Pass(assign_layouts, "Every activation gets a layout, with the fewest changes between the two."),
-    Pass(check_lowered, "What the C library could not run is refused here, all of it at once."),
+    Pass(check_lowered, "Everything that the C library cannot run is refused here, in one error."),
 )  # fmt: skip
 """All passes, in the order in which they run."""
 

@@ -51,7 +51,7 @@ def _problem(graph: Graph, node: Node) -> str | None:
     if node.attrs.get("activation") == "prelu":
         alpha = graph.tensors[alpha_of(node) or ""]
         if alpha.size not in (1, graph.tensors[node.output].shape[-1]):
-            return f"prelu's alpha {list(alpha.shape)} varies over the image; only one number a channel is supported"
+            return f"prelu's alpha {list(alpha.shape)} varies over the image; only one value per channel is supported"
     if node.op in BINARY and all(graph.tensors[name or ""].is_constant for name in node.inputs[:2]):
         return "only has constants to work on"
     return None

@@ -59,7 +59,7 @@ def html(result: Sparsified, title: str) -> str:
 <dl>{facts}</dl>
 <h2>Estimated milliseconds of each layer</h2>
 <p class="dim"><span class="key" style="background: var(--dense); margin-left: 0"></span>dense
-<span class="key" style="background: var(--sparse)"></span>as it is now</p>
+<span class="key" style="background: var(--sparse)"></span>now</p>
 {_chart(layers)}
 <h2>Layers</h2>
 <div class="scroll"><table>
@@ -106,7 +106,7 @@ def _chart(layers: list[LayerResult]) -> str:
         y = height - bottom - share * (height - bottom - 8)
         parts.append(f'<line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--line)"/>')
         parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{share * top:.2f}</text>')
-    every = -(-len(layers) // 32)  # room for so many numbers
+    every = -(-len(layers) // 32)  # leaves room for the numbers
     for index, layer in enumerate(layers):
         x = left + index * step
         for value, colour, shift in ((layer.ms_dense, "dense", 0.12), (layer.ms, "sparse", 0.5)):
@@ -119,5 +119,5 @@ def _chart(layers: list[LayerResult]) -> str:
             parts.append(f'<text x="{x + step / 2:.1f}" y="{height - 4:.0f}" text-anchor="middle">{index + 1}</text>')
     return (
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'aria-label="Estimated milliseconds of each layer, dense and as it is now">{"".join(parts)}</svg>'
+        f'aria-label="Estimated milliseconds of each layer, dense and now">{"".join(parts)}</svg>'
     )

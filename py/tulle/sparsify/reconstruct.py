@@ -78,7 +78,7 @@ def sweep(
 
 
 class WorkFile:
-    """Finished layers, in a file that is rewritten after each, so that an interrupted run can go on."""
+    """Finished layers, in a file that is rewritten after each, so that an interrupted run can continue."""
 
     def __init__(self, path: PathLike | None, fingerprint: str) -> None:
         """Reads the file if there is one. Raises TulleError if it is damaged or of a run with other settings."""
@@ -123,13 +123,13 @@ class WorkFile:
                 if str(file["fingerprint"]) != self.fingerprint:
                     raise TulleError(
                         f"{self.path} was left by a run with another model, other options or other images; "
-                        "remove it to begin anew"
+                        "remove it to start over"
                     )
                 self.keep = {str(name): int(count) for name, count in zip(file["names"], file["keep"], strict=True)}
                 for index, (name, error) in enumerate(zip(file["done"], file["errors"], strict=True)):
                     self.layers[str(name)] = file[f"weights{index}"], float(error)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as problem:
-            raise TulleError(f"{self.path} is damaged ({problem}); remove it to begin anew") from None
+            raise TulleError(f"{self.path} is damaged ({problem}); remove it to start over") from None
 
 
 def fingerprint(graph: Graph, settings: Mapping[str, object], images: Sequence[np.ndarray]) -> str:

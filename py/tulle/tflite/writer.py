@@ -40,9 +40,9 @@ def write(graph: Graph, *, weights: str = "fp32", sparse: bool = False) -> bytes
     """The .tflite file of a graph, lowered or not; names of inputs and outputs are kept.
 
     Args:
-        weights: "fp32", or "fp16" for half-precision constants behind DEQUANTIZE. Constants beyond float16's range,
+        weights: "fp32", or "fp16" for half-precision constants with DEQUANTIZE. Constants beyond float16's range,
             and biases that are not exact in it, stay float32.
-        sparse: stores 1x1 convolution and fully connected weights with at least 2/3 zeros as CSR behind DENSIFY.
+        sparse: stores 1x1 convolution and fully connected weights with at least 2/3 zeros as CSR with DENSIFY.
 
     Raises TulleError if the graph has something that TensorFlow Lite lacks.
     """

@@ -19,7 +19,7 @@ from tulle.image import PICTURES, read_image
 # Wraps a loop over numbers to show its progress under a title.
 Progress: TypeAlias = Callable[[Iterable[int], str], Iterable[int]]
 
-HELD_OUT = 10  # one picture in so many is held out
+HELD_OUT = 10  # one picture in ten is held out
 CACHE_BYTES = 2**31
 
 
