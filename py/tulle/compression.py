@@ -53,12 +53,14 @@ class Compression:
         source_bytes: size of the file it was made from.
         layers: a row for each layer with weights; errors are 0 if its storage is lossless.
         outputs: a row for each output, if images were given.
+        notes: what reading the source changed, as that a quantised model is float32 now.
     """
 
     data: bytes
     source_bytes: int
     layers: list[WeightError]
     outputs: list[OutputChange]
+    notes: list[str]
 
     @property
     def lossless(self) -> bool:
@@ -100,6 +102,7 @@ def compress(
         len(data),
         _weight_errors(before, unpack(compressed)),
         _output_changes(pack(before), compressed, images, progress) if images else [],
+        before.notes,
     )
 
 

@@ -121,8 +121,20 @@ def convert(
     lowered = lower(graph, sparse=sparse, input_mean=input_mean, input_std=input_std, report=steps)
     if name is not None:
         lowered.name = name
+    lowered.notes += _unnormalised(lowered)
     data = pack(lowered, weights)
     return Conversion(data, lowered, _report(lowered, steps, _size(source), len(data)))
+
+
+def _unnormalised(graph: Graph) -> list[str]:
+    """A note for each image input that would be fed with pixels as they are."""
+    inputs = [graph.tensors[name] for name in graph.inputs]
+    return [
+        f"no normalisation is stored for input {tensor.name!r}, so pixels go in as 0 to 255; if the model was trained "
+        "on other numbers, give --input-mean and --input-std"
+        for tensor in inputs
+        if len(tensor.shape) == 4 and tensor.shape[3] == 3 and (tensor.mean, tensor.std) == (0, 1)
+    ]
 
 
 def read_model(
@@ -150,7 +162,17 @@ def read_model(
 def _size(source: PathLike | bytes | Graph) -> int | None:
     if isinstance(source, Graph):
         return None
-    return len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+    return len(source) if isinstance(source, bytes) else source_size(source)
+
+
+def source_size(path: PathLike) -> int:
+    """Bytes of a model file, with the files that an ONNX model keeps its weights in."""
+    size = Path(path).stat().st_size
+    if file_kind(read_bytes(path)) != "onnx":
+        return size
+    from tulle.onnx.reader import external_files
+
+    return size + sum(file.stat().st_size for file in external_files(path))
 
 
 def _report(lowered: Graph, steps: Report, source_bytes: int | None, file_bytes: int) -> ConversionReport:

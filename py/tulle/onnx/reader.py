@@ -16,6 +16,7 @@ from tulle.onnx.functions import FUNCTIONS
 from tulle.onnx.operators import CONVERTERS, OnnxNode
 from tulle.onnx.values import TO_NHWC, Importer, Value
 from tulle.ops import OPS
+from tulle.tflite.quantized import ROUNDING
 
 SINGLE = {kind: read for op in OPS.values() for kind, read in op.from_onnx.items()}
 """Operators that are one op of tulle."""
@@ -77,10 +78,7 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer}
     importer = Importer(name, sum(data.nbytes for data in constants.values()))
     if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in proto.node):
-        importer.graph.notes.append(
-            "the model is quantised: it is converted to float32, so answers differ from the quantised model's by its "
-            "rounding"
-        )
+        importer.graph.notes.append(f"the model is quantised: it is converted to float32, so {ROUNDING}")
     ends = [info.name for info in proto.output] if outputs is None else list(outputs)
     nodes, used = _needed(proto, ends)
     importer.values.update((name, Value(data=data)) for name, data in constants.items())
@@ -101,6 +99,16 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     if not graph.inputs or not graph.outputs or len(set(graph.outputs)) < len(graph.outputs):
         raise TulleError("the model has no inputs, or no outputs, or one output twice")
     return check_shapes(graph.check())
+
+
+def external_files(path: str | os.PathLike[str]) -> set[Path]:
+    """The files besides that hold weights of the model, as exporters write large ones."""
+    import onnx
+
+    proto = onnx.load(path, load_external_data=False).graph
+    entries = [entry for tensor in proto.initializer for entry in tensor.external_data if entry.key == "location"]
+    files = {Path(path).parent / entry.value for entry in entries}
+    return {file for file in files if file.is_file()}
 
 
 def _needed(proto: Any, ends: Sequence[str]) -> tuple[list[Any], set[str]]:
