@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tulle.errors import TulleError, Unsupported
+from tulle.files import ModelFile, PathLike, in_memory
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.onnx.fold import evaluate
@@ -32,7 +33,7 @@ BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowE
 
 
 def read(
-    source: str | os.PathLike[str] | bytes,
+    source: ModelFile,
     *,
     outputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -55,9 +56,10 @@ def read(
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError:
         raise TulleError("reading ONNX needs the onnx package: pip install 'tulle[onnx]'") from None
-    label, name = ("model", "model") if isinstance(source, bytes) else (str(source), Path(source).stem)
+    given: PathLike | bytes = in_memory(source)
+    label, name = ("model", "model") if isinstance(given, bytes) else (str(given), Path(given).stem)
     try:
-        model = onnx.load_model_from_string(source) if isinstance(source, bytes) else onnx.load(source)
+        model = onnx.load_model_from_string(given) if isinstance(given, bytes) else onnx.load(given)
         if not model.graph.node:
             raise TulleError("it has no nodes, so it is no ONNX model")
         return _read(model, name, outputs, input_shapes or {})
