@@ -12,6 +12,8 @@ import pytest
 
 import tulle
 from tulle.errors import TulleError
+from tulle.pack.limits import MAX_OP_INPUTS
+from tulle.passes import split_concats
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
 from tflite_model import TfliteModel  # noqa: E402
@@ -89,6 +91,17 @@ def test_reductions_of_tensors_with_an_inner_batch(kind: str, keep: bool) -> Non
         left = tuple(1 if d in axes else size for d, size in enumerate(shape) if keep or d not in axes)
         outputs.append(m.op(kind, [rows, m.constant(axes, np.int32)], left, "ReducerOptions", keepDims=keep))
     same_as_litert(m, x, *outputs)
+
+
+@pytest.mark.parametrize("count", [64, 65, 128, 130, 4100])
+def test_concatenations_of_many(count: int) -> None:
+    assert split_concats.MOST == MAX_OP_INPUTS
+    m, x = TfliteModel(), noise(1, 2, 2, 3)
+    image = m.input(x.shape)
+    other = m.op("RELU", [image], x.shape)
+    parts = [(image, other)[index % 3 == 0] for index in range(count)]
+    y = m.op("CONCATENATION", parts, (1, 2, 2, 3 * count), "ConcatenationOptions", axis=3)
+    same_as_litert(m, x, y)
 
 
 # ---- small files that describe large tensors -----------------------------------------------------------------------
