@@ -20,6 +20,7 @@ from tulle.tflite.quantized import CLAMPED, implied_activation
 Result = Value | list[Value]
 # The scale that DynamicQuantizeLinear pretends to have chosen. Biases are rounded to multiples of it, so it is small.
 DYNAMIC_SCALE = 2**-10
+FLOATS = (1, 10, 11)  # TensorProto's float, float16 and double
 
 
 class OnnxNode:
@@ -447,8 +448,8 @@ def _matmul_integer(node: OnnxNode) -> Result:
 
 def _cast(node: OnnxNode) -> Result:
     value = node.value(0)
-    if node.attribute("to", 1) not in (1, 10, 11) and value.name not in node.importer.whole_numbers:
-        raise Unsupported("only casts to floats are supported")  # float, float16, double
+    if node.attribute("to", 1) not in FLOATS and value.name not in node.importer.whole_numbers:
+        raise Unsupported("only casts to floats are supported")
     return value
 
 

@@ -14,7 +14,7 @@ from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.onnx.fold import evaluate
 from tulle.onnx.functions import FUNCTIONS
-from tulle.onnx.operators import CONVERTERS, OnnxNode
+from tulle.onnx.operators import CONVERTERS, FLOATS, OnnxNode
 from tulle.onnx.values import TO_NHWC, Importer, Value
 from tulle.ops import OPS
 from tulle.tflite.quantized import ROUNDING
@@ -27,7 +27,8 @@ DOMAINS = ("", "ai.onnx")
 IMAGE_CHANNELS = (1, 3, 4)
 NEEDS_IMAGES = frozenset(("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization",
                           "Resize", "Pad", "Sub", "Add", "Mul", "Div"))  # fmt: skip
-HAND_ON = frozenset(("Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
+HAND_ON = frozenset(("Identity", "Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
+MOVES = frozenset(("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split"))
 BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RuntimeError,
           ArithmeticError, NotImplementedError)  # fmt: skip
 
@@ -175,10 +176,15 @@ def _add_input(importer: Importer, info: Any, proto: Any, sizes: list[int]) -> N
     from onnx import TensorProto
 
     kind = info.type.tensor_type.elem_type
-    if kind not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+    whole = kind in (TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16)
+    if kind not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE) and not (
+        whole and _is_cast(proto, info.name)
+    ):
         raise TulleError(f"input {info.name!r} is {TensorProto.DataType.Name(kind).lower()}: it must be of floats, "
                          "so leave conversions and look-ups out when exporting the model")  # fmt: skip
-    if kind != TensorProto.FLOAT:
+    if whole:
+        importer.graph.notes.append(f"{info.name!r} holds whole numbers, given as float32")
+    elif kind != TensorProto.FLOAT:
         importer.graph.notes.append(f"input {info.name!r} is float32 now, and so is what is computed of it")
     image = is_picture(proto, info.name, sizes)
     shape = tuple(sizes[axis] for axis in TO_NHWC) if image else tuple(sizes)
@@ -187,6 +193,20 @@ def _add_input(importer: Importer, info: Any, proto: Any, sizes: list[int]) -> N
     importer.values[info.name] = Value(graph.inputs[-1], nhwc=image)
     if image:
         graph.notes.append(f"input {info.name!r} was {sizes} in ONNX and is {list(shape)} now, the order of pictures")
+
+
+def _is_cast(proto: Any, name: str) -> bool:
+    """Whether a tensor of integers is only moved and cast to floats, so that nothing is computed in integers."""
+    names = {name}
+    for node in proto.node:
+        if not names.intersection(node.input):
+            continue
+        to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), 0)
+        if node.op_type in MOVES and node.input[0] in names:
+            names.update(node.output)
+        elif node.op_type != "Shape" and (node.op_type != "Cast" or to not in FLOATS):
+            return False
+    return not names.intersection(info.name for info in proto.output)
 
 
 def is_picture(proto: Any, name: str, sizes: Sequence[int]) -> bool:
