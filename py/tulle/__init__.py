@@ -91,5 +91,10 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'tulle' has no attribute {name!r}")
     module, attribute = _LAZY[name]
-    value = globals()[name] = getattr(import_module(module), attribute)
+    try:
+        value = globals()[name] = getattr(import_module(module), attribute)
+    except ModuleNotFoundError as error:  # in Pyodide, where a page loads what it needs
+        if error.name is None or error.name.split(".")[0] == "tulle":
+            raise
+        raise TulleError(f"tulle.{name} needs {error.name}: install tulle[convert]") from None
     return value

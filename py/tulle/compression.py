@@ -10,7 +10,7 @@ import numpy as np
 
 from tulle.conversion import convert
 from tulle.errors import TulleError
-from tulle.files import PathLike, file_kind, read_bytes, write_bytes
+from tulle.files import ModelFile, PathLike, file_kind, in_memory, read_bytes, write_bytes
 from tulle.graph import Graph
 from tulle.ops import LAYERS
 from tulle.pack import pack, unpack
@@ -53,12 +53,14 @@ class Compression:
         source_bytes: size of the file it was made from.
         layers: a row for each layer with weights; errors are 0 if its storage is lossless.
         outputs: a row for each output, if images were given.
+        notes: what reading the source changed, as that a quantised model is float32 now.
     """
 
     data: bytes
     source_bytes: int
     layers: list[WeightError]
     outputs: list[OutputChange]
+    notes: list[str]
 
     @property
     def lossless(self) -> bool:
@@ -75,7 +77,7 @@ class Compression:
 
 
 def compress(
-    source: PathLike | bytes,
+    source: ModelFile,
     values: Weights = "auto",
     *,
     images: Sequence[np.ndarray] = (),
@@ -92,7 +94,8 @@ def compress(
 
     Raises TulleError if the source cannot be read, or if an image does not fit.
     """
-    data = source if isinstance(source, bytes) else read_bytes(source)
+    given: PathLike | bytes = in_memory(source)
+    data = given if isinstance(given, bytes) else read_bytes(given)
     before = read_lowered(data)
     compressed = pack(before, values)
     return Compression(
@@ -100,6 +103,7 @@ def compress(
         len(data),
         _weight_errors(before, unpack(compressed)),
         _output_changes(pack(before), compressed, images, progress) if images else [],
+        before.notes,
     )
 
 

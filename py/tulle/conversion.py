@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tulle.errors import TulleError
-from tulle.files import PathLike, file_kind, read_bytes, write_bytes
+from tulle.files import ModelFile, PathLike, file_kind, in_memory, read_bytes, write_bytes
 from tulle.graph import Graph
 from tulle.graph.stats import layer_stats
 from tulle.pack import pack
@@ -89,7 +89,7 @@ class Conversion:
 
 
 def convert(
-    source: PathLike | bytes | Graph,
+    source: ModelFile | Graph,
     *,
     weights: Weights = "auto",
     sparse: str = "auto",
@@ -102,7 +102,8 @@ def convert(
     """Converts a TFLite or ONNX model.
 
     Args:
-        source: path or bytes of a `.tflite` file, path of an `.onnx` file (needs `tulle[onnx]`), or a Graph.
+        source: a `.tflite` or `.onnx` file (which needs `tulle[onnx]`) as a path, as bytes or another buffer, or open
+            in binary mode; or a Graph.
         weights: "auto" stores a constant as float16 if that is lossless, as float32 otherwise; "fp16" and "int8"
             round weights; "fp32" stores everything as float32.
         sparse: "auto" decides layer by layer whether it runs sparse; "always" and "never" decide for all.
@@ -114,19 +115,32 @@ def convert(
     Raises TulleError if the source cannot be read, is not a TFLite or ONNX file, or has ops that tulle cannot run; the
     error lists all of these.
     """
-    if isinstance(source, Graph) and (outputs is not None or input_shapes):
+    given: PathLike | bytes | Graph = in_memory(source)
+    if isinstance(given, Graph) and (outputs is not None or input_shapes):
         raise TulleError("outputs and input shapes can be chosen of a file, not of a Graph")
-    graph = source if isinstance(source, Graph) else read_model(source, outputs, input_shapes)
+    graph = given if isinstance(given, Graph) else read_model(given, outputs, input_shapes)
     steps = Report()
     lowered = lower(graph, sparse=sparse, input_mean=input_mean, input_std=input_std, report=steps)
     if name is not None:
         lowered.name = name
+    lowered.notes += _unnormalised(lowered)
     data = pack(lowered, weights)
-    return Conversion(data, lowered, _report(lowered, steps, _size(source), len(data)))
+    return Conversion(data, lowered, _report(lowered, steps, _size(given), len(data)))
+
+
+def _unnormalised(graph: Graph) -> list[str]:
+    """A note for each image input that would be fed with pixels as they are."""
+    inputs = [graph.tensors[name] for name in graph.inputs]
+    return [
+        f"no normalisation is stored for input {tensor.name!r}, so pixels go in as 0 to 255; if the model was trained "
+        "on other numbers, give --input-mean and --input-std"
+        for tensor in inputs
+        if len(tensor.shape) == 4 and tensor.shape[3] == 3 and (tensor.mean, tensor.std) == (0, 1)
+    ]
 
 
 def read_model(
-    source: PathLike | bytes,
+    source: ModelFile,
     outputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Graph:
@@ -134,23 +148,34 @@ def read_model(
 
     Raises TulleError if it is neither, or if its reader refuses it.
     """
-    kind = file_kind(source if isinstance(source, bytes) else read_bytes(source))
+    given: PathLike | bytes = in_memory(source)
+    kind = file_kind(given if isinstance(given, bytes) else read_bytes(given))
     if kind not in ("tflite", "onnx"):
-        label = "the model" if isinstance(source, bytes) else source
+        label = "the model" if isinstance(given, bytes) else given
         raise TulleError(f"{label} is neither a .tflite nor an .onnx file" + " but a .tulle file" * (kind == "tulle"))
     if kind == "tflite":
         if input_shapes:
             raise TulleError("input shapes can be chosen of an ONNX file only: export the TFLite model with this shape")
-        return read(source, outputs=outputs)
+        return read(given, outputs=outputs)
     from tulle import onnx
 
-    return onnx.read(source, outputs=outputs, input_shapes=input_shapes)
+    return onnx.read(given, outputs=outputs, input_shapes=input_shapes)
 
 
 def _size(source: PathLike | bytes | Graph) -> int | None:
     if isinstance(source, Graph):
         return None
-    return len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+    return len(source) if isinstance(source, bytes) else source_size(source)
+
+
+def source_size(path: PathLike) -> int:
+    """Bytes of a model file, with the files that an ONNX model keeps its weights in."""
+    size = Path(path).stat().st_size
+    if file_kind(read_bytes(path)) != "onnx":
+        return size
+    from tulle.onnx.reader import external_files
+
+    return size + sum(file.stat().st_size for file in external_files(path))
 
 
 def _report(lowered: Graph, steps: Report, source_bytes: int | None, file_bytes: int) -> ConversionReport:

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal
 
 from tulle.errors import TulleError
 
 PathLike = str | os.PathLike[str]
+ModelFile = PathLike | bytes | bytearray | memoryview | BinaryIO
+"""See `in_memory`; mmap and other buffers will do too."""
 
 # FlatBuffers' identifiers, at byte 4.
 TFLITE_IDENTIFIER = b"TFL3"
@@ -46,6 +48,36 @@ def _read(path: Path) -> bytes:
         with suppress(FileNotFoundError):
             return path.read_bytes()
     return path.read_bytes()
+
+
+def in_memory(source: Any) -> Any:
+    """A file that is in memory or open, as bytes; a path or a Graph as it is.
+
+    Args:
+        source: besides these bytes, bytearray, memoryview, mmap or another buffer; a file opened for reading in binary
+            mode, read from where it stands; a Conversion.
+
+    Raises TulleError if it is none of these, or cannot be read.
+    """
+    if isinstance(source, str | os.PathLike) or hasattr(source, "nodes"):
+        return source
+    if isinstance(getattr(source, "data", None), bytes):  # a Conversion
+        return source.data
+    read = getattr(source, "read", None)
+    try:
+        try:
+            return bytes(memoryview(source))
+        except TypeError:
+            data = read() if callable(read) else None
+    except (OSError, ValueError) as error:
+        raise TulleError(f"the model cannot be read: {error}") from None
+    if isinstance(data, bytes):
+        return data
+    kind = type(source).__name__
+    what = "open the file in mode 'rb'" if isinstance(data, str) else "give a path, bytes, an open file or a Graph"
+    if hasattr(source, "state_dict"):
+        what = "export a PyTorch module with torch.onnx.export first"
+    raise TulleError(f"a model cannot be read from {kind}: {what}")
 
 
 def file_kind(data: bytes) -> Literal["tflite", "tulle", "onnx"] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from tulle.conversion import read_model, source_size
 from tulle.errors import TulleError
 from tulle.files import PathLike, file_kind, read_bytes
 from tulle.graph import Graph
@@ -14,7 +16,6 @@ from tulle.graph.stats import LayerStats, layer_stats, node_macs, total_paramete
 from tulle.ops import LAYERS
 from tulle.pack import unpack
 from tulle.passes.fold_constants import fold_constants
-from tulle.tflite import read
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class ModelReport:
         return asdict(self)
 
 
-def describe(path: PathLike) -> ModelReport:
-    """Reads a `.tflite` or `.tulle` file.
+def describe(path: PathLike, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ModelReport:
+    """Reads a `.tflite`, `.onnx` or `.tulle` file; `input_shapes` as for `convert`.
 
     Raises TulleError if it cannot be read, is damaged, or is neither.
     """
@@ -85,9 +86,7 @@ def describe(path: PathLike) -> ModelReport:
             return report(unpack(data), "tulle", len(data))
     except TulleError as error:
         raise TulleError(f"{path}: {error}") from None
-    if file_kind(data) != "tflite":
-        raise TulleError(f"{path} is neither a .tflite nor a .tulle file: it has neither's identifier at byte 4")
-    return report(fold_constants(read(path)), "tflite", len(data))
+    return report(fold_constants(read_model(path, None, input_shapes)), file_kind(data) or "", source_size(path))
 
 
 def report(graph: Graph, file_format: str, file_bytes: int) -> ModelReport:

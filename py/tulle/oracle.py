@@ -24,12 +24,14 @@ class Oracle:
         run: its outputs for the inputs, both float32 and in the order and layout of the Graph.
         extents: the range of each quantised output's type, by name: nothing smaller than its steps can be compared.
         rounds: whether it rounds activations to integers.
+        whole: by name, inputs of integers that stand for themselves, with the smallest and largest of their type.
     """
 
     name: str
     run: Run
     extents: dict[str, float] = field(default_factory=dict)
     rounds: bool = False
+    whole: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def oracle(source: PathLike, graph: Graph, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Oracle:
@@ -65,7 +67,15 @@ def oracle(source: PathLike, graph: Graph, input_shapes: Mapping[str, Sequence[i
         return [_real(detail, interpreter.get_tensor(detail["index"])) for detail in outputs]
 
     extents = {detail["name"]: _extent(detail) for detail in outputs if detail["quantization"][0]}
-    return Oracle("LiteRT", run, extents, rounds=any("quantised" in note for note in graph.notes))
+    plain = [inputs[name] for name in graph.inputs if not inputs[name]["quantization"][0]]
+    whole = {detail["name"]: ends for detail in plain if (ends := _range(detail["dtype"])) is not None}
+    return Oracle("LiteRT", run, extents, rounds=any("quantised" in note for note in graph.notes), whole=whole)
+
+
+def _range(dtype: Any) -> tuple[int, int] | None:
+    """Of an integer type."""
+    dtype = np.dtype(dtype)
+    return (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) if dtype.kind in "iu" else None
 
 
 def _is_part(source: PathLike, graph: Graph) -> bool:
@@ -130,6 +140,7 @@ def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -
             for name, array in named.items()
         }
 
+    whole = {name: ends for name in graph.inputs if (ends := _range(dtypes[name])) is not None}
     rounds = np.float16 in dtypes.values() or any("quantised" in note for note in graph.notes)
     try:
         import onnxruntime
@@ -138,8 +149,10 @@ def _onnx(source: PathLike, graph: Graph, shapes: Mapping[str, Sequence[int]]) -
 
         evaluator = ReferenceEvaluator(model)
         name = "ONNX's reference evaluator (install onnxruntime to compare with ONNX Runtime)"
-        return Oracle(name, lambda arrays: list(evaluator.run(graph.outputs, feed(arrays))), rounds=rounds)
+        return Oracle(name, lambda arrays: list(evaluator.run(graph.outputs, feed(arrays))), rounds=rounds, whole=whole)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return Oracle("ONNX Runtime", lambda arrays: list(session.run(graph.outputs, feed(arrays))), rounds=rounds)
+    return Oracle(
+        "ONNX Runtime", lambda arrays: list(session.run(graph.outputs, feed(arrays))), rounds=rounds, whole=whole
+    )

@@ -92,7 +92,7 @@ def verify(
         graph = fold_constants(_read(source, [info.name for info in model.outputs], input_shapes))
         original = oracle(source, graph, input_shapes)
         _check_ports(graph, model)
-        cases = [*_given(inputs, model), *_random(model, runs, seed)]
+        cases = [*_given(inputs, model), *_random(model, runs, seed, original.whole)]
         if not cases:
             raise TulleError("there is nothing to compare: give inputs or runs")
         pairs = []
@@ -140,17 +140,26 @@ def _given(inputs: Sequence[np.ndarray], model: Model) -> list[list[np.ndarray]]
     return [[array] for array in inputs]
 
 
-def _random(model: Model, runs: int, seed: int) -> list[list[np.ndarray]]:
+def _random(model: Model, runs: int, seed: int, whole: Mapping[str, tuple[int, int]]) -> list[list[np.ndarray]]:
+    """`whole`: see Oracle."""
     rng = np.random.default_rng(seed)
-    cases = [[rng.random(info.shape, np.float32) for info in model.inputs] for _ in range(runs)]
+
+    def floats(info: TensorInfo) -> np.ndarray:
+        if info.name not in whole:
+            return rng.random(info.shape, np.float32)
+        low, high = whole[info.name]
+        return rng.integers(max(low, -(2**15)), min(high, 2**16), info.shape, endpoint=True).astype(np.float32)
+
+    cases = [[floats(info) for info in model.inputs] for _ in range(runs)]
     if any(info.takes_images and (info.mean, info.std) != (0, 1) for info in model.inputs):
-        cases += [[_random_bytes(info, rng) for info in model.inputs] for _ in range(runs)]
+        cases += [
+            [_random_bytes(info, rng) if info.takes_images else floats(info) for info in model.inputs]
+            for _ in range(runs)
+        ]
     return cases
 
 
 def _random_bytes(info: TensorInfo, rng: np.random.Generator) -> np.ndarray:
-    if not info.takes_images:
-        return rng.random(info.shape, np.float32)
     return rng.integers(0, 256, info.shape, np.uint8)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+
 import pytest
 from playwright.sync_api import Page
 
 from browser.conftest import OpenPage, evaluate, expect_workers, package_site, tiny_graph
 from browser.server import Site
+from paths import ROOT
 from tulle.pack import pack
 
 pytestmark = pytest.mark.browser
@@ -143,3 +148,176 @@ def test_in_a_worker_of_the_app(page: Page, site: Site) -> None:
         """,
     )
     assert result == {"threads": 2, "y": -1}
+
+
+def test_sources_of_another_realm(page: Page) -> None:
+    """Made in an iframe, by an extension or a test runner: their classes are other ones than the page's."""
+    result = evaluate(
+        page,
+        """
+        const frame = document.body.appendChild(document.createElement('iframe'));
+        const realm = frame.contentWindow;
+        const file = new Uint8Array(await bytes('/tiny.tulle'));
+        const buffer = new realm.ArrayBuffer(file.length);
+        new realm.Uint8Array(buffer).set(file);
+        const shared = new SharedArrayBuffer(file.length);
+        new Uint8Array(shared).set(file);
+        const sources = { buffer, array: new realm.Uint8Array(buffer), view: new realm.DataView(buffer), shared,
+                          blob: new realm.Blob([file]), file: new realm.File([file], 'm'),
+                          url: new realm.URL('/tiny.tulle', location) };
+        const outputs = {};
+        for (const [name, source] of Object.entries(sources)) {
+          const loaded = await outcome(tulle.load(source, { threads: 1 }));
+          if (loaded.error) outputs[name] = loaded.error;
+          else outputs[name] = (await loaded.value.run(new Float32Array(48).fill(1))).y[0];
+        }
+        return outputs;
+        """,
+    )
+    assert result == dict.fromkeys(("buffer", "array", "view", "shared", "blob", "file", "url"), 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "error"),
+    [
+        (
+            "'/tiny.tulle'",
+            "{ thread: 2 }",
+            'load() has no option "thread"; it has threads, variant, worker, onProgress, ',
+        ),
+        ("'/tiny.tulle'", "'simd'", "the options of load() are an object, not String"),
+        ("'/tiny.tulle'", "{ variant: 1n }", 'variant must be "auto" or one of simd, relaxed, not 1'),
+        ("{}", "undefined", "load() takes a URL, a Blob, an ArrayBuffer or a typed array, not Object"),
+        ("null", "null", "load() takes a URL, a Blob, an ArrayBuffer or a typed array, not Null"),
+        ("detached.buffer", "null", "cannot read the model in memory: its ArrayBuffer is detached"),
+        ("detached", "{}", "cannot read the model in memory: its ArrayBuffer is detached"),
+    ],
+)
+def test_wrong_arguments_are_named(page: Page, source: str, options: str, error: str) -> None:
+    result = evaluate(
+        page,
+        f"""
+        const buffer = await bytes('/tiny.tulle');
+        const detached = new DataView(buffer);
+        structuredClone(buffer, {{ transfer: [buffer] }});
+        return outcome(tulle.load({source.replace("detached.buffer", "buffer")}, {options}));
+        """,
+    )
+    assert result["isTulleError"] and result["error"].startswith(error), result
+    expect_workers(page, 0)
+
+
+def test_null_as_options(page: Page) -> None:
+    assert evaluate(page, "const model = await tulle.load('/tiny.tulle', null); return model.inputs[0].name;") == "x"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"<!doctype html><title>Not found</title>", "this is a web page: there may be no file at this address"),
+        (b"\xef\xbb\xbf\n  <?xml version='1.0'?><Error/>", "this is a web page"),
+        (b"\x1c\0\0\0TFL3" + bytes(50), "this is a .tflite file: convert it with `tulle convert` first"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.4.1:", "this is an .onnx file: convert it with `tulle convert` first"),
+        (b"PK\x03\x04" + bytes(50), "this is a zip archive"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "this is a pointer of Git LFS"),
+        (b"no model <at> all", "it does not begin with the TULL identifier"),
+    ],
+)
+def test_files_of_something_else(page: Page, site: Site, content: bytes, error: str) -> None:
+    url = site.put("/model.tulle", content)
+    result = evaluate(page, "return outcome(tulle.load(url, { threads: 1 }));", url=url)
+    assert result["isTulleError"] and f"cannot load /model.tulle: not a .tulle file: {error}" in result["error"]
+
+
+def test_without_webassembly(page: Page) -> None:
+    """As in Lockdown Mode."""
+    result = evaluate(
+        page,
+        """
+        delete globalThis.WebAssembly;
+        return { able: tulle.support(), loaded: await outcome(tulle.load('/tiny.tulle')) };
+        """,
+    )
+    assert result["able"] == {"simd": False, "relaxedSimd": False, "threads": True, "crossOriginIsolated": True}
+    assert result["loaded"]["isTulleError"] and result["loaded"]["error"].startswith("this browser has no WebAssembly,")
+
+
+IMPORTED = """
+const answer = async (load, file) => {
+  const failed = await load(file, { threads: 1 }).catch(({ name, message }) => `${name}: ${message}`);
+  const model = await load(file, { worker: false });
+  return [failed, (await model.run(new Float32Array(48).fill(1))).y[0]];
+};
+"""
+
+
+def test_in_a_service_worker(page: Page, site: Site) -> None:
+    """Which has no workers of its own."""
+    script = f"import {{ load }} from '/web/src/index.js';{IMPORTED}"
+    script += "onmessage = async ({ data, source }) => source.postMessage(await answer(load, data));"
+    site.put("/service.js", script.encode())
+    failed, y = evaluate(
+        page,
+        """
+        const { installing, active } = await navigator.serviceWorker.register('/service.js', { type: 'module' });
+        navigator.serviceWorker.startMessages();
+        const heard = new Promise((resolve) => { navigator.serviceWorker.onmessage = ({ data }) => resolve(data); });
+        (installing ?? active).postMessage(await bytes('/tiny.tulle'));
+        return heard;
+        """,
+    )
+    assert failed.startswith("TulleError: no worker can be started here (") and "worker: false" in failed
+    assert y == 2
+
+
+def test_in_a_frame_of_no_origin(built: object, open_page: OpenPage) -> None:
+    with package_site(cors=True) as site:
+        script = f"import {{ load }} from '{site.url}/web/src/index.js';{IMPORTED}"
+        script += f"const file = await (await fetch('{site.url}/tiny.tulle')).arrayBuffer();"
+        script += "parent.postMessage(await answer(load, file), '*');"
+        result = evaluate(
+            open_page(site),
+            """
+            const frame = document.createElement('iframe');
+            frame.sandbox = 'allow-scripts';
+            frame.srcdoc = `<script type="module">${script}</scr` + 'ipt>';
+            const heard = new Promise((resolve) => addEventListener('message', ({ data }) => resolve(data)));
+            document.body.append(frame);
+            return heard;
+            """,
+            script=script,
+        )
+    failed, y = result
+    assert failed.startswith("TulleError: ") and "worker: false" in failed
+    assert y == 2
+
+
+def test_in_node() -> None:
+    """Which runs no workers of the web's kind, and before version 21 has no navigator."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node")
+    code = f"""
+    delete globalThis.navigator;
+    const {{ load, support, TulleError }} = await import({json.dumps((ROOT / "web/src/index.js").as_uri())});
+    const error = await load(new Uint8Array(100)).catch((error) => error);
+    console.log(JSON.stringify([error instanceof TulleError, error.message, support().simd]));
+    """
+    done = subprocess.run([node, "--input-type=module", "-e", code], capture_output=True, text=True, timeout=60)
+    is_tulle_error, message, simd = json.loads(done.stdout)
+    assert is_tulle_error and simd and "worker: false" in message, message
+
+
+def test_missing_normalisation_is_noted(page: Page, site: Site) -> None:
+    graph = tiny_graph()
+    graph.tensors["x"].mean, graph.tensors["x"].std = 0.0, 1.0
+    result = evaluate(
+        page,
+        """
+        const notes = async (source) => (await tulle.load(source, { threads: 1 })).notes;
+        return [await notes('/tiny.tulle'), await notes(url)];
+        """,
+        url=site.put("/plain.tulle", pack(graph)),
+    )
+    assert result[0] == []
+    assert len(result[1]) == 1 and result[1][0].startswith('no normalisation is stored for input "x"')

@@ -231,6 +231,38 @@ def test_outputs_of_any_name_are_saved(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "out.npz")[name], np.ones((1, 2, 3, 4)))
 
 
+def test_that_a_quantised_model_becomes_float_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
+    from tflite_model import TfliteModel
+
+    m = TfliteModel()
+    x = m.input((1, 8, 8, 3), np.uint8, scale=[1 / 255], zero_point=[0])
+    weight = m.tensor((4, 1, 1, 3), np.uint8, np.arange(12).reshape(4, 1, 1, 3), scale=[0.01], zero_point=[6])
+    out = {"dtype": np.uint8, "quantization": {"scale": [0.02], "zero_point": [128]}}
+    y = m.op("CONV_2D", [x, weight], (1, 8, 8, 4), "Conv2DOptions", strideH=1, strideW=1, **out)
+    weight = m.tensor((4, 1, 1, 4), np.uint8, np.arange(16).reshape(4, 1, 1, 4), scale=[0.01], zero_point=[8])
+    y = m.op("CONV_2D", [y, weight], (1, 8, 8, 4), "Conv2DOptions", strideH=1, strideW=1, **out)
+    source = tmp_path / "quantised.tflite"
+    source.write_bytes(m.finish(y))
+    for command, target in (
+        ("convert", "a.tulle"),
+        ("sparsify", "b.tflite"),
+        ("sparsify", "c.tulle"),
+        ("compress", "d.tulle"),
+    ):
+        result = run(command, source, "-o", tmp_path / target)
+        assert result.stderr.count("note: the model is quantised (3 activations): it is converted to float32") == 1, (
+            command
+        )
+
+
+def test_that_no_normalisation_is_stored_is_said(model: Path, tmp_path: Path) -> None:
+    stated = run("convert", model, "-o", tmp_path / "a.tulle", "--input-std", "255")
+    plain = run("convert", model, "-o", tmp_path / "b.tulle")
+    assert stated.stderr == ""
+    assert "note: no normalisation is stored for input" in plain.stderr and "--input-std" in plain.stderr
+
+
 # ---- what goes wrong ------------------------------------------------------------------------------------------------
 
 
@@ -239,7 +271,7 @@ def test_errors_are_one_message(model: Path, converted: Path, picture: Path, tmp
     text.write_text("no model")
     out = tmp_path / "out"
     assert "cannot be read: No such file" in fail("inspect", nothing)
-    assert "neither a .tflite nor a .tulle" in fail("inspect", picture)
+    assert "neither a .tflite nor an .onnx" in fail("inspect", picture)
     assert "is empty" in fail("inspect", "/dev/null")
     assert "neither a .tflite nor an .onnx file" in fail("convert", picture, "-o", out)
     assert "nor an .onnx file but a .tulle file" in fail("convert", converted, "-o", out)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import mmap
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from click.testing import CliRunner
 
 import networks
 import tulle
+import tulle.compression
 from tulle.cli import main
 from tulle.errors import TulleError
 from tulle.files import check_target, write_bytes
@@ -111,3 +116,47 @@ def test_a_file_is_not_given_the_name_of_another_kind(model: Path, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.tflite"]
     result = CliRunner().invoke(main, ["convert", str(model), "-o", str(tmp_path / "anything.bin")])
     assert result.exit_code == 0
+
+
+def test_models_are_read_from_what_holds_them(model: Path) -> None:
+    data, x = model.read_bytes(), np.ones((1, 4, 4, 3), np.float32)
+    conversion = tulle.convert(model)
+    (expected,) = tulle.load(model)(x).values()
+    with open(model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        sources = [
+            data,
+            bytearray(data),
+            memoryview(data),
+            mapped,
+            file,
+            io.BytesIO(data),
+            np.frombuffer(data, np.uint8),
+        ]
+        for source in sources:
+            (got,) = tulle.load(source)(x).values()
+            np.testing.assert_array_equal(got, expected)
+        file.seek(0)
+        for source in (bytearray(data), memoryview(data), mapped, file, io.BytesIO(data)):
+            assert tulle.convert(source).data == tulle.convert(data).data
+    assert tulle.read_tflite(io.BytesIO(data)).nodes == tulle.read_tflite(data).nodes
+    for source in (conversion, conversion.data, io.BytesIO(conversion.data)):
+        np.testing.assert_array_equal(*tulle.load(source)(x).values(), expected)
+    assert tulle.compression.compress(io.BytesIO(conversion.data)).data == conversion.data
+
+
+@pytest.mark.parametrize("function", [tulle.load, tulle.convert, tulle.read_tflite])
+def test_what_holds_no_model_is_named(function: Callable[[Any], Any], model: Path) -> None:
+    class Net:
+        def state_dict(self) -> None: ...
+
+    with open(model, "rb") as closed:
+        pass
+    with open(__file__) as text:
+        for source, message in (
+            (None, "cannot be read from NoneType: give a path, bytes, an open file or a Graph"),
+            (text, "cannot be read from TextIOWrapper: open the file in mode 'rb'"),
+            (closed, "cannot be read: "),
+            (Net(), "cannot be read from Net: export a PyTorch module with torch.onnx.export first"),
+        ):
+            with pytest.raises(TulleError, match=message):
+                function(source)

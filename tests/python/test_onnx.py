@@ -428,6 +428,31 @@ def test_the_command_converts_and_says_what_changed(tmp_path: Path) -> None:
         assert model.inputs[0].takes_images
 
 
+def test_other_commands_take_onnx_too(tmp_path: Path) -> None:
+    """Weights in a file of their own, as exporters write large ones."""
+    m = OnnxModel((1, 3, 8, "width"))
+    y = m.node("Conv", m.node("Relu", m.node("Conv", "x", m.noise(64, 3, 3, 3))), m.noise(64, 64, 1, 1))
+    source, target = tmp_path / "net.onnx", tmp_path / "sparse.tflite"
+    proto = onnx.load_model_from_string(m.finish(m.node("Relu", y)))
+    onnx.save(proto, source, save_as_external_data=True, location="net.onnx.data", size_threshold=0)
+    shape = ["--input-shape", "x=1,3,8,9"]
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(main, [*arguments, *shape], catch_exceptions=False)
+
+    result = run("sparsify", str(source), "-o", str(target), "--sparsity", "0.75")
+    assert result.exit_code == 0, result.output
+    assert "note: input 'x' was [1, 3, 8, 9] in ONNX" in result.stderr
+    assert "note: without --calibration" in result.stderr
+    assert "75.0% of the weights of 1 layers are zero (52.7% of all: other layers stay as they were)" in result.stdout
+    whole = source.stat().st_size + (tmp_path / "net.onnx.data").stat().st_size
+    assert f"({source}: {whole / 1000:.3g} kB)" in result.stdout
+    described = run("inspect", str(source)).stdout
+    assert f"onnx file, {whole / 1000:.3g} kB" in described and "64x64" not in described and "8x9x3" in described
+    assert "8x9x3" in CliRunner().invoke(main, ["inspect", str(target)]).stdout
+    assert f"{whole / 1000:.3g} kB" in run("convert", str(source), "-o", str(tmp_path / "net.tulle")).stdout
+
+
 def test_the_command_takes_shapes(tmp_path: Path) -> None:
     m = OnnxModel(("batch", 3, "rows", "columns"))
     source, target = tmp_path / "model.onnx", tmp_path / "model.tulle"

@@ -12,6 +12,8 @@ import pytest
 
 import tulle
 from tulle.errors import TulleError
+from tulle.pack.limits import MAX_OP_INPUTS
+from tulle.passes import split_concats
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
 from tflite_model import TfliteModel  # noqa: E402
@@ -91,6 +93,17 @@ def test_reductions_of_tensors_with_an_inner_batch(kind: str, keep: bool) -> Non
     same_as_litert(m, x, *outputs)
 
 
+@pytest.mark.parametrize("count", [64, 65, 128, 130, 4100])
+def test_concatenations_of_many(count: int) -> None:
+    assert split_concats.MOST == MAX_OP_INPUTS
+    m, x = TfliteModel(), noise(1, 2, 2, 3)
+    image = m.input(x.shape)
+    other = m.op("RELU", [image], x.shape)
+    parts = [(image, other)[index % 3 == 0] for index in range(count)]
+    y = m.op("CONCATENATION", parts, (1, 2, 2, 3 * count), "ConcatenationOptions", axis=3)
+    same_as_litert(m, x, y)
+
+
 # ---- small files that describe large tensors -----------------------------------------------------------------------
 
 HUGE = 2**28  # elements, the most that a .tulle file may hold in one tensor
@@ -160,3 +173,35 @@ def test_filled_constants() -> None:
     m, x = TfliteModel(), noise(1, 3, 4, 5)
     filled = m.op("FILL", [m.constant(x.shape, np.int32), m.constant(np.float32(1.5))], x.shape, "FillOptions")
     same_as_litert(m, x, m.op("ADD", [m.input(x.shape), filled], x.shape, "AddOptions"))
+
+
+# ---- quantised models ----------------------------------------------------------------------------------------------
+
+
+def quantised(low: int, scale: float) -> tuple[TfliteModel, int, np.ndarray]:
+    """A convolution of bytes whose output counts from `low` in steps of `scale`, and bytes that lead beyond that."""
+    rng, m = np.random.default_rng(0), TfliteModel()
+    x = m.input((1, 4, 4, 3), np.int8, scale=[0.04], zero_point=[0])
+    w = m.tensor((2, 1, 1, 3), np.int8, rng.integers(-127, 128, (2, 1, 1, 3)), scale=[0.01, 0.01], zero_point=[0, 0])
+    b = m.tensor((2,), np.int32, np.array([5000, -3000], np.int32), scale=[0.0004, 0.0004], zero_point=[0, 0])
+    y = m.op(
+        "CONV_2D", [x, w, b], (1, 4, 4, 2), "Conv2DOptions", strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1,
+        padding=0, dtype=np.int8, quantization={"scale": [scale], "zero_point": [low]},
+    )  # fmt: skip
+    return m, y, rng.integers(-128, 128, (1, 4, 4, 3)).astype(np.int8)
+
+
+@pytest.mark.parametrize(("zero_point", "scale"), [(-128, 6 / 255), (0, 1 / 127.5), (-128, 1 / 255)])
+def test_ranges_that_are_activations_are_kept_and_others_noted(zero_point: int, scale: float) -> None:
+    """[0, 6], [-1, 1] and [0, 1], of which the last keeps its lower end only."""
+    m, y, stored = quantised(zero_point, scale)
+    data = m.finish(y)
+    (raw,) = litert(data, stored)
+    expected = (raw.astype(np.float32) - zero_point) * scale
+    with tulle.load(data) as model:
+        (got,) = model(stored * np.float32(0.04)).values()
+    clipped = raw == 127
+    assert clipped.any() and (raw == -128).any()
+    whole = ~clipped if scale == 1 / 255 else np.full(raw.shape, True)
+    np.testing.assert_allclose(got[whole], expected[whole], atol=1.01 * scale)
+    assert any("clips to the range of its integers" in note for note in tulle.convert(data).graph.notes)

@@ -171,6 +171,36 @@ def test_onnx_pictures_with_as_many_rows_as_channels_are_compared(tmp_path: Path
     assert tulle.verify(source, converted).passed
 
 
+@pytest.mark.parametrize("order", ["NCHW", "NHWC"])
+def test_onnx_inputs_of_bytes_are_given_as_floats(tmp_path: Path, installed: bool, order: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    constants = {"w": rng.standard_normal((4, 3, 3, 3)).astype(np.float32), "s": np.array([255], np.float32)}
+    moved, shape = "x", (1, 3, 8, 7)
+    nodes = []
+    if order == "NHWC":
+        moved, shape = "moved", (1, 8, 7, 3)
+        nodes.append(helper.make_node("Transpose", ["x"], [moved], perm=[0, 3, 1, 2]))
+    nodes += [helper.make_node("Cast", [moved], ["f"], to=1), helper.make_node("Div", ["f", "s"], ["d"]),
+              helper.make_node("Conv", ["d", "w"], ["y"])]  # fmt: skip
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, shape)
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    stored = [onnx.numpy_helper.from_array(data, name) for name, data in constants.items()]
+    graph = helper.make_graph(nodes, "test", [x], [y], stored)
+    source, converted = tmp_path / "model.onnx", tmp_path / "model.tulle"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    conversion = tulle.convert(source)
+    assert "'x' holds whole numbers, given as float32" in conversion.graph.notes
+    assert conversion.graph.tensors["x"].shape == (1, 8, 7, 3)
+    conversion.save(converted)
+    assert tulle.verify(source, converted).passed
+    nodes.append(helper.make_node("Add", ["x", "x"], ["z"]))  # computed in bytes, which overflow
+    graph = helper.make_graph(nodes, "test", [x], [y], stored)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    with pytest.raises(tulle.TulleError, match="input 'x' is uint8: it must be of floats"):
+        tulle.convert(source)
+
+
 def test_onnx_models_in_float16_are_compared(tmp_path: Path, installed: bool) -> None:
     onnx = pytest.importorskip("onnx")
     helper, half = onnx.helper, onnx.TensorProto.FLOAT16

@@ -239,3 +239,8 @@ def test_weights_computed_while_running_are_refused() -> None:
     graph.inputs.append("w")
     with pytest.raises(TulleError, match="computed while running"):
         from_graph(graph)
+
+
+def test_a_module_of_ones_own_is_no_graph() -> None:
+    with pytest.raises(TulleError, match=r"not Conv2d: export a module of your own with torch\.onnx\.export"):
+        to_graph(torch.nn.Conv2d(3, 4, 1))  # type: ignore[arg-type]

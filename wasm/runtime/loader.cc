@@ -327,6 +327,22 @@ bool Reader::model(const fb::Model* from) {
   return ok;
 }
 
+// What files that are given instead begin with; `data` has at least 12 bytes.
+const char* what_it_is(const uint8_t* data) {
+  if (!memcmp(data + 4, "TFL3", 4)) return "this is a .tflite file: convert it with `tulle convert` first";
+  // Protocol buffers: the version of the format, then the producer's name or a field of another model.
+  if (data[0] == 8 && data[1] < 32 && (data[2] == 0x12 || data[2] == 0x3a))
+    return "this is an .onnx file: convert it with `tulle convert` first";
+  if (!memcmp(data, "PK\3\4", 4)) return "this is a zip archive: take the model out of it and convert it";
+  if (!memcmp(data, "version https", 12))
+    return "this is a pointer of Git LFS: fetch the file itself with `git lfs pull`";
+  for (int i = 0; i < 12; i++) {
+    if (data[i] == '<') return "this is a web page: there may be no file at this address";
+    if (data[i] > ' ' && data[i] < 0x80) break;  // blanks and a byte order mark may come first
+  }
+  return "it does not begin with the TULL identifier";
+}
+
 }  // namespace
 
 bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* message, size_t message_size) {
@@ -335,9 +351,7 @@ bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* messag
                 uint64_t(size) * TULLE_UNPACKED_PER_BYTE + TULLE_UNPACKED_FREE};
   const uint8_t* data = static_cast<const uint8_t*>(bytes);
   if (!data || size < 12) return reader.fail("not a .tulle file: only %u bytes", unsigned(size));
-  if (!fb::ModelBufferHasIdentifier(data))
-    return reader.fail(memcmp(data + 4, "TFL3", 4) ? "not a .tulle file: it does not begin with the TULL identifier"
-                                                   : "this is a .tflite file: convert it with `tulle convert` first");
+  if (!fb::ModelBufferHasIdentifier(data)) return reader.fail("not a .tulle file: %s", what_it_is(data));
   if (size >= FLATBUFFERS_MAX_BUFFER_SIZE) return reader.fail("the file is larger than 2 GB");
   flatbuffers::Verifier verifier(data, size, 16, 1 << 20);
   if (!fb::VerifyModelBuffer(verifier))

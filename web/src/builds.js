@@ -21,6 +21,7 @@ export async function compile(variant, threaded) {
   try {
     const response = await fetch(url, { credentials: 'same-origin' });
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    if (response.headers.get('Content-Type')?.startsWith('text/html')) throw new Error('the answer is a web page');
     const typed = response.headers.get('Content-Type')?.startsWith('application/wasm');
     // Streaming lets browsers cache the compiled code, but it requires the content type application/wasm.
     return await (typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));

@@ -4,6 +4,7 @@ import { TulleError, messageOf } from './errors.js';
 import { Model } from './model.js';
 import { acquire } from './remote.js';
 import { configure } from './support.js';
+import { typeName } from './types.js';
 
 export { TulleError } from './errors.js';
 export { Model } from './model.js';
@@ -38,8 +39,10 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @throws {TulleError} (rejects) when the file cannot be fetched or is not a valid model, for options out of range,
  *   when the engine cannot be started, and when `signal` is aborted (`cause` is its reason)
  */
-export async function load(source, { threads, variant = 'auto', worker = true, onProgress, signal } = {}) {
+export async function load(source, options = {}) {
   const what = describe(source);
+  checkOptions(options);
+  const { threads, variant = 'auto', worker = true, onProgress, signal } = options ?? {};
   stopIfAborted(signal, what);
   const configuration = configure(variant, threads, worker);
   const engine = acquire(configuration);
@@ -49,7 +52,8 @@ export async function load(source, { threads, variant = 'auto', worker = true, o
     const loaded = await engine.call('load', { bytes }, [bytes.buffer]).catch((error) => {
       throw new TulleError(`cannot load ${what}: ${messageOf(error)}`);
     });
-    const model = new Model(engine, loaded, configuration);
+    const notes = [...configuration.notes, ...unnormalised(loaded.info)];
+    const model = new Model(engine, loaded, { ...configuration, notes });
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
     stopIfAborted(signal, what);
     return model;
@@ -59,17 +63,44 @@ export async function load(source, { threads, variant = 'auto', worker = true, o
   }
 }
 
+const OPTIONS = ['threads', 'variant', 'worker', 'onProgress', 'signal'];
+
+/** @param {unknown} options */
+function checkOptions(options) {
+  if (options === null || options === undefined) return;
+  if (typeof options !== 'object') throw new TulleError(`the options of load() are an object, not ${typeName(options)}`);
+  const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
+  if (unknown !== undefined) {
+    throw new TulleError(`load() has no option ${JSON.stringify(unknown)}; it has ${OPTIONS.join(', ')}`);
+  }
+}
+
+/**
+ * @param {import('./wasm.js').CInfo} info
+ * @returns {string[]} a note for each image input that would get pixels as they are
+ */
+function unnormalised({ inputs }) {
+  return inputs.filter(({ rgba8, mean, std }) => rgba8 && mean === 0 && std === 1).map(({ name }) =>
+    `no normalisation is stored for input ${JSON.stringify(name)}, so pixels go in as 0 to 255; if the model was trained `
+    + 'on other numbers, convert it with --input-mean and --input-std');
+}
+
 /**
  * @param {unknown} source
  * @returns {string} how errors name it
  */
 function describe(source) {
-  if (typeof source === 'string' || source instanceof URL) return String(source);
-  if (source instanceof Blob) return 'the model in a Blob';
-  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return 'the model in memory';
-  throw new TulleError('load() takes a URL, a Blob, an ArrayBuffer or a typed array, '
-    + `not ${Object.prototype.toString.call(source).slice('[object '.length, -1)}`);
+  if (typeof source === 'string' || isA(source, 'URL')) return String(source);
+  if (isA(source, 'Blob', 'File')) return 'the model in a Blob';
+  if (isA(source, 'ArrayBuffer', 'SharedArrayBuffer') || ArrayBuffer.isView(source)) return 'the model in memory';
+  throw new TulleError(`load() takes a URL, a Blob, an ArrayBuffer or a typed array, not ${typeName(source)}`);
 }
+
+/**
+ * @param {unknown} value
+ * @param {string[]} names
+ */
+const isA = (value, ...names) => names.includes(typeName(value));
 
 /**
  * The bytes of the file, in a separate buffer.
@@ -80,18 +111,32 @@ function describe(source) {
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 async function read(source, what, onProgress, signal) {
-  if (source instanceof ArrayBuffer) return new Uint8Array(source).slice();
-  if (ArrayBuffer.isView(source)) {
-    return Uint8Array.from(new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
+  if (typeof source !== 'string' && (ArrayBuffer.isView(source) || isA(source, 'ArrayBuffer', 'SharedArrayBuffer'))) {
+    return copy(/** @type {ArrayBuffer | ArrayBufferView} */ (source), what);
   }
   try {
-    if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
-    const response = await fetch(source, { signal });
+    if (isA(source, 'Blob', 'File')) return new Uint8Array(await /** @type {Blob} */ (source).arrayBuffer());
+    const response = await fetch(String(source), { signal });
     if (!response.ok) throw new Error(`HTTP ${response.status} ${response.statusText}`);
     return await download(response, onProgress);
   } catch (error) {
     stopIfAborted(signal, what);
     throw new TulleError(`cannot fetch ${what}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/**
+ * @param {ArrayBuffer | ArrayBufferView} source
+ * @param {string} what
+ */
+function copy(source, what) {
+  try {
+    const bytes = ArrayBuffer.isView(source)
+      ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
+    return Uint8Array.from(bytes);
+  } catch (error) {
+    throw new TulleError(`cannot read ${what}: its ArrayBuffer is detached, as after a transfer to a worker`,
+      { cause: error });
   }
 }
 

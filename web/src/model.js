@@ -1,6 +1,7 @@
 // A loaded model as the page sees it: checks inputs and names outputs.
 
 import { TulleError } from './errors.js';
+import { typeName } from './types.js';
 
 /**
  * @typedef {object} TensorInfo
@@ -235,11 +236,6 @@ function copy(value, buffer) {
 
 /** @param {readonly number[]} shape */
 const elements = (shape) => shape.reduce((product, size) => product * size, 1);
-
-// By tag and not by instanceof, so that values from an iframe or a browser extension are accepted too.
-
-/** @param {unknown} value */
-const typeName = (value) => Object.prototype.toString.call(value).slice('[object '.length, -1);
 
 /** @param {unknown} value @returns {value is ImageData} */
 const isImage = (value) => typeName(value) === 'ImageData';

@@ -113,7 +113,8 @@ export class RemoteEngine {
     worker.onmessageerror = () => this.#fail('a message could not be read');
     worker.onerror = (event) => {
       event.preventDefault(); // reported through the calls that fail because of it
-      this.#fail(event.message || 'a worker script could not be loaded (missing, or blocked by COEP or CSP)');
+      this.#fail(event.message || 'a worker script could not be loaded (missing, blocked by COEP or CSP, or in a '
+        + 'frame of no origin); with worker: false and one thread tulle needs none');
     };
     this.#workers.push(worker);
     return worker;
@@ -181,13 +182,26 @@ const HERE = import.meta.url;
 /** @param {string} name shown in developer tools */
 function engineWorker(name) {
   if (isForeign()) return foreignWorker('./engine.js', name);
-  return new Worker(new URL('./engine.js', import.meta.url), { type: 'module', name });
+  return started(() => new Worker(new URL('./engine.js', import.meta.url), { type: 'module', name }));
 }
 
 /** @param {string} name */
 function threadWorker(name) {
   if (isForeign()) return foreignWorker('./thread.js', name);
-  return new Worker(new URL('./thread.js', import.meta.url), { type: 'module', name });
+  return started(() => new Worker(new URL('./thread.js', import.meta.url), { type: 'module', name }));
+}
+
+/**
+ * Service workers, and Node, have no Worker; frames of no origin, and some policies, forbid it.
+ * @param {() => Worker} start
+ */
+function started(start) {
+  try {
+    return start();
+  } catch (error) {
+    throw new TulleError(`no worker can be started here (${messageOf(error)}): load with worker: false and one thread, `
+      + 'which needs none', { cause: error });
+  }
 }
 
 function isForeign() {
@@ -202,7 +216,7 @@ function isForeign() {
 function foreignWorker(file, name) {
   const script = `import ${JSON.stringify(new URL(file, HERE))};`;
   const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
-  const worker = new Worker(url, { type: 'module', name });
+  const worker = started(() => new Worker(url, { type: 'module', name }));
   worker.addEventListener('message', () => URL.revokeObjectURL(url), { once: true });
   return worker;
 }

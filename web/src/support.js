@@ -24,6 +24,8 @@ const probe = (code) => new Uint8Array([
   3, 2, 1, 0, // functions: one, of type 0
   10, code.length + 4, 1, code.length + 2, 0, ...code, 0x0b, // code: one body, no locals, end
 ]);
+/** @param {number[]} code */
+const runs = (code) => typeof WebAssembly !== 'undefined' && WebAssembly.validate(probe(code));
 const V128_ZERO = [0xfd, 0x0c, ...new Array(16).fill(0)]; // v128.const 0
 const F32X4_RELAXED_MADD = [0xfd, 0x85, 0x02];
 
@@ -36,8 +38,8 @@ const F32X4_RELAXED_MADD = [0xfd, 0x85, 0x02];
 export function support() {
   const crossOriginIsolated = globalThis.crossOriginIsolated === true;
   return {
-    simd: WebAssembly.validate(probe(V128_ZERO)),
-    relaxedSimd: WebAssembly.validate(probe([...V128_ZERO, ...V128_ZERO, ...V128_ZERO, ...F32X4_RELAXED_MADD])),
+    simd: runs(V128_ZERO),
+    relaxedSimd: runs([...V128_ZERO, ...V128_ZERO, ...V128_ZERO, ...F32X4_RELAXED_MADD]),
     threads: crossOriginIsolated && typeof SharedArrayBuffer !== 'undefined',
     crossOriginIsolated,
   };
@@ -60,19 +62,23 @@ export function support() {
  */
 export function configure(variant, threads, worker) {
   if (variant !== 'auto' && !VARIANTS.includes(variant)) {
-    throw new TulleError(`variant must be "auto" or one of ${VARIANTS.join(', ')}, not ${JSON.stringify(variant)}`);
+    throw new TulleError(`variant must be "auto" or one of ${VARIANTS.join(', ')}, not ${String(variant)}`);
   }
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
     throw new TulleError(`threads must be an integer from 1 to ${MAX_THREADS}, not ${String(threads)}`);
   }
   if (typeof worker !== 'boolean') throw new TulleError(`worker must be true or false, not ${String(worker)}`);
   const able = support();
-  if (!able.simd) throw new TulleError('this browser has no WebAssembly SIMD, which tulle needs');
+  if (!able.simd) {
+    throw new TulleError(typeof WebAssembly === 'undefined'
+      ? 'this browser has no WebAssembly, which tulle needs; it may be turned off, as in Lockdown Mode'
+      : 'this browser has no WebAssembly SIMD, which tulle needs');
+  }
   if (variant === 'relaxed' && !able.relaxedSimd) {
     throw new TulleError('this browser has no WebAssembly relaxed SIMD: use variant "auto" or "simd"');
   }
   const chosen = variant === 'auto' ? (able.relaxedSimd ? 'relaxed' : 'simd') : variant;
-  const wanted = threads ?? (worker ? Math.min(DEFAULT_THREADS, navigator.hardwareConcurrency || 1) : 1);
+  const wanted = threads ?? (worker ? Math.min(DEFAULT_THREADS, globalThis.navigator?.hardwareConcurrency || 1) : 1);
   if (wanted === 1 || able.threads) return { variant: chosen, threads: wanted, worker, notes: [] };
   const note = `one thread instead of ${wanted}: the page is not cross-origin isolated; `
     + 'serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp';

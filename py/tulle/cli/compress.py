@@ -47,6 +47,8 @@ def command(source: str, target: str, *, values: Weights, calibration: str | Non
     pictures = [] if calibration is None else read_pictures(calibration, read_lowered(data), images)
     result = compress(data, values, images=pictures, progress=partial(output.progress, text="Comparing"))
     result.save(target)
+    for remark in result.notes:
+        output.note(remark)
     if as_json:
         output.show_json(result.to_dict())
     else:

@@ -55,8 +55,7 @@ def command(
         conversion = convert(source, outputs=outputs or None, **settings)
         conversion.save(target)
     report = conversion.report
-    for remark in conversion.graph.notes:
-        output.note(remark)
+    output.notes(conversion.graph)
     output.show(
         f"{target}: {output.size(report.file_bytes)} ({source}: {output.size(report.source_bytes or 0)}), "
         f"{output.count(report.executed_macs)} MACs to do of {output.count(report.macs_before)}"

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("file", type=options.FILE)
+@options.input_shapes
 @options.as_json
-def command(file: str, *, as_json: bool) -> None:
-    """Show what is in a .tflite or .tulle FILE.
+def command(file: str, *, input_shapes: dict[str, tuple[int, ...]], as_json: bool) -> None:
+    """Show what is in a .tflite, .onnx or .tulle FILE.
 
     Inputs and outputs, ops and their share of the multiply-adds (MACs), and for every layer the share of its weights
     that is zero and its dead channels (those whose weights are all zero).
@@ -30,7 +31,7 @@ def command(file: str, *, as_json: bool) -> None:
     from tulle.inspection import describe
 
     with output.busy(f"Reading {file}"):
-        report = describe(file)
+        report = describe(file, input_shapes)
     if as_json:
         output.show_json(report.to_dict())
     else:

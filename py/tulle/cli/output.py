@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from tulle.graph import Graph
 
 _stderr = Console(stderr=True, highlight=False)
 
@@ -34,6 +37,12 @@ def show_json(value: Any) -> None:
 def note(text: str) -> None:
     """A remark that is not the result."""
     click.echo(f"note: {text}", err=True)
+
+
+def notes(graph: Graph) -> None:
+    """What the graph's reader has to say."""
+    for text in graph.notes:
+        note(text)
 
 
 def busy(text: str) -> AbstractContextManager[Any]:

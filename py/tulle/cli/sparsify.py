@@ -1,4 +1,4 @@
-"""`tulle sparsify`: a dense .tflite model -> a sparse one."""
+"""`tulle sparsify`: a dense .tflite or .onnx model -> a sparse one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("sparsify")
-@click.argument("source", type=options.FILE, metavar="IN.tflite")
+@click.argument("source", type=options.FILE, metavar="IN")
 @click.option(
     "-o", "--output", "target", type=options.FILE, required=True, metavar="OUT",
     help="File to write, .tflite or .tulle.",
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 @options.stored_weights
 @options.input_mean
 @options.input_std
+@options.input_shapes
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed for the choice of pictures and pixels.")
 @click.option("--report", "report_file", type=options.FILE, metavar="OUT.html", help="Write a report on every layer.")
 def command(
@@ -69,9 +70,10 @@ def command(
     input_mean: float | None,
     input_std: float | None,
     report_file: str | None,
+    input_shapes: dict[str, tuple[int, ...]],
     **settings: Any,
 ) -> None:
-    """Make the 1x1 convolutions of a TFLite model sparse, without labels or training.
+    """Make the 1x1 convolutions of a TFLite or ONNX model sparse, without labels or training.
 
     OUT.tflite stores layers with many zeros in sparse form, which LiteRT can run. With --calibration, finished layers
     are kept in OUT.work until the end: after an interruption the same command continues from there.
@@ -82,20 +84,23 @@ def command(
         tulle sparsify hand.tflite -o sparse.tulle --target-macs 0.3 --allocation sensitivity --calibration hands/
         tulle sparsify hand.tflite -o sparse.tflite --calibration hands/ --input-std 255 --report report.html
         tulle sparsify hand.tflite -o fast.tflite --sparsity 0.8 --method magnitude
+        tulle sparsify net.onnx -o sparse.tulle --calibration pictures/ --input-std 255
     """
     from tulle.cli import output
-    from tulle.files import check_target, read_bytes, write_bytes
+    from tulle.conversion import read_model, source_size
+    from tulle.files import check_target, write_bytes
+    from tulle.inspection import report
     from tulle.passes.lower import set_normalisation
     from tulle.sparsify import Options, match_layers, sparsify
     from tulle.sparsify.html_report import html
-    from tulle.tflite import read
 
     if Path(target).suffix not in (".tflite", ".tulle"):
         raise TulleError(f"{target} must end in .tflite or .tulle, which says what to write")
     check_target(target, source)
     if report_file is not None:
         check_target(report_file, source, target)
-    graph = set_normalisation(read(source), input_mean, input_std)
+    graph = set_normalisation(read_model(source, None, input_shapes), input_mean, input_std)
+    output.notes(graph)
     choices = Options(
         **settings, block=int(block), layers=match_layers(graph, patterns) if patterns else None
     )  # fmt: skip
@@ -112,9 +117,15 @@ def command(
     if workfile is not None:
         workfile.unlink(missing_ok=True)
     macs, left = (sum(getattr(layer, key) for layer in result.layers) for key in ("macs", "nonzero_macs"))
+    if not pictures:
+        output.note(
+            "without --calibration the smallest weights went, and what the outputs lose is not known: compare them "
+            "before use, and see docs/sparsify.md for what pictures or training are worth"
+        )
     output.show(
-        f"{target}: {output.size(len(data))} ({source}: {output.size(len(read_bytes(source)))}), "
-        f"{output.share(result.zeros)} of the weights of {len(result.layers)} layers are zero, "
+        f"{target}: {output.size(len(data))} ({source}: {output.size(source_size(source))}), "
+        f"{output.share(result.zeros)} of the weights of {len(result.layers)} layers are zero "
+        f"({output.share(report(result.graph, 'tflite', 0).zeros)} of all: other layers stay as they were), "
         f"{output.count(left)} of their {output.count(macs)} MACs are left"
     )
 

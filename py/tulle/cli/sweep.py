@@ -73,9 +73,9 @@ def command(
 
     from tulle import TulleError
     from tulle.cli import output
+    from tulle.conversion import read_model
     from tulle.passes.lower import set_normalisation
     from tulle.sparsify.oneshot import has_half_weights
-    from tulle.tflite import read
 
     try:
         from tulle.train.data import find_pictures
@@ -83,7 +83,8 @@ def command(
     except ImportError as error:
         raise TulleError(f"training needs PyTorch and more: pip install 'tulle[train]' ({error})") from error
 
-    dense = read(source)
+    dense = read_model(source)
+    output.notes(dense)
     teacher = set_normalisation(dense, input_mean, input_std)
     pictures = find_pictures(data)
     target = None if folder is None else Path(folder)

@@ -24,7 +24,7 @@ def _setting(*names: str, **keywords: Any) -> Callable[[_Command], _Command]:
 
 
 @click.command("train-sparse")
-@click.argument("source", type=options.FILE, metavar="MODEL.tflite")
+@click.argument("source", type=options.FILE, metavar="MODEL")
 @click.option("-o", "--output", "target", type=options.FILE, required=True, metavar="OUT.tflite", help="File to write.")
 @click.option("--data", type=options.FILE, required=True, metavar="FOLDER", help="Pictures; no labels are needed.")
 @click.option(
@@ -65,6 +65,7 @@ def _setting(*names: str, **keywords: Any) -> Callable[[_Command], _Command]:
 @options.stored_weights
 @options.picture_mean
 @options.picture_std
+@options.input_shapes
 def command(
     source: str,
     target: str,
@@ -79,9 +80,10 @@ def command(
     weights: str,
     input_mean: float,
     input_std: float,
+    input_shapes: dict[str, tuple[int, ...]],
     **settings: Any,
 ) -> None:
-    """Train a sparse model to match MODEL.tflite, on unlabelled pictures.
+    """Train a sparse model to match MODEL (.tflite or .onnx), on unlabelled pictures.
 
     One picture in ten is held out for measuring the distance to the dense model. Under torchrun the same command uses
     all processes.
@@ -97,10 +99,11 @@ def command(
 
     from tulle import TulleError
     from tulle.cli import output
+    from tulle.conversion import read_model
     from tulle.files import check_target, write_bytes
     from tulle.passes.lower import set_normalisation
     from tulle.sparsify.oneshot import has_half_weights
-    from tulle.tflite import read, write
+    from tulle.tflite import write
 
     if resume and checkpoint is None:
         raise TulleError("--resume needs --checkpoint FOLDER, where the run is kept")
@@ -116,11 +119,12 @@ def command(
         settings["sparsity"] = Settings.sparsity
     if not augment:
         settings["augmentation"] = None
-    dense = read(source)
+    dense = read_model(source, None, input_shapes)
+    output.notes(dense)
     if weights == "auto":
         weights = "fp16" if has_half_weights(dense) else "fp32"
     teacher = set_normalisation(dense, input_mean, input_std)
-    begin = None if start is None else set_normalisation(read(start), input_mean, input_std)
+    begin = None if start is None else set_normalisation(read_model(start), input_mean, input_std)
     fabric = make_fabric(device)
 
     def measured(measurements: list[Measurement]) -> None:

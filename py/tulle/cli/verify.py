@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     "--input", "files", type=options.FILE, multiple=True, metavar="FILE",
     help="A picture, or a .npy array of the input's shape; may be repeated.",
 )  # fmt: skip
-@click.option("--runs", type=click.IntRange(0), default=5, show_default=True, help="Number of random inputs to try.")
+@click.option(
+    "--runs",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="Number of random inputs to try, and of random pictures if a normalisation is stored.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random inputs.")
 @click.option(
     "--tolerance", type=float, help="Largest error relative to an output's range [default: 0.001; 0.05 if IN rounds]."

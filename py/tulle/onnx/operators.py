@@ -15,11 +15,12 @@ from tulle.errors import Unsupported
 from tulle.graph.geometry import same_padding
 from tulle.onnx.values import TO_NCHW, TO_NHWC, Importer, Value
 from tulle.ops.convolution import MAX_UNGROUPED
-from tulle.tflite.quantized import CLAMPED, implied_relu
+from tulle.tflite.quantized import CLAMPED, implied_activation
 
 Result = Value | list[Value]
 # The scale that DynamicQuantizeLinear pretends to have chosen. Biases are rounded to multiples of it, so it is small.
 DYNAMIC_SCALE = 2**-10
+FLOATS = (1, 10, 11)  # TensorProto's float, float16 and double
 
 
 class OnnxNode:
@@ -408,16 +409,18 @@ def _same(node: OnnxNode) -> Result:
 
 
 def _quantize(node: OnnxNode) -> Result:
-    """Restores a relu that quantisers leave out because the integers' range implies it."""
+    """Restores an activation that quantisers leave out because the integers' range implies it."""
     x = node.value(0)
     producer = node.importer.producers.get(x.name)
     if producer is None or producer.op not in CLAMPED or node.constant(1).size != 1:
         return x
     zero_point = node.constant(2) if node.has(2) else np.zeros(1, np.uint8)
-    limits = np.iinfo(zero_point.dtype)
-    if int(zero_point.reshape(-1)[0]) != limits.min or zero_point.dtype.itemsize != 1:
+    if zero_point.dtype.itemsize != 1:
         return x
-    name = implied_relu(node.scalar(1) * (limits.max - limits.min))
+    limits, zero = np.iinfo(zero_point.dtype), int(zero_point.reshape(-1)[0])
+    name = implied_activation(*(float((end - zero) * node.scalar(1)) for end in (limits.min, limits.max)))
+    if name == "none":
+        return x
     return x.like(node.activation(x.name, name))
 
 
@@ -445,8 +448,8 @@ def _matmul_integer(node: OnnxNode) -> Result:
 
 def _cast(node: OnnxNode) -> Result:
     value = node.value(0)
-    if node.attribute("to", 1) not in (1, 10, 11) and value.name not in node.importer.whole_numbers:
-        raise Unsupported("only casts to floats are supported")  # float, float16, double
+    if node.attribute("to", 1) not in FLOATS and value.name not in node.importer.whole_numbers:
+        raise Unsupported("only casts to floats are supported")
     return value
 
 

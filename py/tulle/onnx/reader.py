@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tulle.errors import TulleError, Unsupported
+from tulle.files import ModelFile, PathLike, in_memory
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.onnx.fold import evaluate
 from tulle.onnx.functions import FUNCTIONS
-from tulle.onnx.operators import CONVERTERS, OnnxNode
+from tulle.onnx.operators import CONVERTERS, FLOATS, OnnxNode
 from tulle.onnx.values import TO_NHWC, Importer, Value
 from tulle.ops import OPS
+from tulle.tflite.quantized import ROUNDING
 
 SINGLE = {kind: read for op in OPS.values() for kind, read in op.from_onnx.items()}
 """Operators that are one op of tulle."""
@@ -25,13 +27,14 @@ DOMAINS = ("", "ai.onnx")
 IMAGE_CHANNELS = (1, 3, 4)
 NEEDS_IMAGES = frozenset(("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization",
                           "Resize", "Pad", "Sub", "Add", "Mul", "Div"))  # fmt: skip
-HAND_ON = frozenset(("Identity", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
+HAND_ON = frozenset(("Identity", "Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"))
+MOVES = frozenset(("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split"))
 BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RuntimeError,
           ArithmeticError, NotImplementedError)  # fmt: skip
 
 
 def read(
-    source: str | os.PathLike[str] | bytes,
+    source: ModelFile,
     *,
     outputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -54,9 +57,10 @@ def read(
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError:
         raise TulleError("reading ONNX needs the onnx package: pip install 'tulle[onnx]'") from None
-    label, name = ("model", "model") if isinstance(source, bytes) else (str(source), Path(source).stem)
+    given: PathLike | bytes = in_memory(source)
+    label, name = ("model", "model") if isinstance(given, bytes) else (str(given), Path(given).stem)
     try:
-        model = onnx.load_model_from_string(source) if isinstance(source, bytes) else onnx.load(source)
+        model = onnx.load_model_from_string(given) if isinstance(given, bytes) else onnx.load(given)
         if not model.graph.node:
             raise TulleError("it has no nodes, so it is no ONNX model")
         return _read(model, name, outputs, input_shapes or {})
@@ -77,10 +81,7 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer}
     importer = Importer(name, sum(data.nbytes for data in constants.values()))
     if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in proto.node):
-        importer.graph.notes.append(
-            "the model is quantised: it is converted to float32, so answers differ from the quantised model's by its "
-            "rounding"
-        )
+        importer.graph.notes.append(f"the model is quantised: it is converted to float32, so {ROUNDING}")
     ends = [info.name for info in proto.output] if outputs is None else list(outputs)
     nodes, used = _needed(proto, ends)
     importer.values.update((name, Value(data=data)) for name, data in constants.items())
@@ -101,6 +102,16 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     if not graph.inputs or not graph.outputs or len(set(graph.outputs)) < len(graph.outputs):
         raise TulleError("the model has no inputs, or no outputs, or one output twice")
     return check_shapes(graph.check())
+
+
+def external_files(path: str | os.PathLike[str]) -> set[Path]:
+    """The files besides that hold weights of the model, as exporters write large ones."""
+    import onnx
+
+    proto = onnx.load(path, load_external_data=False).graph
+    entries = [entry for tensor in proto.initializer for entry in tensor.external_data if entry.key == "location"]
+    files = {Path(path).parent / entry.value for entry in entries}
+    return {file for file in files if file.is_file()}
 
 
 def _needed(proto: Any, ends: Sequence[str]) -> tuple[list[Any], set[str]]:
@@ -165,10 +176,15 @@ def _add_input(importer: Importer, info: Any, proto: Any, sizes: list[int]) -> N
     from onnx import TensorProto
 
     kind = info.type.tensor_type.elem_type
-    if kind not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+    whole = kind in (TensorProto.UINT8, TensorProto.INT8, TensorProto.UINT16, TensorProto.INT16)
+    if kind not in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE) and not (
+        whole and _is_cast(proto, info.name)
+    ):
         raise TulleError(f"input {info.name!r} is {TensorProto.DataType.Name(kind).lower()}: it must be of floats, "
                          "so leave conversions and look-ups out when exporting the model")  # fmt: skip
-    if kind != TensorProto.FLOAT:
+    if whole:
+        importer.graph.notes.append(f"{info.name!r} holds whole numbers, given as float32")
+    elif kind != TensorProto.FLOAT:
         importer.graph.notes.append(f"input {info.name!r} is float32 now, and so is what is computed of it")
     image = is_picture(proto, info.name, sizes)
     shape = tuple(sizes[axis] for axis in TO_NHWC) if image else tuple(sizes)
@@ -177,6 +193,20 @@ def _add_input(importer: Importer, info: Any, proto: Any, sizes: list[int]) -> N
     importer.values[info.name] = Value(graph.inputs[-1], nhwc=image)
     if image:
         graph.notes.append(f"input {info.name!r} was {sizes} in ONNX and is {list(shape)} now, the order of pictures")
+
+
+def _is_cast(proto: Any, name: str) -> bool:
+    """Whether a tensor of integers is only moved and cast to floats, so that nothing is computed in integers."""
+    names = {name}
+    for node in proto.node:
+        if not names.intersection(node.input):
+            continue
+        to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), 0)
+        if node.op_type in MOVES and node.input[0] in names:
+            names.update(node.output)
+        elif node.op_type != "Shape" and (node.op_type != "Cast" or to not in FLOATS):
+            return False
+    return not names.intersection(info.name for info in proto.output)
 
 
 def is_picture(proto: Any, name: str, sizes: Sequence[int]) -> bool:

@@ -31,6 +31,7 @@ from tulle.passes.pad_concats import pad_concats
 from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
 from tulle.passes.sparsity import choose_sparsity
+from tulle.passes.split_concats import split_concats
 from tulle.passes.trace import compare
 
 
@@ -80,6 +81,7 @@ PASSES = (
     Pass(fold_constants, "What depends on constants alone is computed now; float16 and sparse weights are unpacked."),
     Pass(require_constant_weights, "The C library unpacks weights at load: computed ones are refused here, by name."),
     Pass(pad_concats, "A pad runs in either layout; a concat with a constant would have to be plain."),
+    Pass(split_concats, "An op of a file has at most 64 inputs."),
     Pass(remove_identities, "Ops that change nothing would copy memory and prevent fusing."),
     Pass(pointwise, "A fully connected layer over an image is a 1x1 convolution, which has the faster kernels."),
     Pass(fold_shuffles, "A channel shuffle as one 1x1 convolution copies slices and stays in chw."),

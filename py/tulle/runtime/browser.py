@@ -20,7 +20,7 @@ from tulle.runtime.tables import Profile, model_html
 from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
 
 if TYPE_CHECKING:
-    from tulle.files import PathLike
+    from tulle.files import ModelFile
     from tulle.graph import Graph
 
 _SCRIPTS = Path(__file__).resolve().parent.parent / "_pyodide" / "web" / "src"
@@ -30,9 +30,7 @@ _TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
 _REFERENCE = re.compile(r"(?<=from )'(\./[\w.-]+)'|new URL\('(\.\.?/[\w./-]+)', import\.meta\.url\)")
 
 
-async def load_async(
-    source: PathLike | bytes | bytearray | memoryview | Graph, *, threads: int | None = None, variant: Variant = "auto"
-) -> AsyncModel:
+async def load_async(source: ModelFile | Graph, *, threads: int | None = None, variant: Variant = "auto") -> AsyncModel:
     """A model in the browser engine; needs Pyodide in a web page or in a worker of one.
 
     Args:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tulle.errors import TulleError
-from tulle.files import PathLike, file_kind, read_bytes
+from tulle.files import ModelFile, file_kind, in_memory, read_bytes
 from tulle.runtime.host import IN_PYODIDE, Library, Variant
 from tulle.runtime.library import open_library
 from tulle.runtime.tables import Profile, model_html
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 WASMTIME_TILE = 8
 
 
-def load(
-    source: PathLike | bytes | bytearray | memoryview | Graph, *, variant: Variant = "auto", threads: int = 1
-) -> Model:
+def load(source: ModelFile | Graph, *, variant: Variant = "auto", threads: int = 1) -> Model:
     """A model ready to run.
 
     Args:
@@ -217,10 +215,9 @@ def _release(library: Library, engine: int, model: int) -> None:
             library.call("tulle_engine_destroy", engine)
 
 
-def tulle_bytes(source: PathLike | bytes | bytearray | memoryview | Graph) -> bytes:
+def tulle_bytes(source: ModelFile | Graph) -> bytes:
     """The source as a `.tulle` file, converted if need be."""
-    if isinstance(source, bytearray | memoryview):
-        source = bytes(source)
+    source = in_memory(source)
     if isinstance(source, bytes | str | os.PathLike):
         data = source if isinstance(source, bytes) else read_bytes(source)
         if file_kind(data) not in ("tflite", "onnx"):

@@ -74,18 +74,23 @@ def as_float(tensor: Tensor, scaling: Scaling) -> Tensor:
 
 
 def keep_clamp(graph: Graph, output: str, scalings: dict[str, Scaling]) -> None:
-    """Restores, on the last node, a relu that quantised models leave out because the output's range implies it."""
+    """Restores, on the last node, an activation that quantised models leave out since the output's range implies it."""
     node = graph.nodes[-1] if graph.nodes else None
     if node is None or output not in scalings or node.output != output or node.op not in CLAMPED:
         return
-    low, high = scalings[output].bounds
-    if node.attrs.get("activation") == "none" and low == 0 and scalings[output].dtype.itemsize == 1:
-        node.attrs["activation"] = implied_relu(high)
+    if node.attrs.get("activation") == "none" and scalings[output].dtype.itemsize == 1:
+        node.attrs["activation"] = implied_activation(*scalings[output].bounds)
 
 
-def implied_relu(high: float) -> str:
-    """The activation that integers standing for 0 to `high` imply."""
-    return "relu6" if abs(high - 6) < 0.03 else "relu"
+def implied_activation(low: float, high: float) -> str:
+    """The activation that integers standing for `low` to `high` imply. Of other ranges than these the ends are lost:
+    a clamp at whatever the calibration saw would cost a pass over every tensor."""
+    if low == 0:
+        return "relu6" if abs(high - 6) < 0.03 else "relu"
+    return "relu_n1_to_1" if abs(low + 1) < 0.03 and abs(high - 1) < 0.03 else "none"
+
+
+ROUNDING = "answers differ from the quantised model's by its rounding, and where it clips to the range of its integers"
 
 
 def notes(graph: Graph, scalings: dict[str, Scaling]) -> list[str]:
@@ -95,7 +100,7 @@ def notes(graph: Graph, scalings: dict[str, Scaling]) -> list[str]:
     if activations:
         return [
             f"the model is quantised ({len(activations)} activations): it is converted to float32, so inputs and "
-            "outputs are float32 and answers differ from the quantised model's by its rounding"
+            f"outputs are float32 and {ROUNDING}"
         ]
     if weights:
         return [

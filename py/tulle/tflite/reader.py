@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import tflite
 
 from tulle.errors import TulleError, Unsupported
-from tulle.files import read_bytes
+from tulle.files import ModelFile, PathLike, in_memory, read_bytes
 from tulle.graph import Graph, Tensor
 from tulle.graph.shapes import check_shapes
 from tulle.ops import OPS
@@ -33,7 +32,7 @@ OPERATOR_NAMES = {
 }
 
 
-def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | None = None) -> Graph:
+def read(source: ModelFile, *, outputs: Sequence[str] | None = None) -> Graph:
     """Reads a .tflite model from a path or from its bytes.
 
     Args:
@@ -51,10 +50,11 @@ def read(source: str | os.PathLike[str] | bytes, *, outputs: Sequence[str] | Non
     model with batch 1 and static shapes; ops that tulle does not know are listed together with the tensors that
     the part before them ends at.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        label, name, data = "model", "model", bytes(source)
+    given: PathLike | bytes = in_memory(source)
+    if isinstance(given, bytes):
+        label, name, data = "model", "model", given
     else:
-        path = Path(source)
+        path = Path(given)
         label, name, data = str(path), path.stem, read_bytes(path)
     try:
         return _Reader(File(data), name, outputs).graph

@@ -39,7 +39,15 @@ def from_graph(graph: Graph) -> GraphModule:
 
 
 def to_graph(module: GraphModule) -> Graph:
-    """The graph that the module was made from, with the module's weights in place of its constants."""
+    """The graph that the module was made from, with the module's weights in place of its constants.
+
+    Raises TulleError for another module than `from_tflite` and `from_graph` give: export that with torch.onnx.export.
+    """
+    if not isinstance(module, GraphModule):
+        raise TulleError(
+            f"to_graph takes the module of a graph (from_tflite, from_graph), not {type(module).__name__}: export a "
+            "module of your own with torch.onnx.export, and read that file"
+        )
     graph = module.graph.copy()
     parameters = dict(module.named_parameters())
     for parameter, tensor in module.tensor_names.items():
