@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/simd.h"
+
 // ---- activation -------------------------------------------------------------------------------------
 
 // The numbers are those of Activation in tulle.fbs.
@@ -101,7 +103,7 @@ void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size
 // 12 sums, 2 weights and a pixel vector fill them too. Without a fused multiply-add a product needs another one, and
 // pairs with few nonzeros take longer than two rows. TULLE_SPMM_PAIR_LEAST: nonzeros a row from which on they do not,
 // measured.
-#ifdef __wasm_relaxed_simd__
+#if TULLE_HAS_FMA
 #define TULLE_SPMM_PAIR_MAX_VECTORS 6
 #define TULLE_SPMM_PAIR_TILE "24x2"
 #define TULLE_SPMM_PAIR_LEAST 6
@@ -119,7 +121,7 @@ void tulle_f32_spmm_pairs(const tulle_spmm* args, uint32_t pair, uint32_t pair_e
 // out[o][px] = bias[o] + sum over taps t of weight[o][t] * input[offset[t] + px]. A 1x1 convolution's taps are its
 // input channels; a kxk convolution's are (channel, ky, kx) into zero-padded planes.
 // Without a fused multiply-add each product needs a register of its own, and 6 rows no longer fit.
-#ifdef __wasm_relaxed_simd__
+#if TULLE_HAS_FMA
 #define TULLE_GEMM_ROWS 6
 #define TULLE_GEMM_TILE "6x8"
 #else
