@@ -27,7 +27,9 @@ FLATC ?= $(or $(wildcard .cache/toolchain/bin/flatc),flatc)
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-C_SOURCES = $(shell git ls-files -co --exclude-standard 'wasm/*.c' 'wasm/*.cc' 'wasm/*.h' | grep -v _generated)
+C_SOURCES = $(shell git ls-files -co --exclude-standard 'wasm/*.c' 'wasm/*.cc' 'wasm/*.h' 'tests/native/*.c' | grep -v _generated)
+
+NATIVE = $(MAKE) --no-print-directory -f scripts/native.mk -j"$$(getconf _NPROCESSORS_ONLN)"
 
 # ---- what a person runs ---------------------------------------------------------------------------------------------
 
@@ -45,16 +47,20 @@ site: build models npm  ## the demo pages and documents as static files for any 
 	$(PY) scripts/build_site.py
 
 .PHONY: test
-test: dev build models npm chromium firefox  ## run all tests (ARGS="tests/python -k pad" for some)
+test: dev build native-if-possible models npm chromium firefox  ## run all tests (ARGS="tests/python -k pad" for some)
 	CHROMIUM="$$(cat .cache/chromium-path)" $(PYTEST) $(ARGS)
 
 .PHONY: check
-check: lint build models  ## lint, and the tests that open no browser and take no more than seconds
+check: lint build native-if-possible models  ## lint, and the tests that open no browser and take no more than seconds
 	$(PYTEST) -m "not browser and not slow" $(ARGS)
 
 .PHONY: build
 build: toolchain  ## build the four WebAssembly modules (web/dist, py/tulle/_wasm)
 	scripts/build_wasm.sh
+
+.PHONY: native
+native: native-toolchain  ## build the C library for this machine, for tests and debugging (build/native); see docs/native.md
+	@$(NATIVE)
 
 .PHONY: pyodide
 pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md
@@ -120,6 +126,16 @@ $(VENV_DEV): $(VENV_BASE)
 .PHONY: toolchain
 toolchain: $(VENV_BASE)
 	@$(PY) scripts/toolchain.py
+
+.PHONY: native-toolchain
+native-toolchain: $(VENV_BASE)
+	@$(PY) scripts/native_toolchain.py
+
+# For `make test`: without a clang that will do, its tests skip.
+.PHONY: native-if-possible
+native-if-possible: $(VENV_BASE)
+	@$(PY) scripts/native_toolchain.py --optional
+	@[ ! -e .cache/native/bin/clang ] || $(NATIVE)
 
 .PHONY: node
 node: $(VENV_BASE)

@@ -171,13 +171,8 @@ def fetch_sparse(before: dict[str, str] | None) -> dict[str, str] | None:
 
 
 def download(url: str) -> bytes:
-<<<<<<< HEAD
-    """The file's content; raises OSError where it cannot be had."""
-    with urllib.request.urlopen(url, timeout=5) as answer:
-=======
     """The file's content; raises OSError if it is not available."""
     with urllib.request.urlopen(url, timeout=5) as answer:
->>>>>>> words
         content: bytes = answer.read(SPARSE_BYTES + 1)
         return content
 

@@ -15,12 +15,13 @@
 #include <stdint.h>
 
 #include "format/enums.h"
+#include "kernels/simd.h"
 
 // ---- names ------------------------------------------------------------------------------------------
 
 // What of a list belongs to the build that is being made.
 #define TULLE_BUILD_ALL(...) __VA_ARGS__,
-#ifdef __wasm_relaxed_simd__
+#if TULLE_HAS_FMA
 #define TULLE_BUILD_SIMD(...)
 #define TULLE_BUILD_RELAXED(...) __VA_ARGS__,
 #else
@@ -106,7 +107,7 @@ void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size
 // 12 accumulators, 2 weights and a vector of pixels fill the registers too. Without a fused multiply-add each product
 // needs one more. TULLE_SPMM_PAIR_LEAST: pairs of rows with fewer nonzeros each take longer than two single rows
 // (measured; py/tulle/passes/cost_model.py has the relaxed one too, and a test compares them).
-#ifdef __wasm_relaxed_simd__
+#if TULLE_HAS_FMA
 #define TULLE_SPMM_PAIR_MAX_VECTORS 6
 #define TULLE_SPMM_PAIR_LEAST 6
 #else
@@ -122,7 +123,7 @@ void tulle_f32_spmm_pairs(const tulle_spmm* args, uint32_t pair, uint32_t pair_e
 // out[o][px] = bias[o] + sum over taps t of weight[o][t] * input[offset[t] + px]. The taps of a 1x1 convolution are its
 // input channels, those of a k x k convolution (channel, ky, kx) in zero-padded planes.
 // Without a fused multiply-add each product needs a register of its own, and 6 rows no longer fit.
-#ifdef __wasm_relaxed_simd__
+#if TULLE_HAS_FMA
 #define TULLE_GEMM_ROWS 6
 #else
 #define TULLE_GEMM_ROWS 4

@@ -1,11 +1,25 @@
-// Four float lanes, and the one place where the simd128 and relaxed-SIMD builds differ.
+// Four float lanes, and the one place where the simd128, relaxed-SIMD and native builds differ.
 
 #ifndef TULLE_KERNELS_SIMD_H_
 #define TULLE_KERNELS_SIMD_H_
 
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __wasm_simd128__
 #include <wasm_simd128.h>
+#else
+// SIMDe has wasm's functions for other machines.
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/wasm/simd128.h>
+#endif
+
+// Whether there is a fused multiply-add.
+#if defined(__wasm_relaxed_simd__) || defined(__FMA__)
+#define TULLE_HAS_FMA 1
+#else
+#define TULLE_HAS_FMA 0
+#endif
 
 typedef v128_t v4;  // four floats
 
@@ -27,11 +41,13 @@ TULLE_INLINE v4 v4_load_splat(const float* p) { return wasm_v128_load32_splat(p)
     v4_load_splat(hidden);          \
   })
 
-// a * b + c, fused (one rounding) where relaxed SIMD has FMA. Every kernel accumulates through this and in
+// a * b + c, fused (one rounding) where the machine has FMA. Every kernel accumulates through this and in
 // the same order whatever the tile, so a pixel's value does not depend on how the work was split.
 TULLE_INLINE v4 v4_madd(v4 a, v4 b, v4 c) {
-#ifdef __wasm_relaxed_simd__
+#if defined(__wasm_relaxed_simd__)
   return wasm_f32x4_relaxed_madd(a, b, c);
+#elif TULLE_HAS_FMA
+  return (v4)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
 #else
   return wasm_f32x4_add(wasm_f32x4_mul(a, b), c);
 #endif

@@ -1,0 +1,52 @@
+# The C library built for this machine, for tests and debugging; see docs/native.md. scripts/native_toolchain.py finds
+# the clang.
+#
+# The same sources as the wasm builds but for wasm/runtime/host.c, which speaks to a wasm host. One folder a build:
+#
+#     simd, relaxed    shared libraries that Python's ctypes loads; relaxed fuses multiply-adds as relaxed SIMD does
+#     m32              a host program of 32 bits: sizes overflow there as in wasm
+
+CLANG := $(firstword $(wildcard .cache/native/bin/clang) clang)
+CLANGXX := $(CLANG)++
+# Where the sources lie: the tests build a copy with a fault in it.
+SOURCE_ROOT ?= .
+OUT ?= build/native
+
+SOURCES := $(patsubst $(SOURCE_ROOT)/%,%,$(filter-out %/host.c,$(wildcard $(SOURCE_ROOT)/wasm/*/*.c $(SOURCE_ROOT)/wasm/*/*.cc)))
+LIBRARIES := simd relaxed
+HOSTS := m32
+
+WARNINGS := -Wall -Wextra -Werror
+# -ffp-contract=off: multiply-adds are fused where the kernels say so and nowhere else.
+COMMON := -g -fno-math-errno -ffp-contract=off -pthread -I$(SOURCE_ROOT)/wasm -I$(SOURCE_ROOT)/wasm/include \
+	-Ithird_party/flatbuffers/include $(WARNINGS) -MMD -MP
+CFLAGS := -std=gnu11
+CXXFLAGS := -std=c++17 -fno-exceptions -fno-rtti
+
+simd := -O2 -DNDEBUG -msse4.1 -fPIC
+relaxed := -O2 -DNDEBUG -mfma -fPIC
+# Debian has the kernel's headers for 64 bits only, and for 32 bits they are the same.
+bits32 := -m32 -idirafter /usr/include/x86_64-linux-gnu
+m32 := -O2 -DNDEBUG -msse4.1 $(bits32)
+
+outputs := $(LIBRARIES:%=$(OUT)/libtulle-%.so) $(HOSTS:%=$(OUT)/tulle-host-%)
+
+.PHONY: all
+all: $(outputs)
+
+define build
+$(OUT)/$1/%.c.o: $(SOURCE_ROOT)/%.c scripts/native.mk
+	@mkdir -p $$(@D)
+	@echo "  native $1 $$<"
+	@$(CLANG) $(COMMON) $(CFLAGS) $($1) -c $$< -o $$@
+$(OUT)/$1/%.cc.o: $(SOURCE_ROOT)/%.cc scripts/native.mk
+	@mkdir -p $$(@D)
+	@echo "  native $1 $$<"
+	@$(CLANGXX) $(COMMON) $(CXXFLAGS) $($1) -c $$< -o $$@
+$(OUT)/libtulle-$1.so: $(SOURCES:%=$(OUT)/$1/%.o)
+	@$(CLANGXX) $($1) -shared -pthread $$^ -o $$@
+$(OUT)/tulle-host-$1: $(SOURCES:%=$(OUT)/$1/%.o) $(OUT)/$1/tests/native/host.c.o
+	@$(CLANGXX) $($1) -pthread $$^ -o $$@
+-include $(SOURCES:%=$(OUT)/$1/%.d) $(OUT)/$1/tests/native/host.c.d
+endef
+$(foreach v,$(LIBRARIES) $(HOSTS),$(eval $(call build,$v)))
