@@ -16,9 +16,8 @@ import pytest
 import tulle
 from paths import ROOT
 
-DOCUMENTS = subprocess.run(
-    ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
-).stdout.splitlines()
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+DOCUMENTS = [name for name in TRACKED if name.endswith(".md")]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -52,6 +51,20 @@ def test_the_python_of_the_readme_runs(model_path: Callable[[str], Path], tmp_pa
 
 def test_python_and_npm_package_have_the_same_version() -> None:
     assert json.loads((ROOT / "web" / "package.json").read_text())["version"] == tulle.__version__
+
+
+def test_architecture_lists_every_folder_of_code() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    code = {".c", ".cc", ".h", ".html", ".ipynb", ".js", ".md", ".py"}
+    folders = {
+        Path(file).parent for file in TRACKED if Path(file).suffix in code and not file.startswith("third_party/")
+    }
+    missing = [
+        str(folder)
+        for folder in sorted(folders - {Path()})
+        if f"`{folder}/`" not in text and not (f"`{folder.parent}/`" in text and f"`{folder.name}/`" in text)
+    ]
+    assert missing == []
 
 
 def test_architecture_lists_the_passes_in_order() -> None:
