@@ -36,7 +36,7 @@ def test_random_models_agree_with_litert() -> None:
 def test_threads_change_no_bit(
     threads: int, model_path: Callable[[str], Path], use_host: Callable, shared_library: None
 ) -> None:
-    data = tulle.convert(model_path("hand_landmark_sparse")).data
+    data = tulle.convert(model_path("hand_landmark_tulle")).data
     rng = np.random.default_rng(0)
     with tulle.load(data) as model:
         inputs = [{info.name: rng.random(info.shape, np.float32) for info in model.inputs} for _ in range(3)]
@@ -54,7 +54,7 @@ def bits32(use_host: Callable) -> None:
 
 
 @pytest.mark.usefixtures("bits32")
-@pytest.mark.parametrize("name", ["hand_landmark_sparse", "selfie_segmentation"])
+@pytest.mark.parametrize("name", ["hand_landmark_tulle", "selfie_segmentation"])
 def test_a_model_in_32_bits(name: str, model_path: Callable[[str], Path], litert: Callable) -> None:
     path = model_path(name)
     with tulle.load(path) as model:
