@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import hashlib
 import os
 import subprocess
 import sys
@@ -367,3 +368,38 @@ def test_models_and_profiles_show_themselves_in_notebooks(model: tulle.Model) ->
     profile[0]["name"] = "a_rather_long_name/" * 9 + "the_end"
     assert "/the_end" in profile._repr_html_()
     assert max(map(len, str(profile).splitlines())) < 150
+
+
+@pytest.mark.parametrize("damage", ["none", "cut", "changed", "empty", "another kind"])
+def test_damaged_machine_code_in_the_cache_is_made_anew(damage: str, tmp_path: Path) -> None:
+    """Running it would crash the interpreter."""
+    code = "import tulle.runtime.builds as b; b.compiled('simd'); print('ok')"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(Path(tulle.__file__).parents[1])}
+
+    def compile_it() -> None:
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+
+    compile_it()
+    (kept,) = (tmp_path / "tulle").iterdir()
+    whole = kept.read_bytes()
+    spoiled = {
+        "none": whole,
+        "cut": whole[: len(whole) // 2],
+        "changed": whole[:200_000] + bytes(100_000) + whole[300_000:],
+        "empty": b"",
+        "another kind": hashlib.sha256(b"other").digest() + b"other",
+    }[damage]
+    kept.write_bytes(spoiled)
+    os.utime(kept, (1e9, 1e9))
+    compile_it()
+    assert kept.read_bytes() == whole
+    assert (kept.stat().st_mtime == 1e9) == (damage == "none"), "read from the cache, or made anew"
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "tulle").write_text("no folder")
+    code = "import tulle.runtime.builds as b; b.compiled('simd'); print('ok')"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(Path(tulle.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr

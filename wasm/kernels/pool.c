@@ -1,5 +1,7 @@
 // Max and average pooling of one CHW channel, and max unpooling.
 
+#include <math.h>
+
 #include "kernels/kernels.h"
 
 // The part of a window that lies inside the input: [*begin, *end) from the output's index.
@@ -16,7 +18,14 @@ static bool is_2x2(const tulle_pool* p) {
          p->pad_left == 0 && 2 * p->out_height <= p->height && 2 * p->out_width <= p->width;
 }
 
-static float larger(float a, float b) { return a > b ? a : b; }
+// NaN if either is. (a > b || a != a ? a : b) makes a 3x3 pool take half as long again.
+static float larger(float a, float b) {
+#ifdef __wasm__
+  return __builtin_wasm_max_f32(a, b);
+#else
+  return a > b || a != a ? a : b;
+#endif
+}
 
 void tulle_f32_max_pool(const tulle_pool* p, const float* input, float* output) {
   for (uint32_t y = 0; y < p->out_height; y++) {
@@ -31,7 +40,7 @@ void tulle_f32_max_pool(const tulle_pool* p, const float* input, float* output) 
     for (uint32_t x = 0; x < p->out_width; x++) {
       uint32_t left, right;
       window(x, p->stride_w, p->kernel_w, p->pad_left, p->width, &left, &right);
-      float best = -3.402823466e+38f;
+      float best = -INFINITY;
       for (uint32_t i = top; i < bottom; i++)
         for (uint32_t j = left; j < right; j++) best = larger(input[(size_t)i * p->width + j], best);
       *output++ = best;

@@ -5,8 +5,8 @@
 #include "kernels/kernels.h"
 
 static float reduce(tulle_reduction reduction, float total, float x) {
-  if (reduction == TULLE_REDUCE_MAX) return x > total ? x : total;
-  if (reduction == TULLE_REDUCE_MIN) return x < total ? x : total;
+  if (reduction == TULLE_REDUCE_MAX) return x > total || x != x ? x : total;
+  if (reduction == TULLE_REDUCE_MIN) return x < total || x != x ? x : total;
   return total + x;
 }
 

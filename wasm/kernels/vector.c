@@ -40,15 +40,17 @@ float tulle_f32_sum(const float* x, size_t n) {
   return v4_sum(wasm_f32x4_add(wasm_f32x4_add(sum[0], sum[1]), wasm_f32x4_add(sum[2], sum[3])));
 }
 
+// The largest and the smallest number, NaN if one of them is.
+
 float tulle_f32_max(const float* x, size_t n) {
   float best = x[0];
-  for (size_t i = 1; i < n; i++) best = x[i] > best ? x[i] : best;
+  for (size_t i = 1; i < n; i++) best = x[i] > best || x[i] != x[i] ? x[i] : best;
   return best;
 }
 
 float tulle_f32_min(const float* x, size_t n) {
   float best = x[0];
-  for (size_t i = 1; i < n; i++) best = x[i] < best ? x[i] : best;
+  for (size_t i = 1; i < n; i++) best = x[i] < best || x[i] != x[i] ? x[i] : best;
   return best;
 }
 
