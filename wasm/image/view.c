@@ -61,10 +61,10 @@ bool tulle_view_is_whole(const tulle_view* view, uint32_t height, uint32_t width
          view->height == height && view->rotation == 0 && !view->flip;
 }
 
-// One sample at the centre while bilinear weights reach every pixel, which they do up to two for one; beyond that one
-// sample a pixel.
+// Up to four pixels for one a single bilinear sample, as in MediaPipe; beyond that one sample a pixel, so that none is
+// left out.
 static uint32_t samples(double pixels) {
-  if (pixels <= 2) return 1;
+  if (pixels <= 4) return 1;
   return pixels < MAX_SAMPLES ? (uint32_t)ceil(pixels) : MAX_SAMPLES;
 }
 

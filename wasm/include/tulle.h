@@ -141,8 +141,8 @@ typedef struct {
 } tulle_view;
 
 // Feeds a part of a picture: cut out, resized, normalised with the file's mean and std. Sampled bilinearly at the
-// centres of the input's pixels, as MediaPipe's ImageToTensorCalculator does on a GPU; where more than two pixels of
-// the picture fall on one of the input, their average, as TFLite's and OpenCV's area resizing. `size`: bytes at
+// centres of the input's pixels, as MediaPipe's ImageToTensorCalculator does on a GPU; where more than four pixels of
+// the picture in a row fall on one of the input, their average, as OpenCV's INTER_AREA has it. `size`: bytes at
 // `pixels`. A whole RGBA picture of the input's very size is fed as by tulle_model_set_rgba8. Fails unless the input
 // is [1, H, W, 3], and for views that do not lie within `size`, are empty, or larger than 2^20 pixels a side.
 TULLE_API tulle_status tulle_model_set_picture(tulle_model* model, uint32_t index, const uint8_t* pixels, size_t size,

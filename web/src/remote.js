@@ -73,6 +73,11 @@ export class RemoteEngine {
     if (this.#bell) Atomics.notify(this.#bell, 0);
   }
 
+  /** Whether everything asked for has been answered. */
+  get idle() {
+    return this.#pending.size === 0;
+  }
+
   /** Releases one use. The last release shuts down the engine, its threads and its memory. */
   release() {
     this.users -= 1;
@@ -131,7 +136,12 @@ export class RemoteEngine {
     const id = (this.#lastId += 1);
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
-      worker.postMessage({ id, ...message }, transfer);
+      try {
+        worker.postMessage({ id, ...message }, transfer);
+      } catch (error) {
+        this.#pending.delete(id);
+        reject(new TulleError(`this cannot be handed to the engine: ${messageOf(error)}`, { cause: error }));
+      }
     });
   }
 
