@@ -10,7 +10,8 @@ from functools import cache
 from typing import Literal, get_args
 
 from tulle.errors import TulleError
-from tulle.runtime.host import Library, open_library
+from tulle.runtime.host import Library
+from tulle.runtime.library import open_library
 
 Format = Literal["RGBA", "BGRA", "RGB", "I420", "NV12"]
 Fit = Literal["stretch", "contain", "cover"]
