@@ -23,19 +23,31 @@ import { typeName } from './types.js';
  * @property {'black' | 'edge'} [border] what lies beyond the picture: "black" (the default), or its nearest pixel
  */
 
-/**
- * Bytes of a picture, as a tulle_view of wasm/include/tulle.h describes them.
- * @typedef {object} Pixels
- * @property {'RGBA' | 'BGRA' | 'RGB' | 'I420' | 'NV12'} format
- * @property {number} width
- * @property {number} height
- * @property {Uint8Array | Uint8ClampedArray} data
- * @property {{ offset: number, stride: number }[]} planes
- * @property {'bt601' | 'bt709' | 'bt2020'} [matrix] of I420 and NV12
- * @property {boolean} [fullRange]
- */
+/** Bytes of a picture, as a tulle_view of wasm/include/tulle.h describes them. */
+export class Pixels {
+  /**
+   * @param {'RGBA' | 'BGRA' | 'RGB' | 'I420' | 'NV12'} format
+   * @param {number} width
+   * @param {number} height
+   * @param {Uint8Array | Uint8ClampedArray} data
+   * @param {{ offset: number, stride: number }[]} planes
+   * @param {'bt601' | 'bt709' | 'bt2020'} matrix of I420 and NV12
+   * @param {boolean} fullRange of these
+   */
+  constructor(format, width, height, data, planes, matrix = 'bt601', fullRange = false) {
+    this.format = format;
+    this.width = width;
+    this.height = height;
+    this.data = data;
+    this.planes = planes;
+    this.matrix = matrix;
+    this.fullRange = fullRange;
+  }
+}
+Object.defineProperty(Pixels.prototype, Symbol.toStringTag, { value: 'Pixels' }); // by which it is told from other objects
 
-/** What take() makes of a picture: it can be sent to another thread. @typedef {Pixels | VideoFrame | ImageBitmap | Blob} Sendable */
+/** What take() makes of a picture: it can be sent to another thread, where Pixels arrive as a plain object.
+ * @typedef {Pixels | VideoFrame | ImageBitmap | Blob} Sendable */
 
 // Places in these lists are the numbers of tulle.h.
 const FORMATS = ['RGBA', 'BGRA', 'RGB', 'I420', 'NV12'];
@@ -44,7 +56,7 @@ const BORDERS = ['black', 'edge'];
 const MATRICES = ['bt601', 'bt709', 'bt2020'];
 
 const KINDS = ['ImageData', 'ImageBitmap', 'VideoFrame', 'HTMLVideoElement', 'HTMLImageElement', 'HTMLCanvasElement',
-  'OffscreenCanvas', 'Blob', 'File'];
+  'OffscreenCanvas', 'Blob', 'File', 'Pixels'];
 
 /** @param {unknown} value @returns {value is Picture} */
 export const isPicture = (value) => KINDS.includes(typeName(value));
@@ -54,10 +66,8 @@ export const isPicture = (value) => KINDS.includes(typeName(value));
  * @param {Uint8Array | Uint8ClampedArray} data
  * @param {number} width
  * @param {number} height
- * @returns {Pixels}
  */
-export const rgba = (data, width, height) =>
-  ({ format: 'RGBA', width, height, data, planes: [{ offset: 0, stride: 4 * width }] });
+export const rgba = (data, width, height) => new Pixels('RGBA', width, height, data, [{ offset: 0, stride: 4 * width }]);
 
 // ---- in the caller's thread ----
 
@@ -108,7 +118,7 @@ export function take(picture) {
       return capture(canvas, kind, canvas.width, canvas.height);
     }
     default:
-      return /** @type {Blob} */ (picture);
+      return /** @type {Blob | Pixels} */ (picture);
   }
 }
 
@@ -216,6 +226,17 @@ export function read(source, place, own) {
 }
 
 /**
+ * The pixels of a source that came from another thread, as a picture that run() takes.
+ * @param {Sendable} source
+ * @param {(size: number) => Uint8Array} place
+ * @returns {Promise<Pixels>}
+ */
+export async function readPixels(source, place) {
+  const { format, width, height, data, planes, matrix, fullRange } = await read(source, place, true);
+  return new Pixels(format, width, height, data, planes, matrix, fullRange);
+}
+
+/**
  * @param {Pixels} pixels
  * @param {(size: number) => Uint8Array} place
  * @returns {Pixels}
@@ -268,7 +289,7 @@ async function readFrame(frame, place) {
     const data = place(frame.allocationSize());
     const planes = await frame.copyTo(data);
     const matrix = MATRIX[/** @type {keyof typeof MATRIX} */ (colorSpace.matrix)] ?? 'bt601';
-    return { format, width, height, data, planes, matrix, fullRange: colorSpace.fullRange === true };
+    return new Pixels(format, width, height, data, planes, matrix, colorSpace.fullRange === true);
   } catch (error) {
     if (error instanceof TulleError) throw error;
     throw new TulleError(`the VideoFrame cannot be read: ${messageOf(error)}`, { cause: error });
@@ -288,7 +309,7 @@ export const VIEW_BYTES = 96;
  * @param {ViewOptions} options
  * @returns {Uint8Array}
  */
-export function view({ format, width, height, planes, matrix = 'bt601', fullRange = false }, options) {
+export function view({ format, width, height, planes, matrix, fullRange }, options) {
   const { crop = { x: 0, y: 0, width, height }, rotation = 0, flip = false, fit = 'stretch', border = 'black' } = options;
   const bytes = new DataView(new ArrayBuffer(VIEW_BYTES));
   [crop.x + crop.width / 2, crop.y + crop.height / 2, crop.width, crop.height, rotation]
