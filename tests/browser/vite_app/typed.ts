@@ -1,6 +1,8 @@
 // Type-checked against the package's .d.ts files, never run.
 
 import { MAX_THREADS, Model, TulleError, VARIANTS, load, support } from 'tulle';
+import { HAND_CONNECTIONS, HandTracker } from 'tulle/hands';
+import type { Hand, HandTrackerOptions, HandTrackerResult } from 'tulle/hands';
 import type { InputInfo, LoadOptions, ModelInfo, ProfileRow, RunOptions, TensorInfo, Variant } from 'tulle';
 
 export async function everything(file: File, image: ImageData, signal: AbortSignal): Promise<Float32Array> {
@@ -48,6 +50,17 @@ export async function pictures(video: HTMLVideoElement, frame: VideoFrame, canva
   return boxes.length;
 }
 
+export async function hands(video: HTMLVideoElement): Promise<string | undefined> {
+  const tracker: HandTracker = await HandTracker.create({ maxHands: 1, smoothing: true, threads: 2 } satisfies HandTrackerOptions);
+  const { hands, landmarks, times }: HandTrackerResult = await tracker.detect(video, performance.now(), { mirrored: true });
+  const first: Hand | undefined = hands[0];
+  console.log(landmarks.length, times.read, HAND_CONNECTIONS.length, tracker.variant);
+  await tracker.close();
+  return first?.handedness;
+}
+
+// @ts-expect-error no such option
+export const noHands = HandTracker.create({ numHands: 2 });
 // @ts-expect-error no such output
 export const noOutput = async (model: Model<'boxes'>) => (await model.run(new Float32Array(3))).scores;
 // @ts-expect-error not a fit
