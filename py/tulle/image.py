@@ -67,7 +67,7 @@ def to_input(
     a file converted without --input-std, that is 0 to 255.
     Raises TulleError if the picture or the input is of another shape, or the region is empty.
     """
-    pixels = _pixels(picture)
+    pixels = pixels_of(picture)
     if not info.takes_images:
         raise TulleError(f"input {info.name!r} of shape {info.shape} takes no pictures; it would be (1, H, W, 3)")
     region = region or Region()
@@ -89,8 +89,8 @@ def to_input(
     return (array - np.float32(info.mean)) / np.float32(info.std)
 
 
-def _pixels(picture: Any) -> np.ndarray:
-    """The picture as uint8 (H, W, 3) or (H, W, 4)."""
+def pixels_of(picture: Any) -> np.ndarray:
+    """The picture as uint8 (H, W, 3) or (H, W, 4). Raises TulleError if it is none, see `to_input`."""
     if hasattr(picture, "data") and hasattr(picture.data, "to_py") and hasattr(picture, "width"):  # ImageData
         flat = np.frombuffer(picture.data.to_py(), np.uint8)
         return flat.reshape(picture.height, picture.width, 4)

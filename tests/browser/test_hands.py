@@ -20,6 +20,7 @@ from browser.server import Site
 from browser.test_demo_hands import SCENES, scene
 from conftest import LiteRT
 from paths import ROOT
+from tulle.hands import HandTracker
 
 pytestmark = pytest.mark.browser
 
@@ -98,6 +99,31 @@ def test_hands_are_where_mediapipes_steps_with_litert_find_them(
                 world = np.array([[p["x"], p["y"], p["z"]] for p in hand["worldLandmarks"]])
                 assert world.shape == (21, 3) and 0.05 < np.ptp(world[:, :2]) < 0.3, "metres"
     record_property("largest distance of a landmark, in hand squares", worst)
+
+
+def test_python_finds_the_same_hands(hands_page: Page, record_property: Callable[[str, Any], None]) -> None:
+    found = evaluate(hands_page, TWICE, options={"threads": 1}, names=list(SCENES))["results"]
+    largest = 0.0
+    with HandTracker() as tracker:
+        for name, picture in SCENES.items():
+            tracker.reset()
+            for result in found[name]:
+                hands = tracker.detect(picture)
+                assert len(hands) == len(result["hands"])
+                for ours, theirs in zip(hands, result["hands"], strict=True):
+                    for array, points in (
+                        (ours.pixels, theirs["pixels"]),
+                        (ours.landmarks, theirs["landmarks"]),
+                        (ours.world, theirs["worldLandmarks"]),
+                    ):
+                        assert array is not None
+                        other = np.array([[p["x"], p["y"], p["z"]] for p in points])
+                        assert np.abs(array - other).max() < 1e-3 * np.ptp(other), name
+                    places = np.array([[p["x"], p["y"]] for p in theirs["pixels"]])
+                    largest = max(largest, float(np.linalg.norm(ours.pixels[:, :2] - places, axis=1).max()))
+                    assert ours.handedness == theirs["handedness"]
+                    assert (ours.score, ours.presence) == pytest.approx((theirs["score"], theirs["presence"]), abs=1e-3)
+    record_property("largest distance in pixels", largest)
 
 
 def test_results_have_the_shape_of_mediapipes(hands_page: Page) -> None:
