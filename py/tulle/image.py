@@ -48,7 +48,7 @@ def to_input(
 ) -> np.ndarray:
     """A region of a picture, resized and normalised for a model's input, as MediaPipe's ImageToTensorCalculator does.
 
-    Sampled bilinearly at pixel centres, as MediaPipe does on a GPU; if the picture shrinks by more than a factor of four,
+    Sampled bilinearly at pixel centres, as MediaPipe does on a GPU; if the picture shrinks by more than a factor of 4,
     pixels are averaged. The C library does it, so pages give the same numbers. MediaPipe's CPU version maps corners to
     corners instead, which shifts the result by half an output pixel minus half a pixel of the picture.
 

@@ -153,13 +153,16 @@ const float* tulle_model_output(const tulle_model* model, uint32_t index) {
   return index < model->output_count ? model->outputs[index] : NULL;
 }
 
+static tulle_input* image_input(tulle_model* model, uint32_t index) {
+  if (index < model->input_count && model->inputs[index].pixels) return &model->inputs[index];
+  tulle_engine_fail(model->engine, "input %u does not take an image: its shape is not [1, height, width, 3]", index);
+  return NULL;
+}
+
 tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels, uint32_t height,
                                    uint32_t width) {
-  if (index >= model->input_count || !model->inputs[index].pixels) {
-    tulle_engine_fail(model->engine, "input %u does not take an image: its shape is not [1, height, width, 3]", index);
-    return TULLE_ERROR;
-  }
-  tulle_input* input = &model->inputs[index];
+  tulle_input* input = image_input(model, index);
+  if (!input) return TULLE_ERROR;
   if (height != input->height || width != input->width) {
     tulle_engine_fail(model->engine, "the image is %ux%u (height x width), input %u takes %ux%u: resize it first",
                       height, width, index, input->height, input->width);
@@ -178,11 +181,8 @@ tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uin
 
 tulle_status tulle_model_set_picture(tulle_model* model, uint32_t index, const uint8_t* pixels, size_t size,
                                      const tulle_view* view) {
-  if (index >= model->input_count || !model->inputs[index].pixels) {
-    tulle_engine_fail(model->engine, "input %u does not take an image: its shape is not [1, height, width, 3]", index);
-    return TULLE_ERROR;
-  }
-  struct tulle_input* input = &model->inputs[index];
+  tulle_input* input = image_input(model, index);
+  if (!input) return TULLE_ERROR;
   const char* trouble = tulle_view_trouble(view, size);
   if (!trouble && tulle_view_is_whole(view, input->height, input->width))
     return tulle_model_set_rgba8(model, index, pixels + view->offsets[0], input->height, input->width);

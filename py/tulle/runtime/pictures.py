@@ -83,8 +83,8 @@ def sample(pixels: bytes | bytearray | memoryview, view: View, height: int, widt
         try:
             library.write(start + output, packed)
             library.write(start + output + len(packed), flat)
-            where = (start + output + len(packed), flat.nbytes, start + output)
-            if library.call("tulle_picture_sample", engine, *where, start, height, width):
+            view_at, pixels_at = start + output, start + output + len(packed)
+            if library.call("tulle_picture_sample", engine, pixels_at, flat.nbytes, view_at, start, height, width):
                 raise TulleError(library.read_string(library.call("tulle_engine_error", engine)))
             return library.read(start, output)
         finally:
