@@ -16,6 +16,7 @@ One module per task, each with a command for it:
 - `inspection`: the contents of a model file (`inspect`)
 - `hotspots`: where a dense network's time goes (`hotspots`)
 - `image`: pictures as model inputs
+- `hands`: tracks hands in pictures and videos
 
 One package per building block:
 

@@ -32,8 +32,8 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  *   tulle_model_set_rgba8
  * @property {(model: number, index: number, pixels: number, size: number, view: number) => number}
  *   tulle_model_set_picture
- * @property {(engine: number, pixels: number, size: number, view: number, out: number, height: number, width: number)
- *   => number} tulle_picture_sample
+ * @property {(engine: number, pixels: number, size: number, view: number, out: number, height: number, width: number) => number}
+ *   tulle_picture_sample
  * @property {(model: number) => number} tulle_model_run
  * @property {(model: number) => number} tulle_model_profile
  */
