@@ -159,3 +159,4 @@ firefox: dev
 .PHONY: models
 models: node
 	@$(PY) scripts/fetch_models.py
+	@$(PY) scripts/build_hands.py

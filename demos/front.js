@@ -5,7 +5,8 @@ import { requireSimd } from './lib/controls.js';
 import { MovingAverage } from './lib/meter.js';
 import { element, fetchBitmap, pixelsOf, setValue, showError } from './lib/page.js';
 import { Race } from './lib/race.js';
-import { drawSkeleton, INPUT_SIZE, OUTPUT } from './lib/skeleton.js';
+import { drawSkeleton } from './lib/skeleton.js';
+import { INPUT_SIZE, OUTPUT } from '../web/src/hands/landmarks.js';
 
 const PICTURE = new URL('images/open-hand.jpg', import.meta.url);
 const FRAMES = 40; // measured, then the page stays idle

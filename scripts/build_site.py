@@ -108,7 +108,7 @@ def web_files() -> dict[str, Path]:
     """The package as the pages import it: its sources and the four builds."""
     builds = [need(WEB / "dist" / f"tulle-{build}.wasm", "run `make build`") for build in
               ("simd", "relaxed", "simd-threads", "relaxed-threads")]  # fmt: skip
-    return {f"web/{file.relative_to(WEB).as_posix()}": file for file in [*sorted((WEB / "src").glob("*.js")), *builds]}
+    return {f"web/{file.relative_to(WEB).as_posix()}": file for file in [*sorted((WEB / "src").rglob("*.js")), *builds]}
 
 
 def need(file: Path, remedy: str) -> Path:

@@ -35,7 +35,7 @@ DIST = ROOT / "dist"
 FETCH_SECONDS = 900.0
 
 # The contents of a wheel, as patterns below the checkout.
-INPUTS = [f"{folder}/**/*" for folder in ("py/tulle", "wasm", "web/src", "third_party")]
+INPUTS = [f"{folder}/**/*" for folder in ("py/tulle", "wasm", "web/src", "web/models", "third_party")]
 INPUTS += [
     "scripts/*.mk",
     "scripts/hatch_hook.py",

@@ -7,7 +7,7 @@ endif
 EMXX := $(patsubst %emcc,%em++,$(EMCC))
 
 VARIANTS := simd relaxed simd-threads relaxed-threads
-SOURCES := $(wildcard wasm/kernels/*.c wasm/ops/*.c wasm/runtime/*.c wasm/runtime/*.cc)
+SOURCES := $(wildcard wasm/image/*.c wasm/kernels/*.c wasm/ops/*.c wasm/runtime/*.c wasm/runtime/*.cc)
 
 WARNINGS := -Wall -Wextra -Werror
 # -fno-math-errno lets roundf and floorf become single instructions; nothing here reads errno.

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 import build_demo
+import build_hands
 from common import SetupError
 from paths import MODELS, ROOT, SHARED, WEIGHTS
 from sharing import locked
@@ -119,6 +120,17 @@ def demo_models(models_dir: Path) -> Path:
         except SetupError as error:
             missing(str(error))
     return build_demo.TARGET
+
+
+@pytest.fixture(scope="session")
+def hand_models(models_dir: Path) -> Path:
+    """web/models, the networks of tulle/hands."""
+    with locked("hand-models"):
+        try:
+            build_hands.build()
+        except SetupError as error:
+            missing(str(error))
+    return build_hands.TARGET
 
 
 @pytest.fixture(scope="session")

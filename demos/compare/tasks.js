@@ -3,7 +3,8 @@
 import { drawMask, HEIGHT, maskOf, WIDTH } from '../lib/mask.js';
 import { fetchBitmap, pixelsOf } from '../lib/page.js';
 import { intersectionOverUnion } from '../lib/segment/matte.js';
-import { drawSkeleton, INPUT_SIZE, meanDistance, OUTPUT } from '../lib/skeleton.js';
+import { drawSkeleton, meanDistance } from '../lib/skeleton.js';
+import { INPUT_SIZE, OUTPUT } from '../../web/src/hands/landmarks.js';
 
 /** @typedef {import('../lib/race.js').Outputs} Outputs */
 /** @typedef {{ bitmap: ImageBitmap, input: ImageData }} Picture */

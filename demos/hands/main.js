@@ -2,19 +2,18 @@
 
 import { LineChart } from '../lib/chart.js';
 import { describeEngine, EngineControls, requireSimd } from '../lib/controls.js';
-import { movingHands } from '../lib/hands/moving.js';
-import { HandTracker } from '../lib/hands/tracker.js';
+import { HandTracker } from '../../web/src/hands/index.js';
 import { Meter, MovingAverage } from '../lib/meter.js';
-import { fileSize, loadCatalogue, modelsFor, sparsity } from '../lib/models.js';
+import { fileSize, loadCatalogue, modelsFor, modelUrl, sparsity } from '../lib/models.js';
 import { calm, element, fetchBitmap, messageOf, setValue, showError, showEvery, svg } from '../lib/page.js';
 import { meanDistance } from '../lib/skeleton.js';
 import { acceptFiles, FrameSource } from '../lib/source.js';
-import { Networks } from './networks.js';
+import { movingHands } from './moving.js';
 import { View } from './view.js';
 
 /** @typedef {import('../lib/source.js').Frame} Frame */
 /** @typedef {import('../lib/source.js').SourceInfo} SourceInfo */
-/** @typedef {import('../lib/hands/tracker.js').Hand} Hand */
+/** @typedef {import('../../web/src/hands/index.js').Hand} Hand */
 
 const DETECTOR = 'palm_detection_lite';
 const PICTURES = [
@@ -31,13 +30,11 @@ const smooth = /** @type {HTMLInputElement} */ (element('smooth'));
 const regions = /** @type {HTMLInputElement} */ (element('regions'));
 
 const chart = new LineChart(svg('chart'), []);
-const meter = new Meter(/** @type {const} */ (['capture', 'detect', 'crop', 'first', 'second', 'draw']));
+const meter = new Meter(/** @type {const} */ (['capture', 'read', 'detect', 'first', 'second', 'draw']));
 const controls = new EngineControls(element('settings'), () => changeEngine().catch(fail));
 
 /** @type {import('../lib/models.js').Catalogue} */
 let catalogue;
-/** @type {Networks} */
-let networks;
 /** @type {HandTracker} */
 let tracker;
 /** @type {FrameSource} */
@@ -82,21 +79,21 @@ async function runFrames(onFirst) {
 
 /** @param {Frame} frame */
 async function showFrame(frame) {
-  const { hands, times } = await tracker.track(frame.image, frame.mirrored);
+  const { hands, times } = await tracker.detect(frame.image, performance.now(), { mirrored: frame.mirrored });
   const start = performance.now();
   draw(frame, hands);
   meter.add('draw', performance.now() - start);
   meter.add('capture', frame.capture);
+  meter.add('read', times.read);
   meter.add('detect', times.detect ?? 0);
-  meter.add('crop', times.crop);
-  meter.add('first', times.inference[0]);
-  if (times.inference.length > 1) meter.add('second', times.inference[1]);
+  meter.add('first', times.landmarks[0]);
+  if (times.landmarks.length > 1) meter.add('second', times.landmarks[1]);
   meter.endFrame();
   frames++;
   if (!times.seen) return;
-  times.inference.forEach((ms, i) => perHand[i].push(ms / times.seen));
-  chart.push(Object.fromEntries(times.inference.map((ms, i) => [seriesOf(i), ms / times.seen])));
-  if (times.inference.length > 1) for (const { answers: [a, b] } of hands) apart.push(meanDistance(a.raw, b.raw));
+  times.landmarks.forEach((ms, i) => perHand[i].push(ms / times.seen));
+  chart.push(Object.fromEntries(times.landmarks.map((ms, i) => [seriesOf(i), ms / times.seen])));
+  if (times.landmarks.length > 1) for (const { answers: [a, b] } of hands) apart.push(meanDistance(a.raw, b.raw));
 }
 
 /**
@@ -106,7 +103,7 @@ async function showFrame(frame) {
 function draw(frame, hands) {
   last = { frame, hands };
   const options = { smooth: smooth.checked && source.playing, regions: regions.checked, time: performance.now() };
-  tracker.landmarkers.forEach((_, i) => views[i].draw(frame.image, hands, i, options));
+  shown.forEach((_, i) => views[i].draw(frame.image, hands, i, options));
 }
 
 // ---- networks ----
@@ -122,36 +119,41 @@ function seriesOf(which) {
   return catalogue[shown[which]].title;
 }
 
-/** Loads the chosen networks and shows them from the next frame on. */
-async function changeNetworks() {
-  element('notice').hidden = true;
-  const names = chosen();
-  const missing = names.filter((name) => !networks.has(name)).map((name) => catalogue[name]);
-  const what = missing.map(({ title, tulle_bytes }) => `${title}, ${fileSize(tulle_bytes)}`).join(' and ');
-  if (what) say(`Loading ${what}`);
-  const models = await Promise.all(names.map((name) => networks.get(name)));
-  if (String(names) !== String(chosen())) return; // another choice was made in the meantime
-  await inTurn(() => {
-    tracker.landmarkers = models;
-    showNetworks(names);
+/** A tracker with the chosen networks, on the chosen engine. @param {string[]} names */
+function createTracker(names) {
+  const [detector, ...model] = [DETECTOR, ...names].map((name) => {
+    if (!catalogue[name]) throw new Error(`models.json lists no ${name}: run \`make demo\` in the checkout, then reload this page.`);
+    return modelUrl(catalogue[name]);
   });
-  unsay(`Loading ${what}`);
-  source.again();
+  return HandTracker.create({ detector, model, ...controls.options });
+}
+
+/** Loads the chosen networks and shows them from the next frame on. */
+function changeNetworks() {
+  const names = chosen();
+  return changeTracker(`Loading ${names.map((name) => catalogue[name].title).join(' and ')}`);
 }
 
 /** Loads all networks that are shown into another engine. */
-async function changeEngine() {
-  element('notice').hidden = true;
+function changeEngine() {
   controls.disabled = true;
-  const doing = 'Restarting the engine';
+  return changeTracker('Restarting the engine');
+}
+
+/** @param {string} doing what to say meanwhile */
+async function changeTracker(doing) {
+  element('notice').hidden = true;
+  const names = chosen();
+  const { options } = controls;
   say(doing);
+  const next = await createTracker(names);
   await inTurn(async () => {
-    await networks.restart(controls.options);
-    const names = chosen();
-    const [detector, ...landmarkers] = await Promise.all([DETECTOR, ...names].map((name) => networks.get(name)));
-    Object.assign(tracker, { detector, landmarkers });
-    controls.show(detector);
+    if (String(names) !== String(chosen()) || options !== controls.options) return next.close(); // another choice was made
+    const last = tracker;
+    tracker = next;
+    controls.show(tracker);
     showNetworks(names);
+    await last.close();
   });
   unsay(doing);
   source.again();
@@ -177,7 +179,7 @@ function showNetworks(names) {
   setValue('first-name', names.length > 1 ? `, ${seriesOf(0).toLowerCase()}` : '');
   setValue('second-name', names.length > 1 ? `, ${seriesOf(1).toLowerCase()}` : '');
   chart.clear(names.map((name) => ({ name: catalogue[name].title, tone: catalogue[name].role })));
-  chart.restart(describeEngine(tracker.detector));
+  chart.restart(describeEngine(tracker));
   forgetTimes();
   restyle();
 }
@@ -191,7 +193,7 @@ function forgetTimes() {
 // ---- showing ----
 
 function showFigures() {
-  const two = tracker.landmarkers.length > 1;
+  const two = shown.length > 1;
   const [first, second] = perHand.map(({ mean }) => mean);
   for (const stage of meter.stages) setValue(stage, number(meter.stage(stage).mean));
   setValue('together', number(meter.total));
@@ -317,22 +319,20 @@ async function start() {
   const pictures = Promise.all(PICTURES.map((name) => fetchBitmap(new URL(`../images/${name}.jpg`, import.meta.url))));
   pictures.catch(() => {}); // its errors are handled below, after the networks
   catalogue = await loadCatalogue();
-  networks = new Networks(catalogue);
   for (const { name, title, role } of modelsFor(catalogue, 'hand')) {
     if (role === 'published') beside.add(new Option(title, name)); // only some machines have it
   }
   const names = chosen();
-  const models = Promise.all([DETECTOR, ...names].map((name) => networks.get(name)));
+  const creating = createTracker(names);
   showFacts();
-  const [detector, ...landmarkers] = await models;
-  tracker = new HandTracker({ detector, landmarkers });
+  tracker = await creating;
   source = new FrameSource({
     fallback: { kind: 'animation', ...movingHands(await pictures) },
     onChange: showSource,
     willReadFrequently: true,
   });
   showNetworks(names);
-  controls.show(detector);
+  controls.show(tracker);
   listen();
   await source.open(source.fallback);
   if (calm.matches) setPlaying(false);
@@ -360,15 +360,15 @@ Object.assign(globalThis, {
       return frames;
     },
     get memoryBytes() {
-      return tracker.detector.info.memoryBytes;
+      return tracker.memoryBytes;
     },
     look: (/** @type {number} */ times) =>
       inTurn(async () => {
         if (!last) throw new Error('There is no frame yet.');
         const { image, mirrored } = last.frame;
-        tracker.reset();
+        await tracker.reset();
         const hands = [];
-        for (let i = 0; i < times; i++) hands.push((await tracker.track(image, mirrored)).hands);
+        for (let i = 0; i < times; i++) hands.push((await tracker.detect(image, performance.now(), { mirrored })).hands);
         return { image, hands };
       }),
   },

@@ -1,11 +1,11 @@
 // One picture on the page: the frame, with one network's results drawn over it.
 
-import { drawLabel, drawRegion } from '../lib/hands/draw.js';
-import { OneEuroFilter } from '../lib/hands/smoothing.js';
+import { OneEuroFilter } from '../../web/src/hands/index.js';
 import { context2d } from '../lib/page.js';
 import { drawBones } from '../lib/skeleton.js';
+import { drawLabel, drawRegion } from './draw.js';
 
-/** @typedef {import('../lib/hands/tracker.js').Hand} Hand */
+/** @typedef {import('../../web/src/hands/index.js').Hand} Hand */
 
 const SHOWN = 0.5; // presence below which a network's landmarks are not drawn
 const SETTLING = 0.15; // weight of one frame in the decision whether a hand is right or left

@@ -9,8 +9,6 @@
 
 import { MAX_THREADS, support } from '../../web/src/index.js';
 
-/** @typedef {import('../../web/src/index.js').Model} Model */
-
 // One line each: base.css keeps room for that. docs/web.md says more.
 const NOT_ISOLATED = 'One thread: the page is not cross-origin isolated.';
 const NO_RELAXED = 'This browser has no relaxed SIMD.';
@@ -65,7 +63,7 @@ export class EngineControls {
     return this.#chosen;
   }
 
-  /** Shows the threads and variant of a loaded model. @param {Model} model */
+  /** Shows the threads and variant in use. @param {{ threads: number, variant: string }} engine */
   show({ threads, variant }) {
     this.#threads.value = String(threads);
     this.#variant.value = variant;

@@ -1,22 +1,6 @@
-// The 21 landmarks of a hand: reading them from a network's outputs, comparing two sets, drawing them as a skeleton.
+// The 21 landmarks of a hand: comparing two sets, drawing them as a skeleton.
 
-/** Side of the square input of the hand landmark networks, in pixels. */
-export const INPUT_SIZE = 224;
-
-export const LANDMARKS = 21;
-
-/** Names of the networks' outputs, the same in all of them. */
-export const OUTPUT = { landmarks: 'Identity', presence: 'Identity_1', handedness: 'Identity_2' };
-
-// Pairs of landmarks joined by a line: wrist 0, thumb 1-4, then four of each finger from index to little.
-const BONES = [
-  [0, 1], [1, 2], [2, 3], [3, 4],
-  [0, 5], [5, 6], [6, 7], [7, 8],
-  [9, 10], [10, 11], [11, 12],
-  [13, 14], [14, 15], [15, 16],
-  [0, 17], [17, 18], [18, 19], [19, 20],
-  [5, 9], [9, 13], [13, 17],
-];
+import { HAND_CONNECTIONS, INPUT_SIZE, LANDMARKS } from '../../web/src/hands/landmarks.js';
 
 /**
  * @param {Float32Array} a 63 numbers: x, y, z of each landmark, in pixels of the input
@@ -80,7 +64,7 @@ export function drawBones(context, points, { color, halo, unit }) {
     context.strokeStyle = context.fillStyle = ink;
     context.lineWidth = (2 + 2 * rim) * unit;
     context.beginPath();
-    for (const [from, to] of BONES) {
+    for (const [from, to] of HAND_CONNECTIONS) {
       context.moveTo(points[2 * from], points[2 * from + 1]);
       context.lineTo(points[2 * to], points[2 * to + 1]);
     }

@@ -16,6 +16,7 @@ One module per task, each with a command for it:
 - `inspection`: the contents of a model file (`inspect`)
 - `hotspots`: where a dense network's time goes (`hotspots`)
 - `image`: pictures as model inputs
+- `hands`: tracks hands in pictures and videos
 
 One package per building block:
 
@@ -41,7 +42,7 @@ from tulle.errors import TulleError
 from tulle.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from tulle import graph, image, ops, pack, passes, sparsify, tflite, zoo
+    from tulle import graph, hands, image, ops, pack, passes, sparsify, tflite, zoo
     from tulle.conversion import Conversion, convert
     from tulle.graph import Graph
     from tulle.runtime import Model, load
@@ -57,6 +58,7 @@ __all__ = [
     "TulleError",
     "convert",
     "graph",
+    "hands",
     "image",
     "load",
     "load_async",
@@ -82,7 +84,7 @@ _LAZY = {
     "read_tflite": ("tulle.tflite", "read"),
     "verify": ("tulle.verification", "verify"),
 }
-_SUBMODULES = ("graph", "image", "ops", "pack", "passes", "sparsify", "tflite", "zoo")
+_SUBMODULES = ("graph", "hands", "image", "ops", "pack", "passes", "sparsify", "tflite", "zoo")
 
 
 def __getattr__(name: str) -> Any:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, sin
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tulle.errors import TulleError
 from tulle.files import PathLike
+from tulle.runtime.pictures import Border, Fit, View, sample
 from tulle.runtime.tensors import TensorInfo
 
 if TYPE_CHECKING:
@@ -42,20 +42,24 @@ def to_input(
     info: TensorInfo,
     region: Region | None = None,
     *,
-    keep_aspect: bool = False,
-    border: Literal["black", "edge"] = "black",
+    fit: Fit = "stretch",
+    flip: bool = False,
+    border: Border = "black",
 ) -> np.ndarray:
     """A region of a picture, resized and normalised for a model's input, as MediaPipe's ImageToTensorCalculator does.
 
-    Sampled bilinearly at pixel centres. MediaPipe's CPU version maps corners to corners instead, which shifts the
-    result by half an output pixel minus half a pixel of the picture.
+    Sampled bilinearly at pixel centres, as MediaPipe does on a GPU; if the picture shrinks by more than a factor of 4,
+    pixels are averaged. The C library does it, so pages give the same numbers. MediaPipe's CPU version maps corners to
+    corners instead, which shifts the result by half an output pixel minus half a pixel of the picture.
 
     Args:
         picture: uint8 (H, W, 3) or (H, W, 4), whose alpha is ignored; a PIL image, see `rgb`; or, in Pyodide, an
             ImageData.
         info: the input, of shape (1, H, W, 3), as in `model.inputs[0]`.
         region: the part to take, the whole picture by default.
-        keep_aspect: widen the region to the input's proportions (letterbox) instead of stretching it.
+        fit: "stretch" the region to the input's proportions; "contain" widens it to them (letterbox; MediaPipe's
+            keep_aspect_ratio); "cover" narrows it.
+        flip: mirror the result horizontally.
         border: the value outside the picture: "black" (MediaPipe's BORDER_ZERO) or the nearest pixel of its "edge"
             (BORDER_REPLICATE, which is MediaPipe's default).
 
@@ -63,36 +67,33 @@ def to_input(
     a file converted without --input-std, that is 0 to 255.
     Raises TulleError if the picture or the input is of another shape, or the region is empty.
     """
-    pixels = _pixels(picture)
+    pixels = pixels_of(picture)
     if not info.takes_images:
         raise TulleError(f"input {info.name!r} of shape {info.shape} takes no pictures; it would be (1, H, W, 3)")
     region = region or Region()
-    height, width = info.shape[1:3]
-    box_w, box_h = region.width * pixels.shape[1], region.height * pixels.shape[0]
-    if not (box_w > 0 and box_h > 0):
+    full_height, full_width, channels = pixels.shape
+    view = View(
+        full_width,
+        full_height,
+        (region.x * full_width, region.y * full_height, region.width * full_width, region.height * full_height),
+        rotation=region.rotation,
+        flip=flip,
+        fit=fit,
+        border=border,
+        format="RGB" if channels == 3 else "RGBA",
+    )
+    if not (view.box[2] > 0 and view.box[3] > 0):
         raise TulleError(f"{region} is empty")
-    if keep_aspect:
-        scale = max(box_w / width, box_h / height)
-        box_w, box_h = scale * width, scale * height
-    # From the centre of an output pixel to a position in the picture: scale, rotate, translate.
-    across = ((np.arange(width) + 0.5) / width - 0.5) * box_w
-    down = (((np.arange(height) + 0.5) / height - 0.5) * box_h)[:, None]
-    c, s = cos(region.rotation), sin(region.rotation)
-    x = c * across - s * down + region.x * pixels.shape[1] - 0.5
-    y = s * across + c * down + region.y * pixels.shape[0] - 0.5
-    if border == "edge":
-        x, y = np.clip(x, 0, pixels.shape[1] - 1), np.clip(y, 0, pixels.shape[0] - 1)
-    elif border != "black":
-        raise TulleError(f'border={border!r} must be "black" or "edge"')
-    values = _bilinear(pixels, x, y)
-    return ((values - info.mean) / info.std).astype(np.float32)[None]
+    values = sample(np.ascontiguousarray(pixels).data, view, *info.shape[1:3])
+    array = np.frombuffer(values, np.float32).reshape(info.shape)
+    return (array - np.float32(info.mean)) / np.float32(info.std)
 
 
-def _pixels(picture: Any) -> np.ndarray:
-    """The picture as uint8 (H, W, 3)."""
+def pixels_of(picture: Any) -> np.ndarray:
+    """The picture as uint8 (H, W, 3) or (H, W, 4). Raises TulleError if it is none, see `to_input`."""
     if hasattr(picture, "data") and hasattr(picture.data, "to_py") and hasattr(picture, "width"):  # ImageData
         flat = np.frombuffer(picture.data.to_py(), np.uint8)
-        return flat.reshape(picture.height, picture.width, 4)[..., :3]
+        return flat.reshape(picture.height, picture.width, 4)
     if hasattr(picture, "convert"):  # a PIL image
         try:
             picture = rgb(picture)
@@ -101,22 +102,7 @@ def _pixels(picture: Any) -> np.ndarray:
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
         raise TulleError(f"a picture is uint8 (H, W, 3) or (H, W, 4), not {array.dtype} {array.shape}")
-    return array[..., :3]
-
-
-def _bilinear(pixels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """float64 (H, W, 3) at these positions, in pixels; black outside."""
-    height, width, _ = pixels.shape
-    left, top = np.floor(x), np.floor(y)
-    result = np.zeros((*x.shape, 3))
-    for dx in (0, 1):
-        for dy in (0, 1):
-            column, row = left + dx, top + dy
-            weight = (1 - np.abs(x - column)) * (1 - np.abs(y - row))
-            weight = weight * ((column >= 0) & (column < width) & (row >= 0) & (row < height))
-            column, row = np.clip(column, 0, width - 1).astype(int), np.clip(row, 0, height - 1).astype(int)
-            result += weight[..., None] * pixels[row, column]
-    return result
+    return array
 
 
 def rgb(image: Image) -> Image:

@@ -1,4 +1,4 @@
-"""What demos/lib/hands does, in NumPy and float64, with LiteRT for the networks: the judge of the hand demo.
+"""What tulle/hands does, in NumPy and float64, with LiteRT for the networks: its judge.
 
 Written from the descriptions of MediaPipe's calculators (SsdAnchors, TensorsToDetections, NonMaxSuppression,
 DetectionsToRects, RectTransformation, HandLandmarksToRect). Pictures are [height, width, 3], lengths pixels, y down.

@@ -1,4 +1,4 @@
-"""The arithmetic of demos/lib/hands against NumPy in float64, on random numbers and without any network."""
+"""The arithmetic of tulle/hands against NumPy in float64, on random numbers and without any network."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PAGE = b"""<!doctype html>
 <title>hands</title>
 <link rel="icon" href="data:,">
 <script type="module">
-  import * as crop from '/demos/lib/hands/crop.js';
-  import * as palms from '/demos/lib/hands/palms.js';
-  import * as region from '/demos/lib/hands/region.js';
-  import * as smoothing from '/demos/lib/hands/smoothing.js';
-  Object.assign(window, { ...crop, ...palms, ...region, ...smoothing, ready: true });
+  import * as landmarks from '/web/src/hands/landmarks.js';
+  import * as palms from '/web/src/hands/palms.js';
+  import * as region from '/web/src/hands/region.js';
+  import * as smoothing from '/web/src/hands/smoothing.js';
+  Object.assign(window, { ...landmarks, ...palms, ...region, ...smoothing, ready: true });
 </script>
 """
 
@@ -35,7 +35,7 @@ PAGE = b"""<!doctype html>
 def maths(chromium: Browser) -> Iterator[Page]:
     """A page with the modules' functions as globals."""
     with Site() as site:
-        site.mount("/demos/", ROOT / "demos")
+        site.mount("/web/", ROOT / "web")
         site.put("/page.html", PAGE)
         page = chromium.new_page()
         page.goto(site.url + "/page.html")
@@ -113,37 +113,28 @@ def test_the_first_of_overlapping_regions_stays(maths: Page) -> None:
     assert 5 < len(kept) < 30
 
 
-@pytest.mark.parametrize(
-    "region",
-    [
-        Region(100, 80, 120, 0.0),
-        Region(100.3, 79.1, 90, 0.7),
-        Region(20, 10, 150, -2.4),  # half of it outside
-        Region(110, 70, 400, 1.5),  # larger than the picture
-    ],
-)
-def test_a_region_is_cut_out_bilinearly(region: Region, maths: Page) -> None:
-    height, width = 160, 200
-    y, x = np.mgrid[0:height, 0:width]
-    picture = np.stack([128 + 100 * np.sin(x / 9), 128 + 100 * np.cos(y / 11), (x + y) / 2], -1).astype(np.uint8)
-    cut = """
-    const canvas = new OffscreenCanvas(width, height);
-    const image = new ImageData(width, height);
-    for (let i = 0; i < pixels.length / 3; i++) {
-      image.data.set([...pixels.slice(3 * i, 3 * i + 3), 255], 4 * i);
-    }
-    canvas.getContext('2d').putImageData(image, 0, 0);
-    return [...new Cropper(96).crop(canvas, region).data];
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_network_is_read(mirrored: bool, maths: Page) -> None:
+    """Landmarks are in the frame, world landmarks turned with the region; of a mirrored hand the other one is named."""
+    random = np.random.default_rng(3)
+    raw = random.uniform(0, 224, (21, 3)).astype(np.float32)
+    world = random.normal(0, 0.05, (21, 3)).astype(np.float32)
+    region = Region(200, 150, 90, 2.2)
+    read = """
+    const outputs = { Identity: raw, Identity_1: [0.9], Identity_2: [0.8], Identity_3: world };
+    const arrays = Object.entries(outputs).map(([name, values]) => [name, Float32Array.from(values)]);
+    const answer = readAnswer(Object.fromEntries(arrays), region, mirrored);
+    return { ...answer, points: [...answer.points], world: [...answer.world] };
     """
-    pixels = picture.ravel().tolist()
-    found = evaluate(maths, cut, pixels=pixels, width=width, height=height, region=vars(region))
-    expected = hand_oracle.crop(picture.astype(np.float64), region, 96)
-    # At the picture's border the canvas may draw a pixel more or less.
-    inside = hand_oracle.crop(np.pad(np.full((height - 2, width - 2, 3), 255.0), ((1, 1), (1, 1), (0, 0))), region, 96)
-    outside = hand_oracle.crop(np.full((height, width, 3), 255.0), region, 96)
-    pixels_found = np.array(found).reshape(96, 96, 4)[..., :3]
-    assert np.abs(pixels_found - expected)[inside > 254.9].max() < 1.5
-    assert np.count_nonzero(pixels_found[outside == 0]) <= 0.02 * outside.size
+    given = {"raw": raw.ravel().tolist(), "world": world.ravel().tolist(), "region": vars(region)}
+    found = evaluate(maths, read, **given, mirrored=mirrored)
+    points = region.to_frame(raw[:, :2].astype(np.float64) / 224)
+    np.testing.assert_allclose(np.reshape(found["points"], (21, 2)), points, atol=1e-3)
+    turned = np.concatenate([Region(0, 0, 1, 2.2).to_frame(world[:, :2] + 0.5), world[:, 2:]], 1)
+    np.testing.assert_allclose(np.reshape(found["world"], (21, 3)), turned, atol=1e-6)
+    assert found["presence"] == pytest.approx(0.9) and found["right"] == pytest.approx(0.2 if mirrored else 0.8)
+    refuse = "try { readAnswer({ y: new Float32Array(3) }, region, false); } catch (error) { return error.message; }"
+    assert "no hand landmark network: its outputs are y" in evaluate(maths, refuse, region=vars(region))
 
 
 def test_the_one_euro_filter(maths: Page) -> None:

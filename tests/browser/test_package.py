@@ -10,9 +10,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import HERE, OpenPage, tiny_graph
 from browser.server import Site
+from browser.test_demo_hands import scene
 from conftest import missing
 from paths import ROOT
 from tulle.pack import pack
@@ -35,7 +38,7 @@ def npm(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tarball(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tarball(built: Path, hand_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as `npm pack` makes it."""
     if not (WEB / "node_modules" / "typescript").is_dir():
         npm(WEB, "ci", "--no-audit", "--no-fund")
@@ -57,8 +60,10 @@ def test_tarball_holds_sources_builds_and_types(tarball: Path) -> None:
     with tarfile.open(tarball) as archive:
         names = {member.name.removeprefix("package/") for member in archive.getmembers()}
     expected = {"package.json", "LICENSE", "README.md"}
-    for source in (WEB / "src").glob("*.js"):
-        expected |= {f"src/{source.name}", f"types/{source.stem}.d.ts"}
+    for source in (WEB / "src").rglob("*.js"):
+        path = source.relative_to(WEB / "src")
+        expected |= {f"src/{path}", f"types/{path.with_suffix('.d.ts')}"}
+    expected |= {"models/hand_landmark.tulle", "models/palm_detection.tulle"}
     for build in ("simd", "relaxed", "simd-threads", "relaxed-threads"):
         expected.add(f"dist/tulle-{build}.wasm")
     assert names == expected
@@ -90,3 +95,40 @@ def test_vite_app_runs_from_its_bundle(app: Path, open_page: OpenPage) -> None:
     ]
     assert all("/src/" not in name for name in loaded), "the page took unbundled files"
     assert json.loads((app / "package.json").read_text())["dependencies"].keys() == {"tulle"}
+
+
+# What the page says, once it is of a right hand.
+NAMED = """(() => {
+  const { textContent } = document.querySelector('p');
+  return textContent.startsWith('Right 0.') && textContent;
+})()"""
+
+
+@pytest.mark.parametrize("how", ["Vite", "plain server"])
+def test_a_page_names_the_hands_before_the_camera(
+    how: str, app: Path, chromium: Browser, chromium_path: str, tmp_path: Path
+) -> None:
+    """hands.js, bundled, and as it is with an import map; the camera shows a right hand that moves sideways."""
+    page_html = (app / "hands.html").read_text()
+    with Site() as site:
+        if how == "Vite":
+            npm(app, "run", "build")
+            site.mount("/", app / "dist")
+        else:
+            site.mount("/", app)
+            imports = '{ "imports": { "tulle/hands": "/node_modules/tulle/src/hands/index.js" } }'
+            head = f'<head>\n    <script type="importmap">{imports}</script>'
+            site.put("/hands.html", page_html.replace("<head>", head).encode())
+        frames = [scene(("open-hand", x, 220, 0, False), width=640, height=480) for x in range(200, 440, 12)]
+        with camera_browser(chromium, chromium_path, write_mjpeg(tmp_path / "clip.mjpeg", frames)) as browser:
+            page = browser.new_page()
+            errors: list[str] = []
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(site.url + "/hands.html")
+            texts = set()
+            for _ in range(20):
+                texts.add(page.wait_for_function(NAMED, timeout=30_000).json_value())
+                page.wait_for_timeout(100)
+            assert errors == []
+    assert len(texts) > 3, "the finger moves"
+    assert all(0.2 < float(text.split()[1].rstrip(",")) < 0.9 for text in texts)

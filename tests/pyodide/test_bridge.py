@@ -14,6 +14,8 @@ import tulle
 from browser.conftest import tiny_graph
 from browser.server import Site
 from pyodide.hosts import VERSIONS, PythonError, Run, numpy_wheel, pyodide_site, wheel_of
+from tulle.image import Region, to_input
+from tulle.runtime import TensorInfo
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -107,9 +109,11 @@ pixels = numpy.arange(info.shape[1] * info.shape[2] * 4, dtype=numpy.uint8).resh
 clamped = js.Uint8ClampedArray.new(to_js(pixels.tobytes()))
 image = js.ImageData.new(clamped, info.shape[2], info.shape[1])
 inputs = [tulle.image.to_input(picture, info) for picture in (image, pixels)]
+region = tulle.image.Region(0.4, 0.6, 0.9, 0.7, 0.5)
+turned = tulle.image.to_input(image, info, region, fit="contain", flip=True)
 by_pixels, by_typed_array, by_input = (model(value)["y"] for value in (pixels, clamped, inputs[0]))
 json.dumps({"inputs": numpy.array_equal(*inputs), "typed": numpy.array_equal(by_pixels, by_typed_array),
-    "input": float(abs(by_pixels - by_input).max())})
+    "input": float(abs(by_pixels - by_input).max()), "turned": turned.ravel().tolist()})
 """
 
 
@@ -117,6 +121,11 @@ def test_image_data_and_typed_arrays_are_pictures(models: Site, in_chromium: Run
     files = options(models, VERSIONS[0], "/tiny.tulle", packages=[numpy_wheel(models, VERSIONS[0])])
     answer = json.loads(in_chromium(VERSIONS[0], PICTURES, **files))
     assert answer["inputs"] and answer["typed"] and answer["input"] < 1e-5
+    info = TensorInfo("x", (1, 4, 4, 3), mean=10, std=20, takes_images=True)
+    pixels = np.arange(4 * 4 * 4, dtype=np.uint8).reshape(4, 4, 4)
+    here = to_input(pixels, info, Region(0.4, 0.6, 0.9, 0.7, 0.5), fit="contain", flip=True)
+    assert np.ptp(here) > 1
+    np.testing.assert_allclose(np.reshape(answer["turned"], here.shape), here, atol=1e-5)
 
 
 CONVERT = """

@@ -121,9 +121,11 @@ def check_first_steps(shown: list[Shown]) -> None:
 
 
 def check_hands(shown: list[Shown]) -> None:
-    presence = float(printed(shown[1]).split(": ")[1].split(";")[0])
-    assert presence > 0.9
-    assert html(shown[2]).count("<circle") == 21
+    presence = float(printed(shown[0]).split(": ")[1].split(";")[0])
+    assert presence > 0.9 and "it is a right one" in printed(shown[0])
+    assert html(shown[0]).count("<circle") == html(shown[2]).count("<circle") == 21
+    in_worker, here = re.findall(r"[\d.]+, [\d.]+", printed(shown[1]))
+    assert in_worker == here
 
 
 def check_background(shown: list[Shown]) -> None:

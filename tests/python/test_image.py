@@ -1,4 +1,4 @@
-"""`tulle.image.to_input` against Pillow's and MediaPipe's resampling, exact cases, and what it refuses."""
+"""`tulle.image.to_input` and the C below it against Pillow's and MediaPipe's resampling, and what they refuse."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import mediapipe_image_oracle
 from tulle import TulleError
 from tulle.image import Region, read_image, to_input
 from tulle.runtime import TensorInfo
+from tulle.runtime.pictures import View, sample
 
 
 def info(height: int, width: int, mean: float = 0, std: float = 1) -> TensorInfo:
@@ -149,9 +150,60 @@ def test_bilinear_as_pillow(picture: np.ndarray) -> None:
 
 
 def test_letterbox_keeps_proportions(picture: np.ndarray) -> None:
-    result = to_input(picture, info(30, 30), keep_aspect=True)[0]
+    result = to_input(picture, info(30, 30), fit="contain")[0]
     np.testing.assert_allclose(result[5:25], picture, atol=1e-4)
     assert not result[:5].any() and not result[25:].any()
+
+
+def test_cover_fills_the_input_and_flip_mirrors_it(picture: np.ndarray) -> None:
+    result = to_input(picture, info(20, 20), fit="cover", flip=True)[0]
+    np.testing.assert_allclose(result, picture[:, 5:25][:, ::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (3, 5), (4, 2)])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_shrunk_much_it_is_the_average(height: int, width: int, channels: int) -> None:
+    """More than four pixels for one: whole numbers of them are averaged exactly."""
+    big = np.random.default_rng(1).integers(0, 256, (60, 120, channels), np.uint8)
+    means = big.reshape(height, 60 // height, width, 120 // width, channels).mean((1, 3))[..., :3]
+    np.testing.assert_allclose(to_input(big, info(height, width))[0], means, atol=1e-3)
+    turned = to_input(big, info(width, height), Region(width=0.5, height=2, rotation=pi / 2))[0]
+    np.testing.assert_allclose(turned, np.rot90(means), atol=1e-3)
+
+
+def test_shrunk_by_a_fraction_it_is_nearly_the_average() -> None:
+    big = np.random.default_rng(2).integers(0, 256, (97, 131, 3), np.uint8)
+    theirs = Image.fromarray(big).resize((20, 11), Image.Resampling.BOX)
+    difference = np.abs(to_input(big, info(11, 20))[0] - np.asarray(theirs))
+    assert difference.max() < 15 and difference.mean() < 4, "of noise, whose single pixels differ by 85"
+
+
+def test_views_beyond_the_pixels_are_refused() -> None:
+    whole = (4.0, 3.0, 8.0, 6.0)
+    sample(bytes(8 * 6 * 3), View(8, 6, whole), 2, 2)
+    sample(bytes(8 * 6 + 2 * 4 * 3), View(8, 6, whole, format="I420"), 2, 2)
+    wrong = [
+        (143, View(8, 6, whole), "fewer than its size says"),
+        (191, View(8, 6, whole, format="RGBA"), "fewer than its size says"),
+        (71, View(8, 6, whole, format="I420"), "fewer than its size says"),
+        (71, View(8, 6, whole, format="NV12"), "fewer than its size says"),
+        (144, View(8, 6, whole, offsets=(1, 0, 0)), "fewer than its size says"),
+        (144, View(8, 6, whole, offsets=(2**32 - 1, 0, 0)), "fewer than its size says"),
+        (144, View(8, 6, whole, strides=(2**32 - 1, 0, 0)), "fewer than its size says"),
+        (144, View(8, 6, whole, strides=(23, 0, 0)), "a row of the picture is shorter"),
+        (144, View(0, 6, whole), "the picture is empty"),
+        (144, View(65537, 1, whole), "more than 65536 pixels"),
+        (144, View(2**31, 2**31, whole, offsets=(0, 0, 0), strides=(2**31, 0, 0)), "more than 65536 pixels"),
+        (144, View(8, 6, (4, 3, -1, 6)), "the crop is empty"),
+        (144, View(8, 6, (float("nan"), 3, 1, 6)), "no number"),
+        (144, View(8, 6, (4, 3, float("inf"), 6)), "no number"),
+        (144, View(8, 6, whole, rotation=float("inf")), "not a finite number"),
+    ]
+    for size, view, message in wrong:
+        with pytest.raises(TulleError, match=message):
+            sample(bytes(size), view, 2, 2)
+    with pytest.raises(TulleError, match="nothing to write to"):
+        sample(bytes(144), View(8, 6, whole), 0, 2)
 
 
 @pytest.mark.parametrize("case", mediapipe_image_oracle.CASES, ids=str)
@@ -172,7 +224,9 @@ def test_regions_are_mediapipes(case: mediapipe_image_oracle.Case) -> None:
     )
     # Its picture begins at the centre of the first pixel, not at its corner.
     moved = replace(moved, x=moved.x + 0.5 / full_width, y=moved.y + 0.5 / full_height)
-    ours = to_input(picture, info(height, width), moved, keep_aspect=case.keep_aspect, border=case.border)
+    ours = to_input(
+        picture, info(height, width), moved, fit="contain" if case.keep_aspect else "stretch", border=case.border
+    )
     difference = np.abs(ours[0] - mediapipe_image_oracle.answer(case))
     # OpenCV rounds weights to 1/32, and values to whole numbers.
     assert difference.mean() < 0.5 and np.quantile(difference, 0.99) < 6

@@ -130,7 +130,7 @@ def test_inputs_need_not_be_contiguous(model: tulle.Model) -> None:
     [
         (np.zeros((12, 10, 3), np.float32), r"'image' has shape \(12, 10, 3\); it must be \(1, 12, 10, 3\)"),
         (np.zeros((1, 10, 12, 3), np.float32), r"has shape \(1, 10, 12, 3\)"),
-        (np.zeros((1, 12, 10, 3)), r"'image' has dtype float64; it must be float32, or uint8 for an image"),
+        (np.zeros((1, 12, 10, 3)), r"'image' has dtype float64; it must be float32 or float16, or uint8 for an image"),
         (np.zeros((1, 12, 10, 3), np.int32), "dtype int32"),
         (np.zeros((10, 12, 3), np.uint8), r"an image of shape \(10, 12, 3\) does not fit"),
         (np.zeros((12, 10), np.uint8), r"an image of shape \(12, 10\) does not fit"),
@@ -155,7 +155,7 @@ def test_several_inputs_need_names() -> None:
             model(a)
         with pytest.raises(TulleError, match="'b'"):
             model({"a": a})
-        with pytest.raises(TulleError, match=r"dtype uint8; it must be float32$"):
+        with pytest.raises(TulleError, match=r"dtype uint8; it must be float32 or float16$"):
             model({"a": a.astype(np.uint8), "b": b})
 
 
@@ -342,6 +342,9 @@ def test_any_buffer_will_do_with_and_without_numpy(monkeypatch: pytest.MonkeyPat
                 features = model(floats)["features"]
                 assert isinstance(features, memoryview if hide else np.ndarray)
                 np.testing.assert_array_equal(np.asarray(features), by_floats)
+            halves = x.astype(np.float16)
+            by_halves = np.asarray(model(halves.astype(np.float32))["features"])
+            np.testing.assert_array_equal(np.asarray(model(memoryview(halves))["features"]), by_halves)
             for image in (pixels.tobytes(), bytearray(pixels.tobytes()), memoryview(pixels)):
                 np.testing.assert_array_equal(np.asarray(model(image)["features"]), by_pixels)
             with pytest.raises(TulleError, match=r"dtype float64"):

@@ -106,6 +106,54 @@ TULLE_API const float* tulle_model_output(const tulle_model* model, uint32_t ind
 TULLE_API tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels, uint32_t height,
                                              uint32_t width);
 
+// ---- pictures ---------------------------------------------------------------------------------------
+
+typedef enum {
+  TULLE_RGBA8 = 0,  // 4 bytes a pixel, alpha ignored
+  TULLE_BGRA8 = 1,
+  TULLE_RGB8 = 2,  // 3 bytes a pixel
+  TULLE_I420 = 3,  // planes Y, U, V; U and V have half the width and height, rounded up
+  TULLE_NV12 = 4   // planes Y and UV, whose pixels are U and V next to each other
+} tulle_pixel_format;
+
+// How a rectangle of other proportions than the input's fills it.
+typedef enum {
+  TULLE_FIT_STRETCH = 0,
+  TULLE_FIT_CONTAIN = 1,  // the rectangle grows to the input's proportions: all of it is seen
+  TULLE_FIT_COVER = 2     // it shrinks to them
+} tulle_fit;
+
+typedef enum { TULLE_BT601 = 0, TULLE_BT709 = 1, TULLE_BT2020 = 2 } tulle_yuv_matrix;
+
+// How pixels lie in memory, and which of them a model sees: 96 bytes, which hosts write as such.
+// Lengths are pixels; (0, 0) is the outer corner of the first one, whose centre is (0.5, 0.5).
+typedef struct {
+  double x, y, width, height;  // centre and sides of the rectangle
+  double rotation;             // of the rectangle around its centre: radians, clockwise
+  uint32_t flip;               // 1 mirrors what was cut out, left for right
+  uint32_t fit;                // tulle_fit
+  uint32_t edge;               // beyond the picture: 0 black, 1 the nearest pixel of its edge
+  uint32_t format;             // tulle_pixel_format
+  uint32_t picture_width, picture_height;
+  uint32_t offsets[3], strides[3];  // of each plane and of its rows, in bytes
+  uint32_t matrix;                  // tulle_yuv_matrix, of I420 and NV12
+  uint32_t full_range;              // of these: 0 where 16 is black and 235 white, 1 for 0 and 255
+} tulle_view;
+
+// Feeds a part of a picture: cut out, resized, normalised with the file's mean and std. Sampled bilinearly at the
+// centres of the input's pixels, as MediaPipe's ImageToTensorCalculator does on a GPU; where more than four pixels of
+// the picture in a row fall on one of the input, their average, as OpenCV's INTER_AREA has it. `size`: bytes at
+// `pixels`. A whole RGBA picture of the input's very size is fed as by tulle_model_set_rgba8. Fails unless the input
+// is [1, H, W, 3], and for views that do not lie within `size`, are empty, or larger than 2^20 pixels a side.
+TULLE_API tulle_status tulle_model_set_picture(tulle_model* model, uint32_t index, const uint8_t* pixels, size_t size,
+                                               const tulle_view* view);
+
+// The same without a model: writes height * width * 3 floats, RGB from 0 to 255.
+TULLE_API tulle_status tulle_picture_sample(tulle_engine* engine, const uint8_t* pixels, size_t size,
+                                            const tulle_view* view, float* out, uint32_t height, uint32_t width);
+
+// ---- running ----------------------------------------------------------------------------------------
+
 // Runs the model on what its inputs hold. NaN and infinity pass through like any other number.
 TULLE_API tulle_status tulle_model_run(tulle_model* model);
 

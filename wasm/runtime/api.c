@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/image.h"
 #include "runtime/plan.h"
 
 // ---- JSON -------------------------------------------------------------------------------------------------
@@ -152,13 +153,16 @@ const float* tulle_model_output(const tulle_model* model, uint32_t index) {
   return index < model->output_count ? model->outputs[index] : NULL;
 }
 
+static tulle_input* image_input(tulle_model* model, uint32_t index) {
+  if (index < model->input_count && model->inputs[index].pixels) return &model->inputs[index];
+  tulle_engine_fail(model->engine, "input %u does not take an image: its shape is not [1, height, width, 3]", index);
+  return NULL;
+}
+
 tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels, uint32_t height,
                                    uint32_t width) {
-  if (index >= model->input_count || !model->inputs[index].pixels) {
-    tulle_engine_fail(model->engine, "input %u does not take an image: its shape is not [1, height, width, 3]", index);
-    return TULLE_ERROR;
-  }
-  tulle_input* input = &model->inputs[index];
+  tulle_input* input = image_input(model, index);
+  if (!input) return TULLE_ERROR;
   if (height != input->height || width != input->width) {
     tulle_engine_fail(model->engine, "the image is %ux%u (height x width), input %u takes %ux%u: resize it first",
                       height, width, index, input->height, input->width);
@@ -173,6 +177,32 @@ tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uin
   for (size_t i = 0; i < count; i++)
     for (size_t c = 0; c < 3; c++) input->data[3 * i + c] = (float)pixels[4 * i + c] * input->scale + input->shift;
   return TULLE_OK;
+}
+
+tulle_status tulle_model_set_picture(tulle_model* model, uint32_t index, const uint8_t* pixels, size_t size,
+                                     const tulle_view* view) {
+  tulle_input* input = image_input(model, index);
+  if (!input) return TULLE_ERROR;
+  const char* trouble = tulle_view_trouble(view, size);
+  if (!trouble && tulle_view_is_whole(view, input->height, input->width))
+    return tulle_model_set_rgba8(model, index, pixels + view->offsets[0], input->height, input->width);
+  if (!trouble)
+    trouble = tulle_view_sample(view, pixels, input->data, input->height, input->width, input->scale, input->shift);
+  if (trouble) {
+    tulle_engine_fail(model->engine, "input %u: %s", index, trouble);
+    return TULLE_ERROR;
+  }
+  input->is_rgba8 = false;
+  return TULLE_OK;
+}
+
+tulle_status tulle_picture_sample(tulle_engine* engine, const uint8_t* pixels, size_t size, const tulle_view* view,
+                                  float* out, uint32_t height, uint32_t width) {
+  const char* trouble = tulle_view_trouble(view, size);
+  if (!trouble) trouble = tulle_view_sample(view, pixels, out, height, width, 1, 0);
+  if (!trouble) return TULLE_OK;
+  tulle_engine_fail(engine, "%s", trouble);
+  return TULLE_ERROR;
 }
 
 static void run(tulle_model* model, double* profile) {

@@ -14,10 +14,12 @@ import { Library, createSharedMemory, instantiate } from './wasm.js';
  * @typedef {{ id: number, result: any } | { id: number, error: string, fatal: boolean }} Reply
  */
 
+/** @typedef {{ outputs: Float32Array<ArrayBuffer>[], memoryBytes: number }} RunResult */
+
 /**
- * A new engine, as the function that answers requests to it. Every call but `start` has been carried out when that
- * function returns its promise.
- * @returns {(request: Request) => Promise<Reply>}
+ * A new engine, as the function that answers requests to it, in the order they come: with a promise for `start`, runs on
+ * pictures that take time to read, and whatever comes while one of these is under way; at once otherwise.
+ * @returns {(request: Request) => Reply | Promise<Reply>}
  */
 export function createEngine() {
   /** @type {Library} */
@@ -43,9 +45,21 @@ export function createEngine() {
       return { ...library.load(bytes), memoryBytes: library.memoryBytes };
     },
 
-    /** @param {{ model: number, inputs: (Float32Array | import('./wasm.js').Pixels)[] }} args */
+    /** @param {{ model: number, inputs: import('./wasm.js').Input[] }} args */
     run({ model, inputs }) {
-      return { outputs: library.run(model, inputs), memoryBytes: library.memoryBytes };
+      /** @type {import('./wasm.js').ReadInput[]} */
+      const ready = [];
+      /** @returns {RunResult | Promise<RunResult>} */
+      const proceed = () => {
+        while (ready.length < inputs.length) {
+          const reading = library.read(inputs[ready.length]);
+          if (reading instanceof Promise) return reading.then((input) => (ready.push(input), proceed()));
+          ready.push(reading);
+        }
+        return { outputs: library.run(model, ready), memoryBytes: library.memoryBytes };
+      };
+      const release = () => library.release(ready);
+      return afterwards(proceed, release);
     },
 
     /** @param {{ model: number }} args */
@@ -64,11 +78,46 @@ export function createEngine() {
     },
   };
 
-  return async ({ id, call, args }) => {
-    try {
-      return { id, result: await calls[call](args) };
-    } catch (error) {
-      return { id, error: messageOf(error), fatal: !(error instanceof TulleError) };
+  /** What takes time and is not done yet. @type {Promise<Reply> | undefined} */
+  let pending;
+  return (request) => {
+    const reply = pending ? pending.then(() => carryOut(request)) : carryOut(request);
+    if (reply instanceof Promise) {
+      pending = reply;
+      reply.then(() => { if (pending === reply) pending = undefined; });
     }
+    return reply;
   };
+
+  /** @param {Request} request @returns {Reply | Promise<Reply>} */
+  function carryOut({ id, call, args }) {
+    const failed = (/** @type {unknown} */ error) =>
+      ({ id, error: messageOf(error), fatal: !(error instanceof TulleError) });
+    try {
+      const result = calls[call](args);
+      return result instanceof Promise ? result.then((result) => ({ id, result }), failed) : { id, result };
+    } catch (error) {
+      return failed(error);
+    }
+  }
+}
+
+/**
+ * What `action` gives, at once or as a promise; `then` is called when it is done, also if it fails.
+ * @template T
+ * @param {() => T | Promise<T>} action
+ * @param {() => void} then
+ * @returns {T | Promise<T>}
+ */
+function afterwards(action, then) {
+  let result;
+  try {
+    result = action();
+  } catch (error) {
+    then();
+    throw error;
+  }
+  if (result instanceof Promise) return result.finally(then);
+  then();
+  return result;
 }

@@ -11,10 +11,16 @@ self.onmessage = async (/** @type {MessageEvent<import('./calls.js').Request>} *
     return;
   }
   const { outputs } = reply.result;
-  /** @type {(Float32Array | import('./wasm.js').Pixels)[]} */
+  /** @type {import('./wasm.js').Input[]} */
   const inputs = request.args.inputs;
   // The inputs' buffers are returned for reuse.
-  const buffers = inputs.map((input) => ('data' in input ? input.data : input).buffer);
-  const transfer = [...outputs.map((/** @type {Float32Array} */ output) => output.buffer), ...buffers];
+  const buffers = inputs.map(bufferOf);
+  const transfer = [...outputs.map((/** @type {Float32Array} */ output) => output.buffer), ...buffers.filter((it) => it)];
   self.postMessage({ ...reply, result: { ...reply.result, buffers } }, { transfer });
 };
+
+/** @param {import('./wasm.js').Input} input */
+function bufferOf(input) {
+  const bytes = 'picture' in input ? input.picture : input;
+  return 'buffer' in bytes ? bytes.buffer : 'data' in bytes ? bytes.data.buffer : undefined;
+}

@@ -10,9 +10,16 @@ export { TulleError } from './errors.js';
 export { Model } from './model.js';
 export { MAX_THREADS, VARIANTS, support } from './support.js';
 
-/** @typedef {import('./model.js').TensorInfo} TensorInfo */
+/**
+ * @template {string} [Name=string]
+ * @typedef {import('./model.js').TensorInfo<Name>} TensorInfo
+ */
 /** @typedef {import('./model.js').InputInfo} InputInfo */
 /** @typedef {import('./model.js').InputData} InputData */
+/** @typedef {import('./model.js').ImageInputInfo} ImageInputInfo */
+/** @typedef {import('./model.js').RunOptions} RunOptions */
+/** @typedef {import('./model.js').Picture} Picture */
+/** @typedef {import('./model.js').ViewOptions} ViewOptions */
 /** @typedef {import('./model.js').ModelInfo} ModelInfo */
 /** @typedef {import('./model.js').ProfileRow} ProfileRow */
 /** @typedef {import('./support.js').Variant} Variant */
@@ -33,9 +40,10 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 
 /**
  * Loads a `.tulle` model.
+ * @template {string} [Output=string] in TypeScript, names of the outputs: `load<'boxes' | 'scores'>(url)`
  * @param {string | URL | Blob | ArrayBuffer | ArrayBufferView} source where to fetch the file, or its bytes (copied)
  * @param {LoadOptions} [options]
- * @returns {Promise<Model>}
+ * @returns {Promise<Model<Output>>}
  * @throws {TulleError} (rejects) when the file cannot be fetched or is not a valid model, for options out of range,
  *   when the engine cannot be started, and when `signal` is aborted (`cause` is its reason)
  */
@@ -53,7 +61,7 @@ export async function load(source, options = {}) {
       throw new TulleError(`cannot load ${what}: ${messageOf(error)}`);
     });
     const notes = [...configuration.notes, ...unnormalised(loaded.info)];
-    const model = new Model(engine, loaded, { ...configuration, notes });
+    const model = /** @type {Model<Output>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
     stopIfAborted(signal, what);
     return model;

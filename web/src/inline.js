@@ -13,7 +13,7 @@ export class InlineWorker {
   #answer = createEngine();
 
   /**
-   * Carries out the call before it returns (`start` apart) and answers after, as a worker does.
+   * Carries out the call before it returns, unless that takes time (calls.js), and answers after, as a worker does.
    * @param {any} request a Request of calls.js
    * @param {Transferable[]} _transfer stays where it is
    */

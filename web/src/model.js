@@ -1,23 +1,32 @@
 // A loaded model as the page sees it: checks inputs and names outputs.
 
-import { TulleError } from './errors.js';
+import { TulleError, messageOf } from './errors.js';
+import { checkOptions, close, isHandedOver, isPicture, rgba, take } from './pictures.js';
 import { typeName } from './types.js';
 
 /**
+ * @template {string} [Name=string]
  * @typedef {object} TensorInfo
- * @property {string} name
+ * @property {Name} name
  * @property {readonly number[]} shape row-major, in the model's own order: an image is [1, height, width, channels]
  * @property {'float32'} dtype
  */
 
 /**
- * @typedef {object} InputDetails
- * @property {boolean} image whether it takes ImageData: its shape is [1, height, width, 3]
+ * An input that takes pictures.
+ * @typedef {object} ImageInputInfo
+ * @property {string} name
+ * @property {readonly [batch: 1, height: number, width: number, channels: 3]} shape
+ * @property {'float32'} dtype
+ * @property {true} image
  * @property {number} mean pixels are fed as (value - mean) / std
  * @property {number} std
  */
 
-/** @typedef {TensorInfo & InputDetails} InputInfo */
+/**
+ * `image` tells whether it takes pictures.
+ * @typedef {ImageInputInfo | (TensorInfo & { image: false, mean: number, std: number })} InputInfo
+ */
 
 /**
  * One step of the model, in order of execution.
@@ -41,10 +50,21 @@ import { typeName } from './types.js';
  * @property {number} memoryBytes the whole memory of the engine, shared by all its models, as of its last reply
  */
 
-/** @typedef {Float32Array | ImageData} InputData */
+/** @typedef {import('./pictures.js').Picture} Picture */
+/** @typedef {import('./pictures.js').ViewOptions} ViewOptions */
+
+/**
+ * Float16Array where the browser has it, told from other arrays by its `BYTES_PER_ELEMENT`.
+ * @typedef {ArrayLike<number> & ArrayBufferView & { readonly BYTES_PER_ELEMENT: number }} NumberArray
+ */
+
+/** @typedef {Float32Array | Uint8Array | Uint8ClampedArray | NumberArray | Picture} InputData */
+
+/** @typedef {ViewOptions & { transfer?: boolean }} RunOptions */
 
 /**
  * The result of load(), the only way to construct one.
+ * @template {string} [Output=string] names of the outputs, if TypeScript is to know them
  * @hideconstructor
  */
 export class Model {
@@ -56,9 +76,9 @@ export class Model {
   /**
    * One buffer for each input, returned by the worker after the last run. Touching new memory costs more than the copy:
    * a fresh buffer for [1, 224, 224, 3] adds 0.3 ms to a run.
-   * @type {ArrayBuffer[] | undefined}
+   * @type {(ArrayBuffer | undefined)[]}
    */
-  #spare;
+  #spare = [];
   /** @type {Promise<void> | undefined} */
   #closed;
 
@@ -74,11 +94,14 @@ export class Model {
     this.#info = info;
     this.#memoryBytes = memoryBytes;
 
-    /** @type {readonly Readonly<InputInfo>[]} */
-    this.inputs = Object.freeze(info.inputs.map(({ rgba8: image, mean, std, ...tensor }) =>
-      Object.freeze({ ...describe(tensor), image, mean, std })));
-    /** @type {readonly Readonly<TensorInfo>[]} */
-    this.outputs = Object.freeze(info.outputs.map((tensor) => Object.freeze(describe(tensor))));
+    // A model has at least one of each (loader.cc).
+    const inputs = info.inputs.map(({ rgba8: image, mean, std, ...tensor }) =>
+      Object.freeze({ ...describe(tensor), image, mean, std }));
+    const outputs = info.outputs.map((tensor) => Object.freeze(describe(tensor)));
+    /** @type {readonly [Readonly<InputInfo>, ...Readonly<InputInfo>[]]} */
+    this.inputs = Object.freeze(/** @type {any} */ (inputs));
+    /** @type {readonly [Readonly<TensorInfo<Output>>, ...Readonly<TensorInfo<Output>>[]]} */
+    this.outputs = Object.freeze(/** @type {any} */ (outputs));
     /** The wasm build in use. */
     this.variant = variant;
     /** Threads in use, the engine worker's own included. */
@@ -97,34 +120,67 @@ export class Model {
 
   /**
    * Runs the model once. Runs of all models of an engine share one queue; the page is never blocked, unless the model
-   * was loaded with `worker: false`. Inputs are copied before this returns, so they can be overwritten at once.
-   * @param {InputData | Record<string, InputData>} inputs an array or image for every input by name; for a model of one
-   *   input, the array or image alone will do. A Float32Array holds the input's shape row-major; ImageData has exactly
-   *   the input's height and width and is normalised as the model file says.
-   * @returns {Promise<Record<string, Float32Array<ArrayBuffer>>>} a new array, row-major, for every output by name
-   * @throws {TulleError} (rejects) for inputs that do not fit, a closed model, an engine that crashed
+   * was loaded with `worker: false`. Inputs are copied before this returns, so they can be overwritten or closed at once.
+   * @param {InputData | Record<string, InputData>} inputs an array or picture for every input by name; for a model of one
+   *   input, the array or picture alone will do. A Float32Array or Float16Array holds the input's shape row-major.
+   *   Pictures (ImageData, ImageBitmap, VideoFrame, video, image and canvas elements, OffscreenCanvas, Blob) have any size
+   *   and are normalised as the model file says; a Uint8Array is a picture of the input's size, with 3 or 4 bytes per pixel.
+   * @param {RunOptions} [options] for all pictures: which part to take. `transfer: true` transfers ImageBitmaps to the
+   *   engine, which closes them; otherwise they are copied.
+   * @returns {Promise<Record<Output, Float32Array<ArrayBuffer>>>} a new array, row-major, for every output by name
+   * @throws {TulleError} (rejects) for inputs that do not fit or cannot be read, a closed model, an engine that crashed
    */
-  async run(inputs) {
+  async run(inputs, options = {}) {
     this.#checkOpen();
-    const values = this.#inOrder(inputs).map((value, index) => check(this.inputs[index], value));
-    this.#engine.wake();
-    // In this thread the run ends before the inputs can change, so it needs no copies.
-    const reply = await (this.worker
-      ? this.#runInWorker(values)
-      : this.#engine.call('run', { model: this.#handle, inputs: values }));
-    this.#memoryBytes = reply.memoryBytes;
-    return Object.fromEntries(this.outputs.map(({ name }, index) => [name, reply.outputs[index]]));
+    const { transfer = false, ...view } = options;
+    checkOptions(options);
+    const given = this.#inOrder(inputs);
+    /** @type {import('./wasm.js').Input[]} */
+    const values = [];
+    try {
+      given.forEach((value, index) => values.push(prepare(this.inputs[index], value, view, transfer || this.worker)));
+      this.#engine.wake();
+      const reply = await (this.worker ? this.#runInWorker(values, transfer) : this.#runHere(values));
+      this.#memoryBytes = reply.memoryBytes;
+      return /** @type {Record<Output, Float32Array<ArrayBuffer>>} */ (
+        Object.fromEntries(this.outputs.map(({ name }, index) => [name, reply.outputs[index]])));
+    } catch (error) {
+      for (const value of values) if ('picture' in value) close(value.picture);
+      throw error;
+    }
+  }
+
+  /**
+   * In this thread the run ends before the inputs can change, so it needs no copies; unless others are to end first.
+   * @param {import('./wasm.js').Input[]} values
+   */
+  #runHere(values) {
+    const fresh = (/** @type {number} */ bytes) => new ArrayBuffer(bytes);
+    const inputs = this.#engine.idle ? values : values.map((value) => copy(value, fresh));
+    return this.#engine.call('run', { model: this.#handle, inputs });
   }
 
   /**
    * Transfers copies of the inputs to the worker.
-   * @param {InputData[]} values
+   * @param {import('./wasm.js').Input[]} values
+   * @param {boolean} transfer
    */
-  async #runInWorker(values) {
-    const buffers = this.#spare ?? this.inputs.map(({ shape }) => new ArrayBuffer(elements(shape) * 4));
-    this.#spare = undefined;
-    const inputs = values.map((value, index) => copy(value, buffers[index]));
-    const reply = await this.#engine.call('run', { model: this.#handle, inputs }, buffers);
+  async #runInWorker(values, transfer) {
+    const spare = this.#spare;
+    this.#spare = [];
+    /** @type {Transferable[]} */
+    const handed = [];
+    const inputs = values.map((value, index) => {
+      const room = (/** @type {number} */ bytes) => {
+        const old = spare[index];
+        const buffer = old && old.byteLength >= bytes ? old : new ArrayBuffer(bytes);
+        handed.push(buffer);
+        return buffer;
+      };
+      if ('picture' in value && isHandedOver(value.picture, transfer)) handed.push(value.picture);
+      return copy(value, room);
+    });
+    const reply = await this.#engine.call('run', { model: this.#handle, inputs }, handed);
     this.#spare = reply.buffers;
     return reply;
   }
@@ -163,7 +219,8 @@ export class Model {
    */
   #inOrder(inputs) {
     const names = this.inputs.map(({ name }) => JSON.stringify(name)).join(', ');
-    if (typeof inputs !== 'object' || inputs === null || ArrayBuffer.isView(inputs) || isImage(inputs)) {
+    if (typeof inputs !== 'object' || inputs === null || ArrayBuffer.isView(inputs) || isPicture(inputs)
+      || typeName(inputs) !== 'Object') {
       if (this.inputs.length === 1) return [inputs];
       throw new TulleError(`this model has ${this.inputs.length} inputs: give an object with ${names}`);
     }
@@ -181,64 +238,101 @@ export class Model {
 
 /**
  * @param {{ name: string, shape: number[] }} tensor
- * @returns {TensorInfo}
  */
 function describe({ name, shape }) {
-  return { name, shape: Object.freeze(shape), dtype: 'float32' };
+  return { name, shape: Object.freeze(shape), dtype: /** @type {const} */ ('float32') };
 }
 
 /**
- * Checks the value given for an input.
+ * The value given for an input, checked, as the engine takes it. Arrays are still the caller's own.
  * @param {Readonly<InputInfo>} input
  * @param {unknown} value
- * @returns {InputData}
+ * @param {ViewOptions} view
+ * @param {boolean} own whether the engine closes an ImageBitmap
+ * @returns {import('./wasm.js').Input}
  */
-function check({ name, shape, image }, value) {
+function prepare({ name, shape, image }, value, view, own) {
   const it = `input ${JSON.stringify(name)} of shape [${shape.join(', ')}]`;
-  if (isImage(value)) {
+  const whole = Object.keys(view).length === 0;
+  if (isPicture(value) || isBytes(value)) {
     if (!image) {
-      throw new TulleError(`${it} takes no image, which needs shape [1, height, width, 3]: give a Float32Array`);
+      throw new TulleError(`${it} takes no ${isPicture(value) ? 'pictures, which need' : 'bytes, which are pictures of'} shape `
+        + '[1, height, width, 3]: give a Float32Array');
     }
     const [, height, width] = shape;
-    if (value.height !== height || value.width !== width) {
-      throw new TulleError(`${it} takes an image ${width} wide and ${height} high, `
-        + `not ${value.width} by ${value.height}: resize it first, as CanvasRenderingContext2D.drawImage does`);
+    /** @type {import('./pictures.js').Sendable} */
+    let picture;
+    try {
+      picture = isBytes(value) ? ofBytes(value, height, width) : take(value);
+    } catch (error) {
+      throw new TulleError(`${it}: ${messageOf(error)}`, { cause: error });
     }
-    if (typeName(value.data) !== 'Uint8ClampedArray') {
-      throw new TulleError(`${it} takes images with 8 bits per channel, not ${typeName(value.data)}`);
+    if (whole && 'data' in picture && picture.width === width && picture.height === height) {
+      return { data: /** @type {Uint8ClampedArray} */ (picture.data), height, width };
     }
-    return value;
+    return { picture, options: view, own };
   }
-  if (!isFloat32Array(value)) {
-    throw new TulleError(`${it} takes a Float32Array${image ? ' or ImageData' : ''}, not ${typeName(value)}`);
+  if (!isFloats(value)) {
+    throw new TulleError(`${it} takes a Float32Array${image ? ' or a picture' : ''}, not ${typeName(value)}`);
   }
+  if (!whole) throw new TulleError(`${it}: ${Object.keys(view).join(', ')} is for pictures, not for ${typeName(value)}`);
   const size = elements(shape);
   if (value.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${value.length}`);
-  return value;
+  return typeName(value) === 'Float32Array' ? value : Float32Array.from(value);
 }
 
 /**
- * A copy of one input, to be transferred to the engine.
- * @param {InputData} value
- * @param {ArrayBuffer} buffer has room for the input's floats; an image takes a third of that
- * @returns {Float32Array<ArrayBuffer> | import('./wasm.js').Pixels}
+ * @param {Uint8Array | Uint8ClampedArray} bytes
+ * @param {number} height
+ * @param {number} width
  */
-function copy(value, buffer) {
-  if (isImage(value)) {
-    const data = new Uint8ClampedArray(buffer, 0, value.data.length);
-    data.set(value.data);
-    return { data, height: value.height, width: value.width };
+function ofBytes(bytes, height, width) {
+  const count = height * width;
+  if (bytes.length === 4 * count) return rgba(bytes, width, height);
+  if (bytes.length !== 3 * count) {
+    throw new TulleError(`${width} x ${height} pixels are ${3 * count} bytes (RGB) or ${4 * count} (RGBA), not ${bytes.length}`);
   }
-  const floats = new Float32Array(buffer);
+  const data = new Uint8ClampedArray(4 * count);
+  for (let i = 0; i < count; i++) {
+    data[4 * i] = bytes[3 * i];
+    data[4 * i + 1] = bytes[3 * i + 1];
+    data[4 * i + 2] = bytes[3 * i + 2];
+  }
+  return rgba(data, width, height);
+}
+
+/**
+ * A copy of one input, to be transferred to the engine; of a picture only bytes are copied.
+ * @param {import('./wasm.js').Input} value
+ * @param {(bytes: number) => ArrayBuffer} room
+ * @returns {import('./wasm.js').Input}
+ */
+function copy(value, room) {
+  if ('data' in value) return { ...value, data: copyBytes(value.data, room) };
+  if ('picture' in value) {
+    const { picture } = value;
+    return 'data' in picture ? { ...value, picture: { ...picture, data: copyBytes(picture.data, room) } } : value;
+  }
+  const floats = new Float32Array(room(value.length * 4), 0, value.length);
   floats.set(value);
   return floats;
+}
+
+/**
+ * @param {Uint8Array | Uint8ClampedArray} data
+ * @param {(bytes: number) => ArrayBuffer} room
+ */
+function copyBytes(data, room) {
+  const bytes = new Uint8ClampedArray(room(data.length), 0, data.length);
+  bytes.set(data);
+  return bytes;
 }
 
 /** @param {readonly number[]} shape */
 const elements = (shape) => shape.reduce((product, size) => product * size, 1);
 
-/** @param {unknown} value @returns {value is ImageData} */
-const isImage = (value) => typeName(value) === 'ImageData';
+/** @param {unknown} value @returns {value is Uint8Array | Uint8ClampedArray} */
+const isBytes = (value) => ['Uint8Array', 'Uint8ClampedArray'].includes(typeName(value));
 
-/** @param {unknown} value @returns {value is Float32Array} */
-const isFloat32Array = (value) => typeName(value) === 'Float32Array';
+/** @param {unknown} value @returns {value is Float32Array} Float16Array is read alike */
+const isFloats = (value) => ['Float32Array', 'Float16Array'].includes(typeName(value));

@@ -4,6 +4,7 @@
 import { compile } from './builds.js';
 import { TulleError, messageOf } from './errors.js';
 import { InlineWorker } from './inline.js';
+import { foreignWorker, isForeign, started } from './workers.js';
 
 /**
  * What tells engines apart.
@@ -73,6 +74,11 @@ export class RemoteEngine {
     if (this.#bell) Atomics.notify(this.#bell, 0);
   }
 
+  /** Whether everything asked for has been answered. */
+  get idle() {
+    return this.#pending.size === 0;
+  }
+
   /** Releases one use. The last release shuts down the engine, its threads and its memory. */
   release() {
     this.users -= 1;
@@ -131,7 +137,12 @@ export class RemoteEngine {
     const id = (this.#lastId += 1);
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
-      worker.postMessage({ id, ...message }, transfer);
+      try {
+        worker.postMessage({ id, ...message }, transfer);
+      } catch (error) {
+        this.#pending.delete(id);
+        reject(new TulleError(`this cannot be handed to the engine: ${messageOf(error)}`, { cause: error }));
+      }
     });
   }
 
@@ -174,49 +185,16 @@ export class RemoteEngine {
   }
 }
 
-// Browsers refuse worker scripts from another origin, but a worker made from a Blob may import one. Bundlers only find
-// worker files in the exact expressions below, and must not find the one in foreignWorker.
-
-const HERE = import.meta.url;
+// Bundlers only find worker files in the exact expressions below, and must not find those in foreignWorker.
 
 /** @param {string} name shown in developer tools */
 function engineWorker(name) {
-  if (isForeign()) return foreignWorker('./engine.js', name);
+  if (isForeign(import.meta.url)) return foreignWorker('./engine.js', import.meta.url, name);
   return started(() => new Worker(new URL('./engine.js', import.meta.url), { type: 'module', name }));
 }
 
 /** @param {string} name */
 function threadWorker(name) {
-  if (isForeign()) return foreignWorker('./thread.js', name);
+  if (isForeign(import.meta.url)) return foreignWorker('./thread.js', import.meta.url, name);
   return started(() => new Worker(new URL('./thread.js', import.meta.url), { type: 'module', name }));
-}
-
-/**
- * Service workers, and Node, have no Worker; frames of no origin, and some policies, forbid it.
- * @param {() => Worker} start
- */
-function started(start) {
-  try {
-    return start();
-  } catch (error) {
-    throw new TulleError(`no worker can be started here (${messageOf(error)}): load with worker: false and one thread, `
-      + 'which needs none', { cause: error });
-  }
-}
-
-function isForeign() {
-  const { protocol, origin } = new URL(HERE);
-  return protocol.startsWith('http') && origin !== self.origin; // webpack inserts a file: URL here
-}
-
-/**
- * @param {string} file
- * @param {string} name
- */
-function foreignWorker(file, name) {
-  const script = `import ${JSON.stringify(new URL(file, HERE))};`;
-  const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
-  const worker = started(() => new Worker(url, { type: 'module', name }));
-  worker.addEventListener('message', () => URL.revokeObjectURL(url), { once: true });
-  return worker;
 }

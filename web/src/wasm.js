@@ -1,6 +1,7 @@
 // The C library in this thread: instantiates a wasm build and calls tulle.h with JavaScript values.
 
 import { TulleError } from './errors.js';
+import { VIEW_BYTES, read, view } from './pictures.js';
 
 /** Limits of the shared memory, in 64 KiB pages. scripts/wasm.mk reads them here and links the builds with them. */
 const SHARED_MEMORY = { initial: 256, maximum: 16384 };
@@ -29,6 +30,10 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {(model: number, index: number) => number} tulle_model_output
  * @property {(model: number, index: number, pixels: number, height: number, width: number) => number}
  *   tulle_model_set_rgba8
+ * @property {(model: number, index: number, pixels: number, size: number, view: number) => number}
+ *   tulle_model_set_picture
+ * @property {(engine: number, pixels: number, size: number, view: number, out: number, height: number, width: number) => number}
+ *   tulle_picture_sample
  * @property {(model: number) => number} tulle_model_run
  * @property {(model: number) => number} tulle_model_profile
  */
@@ -46,8 +51,16 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  *   nnz: number }[]} steps
  */
 
-/** An image, ImageData or a copy of one: `height` x `width` RGBA pixels of 4 bytes.
- * @typedef {{ data: Uint8ClampedArray, height: number, width: number }} Pixels */
+/**
+ * One input, as it reaches the engine: its floats; RGBA bytes of exactly its size; or a picture and what to take of it,
+ * `own` if it is to be closed then.
+ * @typedef {Float32Array
+ *   | { data: Uint8ClampedArray, height: number, width: number }
+ *   | { picture: import('./pictures.js').Sendable, options: import('./pictures.js').ViewOptions, own: boolean }} Input
+ *
+ * The same after read(): pixels at an address, followed by a tulle_view.
+ * @typedef {Exclude<Input, { picture: any }> | { address: number, size: number }} ReadInput
+ */
 
 /** The memory that an engine and its pool workers share. */
 export const createSharedMemory = () => new WebAssembly.Memory({ ...SHARED_MEMORY, shared: true });
@@ -139,15 +152,56 @@ export class Library {
   }
 
   /**
+   * Brings the pixels of a picture into the engine's memory; other inputs are as they were. Nothing else may be called
+   * until it is done, and release() has to follow.
+   * @param {Input} input
+   * @returns {ReadInput | Promise<ReadInput>}
+   */
+  read(input) {
+    if (!('picture' in input)) return input;
+    const { picture, options, own } = input;
+    let address = 0;
+    const place = (/** @type {number} */ size) => {
+      address = this.#exports.tulle_alloc(size + VIEW_BYTES) >>> 0;
+      if (!address) throw new TulleError(`out of memory: the engine has no room for a picture of ${size} bytes`);
+      return new Uint8Array(this.#memory.buffer, address, size);
+    };
+    const finish = (/** @type {import('./pictures.js').Pixels} */ pixels) => {
+      const size = pixels.data.length;
+      new Uint8Array(this.#memory.buffer, address + size, VIEW_BYTES).set(view(pixels, options));
+      return { address, size };
+    };
+    const giveUp = (/** @type {unknown} */ error) => {
+      if (address) this.#exports.tulle_free(address);
+      throw error;
+    };
+    try {
+      const pixels = read(picture, place, own);
+      return pixels instanceof Promise ? pixels.then(finish).catch(giveUp) : finish(pixels);
+    } catch (error) {
+      return giveUp(error);
+    }
+  }
+
+  /** @param {ReadInput[]} inputs what read() gave */
+  release(inputs) {
+    for (const input of inputs) if ('address' in input) this.#exports.tulle_free(input.address);
+  }
+
+  /**
    * Feeds every input and runs. model.js has checked lengths; the views would throw on a wrong one.
    * @param {number} model
-   * @param {(Float32Array | Pixels)[]} inputs
+   * @param {ReadInput[]} inputs
    * @returns {Float32Array<ArrayBuffer>[]} copies of the outputs
    */
   run(model, inputs) {
     const info = /** @type {CInfo} */ (this.#models.get(model));
     inputs.forEach((input, index) => {
-      if ('data' in input) {
+      if ('address' in input) {
+        const { address, size } = input;
+        const status = this.#exports.tulle_model_set_picture(model, index, address, size, address + size);
+        if (status !== 0) throw this.#error();
+      } else if ('data' in input) {
         const feed = (/** @type {number} */ address) =>
           this.#exports.tulle_model_set_rgba8(model, index, address, input.height, input.width);
         if (this.#withBytes(input.data, feed) !== 0) throw this.#error();

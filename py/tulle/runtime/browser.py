@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from tulle.graph import Graph
 
 _SCRIPTS = Path(__file__).resolve().parent.parent / "_pyodide" / "web" / "src"
-_TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
+_TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".tulle": "application/octet-stream"}
 
 # How the scripts name each other: `from './x.js'` and `new URL('./x.js', import.meta.url)`.
-_REFERENCE = re.compile(r"(?<=from )'(\./[\w.-]+)'|new URL\('(\.\.?/[\w./-]+)', import\.meta\.url\)")
+_REFERENCE = re.compile(r"(?<=from )'(\.\.?/[\w./-]+)'|new URL\('(\.\.?/[\w./-]+)', import\.meta\.url\)")
 
 
 async def load_async(source: ModelFile | Graph, *, threads: int | None = None, variant: Variant = "auto") -> AsyncModel:
@@ -50,8 +50,8 @@ async def load_async(source: ModelFile | Graph, *, threads: int | None = None, v
         raise TulleError("load_async needs a browser's web workers, and this engine has none: use tulle.load")
     data = source if isinstance(source, str) else to_js(tulle_bytes(source))
     options = {"variant": variant} if threads is None else {"variant": variant, "threads": threads}
-    engine = await _engine()
-    model = await _awaited(engine.load(data, to_js(options, dict_converter=js.Object.fromEntries)))
+    engine = await import_script(find_scripts() / "index.js")
+    model = await awaited(engine.load(data, to_js(options, dict_converter=js.Object.fromEntries)))
     for note in model.notes:
         warnings.warn(f"tulle: {note}", RuntimeWarning, stacklevel=2)
     return AsyncModel(model)
@@ -91,16 +91,16 @@ class AsyncModel:
 
         arrays = [[info.name, self._to_js(info, value)] for info, value in name_inputs(self.inputs, inputs)]
         named = js.Object.fromEntries(to_js(arrays))
-        values = (await _awaited(self._model.run(named))).to_py()
+        values = (await awaited(self._model.run(named))).to_py()
         return {info.name: output(bytearray(values[info.name]), info.shape, self._numpy) for info in self.outputs}
 
     async def profile(self) -> Profile:
         """Runs the model once more and returns the time of each step, like `Model.profile`."""
-        return Profile((await _awaited(self._model.profile())).to_py())
+        return Profile((await awaited(self._model.profile())).to_py())
 
     async def close(self) -> None:
         """Frees the model's memory; closing the last model ends the engine's workers."""
-        await _awaited(self._model.close())
+        await awaited(self._model.close())
 
     async def __aenter__(self) -> AsyncModel:
         return self
@@ -128,7 +128,7 @@ class AsyncModel:
         return js.ImageData.new(js.Uint8ClampedArray.new(to_js(data).buffer), width, height)
 
 
-async def _awaited(promise: Any) -> Any:
+async def awaited(promise: Any) -> Any:
     """The promise's result; a rejection is raised as TulleError."""
     from pyodide.ffi import JsException
 
@@ -138,11 +138,16 @@ async def _awaited(promise: Any) -> Any:
         raise TulleError(str(getattr(error, "message", error))) from None
 
 
-async def _engine() -> Any:
-    """The engine's JavaScript module, the same one every time."""
+def find_scripts() -> Path:
+    """The folder of the npm package's modules."""
+    return _SCRIPTS
+
+
+async def import_script(path: Path) -> Any:
+    """A JavaScript module of the npm package, the same one every time."""
     from pyodide.code import run_js
 
-    return await _awaited(run_js("url => import(url)")(_url(_SCRIPTS / "index.js")))
+    return await awaited(run_js("url => import(url)")(_url(path)))
 
 
 @cache

@@ -90,7 +90,7 @@ class Model:
         """Runs the model once.
 
         Args:
-            inputs: by name, a float32 array of each input's shape; the array alone if there is one input.
+            inputs: by name, a float32 or float16 array of each input's shape; the array alone if there is one input.
                 An input that `takes_images` also takes a uint8 array (H, W, 3), RGB, or (H, W, 4), RGBA with alpha
                 ignored, with or without the batch dimension, which is normalised with the input's mean and std.
                 Other buffers (array.array, memoryview, bytes as uint8) may be flat, in row-major order.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from math import prod
+from struct import unpack
 from types import ModuleType
 from typing import Any
 
@@ -50,13 +52,13 @@ def prepare(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[str
     dtype, shape, data = _elements(info, value, numpy)
     if dtype == "uint8" and info.takes_images:
         return dtype, _rgba(info, shape, data())
-    if dtype != "float32":
+    if dtype not in ("float32", "float16"):
         images = ", or uint8 for an image" if info.takes_images else ""
-        raise TulleError(f"input {info.name!r} has dtype {dtype}; it must be float32{images}")
+        raise TulleError(f"input {info.name!r} has dtype {dtype}; it must be float32 or float16{images}")
     is_flat = not hasattr(value, "dtype") and shape == (prod(info.shape),)  # a plain buffer often has no shape
     if shape != info.shape and not is_flat:
         raise TulleError(f"input {info.name!r} has shape {shape}; it must be {info.shape}")
-    return dtype, data()
+    return "float32", data() if dtype == "float32" else _widened(data(), numpy)
 
 
 def output(data: bytearray, shape: tuple[int, ...], numpy: ModuleType | None) -> Any:
@@ -73,8 +75,8 @@ def _elements(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[s
     if isinstance(value, bytes | bytearray):  # NumPy reads these as text
         value = memoryview(value)
     if numpy is not None:
-        array = numpy.asarray(value)
-        return str(array.dtype), array.shape, lambda: memoryview(numpy.ascontiguousarray(array)).cast("B")
+        values = numpy.asarray(value)
+        return str(values.dtype), values.shape, lambda: memoryview(numpy.ascontiguousarray(values)).cast("B")
     try:
         view = memoryview(value)
     except TypeError:
@@ -84,6 +86,13 @@ def _elements(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[s
         ) from None
     dtype = _DTYPES.get(view.format, view.format)
     return dtype, view.shape or (), lambda: view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+
+
+def _widened(halves: memoryview, numpy: ModuleType | None) -> memoryview:
+    """float16 as float32."""
+    if numpy is not None:
+        return memoryview(numpy.frombuffer(halves, numpy.float16).astype(numpy.float32)).cast("B")
+    return memoryview(array("f", unpack(f"{len(halves) // 2}e", halves))).cast("B")
 
 
 def _rgba(info: TensorInfo, shape: tuple[int, ...], data: memoryview) -> memoryview:

@@ -6,4 +6,6 @@ const headers = {
   'Cross-Origin-Embedder-Policy': 'require-corp',
 };
 
-export default defineConfig({ server: { headers }, preview: { headers } });
+const pages = { rolldownOptions: { input: ['index.html', 'hands.html'] } };
+
+export default defineConfig({ server: { headers }, preview: { headers }, build: pages });

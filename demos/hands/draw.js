@@ -1,6 +1,6 @@
 // Drawn beside a hand's skeleton: whether it is a left or a right hand, and the region that the network saw.
 
-/** @typedef {import('../skeleton.js').Style} Style */
+/** @typedef {import('../lib/skeleton.js').Style} Style */
 
 /**
  * A word below the wrist, or above it at the lower edge of the frame.
@@ -27,7 +27,7 @@ export function drawLabel(context, word, points, bottom, { color, halo, unit }) 
 /**
  * The square that the network saw, with a bar at its top.
  * @param {CanvasRenderingContext2D} context
- * @param {import('./region.js').Region} region
+ * @param {import('../../web/src/hands/index.js').Region} region
  * @param {Style} style
  */
 export function drawRegion(context, { x, y, size, angle }, { color, halo, unit }) {

@@ -2,6 +2,8 @@
 // graph is configured for its 192 x 192 model (SsdAnchorsCalculator, TensorsToDetectionsCalculator,
 // NonMaxSuppressionCalculator); the paper is https://arxiv.org/abs/2006.10214.
 
+import { TulleError } from '../errors.js';
+
 /** Side of the detector's square input, in pixels. */
 export const DETECTOR_SIZE = 192;
 
@@ -51,8 +53,8 @@ const ANCHORS = anchorCentres();
  */
 export function findPalms(boxes, scores) {
   const anchors = ANCHORS.length / 2;
-  if (boxes.length !== anchors * VALUES || scores.length !== anchors) {
-    throw new Error(`This is no palm detector: ${boxes.length} and ${scores.length} numbers for ${anchors} anchors.`);
+  if (boxes?.length !== anchors * VALUES || scores?.length !== anchors) {
+    throw new TulleError(`this is no palm detector: ${boxes?.length} and ${scores?.length} numbers for ${anchors} anchors`);
   }
   const palms = [];
   for (let anchor = 0; anchor < anchors; anchor++) {

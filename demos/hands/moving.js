@@ -1,6 +1,6 @@
 // Moving hands without a camera: still pictures of hands that rise from below and sway, as an animation for source.js.
 
-/** @typedef {import('../media.js').Animation} Animation */
+/** @typedef {import('../lib/media.js').Animation} Animation */
 
 const WIDTH = 640;
 const HEIGHT = 360;

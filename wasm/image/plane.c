@@ -1,0 +1,209 @@
+#include "image/plane.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/simd.h"
+
+// ---- turned: every sample by itself -----------------------------------------------------------------------
+
+// A pixel of 1 to 4 channels as floats. Never reads beyond it.
+TULLE_INLINE v4 load_pixel(const uint8_t* p, uint32_t channels) {
+  v128_t bytes;
+  switch (channels) {
+    case 1:
+      return wasm_f32x4_make((float)p[0], 0, 0, 0);
+    case 2:
+      return wasm_f32x4_make((float)p[0], (float)p[1], 0, 0);
+    case 3:
+      return wasm_f32x4_make((float)p[0], (float)p[1], (float)p[2], 0);
+    default:
+      bytes = wasm_v128_load32_zero(p);
+      return wasm_f32x4_convert_u32x4(wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(bytes)));
+  }
+}
+
+TULLE_INLINE v4 mix(v4 a, v4 b, v4 share) { return v4_madd(wasm_f32x4_sub(b, a), share, a); }
+
+// One of four neighbours, which may lie beyond the plane.
+TULLE_INLINE v4 neighbour(const tulle_plane* plane, int64_t x, int64_t y, bool edge, uint32_t channels, v4 black) {
+  const int64_t right = plane->width - 1, bottom = plane->height - 1;
+  if (edge) {
+    x = x < 0 ? 0 : x > right ? right : x;
+    y = y < 0 ? 0 : y > bottom ? bottom : y;
+  } else if (x < 0 || y < 0 || x > right || y > bottom) {
+    return v4_splat(0);
+  }
+  return wasm_f32x4_sub(load_pixel(plane->data + (size_t)y * plane->stride + (size_t)x * channels, channels), black);
+}
+
+TULLE_INLINE v4 bilinear(const tulle_plane* plane, double x, double y, bool edge, uint32_t channels, v4 black) {
+  const double left = floor(x), top = floor(y);
+  const v4 across = v4_splat((float)(x - left)), down = v4_splat((float)(y - top));
+  if (left >= 0 && top >= 0 && left + 1 < plane->width && top + 1 < plane->height) {
+    const uint8_t* p = plane->data + (size_t)top * plane->stride + (size_t)left * channels;
+    const uint8_t* q = p + plane->stride;
+    const v4 above = mix(load_pixel(p, channels), load_pixel(p + channels, channels), across);
+    const v4 below = mix(load_pixel(q, channels), load_pixel(q + channels, channels), across);
+    return wasm_f32x4_sub(mix(above, below, down), black);
+  }
+  // Places are at most 2^22 from the plane (view.c), so the numbers fit.
+  const int64_t i = (int64_t)left, j = (int64_t)top;
+  const v4 above =
+      mix(neighbour(plane, i, j, edge, channels, black), neighbour(plane, i + 1, j, edge, channels, black), across);
+  const v4 below = mix(neighbour(plane, i, j + 1, edge, channels, black),
+                       neighbour(plane, i + 1, j + 1, edge, channels, black), across);
+  return mix(above, below, down);
+}
+
+TULLE_INLINE void sample_turned(const tulle_plane* plane, const tulle_affine* a, bool edge, uint32_t across,
+                                uint32_t down, float* out, uint32_t height, uint32_t width, uint32_t channels) {
+  const v4 black = v4_splat(plane->black);
+  const v4 share = v4_splat(1.0f / (float)(across * down));
+  const uint32_t written = channels < 3 ? channels : 3;
+  for (uint32_t row = 0; row < height; row++) {
+    for (uint32_t column = 0; column < width; column++) {
+      v4 sum = v4_splat(0);
+      for (uint32_t j = 0; j < down; j++) {
+        const double r = row + (j + 0.5) / down - 0.5;
+        for (uint32_t i = 0; i < across; i++) {
+          const double c = column + (i + 0.5) / across - 0.5;
+          const double x = a->x0 + c * a->x_column + r * a->x_row;
+          const double y = a->y0 + c * a->y_column + r * a->y_row;
+          sum = wasm_f32x4_add(sum, bilinear(plane, x, y, edge, channels, black));
+        }
+      }
+      v4_store_first(out + 3 * ((size_t)row * width + column), wasm_f32x4_mul(sum, share), written);
+    }
+  }
+}
+
+// ---- upright: rows and columns one after the other, with the same weights --------------------------------
+
+typedef struct {
+  uint32_t index;
+  float weight;
+} tap;
+
+// The pixels that each output pixel averages along one axis: those of output i are taps[starts[i]] on.
+typedef struct {
+  uint32_t* starts;
+  tap* taps;
+} taps;
+
+static void free_taps(taps* t) {
+  free(t->starts);
+  free(t->taps);
+}
+
+// Output i is the mean of `samples` bilinear samples around first + i * step. Neighbouring samples share pixels, whose
+// weights are added up.
+static bool make_taps(taps* t, double first, double step, uint32_t samples, uint32_t outputs, uint32_t length,
+                      bool edge) {
+  t->starts = malloc(((size_t)outputs + 1) * sizeof *t->starts);
+  t->taps = malloc((size_t)outputs * samples * 2 * sizeof *t->taps);
+  if (!t->starts || !t->taps) return false;
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < outputs; i++) {
+    const uint32_t start = t->starts[i] = count;
+    for (uint32_t k = 0; k < samples; k++) {
+      // From the lowest place up, whichever way the axis runs, so that equal pixels come one after another.
+      const uint32_t place = step < 0 ? samples - 1 - k : k;
+      const double x = first + (i + (place + 0.5) / samples - 0.5) * step;
+      const double left = floor(x);
+      for (int side = 0; side < 2; side++) {
+        int64_t index = (int64_t)left + side;
+        const double weight = (side ? x - left : left + 1 - x) / samples;
+        if (edge) index = index < 0 ? 0 : index >= length ? length - 1 : index;
+        if (weight <= 0 || index < 0 || index >= length) continue;
+        if (count > start && t->taps[count - 1].index == index) {
+          t->taps[count - 1].weight += (float)weight;
+        } else if (count > start + 1 && t->taps[count - 2].index == index) {
+          t->taps[count - 2].weight += (float)weight;
+        } else {
+          t->taps[count++] = (tap){(uint32_t)index, (float)weight};
+        }
+      }
+    }
+  }
+  t->starts[outputs] = count;
+  return true;
+}
+
+// sums[i] += weight * (bytes[i] - black), for the bytes of a stretch of a row.
+static void add_row(float* sums, const uint8_t* bytes, uint32_t count, float weight, float black) {
+  uint32_t i = 0;
+  const v4 w = v4_splat(weight), b = v4_splat(black);
+  for (; i + 16 <= count; i += 16) {
+    const v128_t x = wasm_v128_load(bytes + i);
+    const v128_t low = wasm_u16x8_extend_low_u8x16(x), high = wasm_u16x8_extend_high_u8x16(x);
+    const v128_t parts[4] = {wasm_u32x4_extend_low_u16x8(low), wasm_u32x4_extend_high_u16x8(low),
+                             wasm_u32x4_extend_low_u16x8(high), wasm_u32x4_extend_high_u16x8(high)};
+    TULLE_UNROLL for (int k = 0; k < 4; k++) {
+      const v4 value = wasm_f32x4_sub(wasm_f32x4_convert_u32x4(parts[k]), b);
+      v4_store(sums + i + 4 * k, v4_madd(value, w, v4_load(sums + i + 4 * k)));
+    }
+  }
+  for (; i < count; i++) sums[i] += weight * ((float)bytes[i] - black);
+}
+
+static bool sample_upright(const tulle_plane* plane, const tulle_affine* a, bool edge, uint32_t across, uint32_t down,
+                           float* out, uint32_t height, uint32_t width) {
+  const uint32_t channels = plane->channels, written = channels < 3 ? channels : 3;
+  taps columns = {0}, rows = {0};
+  float* sums = NULL;
+  bool ok = make_taps(&columns, a->x0, a->x_column, across, width, plane->width, edge) &&
+            make_taps(&rows, a->y0, a->y_row, down, height, plane->height, edge);
+  uint32_t begin = plane->width, end = 0;  // the columns that are needed
+  if (ok) {
+    for (uint32_t i = 0; i < columns.starts[width]; i++) {
+      const uint32_t index = columns.taps[i].index;
+      begin = index < begin ? index : begin;
+      end = index + 1 > end ? index + 1 : end;
+    }
+    sums = malloc(((size_t)plane->width * channels + 1) * sizeof *sums);
+    ok = sums != NULL;
+  }
+  for (uint32_t row = 0; ok && row < height; row++) {
+    const uint32_t count = end > begin ? (end - begin) * channels : 0;
+    memset(sums, 0, count * sizeof *sums);
+    for (uint32_t k = rows.starts[row]; k < rows.starts[row + 1]; k++) {
+      const uint8_t* bytes = plane->data + (size_t)rows.taps[k].index * plane->stride + (size_t)begin * channels;
+      add_row(sums, bytes, count, rows.taps[k].weight, plane->black);
+    }
+    float* o = out + 3 * (size_t)row * width;
+    for (uint32_t column = 0; column < width; column++, o += 3) {
+      float total[3] = {0, 0, 0};
+      for (uint32_t k = columns.starts[column]; k < columns.starts[column + 1]; k++) {
+        const float* s = sums + (size_t)(columns.taps[k].index - begin) * channels;
+        for (uint32_t c = 0; c < written; c++) total[c] += columns.taps[k].weight * s[c];
+      }
+      for (uint32_t c = 0; c < written; c++) o[c] = total[c];
+    }
+  }
+  free_taps(&columns);
+  free_taps(&rows);
+  free(sums);
+  return ok;
+}
+
+bool tulle_plane_sample(const tulle_plane* plane, const tulle_affine* place, bool edge, uint32_t across, uint32_t down,
+                        float* out, uint32_t height, uint32_t width) {
+  if (place->x_row == 0 && place->y_column == 0)
+    return sample_upright(plane, place, edge, across, down, out, height, width);
+  switch (plane->channels) {
+    case 1:
+      sample_turned(plane, place, edge, across, down, out, height, width, 1);
+      break;
+    case 2:
+      sample_turned(plane, place, edge, across, down, out, height, width, 2);
+      break;
+    case 3:
+      sample_turned(plane, place, edge, across, down, out, height, width, 3);
+      break;
+    default:
+      sample_turned(plane, place, edge, across, down, out, height, width, 4);
+  }
+  return true;
+}
