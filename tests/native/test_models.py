@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +49,17 @@ def test_threads_change_no_bit(
 
 
 @pytest.fixture
-def bits32(use_host: Callable) -> None:
-    use_host(lambda build: HostProcess(native_file("tulle-host-m32")))
+def bits32(use_host: Callable) -> Iterator[None]:
+    hosts: list[HostProcess] = []
+
+    def open_host(build: str) -> HostProcess:
+        hosts.append(HostProcess(native_file("tulle-host-m32")))
+        return hosts[-1]
+
+    use_host(open_host)
+    yield
+    for host in hosts:
+        host.close()
 
 
 @pytest.mark.usefixtures("bits32")
