@@ -36,12 +36,18 @@ LONGEST = (
     "browser/test_demo_hands.py",
     "browser/test_models.py",
     "pyodide/test_bridge.py",
+    "browser/test_hands.py",
+    "browser/test_pictures.py",
     "browser/test_site_compare.py",
     "browser/test_runtime.py",
     "browser/test_firefox.py",
     "python/test_install.py",
     "browser/test_inline.py",
     "pyodide/test_models.py",
+    "pyodide/test_hands.py",
+    "browser/test_package.py",
+    "native/test_models.py",
+    "train/test_distill.py",
 )
 
 # How long a test waits for what a page is to show, in milliseconds. On a busy machine the usual 5 s are too few.
