@@ -26,7 +26,7 @@ TIMEOUT = 120.0
 
 
 class Profile:
-    """Steps (name, op, kernel, macs) by name of a model, and `milliseconds` [run][step]."""
+    """Steps (name, op, kernel, path, macs) by name of a model, and `milliseconds` [run][step]."""
 
     def __init__(self, steps: list[dict[str, Any]], milliseconds: Any) -> None:
         self.milliseconds = np.asarray(milliseconds, dtype=np.float64).reshape(-1, len(steps))

@@ -25,7 +25,7 @@ window.kernels = {
     const profiles = [];
     for (let i = 0; i < runs; i++) profiles.push(await model.profile());
     const milliseconds = profiles.map((rows) => rows.map(({ ms }) => ms));
-    const steps = profiles[0].map(({ name, op, kernel, macs }) => ({ name, op, kernel, macs }));
+    const steps = profiles[0].map(({ name, op, kernel, path, macs }) => ({ name, op, kernel, path, macs }));
     if (model !== first) await model.close();
     return { steps, milliseconds };
   },
