@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (see docs/training.md)")
 
 from torch import nn  # noqa: E402
 
+import tulle  # noqa: E402
 from tulle.errors import TulleError  # noqa: E402
 from tulle.train import FixedMasks, MagnitudePruner, RigL, is_pointwise, polynomial_sparsity  # noqa: E402
 from tulle.train.layer_sparsity import layer_sparsities  # noqa: E402
@@ -294,3 +298,32 @@ def test_state_of_other_layers_is_refused() -> None:
     masks = FixedMasks(model, torch.optim.SGD(model.parameters(), 0.1))
     with pytest.raises(TulleError, match="other layers"):
         masks.load_state_dict(FixedMasks(other, torch.optim.SGD(other.parameters(), 0.1)).state_dict())
+
+
+def test_a_pruned_network_of_ones_own_runs_sparse(tmp_path: Path) -> None:
+    """The way of docs/training.md from a PyTorch module to a .tulle file."""
+    pytest.importorskip("onnx", reason="the onnx package is not installed")
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    pruner = MagnitudePruner(net, optimizer, sparsity=0.8, begin=0, end=4, every=1)
+    for _ in range(6):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(torch.rand(4, 3, 64, 64)), torch.randint(10, (4,))).backward()
+        optimizer.step()
+        pruner.step()
+    net.eval()
+    picture = torch.randint(256, (1, 3, 64, 64)).to(torch.uint8)
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # that this exporter is the older one
+        torch.onnx.export(net, (torch.zeros(1, 3, 64, 64),), tmp_path / "net.onnx", dynamo=False)
+        expected = net(picture / 255).numpy()
+    conversion = tulle.convert(tmp_path / "net.onnx", input_std=255)
+    assert [layer.sparsity for layer in conversion.report.layers] == ["dense", "sparse", "dense"]
+    assert conversion.report.layers[1].zeros == pytest.approx(0.8, abs=0.01)
+    with tulle.load(conversion.data) as model:
+        (got,) = model(picture[0].permute(1, 2, 0).numpy()).values()
+    np.testing.assert_allclose(got, expected, atol=1e-5)

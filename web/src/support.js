@@ -62,7 +62,8 @@ export function support() {
  */
 export function configure(variant, threads, worker) {
   if (variant !== 'auto' && !VARIANTS.includes(variant)) {
-    throw new TulleError(`variant must be "auto" or one of ${VARIANTS.join(', ')}, not ${String(variant)}`);
+    const given = typeof variant === 'string' ? JSON.stringify(variant) : String(variant);
+    throw new TulleError(`variant must be "auto" or one of ${VARIANTS.join(', ')}, not ${given}`);
   }
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
     throw new TulleError(`threads must be an integer from 1 to ${MAX_THREADS}, not ${String(threads)}`);
