@@ -62,6 +62,10 @@ build: toolchain  ## build the four WebAssembly modules (web/dist, py/tulle/_was
 native: native-toolchain  ## build the C library for this machine, for tests and debugging (build/native); see docs/native.md
 	@$(NATIVE)
 
+.PHONY: sanitize
+sanitize: dev native models  ## all models and kernels under sanitizers, natively (about an hour; ARGS="-k race")
+	$(PY) -m pytest --thorough tests/native $(ARGS)
+
 .PHONY: pyodide
 pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md
 	$(PY) scripts/pyodide_wheels.py

@@ -5,6 +5,8 @@
 #
 #     simd, relaxed    shared libraries that Python's ctypes loads; relaxed fuses multiply-adds as relaxed SIMD does
 #     m32              a host program of 32 bits: sizes overflow there as in wasm
+#     asan, asan32     host programs with AddressSanitizer and UndefinedBehaviorSanitizer, asan with fused multiply-adds
+#     tsan             ... with ThreadSanitizer
 
 CLANG := $(firstword $(wildcard .cache/native/bin/clang) clang)
 CLANGXX := $(CLANG)++
@@ -14,7 +16,7 @@ OUT ?= build/native
 
 SOURCES := $(patsubst $(SOURCE_ROOT)/%,%,$(filter-out %/host.c,$(wildcard $(SOURCE_ROOT)/wasm/*/*.c $(SOURCE_ROOT)/wasm/*/*.cc)))
 LIBRARIES := simd relaxed
-HOSTS := m32
+HOSTS := m32 asan asan32 tsan
 
 WARNINGS := -Wall -Wextra -Werror
 # -ffp-contract=off: multiply-adds are fused where the kernels say so and nowhere else.
@@ -28,6 +30,14 @@ relaxed := -O2 -DNDEBUG -mfma -fPIC
 # Debian has the kernel's headers for 64 bits only, and for 32 bits they are the same.
 bits32 := -m32 -idirafter /usr/include/x86_64-linux-gnu
 m32 := -O2 -DNDEBUG -msse4.1 $(bits32)
+# Without NDEBUG, so that FlatBuffers asserts its indices too.
+sanitized := -O1 -fno-omit-frame-pointer
+asan := $(sanitized) -mfma -fsanitize=address,undefined -fno-sanitize-recover=all
+asan32 := $(sanitized) -msse4.1 $(bits32) -fsanitize=address,undefined -fno-sanitize-recover=all
+tsan := $(sanitized) -msse4.1 -fsanitize=thread
+# With this check clang takes minutes for the one file, and there are no signed integers in it.
+$(OUT)/asan/wasm/kernels/activation.c.o: asan += -fno-sanitize=signed-integer-overflow
+$(OUT)/asan32/wasm/kernels/activation.c.o: asan32 += -fno-sanitize=signed-integer-overflow
 
 outputs := $(LIBRARIES:%=$(OUT)/libtulle-%.so) $(HOSTS:%=$(OUT)/tulle-host-%)
 
@@ -38,11 +48,11 @@ define build
 $(OUT)/$1/%.c.o: $(SOURCE_ROOT)/%.c scripts/native.mk
 	@mkdir -p $$(@D)
 	@echo "  native $1 $$<"
-	@$(CLANG) $(COMMON) $(CFLAGS) $($1) -c $$< -o $$@
+	@$(CLANG) $(COMMON) $(CFLAGS) $$($1) -c $$< -o $$@
 $(OUT)/$1/%.cc.o: $(SOURCE_ROOT)/%.cc scripts/native.mk
 	@mkdir -p $$(@D)
 	@echo "  native $1 $$<"
-	@$(CLANGXX) $(COMMON) $(CXXFLAGS) $($1) -c $$< -o $$@
+	@$(CLANGXX) $(COMMON) $(CXXFLAGS) $$($1) -c $$< -o $$@
 $(OUT)/libtulle-$1.so: $(SOURCES:%=$(OUT)/$1/%.o)
 	@$(CLANGXX) $($1) -shared -pthread $$^ -o $$@
 $(OUT)/tulle-host-$1: $(SOURCES:%=$(OUT)/$1/%.o) $(OUT)/$1/tests/native/host.c.o

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from conftest import missing
-from native.hosts import BUILDS, LoadedLibrary
+from native.hosts import BUILDS, HostProcess, LoadedLibrary
 from paths import ROOT
 from tulle.runtime.host import Build, Library, Variant
 
-KERNEL_CASES = 6  # of so many one is run, unless all are asked for
+# Of so many of the kernels' cases one is run, unless all are asked for.
+KERNEL_CASES = {"test_kernels.py": 6, "test_kernels_sanitized.py": 150}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,20 +21,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the kernels' cases a sample will do: they are all run on the wasm builds."""
+    """Of the kernels' cases a sample will do: all of them run on the wasm builds."""
     # The option is not there where pytest was started on another folder.
     if config.getoption("--thorough", default=False):
         return
-    folder = Path(__file__).parent
-    cases = [item for item in items if item.path == folder / "test_kernels.py"]
-    dropped = {id(item) for index, item in enumerate(cases) if index % KERNEL_CASES}
+    dropped = {id(item) for item in items if item.get_closest_marker("thorough")}
+    for name, every in KERNEL_CASES.items():
+        cases = [item for item in items if item.path == Path(__file__).with_name(name)]
+        dropped.update(id(item) for index, item in enumerate(cases) if index % every)
     config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
     items[:] = [item for item in items if id(item) not in dropped]
 
 
 def native_file(name: str) -> Path:
     """A file of the native build; the test skips without it, or where this processor cannot run it."""
-    if "relaxed" in name and " fma " not in Path("/proc/cpuinfo").read_text():
+    if ("relaxed" in name or name.endswith("asan")) and " fma " not in Path("/proc/cpuinfo").read_text():
         pytest.skip("this processor has no fused multiply-add")
     path = BUILDS / name
     if not path.is_file():
@@ -59,3 +61,16 @@ def use_host(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Build], Lib
 def shared_library(use_host: Callable) -> None:
     """Models run in this process, on the library whose multiply-adds are those of the wasm build asked for."""
     use_host(lambda build: LoadedLibrary(native_file(f"libtulle-{build}.so")))
+
+
+@pytest.fixture
+def address_sanitizer(use_host: Callable) -> None:
+    """Models run in a process with AddressSanitizer: of 32 bits for "simd", with fused multiply-adds for "relaxed"."""
+    names = {"simd": "asan32", "relaxed": "asan"}
+    use_host(lambda build: HostProcess(native_file(f"tulle-host-{names[build]}")))
+
+
+@pytest.fixture
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether all is to be run (`make sanitize`), not a short form of it (`make test`)."""
+    return bool(request.config.getoption("--thorough", default=False))

@@ -5,16 +5,26 @@
 //     write POINTER SIZE    and the bytes behind the line; answers 0
 //     string POINTER        answers with its length and its bytes
 //
+// and, besides tulle.h, stop(engine, model, microseconds): runs the model over and over, lets another thread destroy
+// the engine after that time, and frees both.
+//
 // Its one argument is how many threads an engine has; the host starts those workers and ends them with the engine.
 // Whoever asks is trusted.
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "runtime/engine.h"
+#include "runtime/guard.h"
+#include "runtime/model.h"
+
+#if TULLE_HAS_GUARDS
+#include <sanitizer/allocator_interface.h>
+#endif
 
 #define MOST_NUMBERS 8
 
@@ -48,15 +58,80 @@ static tulle_engine* create(void) {
   return engine;
 }
 
-static void destroy(tulle_engine* engine) {
-  const uint32_t count = engine->threads;
-  char* stacks = engine->stacks;
-  tulle_engine_destroy(engine);
-  if (count == 1) return;
-  // A wasm host drops the memory as a whole. Here the workers are known to have returned.
-  for (uint32_t i = 1; i < count; i++) pthread_join(workers[i].thread, NULL);
-  tulle_free(stacks);
+// Waits for the workers to return. A wasm host drops the memory as a whole instead.
+static void join(tulle_engine* engine) {
+  for (uint32_t i = 1; i < engine->threads; i++) pthread_join(workers[i].thread, NULL);
+  tulle_free(engine->stacks);
   tulle_free(engine);
+}
+
+static void destroy(tulle_engine* engine) {
+  const bool alone = engine->threads == 1;
+  tulle_engine_destroy(engine);
+  if (!alone) join(engine);
+}
+
+typedef struct {
+  tulle_engine* engine;
+  useconds_t microseconds;
+  _Atomic bool done;
+} stopper;
+
+static void* stop_later(void* argument) {
+  stopper* s = argument;
+  usleep(s->microseconds);
+  tulle_engine_destroy(s->engine);
+  atomic_store(&s->done, true);
+  return NULL;
+}
+
+static void stop(tulle_engine* engine, tulle_model* model, useconds_t microseconds) {
+  stopper s = {.engine = engine, .microseconds = microseconds};
+  pthread_t thread;
+  if (engine->threads == 1 || pthread_create(&thread, NULL, stop_later, &s)) fail("stop needs threads");
+  do tulle_model_run(model);
+  while (!atomic_load(&s.done));
+  pthread_join(thread, NULL);
+  tulle_model_free(model);
+  join(engine);
+}
+
+#if TULLE_HAS_GUARDS
+// Whether these are the canaries behind a tensor; they are right before forbidden bytes.
+static bool are_canaries(const char* address) {
+  for (size_t i = 0; i < TULLE_READABLE_BYTES; i += 4) {
+    uint32_t value;
+    memcpy(&value, address + i, 4);
+    if (value != tulle_canary(address + i)) return false;
+  }
+  return true;
+}
+
+// How many tensors of the model have all of their canaries.
+static uint32_t count_canaries(const tulle_model* model) {
+  uint32_t count = 0;
+  for (uint32_t a = 0; a < model->memory.count; a++) {
+    char* at = model->memory.blocks[a];
+    char* const end = at + __sanitizer_get_allocated_size(at);
+    while (at < end) {
+      char* forbidden = __asan_region_is_poisoned(at, (size_t)(end - at));
+      if (!forbidden) break;
+      count += forbidden - at >= TULLE_READABLE_BYTES && are_canaries(forbidden - TULLE_READABLE_BYTES);
+      for (at = forbidden; at < end && __asan_address_is_poisoned(at);) at++;
+    }
+  }
+  return count;
+}
+#else
+static uint32_t count_canaries(const tulle_model* model) { return (void)model, 0; }
+#endif
+
+// Runs the model, and sees to it that nothing was written behind a tensor.
+static tulle_status run(tulle_model* model) {
+  const uint32_t before = count_canaries(model);
+  const tulle_status status = tulle_model_run(model);
+  if (count_canaries(model) != before) fail("a write past the end of a tensor");
+  return status;
 }
 
 static uint64_t call(const char* name, const uintptr_t* n) {
@@ -75,8 +150,9 @@ static uint64_t call(const char* name, const uintptr_t* n) {
   if (IS(tulle_model_output)) return (uintptr_t)tulle_model_output((void*)n[0], (uint32_t)n[1]);
   if (IS(tulle_model_set_rgba8))
     return tulle_model_set_rgba8((void*)n[0], (uint32_t)n[1], (void*)n[2], (uint32_t)n[3], (uint32_t)n[4]);
-  if (IS(tulle_model_run)) return tulle_model_run((void*)n[0]);
+  if (IS(tulle_model_run)) return run((void*)n[0]);
   if (IS(tulle_model_profile)) return (uintptr_t)tulle_model_profile((void*)n[0]);
+  if (IS(stop)) return stop((void*)n[0], (void*)n[1], (useconds_t)n[2]), 0;
 #undef IS
   fail(name);
   return 0;

@@ -14,6 +14,14 @@ from paths import ROOT
 
 BUILDS = Path(os.environ.get("TULLE_NATIVE", ROOT / "build" / "native"))
 
+# What wasm does too: an allocation that is too large returns NULL.
+SANITIZERS = {
+    "ASAN_OPTIONS": "allocator_may_return_null=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1",
+    "ASAN_SYMBOLIZER_PATH": str(ROOT / ".cache" / "native" / "bin" / "llvm-symbolizer"),
+}
+
 # Of results a C compiler fills no more than their own width.
 _NUMBERS = ("tulle_engine_threads", "tulle_model_run", "tulle_model_set_rgba8")
 _NOTHING = (
@@ -69,14 +77,22 @@ class HostProcess:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._process = subprocess.Popen(
-            [path, str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [path, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **SANITIZERS},
         )
         assert self._process.stdin and self._process.stdout
         self._to, self._from = self._process.stdin, self._process.stdout
+        self._report = ""
 
     def call(self, name: str, *arguments: int) -> int:
         self._send(f"call {name} {' '.join(map(str, arguments))}\n".encode())
-        return int(self._line())
+        result = int(self._line())
+        if name == "tulle_engine_destroy":
+            self.close()
+        return result
 
     def read(self, pointer: int, size: int) -> bytearray:
         self._send(f"read {pointer} {size}\n".encode())
@@ -122,6 +138,6 @@ class HostProcess:
 
     def _check(self, status: int) -> None:
         assert self._process.stderr
-        report = self._process.stderr.read().decode("utf-8", "replace")
-        if status or report:
-            raise RuntimeError(f"the host process ended with status {status}:\n{report}")
+        self._report += self._process.stderr.read().decode("utf-8", "replace")
+        if status or self._report:
+            raise RuntimeError(f"the host process ended with status {status}:\n{self._report}")

@@ -75,14 +75,14 @@ TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* o
 }
 
 // All pixels, 8 at a time; a remainder of one to four takes a narrower tile.
-#define ROWS(rows)                                                                                             \
-  static __attribute__((noinline)) void gemm_##rows(const tulle_gemm* args, const float* input, float* output, \
-                                                    const float* residual, uint32_t count, bool exact) {       \
-    for (; count > 4; count -= 8, input += args->input_step, output += 8, residual += residual ? 8 : 0) {      \
-      gemm_tile(args, input, output, residual, count, exact&& count < 8, rows, 2);                             \
-      if (count <= 8) return;                                                                                  \
-    }                                                                                                          \
-    gemm_tile(args, input, output, residual, count, exact, rows, 1);                                           \
+#define ROWS(rows)                                                                                                     \
+  static __attribute__((noinline)) void gemm_##rows(const tulle_gemm* args, const float* input, float* output,         \
+                                                    const float* residual, uint32_t count, bool exact) {               \
+    for (; count > 4; count -= 8, input += args->input_step, output += 8, residual = residual ? residual + 8 : NULL) { \
+      gemm_tile(args, input, output, residual, count, exact&& count < 8, rows, 2);                                     \
+      if (count <= 8) return;                                                                                          \
+    }                                                                                                                  \
+    gemm_tile(args, input, output, residual, count, exact, rows, 1);                                                   \
   }
 ROWS(2)
 ROWS(4)

@@ -2,12 +2,15 @@
 
 #include <stdlib.h>
 
+#include "runtime/guard.h"
 #include "tulle.h"
 
 void* tulle_alloc(size_t size) {
-  return size > SIZE_MAX - TULLE_ALIGNMENT
-             ? NULL
-             : aligned_alloc(TULLE_ALIGNMENT, (size + TULLE_ALIGNMENT) / TULLE_ALIGNMENT * TULLE_ALIGNMENT);
+  if (size > SIZE_MAX - TULLE_ALIGNMENT) return NULL;
+  const size_t rounded = (size + TULLE_ALIGNMENT) / TULLE_ALIGNMENT * TULLE_ALIGNMENT;
+  void* memory = aligned_alloc(TULLE_ALIGNMENT, rounded);
+  if (memory) tulle_guard(memory, size, rounded);
+  return memory;
 }
 
 void tulle_free(void* pointer) { free(pointer); }

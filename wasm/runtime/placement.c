@@ -4,10 +4,11 @@
 
 #include "ops/ops.h"
 #include "runtime/engine.h"
+#include "runtime/guard.h"
 
 #define NEVER UINT32_MAX
 
-// What a tensor takes, and its stride.
+// The bytes of a tensor's values, and its stride.
 static uint64_t tensor_bytes(const tulle_tensor* tensor, tulle_place* place) {
   uint64_t floats = tensor->elements;
   if (!tensor->chw) {
@@ -17,12 +18,18 @@ static uint64_t tensor_bytes(const tulle_tensor* tensor, tulle_place* place) {
     place->stride = tulle_plan_stride(tensor->shape[1], tensor->shape[2]);
     floats = (uint64_t)place->stride * tensor->shape[3];
   }
-  return (floats * 4 + TULLE_SLACK_BYTES + TULLE_ALIGNMENT - 1) / TULLE_ALIGNMENT * TULLE_ALIGNMENT;
+  return floats * 4;
+}
+
+// What they take in memory.
+static uint64_t with_slack(uint64_t bytes) {
+  return (bytes + TULLE_SLACK_BYTES + TULLE_ALIGNMENT - 1) / TULLE_ALIGNMENT * TULLE_ALIGNMENT;
 }
 
 // Memory that one or more tensors share (the output of a free op shares its input's).
 typedef struct {
   uint32_t first, last;  // ops: written, last read
+  uint64_t used;         // bytes of the largest tensor's values
   uint64_t bytes, offset;
   bool persistent;  // inputs, outputs and constants have memory of their own
 } storage;
@@ -44,7 +51,8 @@ static uint64_t assign_offsets(storage** items, uint32_t count, storage** placed
     uint64_t offset = 0;
     for (uint32_t j = 0; j < placed_count; j++) {  // in order of offset
       const storage* other = placed[j];
-      if (other->last < item->first || item->last < other->first) continue;
+      // With guards between them, tensors do not take turns.
+      if (!TULLE_HAS_GUARDS && (other->last < item->first || item->last < other->first)) continue;
       if (offset + item->bytes <= other->offset) break;
       if (other->offset + other->bytes > offset) offset = other->offset + other->bytes;
     }
@@ -106,11 +114,12 @@ bool tulle_place_tensors(tulle_planner* planner, const tulle_group* groups, uint
   for (uint32_t g = 0; ok && g < group_count; g++) note_uses(net, &groups[g], root, stores);
   for (uint32_t i = 0; ok && i < net->output_count; i++) stores[root[net->outputs[i]]].persistent = true;
   for (uint32_t t = 0; ok && t < count; t++) {
-    const uint64_t bytes = tensor_bytes(&net->tensors[t], &places[t]);
+    const uint64_t used = tensor_bytes(&net->tensors[t], &places[t]), bytes = with_slack(used);
     if (bytes > TULLE_MAX_BYTES) {
       tulle_engine_fail(engine, "tensor '%s' would take %.0f MB", net->tensors[t].name, (double)bytes / 1e6);
       ok = false;
-    } else if (bytes > stores[root[t]].bytes) {
+    } else if (used >= stores[root[t]].used) {
+      stores[root[t]].used = used;
       stores[root[t]].bytes = bytes;
     }
   }
@@ -136,6 +145,7 @@ bool tulle_place_tensors(tulle_planner* planner, const tulle_group* groups, uint
       ok = (places[t].data = tulle_plan_alloc(planner, (size_t)stores[t].bytes)) != NULL;
       *arena_bytes += stores[t].bytes;
     }
+    if (places[t].data) tulle_guard_tensor(places[t].data, (size_t)stores[t].used, (size_t)stores[t].bytes);
   }
   // Ops unpack their constants themselves. Only those that are handed on as activations have a place.
   for (uint32_t t = 0; ok && t < count; t++) {

@@ -7,6 +7,7 @@
 #include "ops/ops.h"
 #include "runtime/band.h"
 #include "runtime/groups.h"
+#include "runtime/guard.h"
 #include "runtime/placement.h"
 
 static bool check_ops(tulle_planner* planner) {
@@ -50,8 +51,10 @@ static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
     input->width = tensor->shape[2];
     input->scale = 1 / tensor->std;
     input->shift = -tensor->mean / tensor->std;
-    input->pixels = tulle_plan_alloc(planner, 4 * (size_t)input->height * input->width + TULLE_SLACK_BYTES);
+    const size_t pixel_bytes = 4 * (size_t)input->height * input->width;
+    input->pixels = tulle_plan_alloc(planner, pixel_bytes + TULLE_SLACK_BYTES);
     if (!input->pixels) return false;
+    tulle_guard(input->pixels, pixel_bytes + TULLE_READABLE_BYTES, pixel_bytes + TULLE_SLACK_BYTES);
     input->direct = input->height * input->width > 1 && takes_bytes(net, net->inputs[i]);
   }
   for (uint32_t i = 0; i < net->output_count; i++) model->outputs[i] = planner->places[net->outputs[i]].data;

@@ -33,10 +33,12 @@ float* tulle_plan_constant(tulle_planner* planner, int32_t index, size_t extra) 
     tulle_plan_fail(planner, "its input '%s' must be constant", tensor->name);
     return NULL;
   }
-  float* values = tulle_plan_alloc(planner, ((size_t)tensor->elements + extra) * sizeof *values + TULLE_SLACK_BYTES);
+  const size_t size = ((size_t)tensor->elements + extra) * sizeof(float);
+  float* values = tulle_plan_alloc(planner, size + TULLE_SLACK_BYTES);
   if (!values) return NULL;
+  tulle_guard_tensor(values, size, size + TULLE_SLACK_BYTES);
   tulle_constant_decode(tensor, values);
-  planner->weight_bytes += ((uint64_t)tensor->elements + extra) * sizeof *values;
+  planner->weight_bytes += size;
   return values;
 }
 
