@@ -27,7 +27,7 @@ FLATC ?= $(or $(wildcard .cache/toolchain/bin/flatc),flatc)
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-C_SOURCES = $(shell git ls-files -co --exclude-standard 'wasm/*.c' 'wasm/*.cc' 'wasm/*.h' 'tests/native/*.c' | grep -v _generated)
+C_SOURCES = $(shell git ls-files -co --exclude-standard 'wasm/*.c' 'wasm/*.cc' 'wasm/*.h' 'tests/native/*.c' 'tests/native/*.cc' | grep -v _generated)
 
 NATIVE = $(MAKE) --no-print-directory -f scripts/native.mk -j"$$(getconf _NPROCESSORS_ONLN)"
 
@@ -65,6 +65,11 @@ native: native-toolchain  ## build the C library for this machine, for tests and
 .PHONY: sanitize
 sanitize: dev native models  ## all models and kernels under sanitizers, natively (about an hour; ARGS="-k race")
 	$(PY) -m pytest --thorough tests/native $(ARGS)
+
+.PHONY: fuzz
+fuzz: dev native models  ## look for files that crash or hang (SECONDS=120), with the lines that were reached
+	@$(NATIVE) fuzz
+	@$(PY) scripts/fuzz.py --seconds $(or $(SECONDS),120) $(ARGS)
 
 .PHONY: pyodide
 pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md

@@ -7,6 +7,11 @@
 #     m32              a host program of 32 bits: sizes overflow there as in wasm
 #     asan, asan32     host programs with AddressSanitizer and UndefinedBehaviorSanitizer, asan with fused multiply-adds
 #     tsan             ... with ThreadSanitizer
+#
+# and of `make fuzz` (target fuzz):
+#
+#     fuzz             libFuzzer on loading and running, with AddressSanitizer and UndefinedBehaviorSanitizer
+#     coverage         the same program counting the lines it reaches
 
 CLANG := $(firstword $(wildcard .cache/native/bin/clang) clang)
 CLANGXX := $(CLANG)++
@@ -17,6 +22,8 @@ OUT ?= build/native
 SOURCES := $(patsubst $(SOURCE_ROOT)/%,%,$(filter-out %/host.c,$(wildcard $(SOURCE_ROOT)/wasm/*/*.c $(SOURCE_ROOT)/wasm/*/*.cc)))
 LIBRARIES := simd relaxed
 HOSTS := m32 asan asan32 tsan
+FUZZERS := fuzz coverage
+FLATC ?= $(or $(wildcard .cache/toolchain/bin/flatc),flatc)
 
 WARNINGS := -Wall -Wextra -Werror
 # -ffp-contract=off: multiply-adds are fused where the kernels say so and nowhere else.
@@ -35,14 +42,30 @@ sanitized := -O1 -fno-omit-frame-pointer
 asan := $(sanitized) -mfma -fsanitize=address,undefined -fno-sanitize-recover=all
 asan32 := $(sanitized) -msse4.1 $(bits32) -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan := $(sanitized) -msse4.1 -fsanitize=thread
+fuzz := $(sanitized) -msse4.1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+coverage := $(sanitized) -msse4.1 -DNDEBUG -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping
 # With this check clang takes minutes for the one file, and there are no signed integers in it.
 $(OUT)/asan/wasm/kernels/activation.c.o: asan += -fno-sanitize=signed-integer-overflow
 $(OUT)/asan32/wasm/kernels/activation.c.o: asan32 += -fno-sanitize=signed-integer-overflow
+$(OUT)/fuzz/wasm/kernels/activation.c.o: fuzz += -fno-sanitize=signed-integer-overflow
 
 outputs := $(LIBRARIES:%=$(OUT)/libtulle-%.so) $(HOSTS:%=$(OUT)/tulle-host-%)
 
 .PHONY: all
 all: $(outputs)
+
+.PHONY: fuzz
+fuzz: $(FUZZERS:%=$(OUT)/tulle-%)
+
+# The tables as C++ objects, which the mutator changes.
+$(OUT)/schema/tulle_generated.h: wasm/format/tulle.fbs
+	@mkdir -p $(@D)
+	@$(FLATC) --cpp --gen-object-api -o $(@D) $<
+$(FUZZERS:%=$(OUT)/%/tests/native/fuzz_mutator.cc.o): CXXFLAGS := -std=c++17 -I$(OUT)
+# It is not what is tested.
+$(OUT)/fuzz/tests/native/fuzz_mutator.cc.o: fuzz := -O1
+$(OUT)/coverage/tests/native/fuzz_mutator.cc.o: coverage := -O1
+$(FUZZERS:%=$(OUT)/%/tests/native/fuzz_mutator.cc.o): | $(OUT)/schema/tulle_generated.h
 
 define build
 $(OUT)/$1/%.c.o: $(SOURCE_ROOT)/%.c scripts/native.mk
@@ -52,11 +75,13 @@ $(OUT)/$1/%.c.o: $(SOURCE_ROOT)/%.c scripts/native.mk
 $(OUT)/$1/%.cc.o: $(SOURCE_ROOT)/%.cc scripts/native.mk
 	@mkdir -p $$(@D)
 	@echo "  native $1 $$<"
-	@$(CLANGXX) $(COMMON) $(CXXFLAGS) $$($1) -c $$< -o $$@
+	@$(CLANGXX) $(COMMON) $$(CXXFLAGS) $$($1) -c $$< -o $$@
 $(OUT)/libtulle-$1.so: $(SOURCES:%=$(OUT)/$1/%.o)
 	@$(CLANGXX) $($1) -shared -pthread $$^ -o $$@
+$(OUT)/tulle-$1: $(SOURCES:%=$(OUT)/$1/%.o) $(OUT)/$1/tests/native/fuzz_target.c.o $(OUT)/$1/tests/native/fuzz_mutator.cc.o
+	@$(CLANGXX) $($1) -pthread $$^ -o $$@
 $(OUT)/tulle-host-$1: $(SOURCES:%=$(OUT)/$1/%.o) $(OUT)/$1/tests/native/host.c.o
 	@$(CLANGXX) $($1) -pthread $$^ -o $$@
--include $(SOURCES:%=$(OUT)/$1/%.d) $(OUT)/$1/tests/native/host.c.d
+-include $(SOURCES:%=$(OUT)/$1/%.d) $(wildcard $(OUT)/$1/tests/native/*.d)
 endef
-$(foreach v,$(LIBRARIES) $(HOSTS),$(eval $(call build,$v)))
+$(foreach v,$(LIBRARIES) $(HOSTS) $(FUZZERS),$(eval $(call build,$v)))
