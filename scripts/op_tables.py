@@ -1,9 +1,9 @@
-"""Writes the tables of ops and operators into the documents, between `<!-- NAME: ... -->` and `<!-- end -->`.
+"""Writes the tables of ops, operators and passes into the documents, between `<!-- NAME: ... -->` and `<!-- end -->`.
 
     python scripts/op_tables.py
 
-What they say comes from `tulle.ops` and from the tables of the TFLite and ONNX readers. Only what is not one op of its
-own needs a line here: a group (GROUPS) and, where not all of it is supported, a note (NOTES).
+What they say comes from `tulle.ops`, `tulle.passes` and the tables of the TFLite and ONNX readers. Only what is not one
+op of its own needs a line here: a group (GROUPS) and, where not all of it is supported, a note (NOTES).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tulle.ops import (
     slicing,
 )
 from tulle.ops.attributes import Attribute
+from tulle.passes import PASSES
 from tulle.tflite import reader as tflite
 
 # A row of the README's table: the families whose operators it lists, and operators that are made of several ops.
@@ -208,6 +209,10 @@ def lowered() -> str:
     return "\n".join(fill(item, initial_indent="- ", subsequent_indent="  ") for item in items)
 
 
+def passes() -> str:
+    return "\n".join(["| pass | why |", "|---|---|", *(f"| `{step.name}` | {step.reason} |" for step in PASSES)])
+
+
 # ---- docs/format.md
 
 
@@ -240,7 +245,7 @@ PARTS = {
     "README.md": {"operators": supported},
     "docs/models.md": {"operators": operators},
     "docs/format.md": {"attributes": stored},
-    "docs/architecture.md": {"ops": op_table, "layouts": lowered},
+    "docs/architecture.md": {"ops": op_table, "layouts": lowered, "passes": passes},
 }
 
 
