@@ -200,10 +200,9 @@ def lowered() -> str:
             texts.setdefault(op.layout.text, []).append(name)
         if op.fuses_activation:
             alphas.setdefault(op.own_inputs, []).append(name)
-    fusing = "; ".join(f"{index}: {code(names)}" for index, names in sorted(alphas.items(), reverse=True))
+    fusing = "; ".join(f"{index} for {code(names)}" for index, names in sorted(alphas.items(), reverse=True))
     items = [
-        f"A fused activation is taken by these ops; prelu's alpha is then the input with the index before the colon. "
-        f"{fusing}.",
+        f"These ops can have a fused activation. If it is prelu, its alpha is one more input, whose index is {fusing}.",
         *(f"{code(names)}: {text}." for text, names in texts.items()),
     ]
     return "\n".join(fill(item, initial_indent="- ", subsequent_indent="  ") for item in items)

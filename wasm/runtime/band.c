@@ -1,7 +1,7 @@
 // The expansion of a large map writes megabytes that the depthwise convolution after it reads once: through L3, as L2
 // is too small. In a band each op computes only the rows that the next one needs now, into a window of a few rows that
 // belongs to the thread. From one strip to the next a window keeps the rows that are needed again, so nothing is
-// computed twice but around the borders between tasks.
+// computed twice except at the borders between tasks.
 
 #include "runtime/band.h"
 
