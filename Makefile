@@ -107,7 +107,7 @@ schema: toolchain  ## C++ and Python code from wasm/format/tulle.fbs
 	$(FLATC) --python --gen-onefile --gen-object-api -o py/tulle/pack/schema wasm/format/tulle.fbs
 
 .PHONY: tables
-tables: dev  ## the tables of ops and operators in README.md and docs/
+tables: dev  ## the tables of ops, operators and passes in README.md and docs/
 	$(PY) scripts/op_tables.py
 
 .PHONY: clean

@@ -1,9 +1,9 @@
-"""Writes the tables of ops and operators into the documents, between `<!-- NAME: ... -->` and `<!-- end -->`.
+"""Writes the tables of ops, operators and passes into the documents, between `<!-- NAME: ... -->` and `<!-- end -->`.
 
     python scripts/op_tables.py
 
-What they say comes from `tulle.ops` and from the tables of the TFLite and ONNX readers. Only what is not one op of its
-own needs a line here: a group (GROUPS) and, where not all of it is supported, a note (NOTES).
+What they say comes from `tulle.ops`, `tulle.passes` and the tables of the TFLite and ONNX readers. Only what is not one
+op of its own needs a line here: a group (GROUPS) and, where not all of it is supported, a note (NOTES).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from tulle.ops import (
     slicing,
 )
 from tulle.ops.attributes import Attribute
+from tulle.passes import PASSES
 from tulle.tflite import reader as tflite
 
 # A row of the README's table: the families whose operators it lists, and operators that are made of several ops.
@@ -199,13 +200,16 @@ def lowered() -> str:
             texts.setdefault(op.layout.text, []).append(name)
         if op.fuses_activation:
             alphas.setdefault(op.own_inputs, []).append(name)
-    fusing = "; ".join(f"{index}: {code(names)}" for index, names in sorted(alphas.items(), reverse=True))
+    fusing = "; ".join(f"{index} for {code(names)}" for index, names in sorted(alphas.items(), reverse=True))
     items = [
-        f"A fused activation is taken by these ops; prelu's alpha is then the input with the index before the colon. "
-        f"{fusing}.",
+        f"These ops can have a fused activation. If it is prelu, its alpha is one more input, whose index is {fusing}.",
         *(f"{code(names)}: {text}." for text, names in texts.items()),
     ]
     return "\n".join(fill(item, initial_indent="- ", subsequent_indent="  ") for item in items)
+
+
+def passes() -> str:
+    return "\n".join(["| pass | why |", "|---|---|", *(f"| `{step.name}` | {step.reason} |" for step in PASSES)])
 
 
 # ---- docs/format.md
@@ -240,7 +244,7 @@ PARTS = {
     "README.md": {"operators": supported},
     "docs/models.md": {"operators": operators},
     "docs/format.md": {"attributes": stored},
-    "docs/architecture.md": {"ops": op_table, "layouts": lowered},
+    "docs/architecture.md": {"ops": op_table, "layouts": lowered, "passes": passes},
 }
 
 

@@ -11,8 +11,10 @@ SOURCES := $(wildcard wasm/image/*.c wasm/kernels/*.c wasm/ops/*.c wasm/runtime/
 
 WARNINGS := -Wall -Wextra -Werror
 # -fno-math-errno lets roundf and floorf become single instructions; nothing here reads errno.
-COMMON := -O3 -DNDEBUG -msimd128 -mbulk-memory -fno-math-errno -Iwasm -Iwasm/include -Ithird_party/flatbuffers/include $(WARNINGS) -MMD -MP
+COMMON := -DNDEBUG -msimd128 -mbulk-memory -fno-math-errno -Iwasm -Iwasm/include -Ithird_party/flatbuffers/include $(WARNINGS) -MMD -MP
 CFLAGS := -std=c11
+# Only the kernels' loops are hot. The rest, most of it planning, is run once a load and is better small.
+optimise = $(if $(filter wasm/kernels/% wasm/image/% wasm/runtime/constant.c wasm/runtime/engine.c,$1),-O3,-Os)
 CXXFLAGS := -std=c++17 -fno-exceptions -fno-rtti
 # Linked as if for JavaScript, whose glue is thrown away: emcc links a bare .wasm with WASI, which has no shared memory.
 # -O2, since from -O3 on it renames imports and exports for that glue.
@@ -39,11 +41,11 @@ define variant
 build/wasm/$1/%.c.o: %.c scripts/wasm.mk
 	@mkdir -p $$(@D)
 	@echo "  $1 $$<"
-	@$(EMCC) $(COMMON) $(CFLAGS) $(call flags,$1) -c $$< -o $$@
+	@$(EMCC) $$(call optimise,$$<) $(COMMON) $(CFLAGS) $(call flags,$1) -c $$< -o $$@
 build/wasm/$1/%.cc.o: %.cc scripts/wasm.mk
 	@mkdir -p $$(@D)
 	@echo "  $1 $$<"
-	@$(EMXX) $(COMMON) $(CXXFLAGS) $(call flags,$1) -c $$< -o $$@
+	@$(EMXX) $$(call optimise,$$<) $(COMMON) $(CXXFLAGS) $(call flags,$1) -c $$< -o $$@
 web/dist/tulle-$1.wasm: $(SOURCES:%=build/wasm/$1/%.o)
 	@mkdir -p $$(@D)
 	@echo "  link $$@"

@@ -67,11 +67,6 @@ def test_architecture_lists_every_folder_of_code() -> None:
     assert missing == []
 
 
-def test_architecture_lists_the_passes_in_order() -> None:
-    rows = "".join(f"| `{step.name}` | {step.reason} |\n" for step in tulle.passes.PASSES)
-    assert f"| pass | why |\n|---|---|\n{rows}\n" in (ROOT / "docs" / "architecture.md").read_text()
-
-
 def test_every_make_target_of_the_documents_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {

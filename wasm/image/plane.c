@@ -27,7 +27,7 @@ TULLE_INLINE v4 load_pixel(const uint8_t* p, uint32_t channels) {
 TULLE_INLINE v4 mix(v4 a, v4 b, v4 share) { return v4_madd(wasm_f32x4_sub(b, a), share, a); }
 
 // One of four neighbours, which may lie beyond the plane.
-TULLE_INLINE v4 neighbour(const tulle_plane* plane, int64_t x, int64_t y, bool edge, uint32_t channels, v4 black) {
+static v4 neighbour(const tulle_plane* plane, int64_t x, int64_t y, bool edge, v4 black) {
   const int64_t right = plane->width - 1, bottom = plane->height - 1;
   if (edge) {
     x = x < 0 ? 0 : x > right ? right : x;
@@ -35,7 +35,17 @@ TULLE_INLINE v4 neighbour(const tulle_plane* plane, int64_t x, int64_t y, bool e
   } else if (x < 0 || y < 0 || x > right || y > bottom) {
     return v4_splat(0);
   }
-  return wasm_f32x4_sub(load_pixel(plane->data + (size_t)y * plane->stride + (size_t)x * channels, channels), black);
+  const uint8_t* pixel = plane->data + (size_t)y * plane->stride + (size_t)x * plane->channels;
+  return wasm_f32x4_sub(load_pixel(pixel, plane->channels), black);
+}
+
+// Between neighbours of which some lie beyond the plane. Few places do, so this is not worth a copy for each number of
+// channels.
+__attribute__((noinline)) static v4 bilinear_at_edge(const tulle_plane* plane, int64_t x, int64_t y, v4 across, v4 down,
+                                                     bool edge, v4 black) {
+  const v4 above = mix(neighbour(plane, x, y, edge, black), neighbour(plane, x + 1, y, edge, black), across);
+  const v4 below = mix(neighbour(plane, x, y + 1, edge, black), neighbour(plane, x + 1, y + 1, edge, black), across);
+  return mix(above, below, down);
 }
 
 TULLE_INLINE v4 bilinear(const tulle_plane* plane, double x, double y, bool edge, uint32_t channels, v4 black) {
@@ -49,12 +59,7 @@ TULLE_INLINE v4 bilinear(const tulle_plane* plane, double x, double y, bool edge
     return wasm_f32x4_sub(mix(above, below, down), black);
   }
   // Places are at most 2^22 from the plane (view.c), so the numbers fit.
-  const int64_t i = (int64_t)left, j = (int64_t)top;
-  const v4 above =
-      mix(neighbour(plane, i, j, edge, channels, black), neighbour(plane, i + 1, j, edge, channels, black), across);
-  const v4 below = mix(neighbour(plane, i, j + 1, edge, channels, black),
-                       neighbour(plane, i + 1, j + 1, edge, channels, black), across);
-  return mix(above, below, down);
+  return bilinear_at_edge(plane, (int64_t)left, (int64_t)top, across, down, edge, black);
 }
 
 TULLE_INLINE void sample_turned(const tulle_plane* plane, const tulle_affine* a, bool edge, uint32_t across,

@@ -38,7 +38,7 @@ typedef struct {
   float* output;
   size_t input_stride, output_stride, residual_stride;
   const int32_t* offsets;
-  uint32_t rows, taps, blocks;  // output channels, input channels, blocks of TULLE_GEMM_ROWS output channels
+  uint32_t rows, taps, blocks;  // output channels, weights of each, blocks of TULLE_GEMM_ROWS output channels
   uint32_t vectors, tiles, width;
   uint32_t tile_tasks, block_tasks;
   bool pack;
@@ -52,10 +52,13 @@ tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t ta
 // Applies the activations that are not part of the kernel's store to what a block has just computed.
 void tulle_activate_block(const tulle_gemm* gemm, float* output, uint32_t count);
 
-// Weights [rows][taps] as [blocks][taps][TULLE_GEMM_ROWS], missing rows zero. tap_order[t] is the column of tap t, NULL
+// Fills `dense` with what conv2d's tensors say, all but the offsets of the taps and how the work is divided. Its
+// weights are packed as [blocks][taps][TULLE_GEMM_ROWS], missing rows zero; tap_order[t] is the column of tap t, NULL
 // for t itself.
-float* tulle_pack_blocks(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t taps,
-                         const uint32_t* tap_order);
+bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t* tap_order, tulle_dense* dense);
+
+// Weights of so many rows, packed so. NULL (error set) where they do not fit into memory.
+float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, const uint32_t* tap_order);
 
 // Floats that one phase of a padded row needs for `out_width` outputs, read in whole vectors.
 uint64_t tulle_phase_width(uint32_t out_width, uint32_t kernel_w, uint32_t dilation_w, uint32_t stride_w);

@@ -7,8 +7,8 @@ typedef struct {
   uint32_t pieces;  // of the outermost loop of each copy
 } copy_args;
 
-static void run_copy(const void* pointer, uint32_t task, char* scratch) {
-  (void)scratch;
+static void run_copy(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+  (void)next, (void)scratch;
   const copy_args* args = pointer;
   const tulle_copy* c = &args->copies[task / args->pieces];
   uint32_t begin, end;

@@ -5,10 +5,9 @@
 #include "ops/convolution.h"
 
 typedef struct {
-  const float *input, *weights, *bias;
-  float* output;
-  size_t input_stride, output_stride;
-  uint32_t channels, multiplier, out_height, tasks;
+  tulle_place x, y;
+  const float *weights, *bias;
+  uint32_t channels, multiplier, out_height;
   tulle_epilogue epilogue;
   bool direct;         // a kernel reads the input as it is
   const float* added;  // to the result, or NULL
@@ -28,21 +27,21 @@ static void run_direct(const depthwise_args* args, const float* inputs, float* o
                        uint32_t channel_end, uint32_t top, uint32_t rows) {
   const tulle_depthwise* d = &args->depthwise;
   const uint32_t taps = d->kernel * d->kernel, out_width = d->out_width;
-  if (args->multiplier == 1 && args->output_stride > 1) {
+  if (args->multiplier == 1 && args->y.stride > 1) {
     tulle_depthwise some = *d;
-    if (args->added) some.added = args->added + c * args->output_stride;
-    tulle_f32_depthwise(&some, inputs + c * args->input_stride, args->weights + (size_t)c * taps, args->bias + c,
-                        outputs + c * args->output_stride + (size_t)top * out_width, channel_end - c, top, rows,
+    if (args->added) some.added = args->added + c * args->y.stride;
+    tulle_f32_depthwise(&some, inputs + c * args->x.stride, args->weights + (size_t)c * taps, args->bias + c,
+                        outputs + c * args->y.stride + (size_t)top * out_width, channel_end - c, top, rows,
                         &args->epilogue, c);
     return;
   }
   tulle_depthwise same = *d;  // all outputs of one input channel
   same.input_stride = 0;
   for (; c < channel_end; c++) {
-    const float* input = inputs + c * args->input_stride;
+    const float* input = inputs + c * args->x.stride;
     for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++) {
       float single[4];  // a 1x1 map has no room for a whole vector
-      float* output = args->output_stride == 1 ? single : outputs + o * args->output_stride + (size_t)top * out_width;
+      float* output = args->y.stride == 1 ? single : outputs + o * args->y.stride + (size_t)top * out_width;
       tulle_f32_depthwise(&same, input, args->weights + (size_t)o * taps, args->bias + o, output, 1, top, rows,
                           &args->epilogue, o);
       if (output == single) outputs[o] = single[0];
@@ -58,7 +57,7 @@ static void run_planes(const depthwise_args* args, const float* inputs, float* o
   const bool whole = args->inside && rows == args->out_height;
   tulle_f32_zero(plane, args->plane_floats);
   for (; c < channel_end; c++) {
-    const float* input = inputs + c * args->input_stride;
+    const float* input = inputs + c * args->x.stride;
     for (uint32_t y = top; y < end; y += args->strip_rows) {
       tulle_depthwise_plane d = args->any;
       d.out_height = end - y < args->strip_rows ? end - y : args->strip_rows;
@@ -70,7 +69,7 @@ static void run_planes(const depthwise_args* args, const float* inputs, float* o
       }
       for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++) {
         float single[4];  // a 1x1 map has no room for a whole vector
-        float* output = args->output_stride == 1 ? single : outputs + o * args->output_stride + (size_t)y * out_width;
+        float* output = args->y.stride == 1 ? single : outputs + o * args->y.stride + (size_t)y * out_width;
         tulle_f32_depthwise_plane(&d, plane, args->weights + (size_t)o * taps, args->bias[o], output, &args->epilogue,
                                   o);
         if (output == single) outputs[o] = single[0];
@@ -79,14 +78,12 @@ static void run_planes(const depthwise_args* args, const float* inputs, float* o
   }
 }
 
-static void run_depthwise(const void* pointer, uint32_t task, char* scratch) {
+static void run_depthwise(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   const depthwise_args* args = pointer;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
   if (args->direct) {
-    run_direct(args, args->input, args->output, c, end, 0, args->out_height);
+    run_direct(args, args->x.data, args->y.data, c, end, 0, args->out_height);
   } else {
-    run_planes(args, args->input, args->output, c, end, 0, args->out_height, scratch);
+    run_planes(args, args->x.data, args->y.data, c, end, 0, args->out_height, scratch);
   }
 }
 
@@ -122,11 +119,8 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
                            outputs);
   depthwise_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
-  args->input = in->data;
-  args->input_stride = in->stride;
-  args->output = out->data;
-  args->output_stride = out->stride;
+  args->x = *tulle_place_of_input(planner, op, 0);
+  args->y = *tulle_place_of_output(planner, op);
   args->channels = x->shape[3];
   args->multiplier = outputs / x->shape[3];
   args->out_height = y->shape[1];
@@ -174,7 +168,6 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
   args->weights = packed;
   planner->weight_bytes += (uint64_t)w->elements * sizeof *packed;
 
-  args->tasks = tulle_plan_tasks(planner, args->channels);
   const tulle_kernel_id kernel = direct_kernel(op, x, w, y);
   args->direct = kernel != TULLE_KERNEL_DWCONV;
   args->depthwise = (tulle_depthwise){.kernel = w->shape[1],
@@ -184,12 +177,13 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
                                       .out_width = y->shape[2],
                                       .pad_top = op->pad_top,
                                       .pad_left = op->pad_left,
-                                      .input_stride = in->stride,
-                                      .output_stride = out->stride};
+                                      .input_stride = args->x.stride,
+                                      .output_stride = args->y.stride};
   *work = (tulle_work){.run = run_depthwise,
                        .run_rows = args->added ? NULL : depthwise_rows,
                        .args = args,
-                       .tasks = args->tasks,
+                       .units = args->channels,
+                       .tasks = tulle_plan_tasks(planner, args->channels),
                        .kernel = args->added ? TULLE_KERNEL_DWCONV_SUM : kernel,
                        .weights = w->elements,
                        .nonzeros = tulle_constant_nonzeros(w),

@@ -18,7 +18,7 @@ typedef struct {
   operand a, b;
   float* output;
   size_t row_step;  // of the output
-  uint32_t rows, row_floats, tasks;
+  uint32_t row_floats;
   uint32_t rank;  // of a plain broadcast, else 0
   uint32_t shape[TULLE_MAX_RANK];
   bool exact;  // nothing may be written beyond a row
@@ -35,11 +35,9 @@ static size_t row_offset(const binary_args* args, const operand* o, uint32_t r) 
   return offset;
 }
 
-static void run_binary(const void* pointer, uint32_t task, char* scratch) {
+static void run_binary(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
   (void)scratch;
   const binary_args* args = pointer;
-  uint32_t begin, end;
-  tulle_piece(args->rows, args->tasks, task, &begin, &end);
   for (uint32_t r = begin; r < end; r++)
     tulle_f32_binary(args->op, args->a.data + row_offset(args, &args->a, r), args->a.step,
                      args->b.data + row_offset(args, &args->b, r), args->b.step, args->output + r * args->row_step,
@@ -109,6 +107,7 @@ static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary
   const tulle_tensor* y = tulle_plan_output(planner, op);
   const tulle_place* output = tulle_place_of_output(planner, op);
   const bool chw = !tulle_is_plain(y);
+  uint32_t rows;
   binary_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->op = binary;
@@ -118,7 +117,7 @@ static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary
   if (b < 0 && !(args->b.data = tulle_plan_alloc(planner, 64))) return false;  // a zero to add
   if (chw) {
     if (!chw_operand(planner, a, y, &args->a) || (b >= 0 && !chw_operand(planner, b, y, &args->b))) return false;
-    args->rows = y->shape[3];
+    rows = y->shape[3];
     args->row_floats = y->shape[1] * y->shape[2];
     args->row_step = output->stride;
   } else {
@@ -128,12 +127,12 @@ static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary
     const bool flat = (ta->elements == y->elements || ta->elements == 1) &&
                       (b < 0 || tb->elements == y->elements || tb->elements == 1);
     if (flat) {
-      args->rows = 1;
+      rows = 1;
       args->row_floats = y->elements;
       args->a.step = ta->elements == y->elements && y->elements > 1;
       args->b.step = b >= 0 && tb->elements == y->elements && y->elements > 1;
     } else {
-      args->rows = y->elements / args->last;
+      rows = y->elements / args->last;
       args->row_floats = args->last;
       args->row_step = args->last;
       args->rank = y->rank;
@@ -144,8 +143,11 @@ static bool plan_binary(tulle_planner* planner, const tulle_op* op, tulle_binary
       args->epilogue.kind = TULLE_ACT_NONE;
     }
   }
-  args->tasks = tulle_plan_light_tasks(planner, y->elements, args->rows);
-  *work = (tulle_work){.run = run_binary, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_BINARY};
+  *work = (tulle_work){.run = run_binary,
+                       .args = args,
+                       .units = rows,
+                       .tasks = tulle_plan_light_tasks(planner, y->elements, rows),
+                       .kernel = TULLE_KERNEL_BINARY};
   return true;
 }
 
@@ -162,14 +164,12 @@ typedef struct {
   const float *a, *gate, *b;
   float* output;
   size_t stride;  // of a, b and the output
-  uint32_t channels, pixels, tasks;
+  uint32_t pixels;
 } gated_args;
 
-static void run_gated_sum(const void* pointer, uint32_t task, char* scratch) {
+static void run_gated_sum(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   (void)scratch;
   const gated_args* args = pointer;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++)
     tulle_f32_gated_sum(args->a + c * args->stride, args->gate[c], args->b + c * args->stride,
                         args->output + c * args->stride, args->pixels);
@@ -185,10 +185,12 @@ static bool plan_gated_sum(tulle_planner* planner, const tulle_op* op, tulle_wor
                        .b = tulle_place_of_input(planner, op, other)->data,
                        .output = tulle_place_of_output(planner, op)->data,
                        .stride = tulle_place_of_output(planner, op)->stride,
-                       .channels = y->shape[3],
-                       .pixels = y->shape[1] * y->shape[2],
-                       .tasks = tulle_plan_light_tasks(planner, y->elements, y->shape[3])};
-  *work = (tulle_work){.run = run_gated_sum, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_GATED_SUM};
+                       .pixels = y->shape[1] * y->shape[2]};
+  *work = (tulle_work){.run = run_gated_sum,
+                       .args = args,
+                       .units = y->shape[3],
+                       .tasks = tulle_plan_light_tasks(planner, y->elements, y->shape[3]),
+                       .kernel = TULLE_KERNEL_GATED_SUM};
   return true;
 }
 

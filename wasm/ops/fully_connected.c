@@ -9,15 +9,13 @@ typedef struct {
   float* output;
   const tulle_nonzero* nonzeros;  // NULL: dense
   const uint32_t* row_start;
-  uint32_t batch, inputs, outputs, tasks;
+  uint32_t batch, inputs, outputs;
   tulle_epilogue epilogue;
 } vector_args;
 
-static void run_vector(const void* pointer, uint32_t task, char* scratch) {
+static void run_vector(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
   (void)scratch;
   const vector_args* args = pointer;
-  uint32_t begin, end;
-  tulle_piece(args->outputs, args->tasks, task, &begin, &end);
   for (uint32_t n = 0; n < args->batch; n++) {
     const float* x = args->input + (size_t)n * args->inputs;
     float* y = args->output + (size_t)n * args->outputs;
@@ -60,10 +58,11 @@ bool tulle_plan_vector(tulle_planner* planner, const tulle_op* op, uint32_t batc
     nonzeros = tulle_constant_nonzeros(w);
   }
   // One thread does a few thousand multiply-adds before another one has woken up.
-  args->tasks = (uint64_t)w->elements * batch < 32768 ? 1 : tulle_plan_tasks(planner, args->outputs);
+  const bool few = (uint64_t)w->elements * batch < 32768;
   *work = (tulle_work){.run = run_vector,
                        .args = args,
-                       .tasks = args->tasks,
+                       .units = args->outputs,
+                       .tasks = few ? 1 : tulle_plan_tasks(planner, args->outputs),
                        .kernel = op->sparse ? TULLE_KERNEL_SPMV : TULLE_KERNEL_DOT,
                        .weights = w->elements,
                        .nonzeros = nonzeros,

@@ -11,8 +11,8 @@ typedef struct {
   uint32_t pieces;                                          // of the rows of one matrix
 } matmul_args;
 
-static void run_matmul(const void* pointer, uint32_t task, char* scratch) {
-  (void)scratch;
+static void run_matmul(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+  (void)next, (void)scratch;
   const matmul_args* args = pointer;
   uint32_t row, end;
   tulle_piece(args->rows, args->pieces, task % args->pieces, &row, &end);

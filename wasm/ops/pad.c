@@ -2,17 +2,9 @@
 
 #include "ops/copy.h"
 
-typedef struct {
-  tulle_pad pad;
-  uint32_t tasks;
-} pad_args;
-
-static void run_pad(const void* pointer, uint32_t task, char* scratch) {
+static void run_pad(const void* pad, uint32_t begin, uint32_t end, char* scratch) {
   (void)scratch;
-  const pad_args* args = pointer;
-  uint32_t begin, end;
-  tulle_piece(args->pad.sizes[0], args->tasks, task, &begin, &end);
-  tulle_f32_pad(&args->pad, begin, end);
+  tulle_f32_pad(pad, begin, end);
 }
 
 // Input index of output index i, which counts from the first element of the input; -1 for the constant.
@@ -27,9 +19,8 @@ bool tulle_plan_pad(tulle_planner* planner, const tulle_op* op, tulle_work* work
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = tulle_plan_output(planner, op);
   if (x->rank != y->rank || x->rank == 0 || op->list_count != 2 * x->rank)
     return tulle_plan_fail(planner, "needs two pads a dimension");
-  pad_args* args = tulle_plan_alloc(planner, sizeof *args);
-  if (!args) return false;
-  tulle_pad* pad = &args->pad;
+  tulle_pad* pad = tulle_plan_alloc(planner, sizeof *pad);
+  if (!pad) return false;
   pad->input = tulle_place_of_input(planner, op, 0)->data;
   pad->output = tulle_place_of_output(planner, op)->data;
   pad->value = op->pad_value;
@@ -57,7 +48,10 @@ bool tulle_plan_pad(tulle_planner* planner, const tulle_op* op, tulle_work* work
     pad->from[i] = from;
   }
   pad->loops = y->rank;
-  args->tasks = tulle_plan_light_tasks(planner, y->elements, pad->sizes[0]);
-  *work = (tulle_work){.run = run_pad, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_PAD};
+  *work = (tulle_work){.run = run_pad,
+                       .args = pad,
+                       .units = pad->sizes[0],
+                       .tasks = tulle_plan_light_tasks(planner, y->elements, pad->sizes[0]),
+                       .kernel = TULLE_KERNEL_PAD};
   return true;
 }

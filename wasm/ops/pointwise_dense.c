@@ -65,7 +65,8 @@ static void run_pixels(const tulle_dense* args, uint32_t first_block, uint32_t b
   }
 }
 
-static void run_dense(const void* pointer, uint32_t task, char* scratch) {
+static void run_dense(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+  (void)next;
   const tulle_dense* args = pointer;
   uint32_t tile, tile_end, block, block_end;
   tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
@@ -82,61 +83,62 @@ static void dense_rows(const void* pointer, const float* input, float* output, u
   run_pixels(&args, 0, args.blocks, (size_t)top * args.width, (size_t)(top + rows) * args.width, scratch);
 }
 
-float* tulle_pack_blocks(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t taps,
-                         const uint32_t* tap_order) {
+float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, const uint32_t* tap_order) {
+  const uint32_t taps = weight->elements / rows;
   const uint32_t blocks = (rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
   const uint64_t bytes = (uint64_t)blocks * taps * TULLE_GEMM_ROWS * sizeof(float);
   if (bytes > INT32_MAX) {
     tulle_plan_fail(planner, "its weights would take %.0f MB", (double)bytes / 1e6);
     return NULL;
   }
-  float* packed = tulle_plan_alloc(planner, (size_t)bytes);
-  if (!packed) return NULL;
+  float *packed = tulle_plan_alloc(planner, (size_t)bytes),
+        *weights = packed ? tulle_plan_decode(planner, weight) : NULL;
+  if (!weights) return NULL;
   planner->weight_bytes += bytes;
   for (uint32_t row = 0; row < rows; row++) {
     float* out = packed + (size_t)(row / TULLE_GEMM_ROWS) * taps * TULLE_GEMM_ROWS + row % TULLE_GEMM_ROWS;
     for (uint32_t t = 0; t < taps; t++)
       out[(size_t)t * TULLE_GEMM_ROWS] = weights[(size_t)row * taps + (tap_order ? tap_order[t] : t)];
   }
+  free(weights);
   return packed;
+}
+
+bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t* tap_order, tulle_dense* dense) {
+  const tulle_tensor* w = tulle_plan_input(planner, op, 1);
+  const tulle_place *x = tulle_place_of_input(planner, op, 0), *y = tulle_place_of_output(planner, op);
+  dense->input = x->data;
+  dense->input_stride = x->stride;
+  dense->output = y->data;
+  dense->output_stride = y->stride;
+  if (tulle_plan_input(planner, op, 3)) {
+    dense->residual = tulle_place_of_input(planner, op, 3)->data;
+    dense->residual_stride = tulle_place_of_input(planner, op, 3)->stride;
+  }
+  dense->rows = w->shape[0];
+  dense->taps = w->elements / dense->rows;
+  dense->blocks = (dense->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
+  return (dense->bias = tulle_plan_bias(planner, op, dense->rows, TULLE_GEMM_ROWS)) &&
+         tulle_plan_epilogue(planner, op, dense->rows, &dense->epilogue) &&
+         (dense->weights = tulle_pack_blocks(planner, w, dense->rows, tap_order));
 }
 
 bool tulle_plan_pointwise_dense(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor *w = tulle_plan_input(planner, op, 1), *output = tulle_plan_output(planner, op);
-  const tulle_place *x = tulle_place_of_input(planner, op, 0), *y = tulle_place_of_output(planner, op);
-  const tulle_place* residual = tulle_plan_input(planner, op, 3) ? tulle_place_of_input(planner, op, 3) : NULL;
   const uint32_t pixels = output->shape[1] * output->shape[2];
   tulle_dense* args = tulle_plan_alloc(planner, sizeof *args);
-  if (!args) return false;
-  args->input = x->data;
-  args->input_stride = x->stride;
-  args->output = y->data;
-  args->output_stride = y->stride;
-  if (residual) {
-    args->residual = residual->data;
-    args->residual_stride = residual->stride;
-  }
-  args->rows = w->shape[0];
-  args->taps = w->shape[3];
-  args->blocks = (args->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
+  if (!args || !tulle_plan_dense(planner, op, NULL, args)) return false;
   args->width = output->shape[2];
   args->vectors = (pixels + 3) / 4;
   args->tiles = (args->vectors + 1) / 2;
   args->pack = args->taps > GEMM_PACK_TAPS && args->rows >= GEMM_PACK_ROWS;
   args->group = args->pack ? 1 : tulle_round_up(GEMM_GROUP_TAPS / args->taps + 1, 2);
   if (args->group > GEMM_MAX_GROUP) args->group = GEMM_MAX_GROUP;
-  if (!(args->bias = tulle_plan_bias(planner, op, args->rows, TULLE_GEMM_ROWS))) return false;
-  if (!tulle_plan_epilogue(planner, op, args->rows, &args->epilogue)) return false;
   int32_t* offsets = tulle_plan_alloc(planner, args->taps * sizeof *offsets);
   if (!offsets) return false;
-  for (uint32_t t = 0; t < args->taps; t++) offsets[t] = (int32_t)(t * (args->pack ? 8 : x->stride) * sizeof(float));
+  for (uint32_t t = 0; t < args->taps; t++)
+    offsets[t] = (int32_t)(t * (args->pack ? 8 : args->input_stride) * sizeof(float));
   args->offsets = offsets;
-  float* weights = tulle_plan_decode(planner, w);
-  if (!weights) return false;
-  args->weights = tulle_pack_blocks(planner, weights, args->rows, args->taps, NULL);
-  free(weights);
-  if (!args->weights) return false;
-
   args->tile_tasks = tulle_plan_tasks(planner, args->tiles);
   args->block_tasks = tulle_plan_more_tasks(planner, args->tile_tasks, args->blocks);
   *work = (tulle_work){.run = run_dense,

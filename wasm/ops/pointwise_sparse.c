@@ -52,8 +52,8 @@ static void run_rows(const sparse_args* args, tulle_spmm spmm, uint32_t row_task
   }
 }
 
-static void run_sparse(const void* pointer, uint32_t task, char* scratch) {
-  (void)scratch;
+static void run_sparse(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+  (void)next, (void)scratch;
   const sparse_args* args = pointer;
   uint32_t tile, tile_end, begin, end, ignored;
   tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
@@ -186,7 +186,6 @@ static uint32_t pair_tiles(uint32_t vectors, uint32_t tile_vectors) {
 bool tulle_plan_pointwise_sparse(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor *w = tulle_plan_input(planner, op, 1), *output = tulle_plan_output(planner, op);
   const tulle_place *x = tulle_place_of_input(planner, op, 0), *y = tulle_place_of_output(planner, op);
-  const tulle_place* residual = tulle_plan_input(planner, op, 3) ? tulle_place_of_input(planner, op, 3) : NULL;
   const uint32_t rows = w->shape[0], columns = w->shape[3], pixels = output->shape[1] * output->shape[2];
   sparse_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
@@ -194,9 +193,9 @@ bool tulle_plan_pointwise_sparse(tulle_planner* planner, const tulle_op* op, tul
   s->input = x->data;
   s->output = y->data;
   s->output_stride = y->stride;
-  if (residual) {
-    s->residual = residual->data;
-    s->residual_stride = residual->stride;
+  if (tulle_plan_input(planner, op, 3)) {
+    s->residual = tulle_place_of_input(planner, op, 3)->data;
+    s->residual_stride = tulle_place_of_input(planner, op, 3)->stride;
   }
   if (!(s->bias = tulle_plan_bias(planner, op, rows, 0))) return false;
   if (!tulle_plan_epilogue(planner, op, rows, &s->epilogue)) return false;

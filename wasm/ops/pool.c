@@ -5,21 +5,16 @@
 typedef struct {
   tulle_pool pool;
   void (*kernel)(const tulle_pool* args, const float* input, float* output);
-  const float* input;
-  float* output;
-  size_t input_stride, output_stride;
-  uint32_t channels, tasks;
+  tulle_place x, y;
   tulle_epilogue epilogue;
 } pool_args;
 
-static void run_pool(const void* pointer, uint32_t task, char* scratch) {
+static void run_pool(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   (void)scratch;
   const pool_args* args = pointer;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++) {
-    float* output = args->output + c * args->output_stride;
-    args->kernel(&args->pool, args->input + c * args->input_stride, output);
+    float* output = tulle_channel(&args->y, c);
+    args->kernel(&args->pool, tulle_channel(&args->x, c), output);
     tulle_f32_finish(output, (size_t)args->pool.out_height * args->pool.out_width, &args->epilogue, c);
   }
 }
@@ -44,35 +39,29 @@ bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op, tulle_work* wor
                  : op->kind == TULLE_OP_MAX_POOL2D_ARGMAX ? tulle_f32_max_pool_argmax
                  : whole                                  ? tulle_f32_average_all
                                                           : tulle_f32_average_pool;
-  args->input = tulle_place_of_input(planner, op, 0)->data;
-  args->input_stride = tulle_place_of_input(planner, op, 0)->stride;
-  args->output = tulle_place_of_output(planner, op)->data;
-  args->output_stride = tulle_place_of_output(planner, op)->stride;
-  args->channels = x->shape[3];
-  if (!tulle_plan_epilogue(planner, op, args->channels, &args->epilogue)) return false;
-  args->tasks = tulle_plan_tasks(planner, args->channels);
-  *work = (tulle_work){.run = run_pool, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_POOL};
-  return true;
+  args->x = *tulle_place_of_input(planner, op, 0);
+  args->y = *tulle_place_of_output(planner, op);
+  *work = (tulle_work){.run = run_pool,
+                       .args = args,
+                       .units = x->shape[3],
+                       .tasks = tulle_plan_tasks(planner, x->shape[3]),
+                       .kernel = TULLE_KERNEL_POOL};
+  return tulle_plan_epilogue(planner, op, x->shape[3], &args->epilogue);
 }
 
 // ---- max unpooling ----------------------------------------------------------------------------------------
 
 typedef struct {
   tulle_pool pool;
-  const float *input, *indices;
-  float* output;
-  size_t input_stride, indices_stride, output_stride;
-  uint32_t channels, tasks;
+  tulle_place x, indices, y;
 } unpool_args;
 
-static void run_unpool(const void* pointer, uint32_t task, char* scratch) {
+static void run_unpool(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   (void)scratch;
   const unpool_args* args = pointer;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++)
-    tulle_f32_max_unpool(&args->pool, args->input + c * args->input_stride, args->indices + c * args->indices_stride,
-                         args->output + c * args->output_stride);
+    tulle_f32_max_unpool(&args->pool, tulle_channel(&args->x, c), tulle_channel(&args->indices, c),
+                         tulle_channel(&args->y, c));
 }
 
 bool tulle_plan_max_unpool(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
@@ -85,14 +74,13 @@ bool tulle_plan_max_unpool(tulle_planner* planner, const tulle_op* op, tulle_wor
   if (!args) return false;
   *args = (unpool_args){.pool = {y->shape[1], y->shape[2], x->shape[1], x->shape[2], op->kernel_h, op->kernel_w,
                                  op->stride_h, op->stride_w, op->pad_top, op->pad_left},
-                        .input = tulle_place_of_input(planner, op, 0)->data,
-                        .indices = tulle_place_of_input(planner, op, 1)->data,
-                        .output = tulle_place_of_output(planner, op)->data,
-                        .input_stride = tulle_place_of_input(planner, op, 0)->stride,
-                        .indices_stride = tulle_place_of_input(planner, op, 1)->stride,
-                        .output_stride = tulle_place_of_output(planner, op)->stride,
-                        .channels = x->shape[3]};
-  args->tasks = tulle_plan_tasks(planner, args->channels);
-  *work = (tulle_work){.run = run_unpool, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_UNPOOL};
+                        .x = *tulle_place_of_input(planner, op, 0),
+                        .indices = *tulle_place_of_input(planner, op, 1),
+                        .y = *tulle_place_of_output(planner, op)};
+  *work = (tulle_work){.run = run_unpool,
+                       .args = args,
+                       .units = x->shape[3],
+                       .tasks = tulle_plan_tasks(planner, x->shape[3]),
+                       .kernel = TULLE_KERNEL_UNPOOL};
   return true;
 }

@@ -8,14 +8,12 @@ typedef struct {
   float* output;
   // Over height and width, or over the channels, of a CHW tensor:
   size_t input_stride;
-  uint32_t channels, pixels, tasks;
+  uint32_t channels, pixels;
 } reduce_args;
 
-static void run_spatial_reduce(const void* pointer, uint32_t task, char* scratch) {
+static void run_spatial_reduce(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   (void)scratch;
   const reduce_args* args = pointer;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++) {
     const float* input = args->input + c * args->input_stride;
     args->output[c] = args->reduce.reduction == TULLE_REDUCE_MAX ? tulle_f32_max(input, args->pixels)
@@ -25,17 +23,15 @@ static void run_spatial_reduce(const void* pointer, uint32_t task, char* scratch
   }
 }
 
-static void run_channel_reduce(const void* pointer, uint32_t task, char* scratch) {
+static void run_channel_reduce(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
   (void)scratch;
   const reduce_args* args = pointer;
-  uint32_t begin, end;
-  tulle_piece(args->pixels, args->tasks, task, &begin, &end);
   tulle_f32_reduce_channels(args->reduce.reduction, args->reduce.scale, args->input, args->input_stride, args->channels,
                             begin, end, args->output);
 }
 
-static void run_reduce(const void* pointer, uint32_t task, char* scratch) {
-  (void)task, (void)scratch;
+static void run_reduce(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
+  (void)begin, (void)end, (void)scratch;
   const reduce_args* args = pointer;
   tulle_f32_reduce(&args->reduce, args->input, args->output);
 }
@@ -73,10 +69,11 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op, tulle_work* w
     args->input_stride = tulle_place_of_input(planner, op, 0)->stride;
     args->channels = x->shape[3];
     args->pixels = x->shape[1] * x->shape[2];
-    args->tasks = tulle_plan_light_tasks(planner, x->elements, spatial ? args->channels : args->pixels);
+    const uint32_t units = spatial ? args->channels : args->pixels;
     *work = (tulle_work){.run = spatial ? run_spatial_reduce : run_channel_reduce,
                          .args = args,
-                         .tasks = args->tasks,
+                         .units = units,
+                         .tasks = tulle_plan_light_tasks(planner, x->elements, units),
                          .kernel = spatial ? TULLE_KERNEL_GLOBAL_POOL : TULLE_KERNEL_REDUCE};
     return true;
   }
@@ -94,8 +91,8 @@ typedef struct {
   uint32_t outer, size, inner;
 } argmax_args;
 
-static void run_argmax(const void* pointer, uint32_t task, char* scratch) {
-  (void)task, (void)scratch;
+static void run_argmax(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
+  (void)begin, (void)end, (void)scratch;
   const argmax_args* args = pointer;
   tulle_f32_argmax(args->input, args->outer, args->size, args->inner, args->output);
 }

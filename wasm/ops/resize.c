@@ -5,33 +5,27 @@
 #include "ops/ops.h"
 
 typedef struct {
-  const float *input, *added, *gate;  // see tulle_sum; NULL where there is none
-  float* output;
-  size_t input_stride, output_stride;
+  tulle_place x, y;
+  const float *added, *gate;  // see tulle_sum; NULL where there is none
   const tulle_lerp *rows, *columns;
-  uint32_t width, out_height, out_width, channels, tasks;
+  uint32_t width, out_height, out_width;
   bool doubled;
 } resize_args;
 
-static void run_resize_bilinear(const void* pointer, uint32_t task, char* scratch) {
+static void run_resize_bilinear(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   const resize_args* args = pointer;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++)
     tulle_f32_resize_bilinear(args->rows, args->columns, args->width, args->out_height, args->out_width, args->doubled,
-                              args->input + c * args->input_stride,
-                              args->added ? args->added + c * args->output_stride : NULL,
-                              args->gate ? args->gate[c] : 1, args->output + c * args->output_stride, (float*)scratch);
+                              tulle_channel(&args->x, c), args->added ? args->added + c * args->y.stride : NULL,
+                              args->gate ? args->gate[c] : 1, tulle_channel(&args->y, c), (float*)scratch);
 }
 
-static void run_resize_nearest(const void* pointer, uint32_t task, char* scratch) {
+static void run_resize_nearest(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   (void)scratch;
   const resize_args* args = pointer;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++)
     tulle_f32_resize_nearest(args->rows, args->columns, args->width, args->out_height, args->out_width,
-                             args->input + c * args->input_stride, args->output + c * args->output_stride);
+                             tulle_channel(&args->x, c), tulle_channel(&args->y, c));
 }
 
 // Whether it is upsampling to twice the width with half-pixel centers, from rows wide enough for the kernel's loop.
@@ -64,26 +58,22 @@ static tulle_lerp* plan_lerps(tulle_planner* planner, const tulle_op* op, uint32
 
 bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = tulle_plan_output(planner, op);
-  const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
   if (x->shape[3] != y->shape[3]) return tulle_plan_fail(planner, "input and output differ in channels");
   resize_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  *args = (resize_args){.input = in->data,
+  *args = (resize_args){.x = *tulle_place_of_input(planner, op, 0),
+                        .y = *tulle_place_of_output(planner, op),
                         .added = planner->sum.added,
                         .gate = planner->sum.gate,
-                        .output = out->data,
-                        .input_stride = in->stride,
-                        .output_stride = out->stride,
                         .rows = plan_lerps(planner, op, x->shape[1], y->shape[1]),
                         .columns = plan_lerps(planner, op, x->shape[2], y->shape[2]),
                         .width = x->shape[2],
                         .out_height = y->shape[1],
-                        .out_width = y->shape[2],
-                        .channels = x->shape[3],
-                        .tasks = tulle_plan_tasks(planner, x->shape[3])};
+                        .out_width = y->shape[2]};
   if (!args->rows || !args->columns) return false;
   work->args = args;
-  work->tasks = args->tasks;
+  work->units = x->shape[3];
+  work->tasks = tulle_plan_tasks(planner, x->shape[3]);
   if (op->kind == TULLE_OP_RESIZE_NEAREST) {
     work->run = run_resize_nearest;
     work->kernel = TULLE_KERNEL_RESIZE_NEAREST;

@@ -3,20 +3,16 @@
 #include "ops/ops.h"
 
 typedef struct {
-  const float *input, *xs, *ys;
-  float* output;
-  size_t input_stride, output_stride;
-  uint32_t height, width, pixels, channels, tasks;
+  tulle_place x, positions, y;
+  uint32_t height, width, pixels;
 } sample_args;
 
-static void run_sample(const void* pointer, uint32_t task, char* scratch) {
+static void run_sample(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   (void)scratch;
   const sample_args* args = pointer;
-  uint32_t c, end;
-  tulle_piece(args->channels, args->tasks, task, &c, &end);
   for (; c < end; c++)
-    tulle_f32_sample_bilinear(args->xs, args->ys, args->pixels, args->height, args->width,
-                              args->input + c * args->input_stride, args->output + c * args->output_stride);
+    tulle_f32_sample_bilinear(tulle_channel(&args->positions, 0), tulle_channel(&args->positions, 1), args->pixels,
+                              args->height, args->width, tulle_channel(&args->x, c), tulle_channel(&args->y, c));
 }
 
 bool tulle_plan_sample(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
@@ -28,18 +24,16 @@ bool tulle_plan_sample(tulle_planner* planner, const tulle_op* op, tulle_work* w
                            y->shape[2]);
   sample_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  const tulle_place* positions = tulle_place_of_input(planner, op, 1);
-  *args = (sample_args){.input = tulle_place_of_input(planner, op, 0)->data,
-                        .xs = positions->data,
-                        .ys = positions->data + positions->stride,
-                        .output = tulle_place_of_output(planner, op)->data,
-                        .input_stride = tulle_place_of_input(planner, op, 0)->stride,
-                        .output_stride = tulle_place_of_output(planner, op)->stride,
+  *args = (sample_args){.x = *tulle_place_of_input(planner, op, 0),
+                        .positions = *tulle_place_of_input(planner, op, 1),
+                        .y = *tulle_place_of_output(planner, op),
                         .height = x->shape[1],
                         .width = x->shape[2],
-                        .pixels = y->shape[1] * y->shape[2],
-                        .channels = x->shape[3]};
-  args->tasks = tulle_plan_tasks(planner, args->channels);
-  *work = (tulle_work){.run = run_sample, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_SAMPLE};
+                        .pixels = y->shape[1] * y->shape[2]};
+  *work = (tulle_work){.run = run_sample,
+                       .args = args,
+                       .units = x->shape[3],
+                       .tasks = tulle_plan_tasks(planner, x->shape[3]),
+                       .kernel = TULLE_KERNEL_SAMPLE};
   return true;
 }

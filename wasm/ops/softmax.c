@@ -5,14 +5,14 @@
 typedef struct {
   const float* input;
   float* output;
-  uint32_t rows, row_floats;
+  uint32_t row_floats;
   float beta;
 } softmax_args;
 
-static void run_softmax(const void* pointer, uint32_t task, char* scratch) {
-  (void)task, (void)scratch;
+static void run_softmax(const void* pointer, uint32_t r, uint32_t end, char* scratch) {
+  (void)scratch;
   const softmax_args* args = pointer;
-  for (uint32_t r = 0; r < args->rows; r++)
+  for (; r < end; r++)
     tulle_f32_softmax(args->input + (size_t)r * args->row_floats, args->output + (size_t)r * args->row_floats,
                       args->row_floats, args->beta);
 }
@@ -23,8 +23,9 @@ bool tulle_plan_softmax(tulle_planner* planner, const tulle_op* op, tulle_work* 
   softmax_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   const uint32_t last = x->rank ? x->shape[x->rank - 1] : 1;
-  *args = (softmax_args){tulle_place_of_input(planner, op, 0)->data, tulle_place_of_output(planner, op)->data,
-                         x->elements / last, last, op->beta};
-  *work = (tulle_work){.run = run_softmax, .args = args, .tasks = 1, .kernel = TULLE_KERNEL_SOFTMAX};
+  *args = (softmax_args){tulle_place_of_input(planner, op, 0)->data, tulle_place_of_output(planner, op)->data, last,
+                         op->beta};
+  *work = (tulle_work){
+      .run = run_softmax, .args = args, .units = x->elements / last, .tasks = 1, .kernel = TULLE_KERNEL_SOFTMAX};
   return true;
 }

@@ -1,8 +1,6 @@
 // k x k convolutions, from zero-padded copies of a few rows at a time. The first convolution of a network too, which
 // reads the model's input as it is.
 
-#include <stdlib.h>
-
 #include "ops/convolution.h"
 
 typedef struct {
@@ -50,7 +48,8 @@ static void run_strips(const conv_args* args, const float* input, float* output_
   }
 }
 
-static void run_conv(const void* pointer, uint32_t task, char* scratch) {
+static void run_conv(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+  (void)next;
   const conv_args* args = pointer;
   uint32_t strip, strip_end, block, block_end;
   tulle_piece(args->strips, args->strip_tasks, task % args->strip_tasks, &strip, &strip_end);
@@ -75,14 +74,12 @@ static const tulle_input* input_at(const tulle_planner* planner, const float* da
 bool tulle_plan_spatial(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor* y = tulle_plan_output(planner, op);
-  const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
-  const tulle_place* residual = tulle_plan_input(planner, op, 3) ? tulle_place_of_input(planner, op, 3) : NULL;
   const uint32_t kernel_h = w->shape[1], kernel_w = w->shape[2];
   conv_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   tulle_dense* dense = &args->dense;
   if (!tulle_is_chw(x)) {
-    args->image = input_at(planner, in->data);
+    args->image = input_at(planner, tulle_place_of_input(planner, op, 0)->data);
     if (!args->image || x->shape[3] > 4)
       return tulle_plan_fail(planner, "reads '%s', which is neither chw nor a model input of at most 4 channels",
                              x->name);
@@ -107,45 +104,26 @@ bool tulle_plan_spatial(tulle_planner* planner, const tulle_op* op, tulle_work* 
   args->strip_rows = (uint32_t)strip;
   args->strips = (uint32_t)((y->shape[1] + strip - 1) / strip);
 
-  dense->input = in->data;
-  dense->input_stride = in->stride;
-  dense->output = out->data;
-  dense->output_stride = out->stride;
-  if (residual) {
-    dense->residual = residual->data;
-    dense->residual_stride = residual->stride;
-  }
-  dense->rows = w->shape[0];
-  dense->taps = kernel_h * kernel_w * args->channels;
-  dense->blocks = (dense->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
-  if (!(dense->bias = tulle_plan_bias(planner, op, dense->rows, TULLE_GEMM_ROWS))) return false;
-  if (!tulle_plan_epilogue(planner, op, dense->rows, &dense->epilogue)) return false;
-
   // The file's weights are [out][ky][kx][in]. The taps run channel by channel, since the rows of a channel lie
   // together.
-  int32_t* offsets = tulle_plan_alloc(planner, dense->taps * sizeof *offsets);
-  uint32_t* order = malloc(dense->taps * sizeof *order);
-  float* weights = tulle_plan_decode(planner, w);
-  const bool ok = offsets && order && weights;
-  if (ok) {
-    uint32_t t = 0;
-    for (uint32_t c = 0; c < args->channels; c++) {
-      for (uint32_t ky = 0; ky < kernel_h; ky++) {
-        for (uint32_t kx = 0; kx < kernel_w; kx++, t++) {
-          const uint32_t column = kx * op->dilation_w;
-          offsets[t] = (int32_t)((c * plane_stride + (uint64_t)ky * op->dilation_h * row_floats +
-                                  column % op->stride_w * phase + column / op->stride_w) *
-                                 sizeof(float));
-          order[t] = (ky * kernel_w + kx) * args->channels + c;
-        }
+  const uint32_t taps = kernel_h * kernel_w * args->channels;
+  int32_t* offsets = tulle_plan_alloc(planner, taps * sizeof *offsets);
+  uint32_t* order = tulle_plan_alloc(planner, taps * sizeof *order);
+  if (!offsets || !order) return false;
+  uint32_t t = 0;
+  for (uint32_t c = 0; c < args->channels; c++) {
+    for (uint32_t ky = 0; ky < kernel_h; ky++) {
+      for (uint32_t kx = 0; kx < kernel_w; kx++, t++) {
+        const uint32_t column = kx * op->dilation_w;
+        offsets[t] = (int32_t)((c * plane_stride + (uint64_t)ky * op->dilation_h * row_floats +
+                                column % op->stride_w * phase + column / op->stride_w) *
+                               sizeof(float));
+        order[t] = (ky * kernel_w + kx) * args->channels + c;
       }
     }
-    dense->offsets = offsets;
-    dense->weights = tulle_pack_blocks(planner, weights, dense->rows, dense->taps, order);
   }
-  free(order);
-  free(weights);
-  if (!ok || !dense->weights) return false;
+  dense->offsets = offsets;
+  if (!tulle_plan_dense(planner, op, order, dense)) return false;
 
   args->strip_tasks = tulle_plan_tasks(planner, args->strips);
   dense->block_tasks = tulle_plan_more_tasks(planner, args->strip_tasks, dense->blocks);

@@ -1,28 +1,24 @@
 // Transposed convolutions.
 
-#include <stdlib.h>
-
 #include "ops/convolution.h"
 
 typedef struct {
   tulle_transpose_conv conv;
-  const float *input, *weights, *bias;
-  float* output;
-  size_t output_stride;
-  uint32_t channels, rows, tasks;  // rows: of all output channels together
+  tulle_place x, y;
+  const float *weights, *bias;
   tulle_epilogue epilogue;
 } transpose_args;
 
-static void run_transpose_conv(const void* pointer, uint32_t task, char* scratch) {
+// A unit is a row of an output channel.
+static void run_transpose_conv(const void* pointer, uint32_t row, uint32_t end, char* scratch) {
   const transpose_args* args = pointer;
   const tulle_transpose_conv* t = &args->conv;
   const size_t kernel = (size_t)t->kernel_h * t->kernel_w * t->in_channels;
-  uint32_t row, end;
-  tulle_piece(args->rows, args->tasks, task, &row, &end);
   for (; row < end; row++) {
     const uint32_t o = row / t->out_height, y = row % t->out_height;
-    float* output = args->output + o * args->output_stride + (size_t)y * t->out_width;
-    tulle_f32_transpose_conv_row(t, args->input, args->weights + o * kernel, args->bias[o], y, output, (float*)scratch);
+    float* output = tulle_channel(&args->y, o) + (size_t)y * t->out_width;
+    tulle_f32_transpose_conv_row(t, args->x.data, args->weights + o * kernel, args->bias[o], y, output,
+                                 (float*)scratch);
     tulle_f32_finish(output, t->out_width, &args->epilogue, o);
   }
 }
@@ -31,18 +27,16 @@ static void run_transpose_conv(const void* pointer, uint32_t task, char* scratch
 // convolution of its own, and their results are interleaved. Row (channel, ky, kx) of this product is one of them.
 typedef struct {
   tulle_dense dense;
-  uint32_t height, width, kernel_h, kernel_w, channels, tasks;
+  uint32_t width, kernel_h, kernel_w, channels;
   size_t row_floats;  // of a row of results in scratch
 } upsample_args;
 
-static void run_upsample(const void* pointer, uint32_t task, char* scratch) {
+static void run_upsample(const void* pointer, uint32_t y, uint32_t end, char* scratch) {
   const upsample_args* args = pointer;
   const tulle_dense* dense = &args->dense;
   float* results = (float*)scratch;
   const size_t row_floats = args->row_floats;
   const uint32_t out_width = args->width * args->kernel_w;
-  uint32_t y, end;
-  tulle_piece(args->height, args->tasks, task, &y, &end);
   for (; y < end; y++) {
     for (uint32_t block = 0; block < dense->blocks; block++) {
       tulle_gemm gemm = tulle_gemm_block(dense, block, 0, dense->taps);
@@ -66,7 +60,6 @@ static bool plan_upsample(tulle_planner* planner, const tulle_op* op, tulle_work
   if (!args) return false;
   tulle_dense* dense = &args->dense;
   const uint32_t kernel = w->shape[1] * w->shape[2];
-  args->height = x->shape[1];
   args->width = x->shape[2];
   args->kernel_h = w->shape[1];
   args->kernel_w = w->shape[2];
@@ -86,15 +79,12 @@ static bool plan_upsample(tulle_planner* planner, const tulle_op* op, tulle_work
   for (uint32_t t = 0; t < dense->taps; t++) offsets[t] = (int32_t)(t * in->stride * sizeof(float));
   dense->bias = bias;
   dense->offsets = offsets;
-  float* weights = tulle_plan_decode(planner, w);
-  if (weights) dense->weights = tulle_pack_blocks(planner, weights, dense->rows, dense->taps, NULL);
-  free(weights);
-  if (!dense->weights) return false;
+  if (!(dense->weights = tulle_pack_blocks(planner, w, dense->rows, NULL))) return false;
   args->row_floats = tulle_round_up(args->width, 8);
-  args->tasks = tulle_plan_tasks(planner, args->height);
   *work = (tulle_work){.run = run_upsample,
                        .args = args,
-                       .tasks = args->tasks,
+                       .units = x->shape[1],
+                       .tasks = tulle_plan_tasks(planner, x->shape[1]),
                        .kernel = TULLE_KERNEL_UPSAMPLE_CONV,
                        .weights = w->elements,
                        .nonzeros = tulle_constant_nonzeros(w),
@@ -118,6 +108,8 @@ bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op, tulle
   if (apart && op->activation != TULLE_ACT_PRELU) return plan_upsample(planner, op, work);
   transpose_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
+  args->x = *tulle_place_of_input(planner, op, 0);
+  args->y = *tulle_place_of_output(planner, op);
   args->conv = (tulle_transpose_conv){.in_channels = x->shape[3],
                                       .height = x->shape[1],
                                       .width = x->shape[2],
@@ -129,20 +121,16 @@ bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op, tulle
                                       .stride_w = op->stride_w,
                                       .pad_top = op->pad_top,
                                       .pad_left = op->pad_left,
-                                      .in_stride = tulle_place_of_input(planner, op, 0)->stride};
-  args->input = tulle_place_of_input(planner, op, 0)->data;
-  args->output = tulle_place_of_output(planner, op)->data;
-  args->output_stride = tulle_place_of_output(planner, op)->stride;
-  args->channels = y->shape[3];
-  if ((uint64_t)y->shape[3] * y->shape[1] > UINT32_MAX) return tulle_plan_fail(planner, "is too large");
-  args->rows = y->shape[3] * y->shape[1];
+                                      .in_stride = args->x.stride};
+  const uint64_t rows = (uint64_t)y->shape[3] * y->shape[1];
+  if (rows > UINT32_MAX) return tulle_plan_fail(planner, "is too large");
   if (!(args->weights = tulle_plan_constant(planner, op->inputs[1], 0))) return false;
-  if (!(args->bias = tulle_plan_bias(planner, op, args->channels, 0))) return false;
-  if (!tulle_plan_epilogue(planner, op, args->channels, &args->epilogue)) return false;
-  args->tasks = tulle_plan_tasks(planner, args->rows);
+  if (!(args->bias = tulle_plan_bias(planner, op, y->shape[3], 0))) return false;
+  if (!tulle_plan_epilogue(planner, op, y->shape[3], &args->epilogue)) return false;
   *work = (tulle_work){.run = run_transpose_conv,
                        .args = args,
-                       .tasks = args->tasks,
+                       .units = (uint32_t)rows,
+                       .tasks = tulle_plan_tasks(planner, (uint32_t)rows),
                        .kernel = TULLE_KERNEL_TRANSPOSE_CONV,
                        .weights = w->elements,
                        .nonzeros = tulle_constant_nonzeros(w),

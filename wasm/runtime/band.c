@@ -1,7 +1,7 @@
 // The expansion of a large map writes megabytes that the depthwise convolution after it reads once: through L3, as L2
 // is too small. In a band each op computes only the rows that the next one needs now, into a window of a few rows that
 // belongs to the thread. From one strip to the next a window keeps the rows that are needed again, so nothing is
-// computed twice but around the borders between tasks.
+// computed twice except at the borders between tasks.
 
 #include "runtime/band.h"
 
@@ -24,8 +24,8 @@ typedef struct {
 typedef struct {
   const tulle_engine* engine;
   uint32_t first_step, count;
-  uint32_t height, rows, tasks;  // of the last op's output; rows at a time
-  size_t windows;                // where they begin in scratch, in bytes
+  uint32_t rows;   // of the last op's output at a time
+  size_t windows;  // where they begin in scratch, in bytes
   const float* input;
   float* output;
   band_op ops[TULLE_BAND_MAX_OPS];
@@ -56,7 +56,7 @@ static void slide(const band_op* op, float* window, span held, uint32_t low) {
     memmove(window, window + skipped, kept * sizeof *window);
 }
 
-static void run_band(const void* pointer, uint32_t task, char* scratch) {
+static void run_band(const void* pointer, uint32_t top, uint32_t end, char* scratch) {
   const band_args* band = pointer;
   const uint32_t last = band->count - 1;
   float* windows = (float*)(scratch + band->windows);
@@ -64,8 +64,6 @@ static void run_band(const void* pointer, uint32_t task, char* scratch) {
   double* profile = scratch == band->engine->scratch ? band->engine->profile : NULL;
   span held[TULLE_BAND_MAX_OPS] = {0},
        made[TULLE_BAND_MAX_OPS];  // rows that an op's window holds, and those to be computed now
-  uint32_t top, end;
-  tulle_piece(band->height, band->tasks, task, &top, &end);
   for (; top < end; top += band->rows) {
     made[last] = (span){top, end - top < band->rows ? end : top + band->rows};
     for (uint32_t i = last; i > 0; i--) {
@@ -99,9 +97,6 @@ bool tulle_plan_band(tulle_planner* planner, const tulle_engine* engine, const t
   args->first_step = first_step;
   args->count = group->last - group->first + 1;
   args->rows = group->by_rows.rows;
-  args->height = net->tensors[net->ops[group->last].output].shape[1];
-  args->tasks = planner->threads == 1 ? 1 : 2 * planner->threads;
-  if (args->tasks > args->height) args->tasks = args->height;
   args->input = planner->places[net->ops[group->first].inputs[0]].data;
   args->output = planner->places[net->ops[group->last].output].data;
   uint64_t floats = 0;
@@ -124,7 +119,10 @@ bool tulle_plan_band(tulle_planner* planner, const tulle_engine* engine, const t
   *band = works[0];
   band->run = run_band;
   band->args = args;
-  band->tasks = args->tasks;
+  const uint32_t height = net->tensors[net->ops[group->last].output].shape[1];
+  const uint32_t tasks = planner->threads == 1 ? 1 : 2 * planner->threads;
+  band->units = height;
+  band->tasks = tasks < height ? tasks : height;
   band->scratch = args->windows + floats * sizeof(float);
   return true;
 }

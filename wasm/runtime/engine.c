@@ -78,7 +78,9 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
       for (;;) {
         const uint32_t task = first + atomic_fetch_add(&progress->next[owner], 1);
         if (task >= end) break;
-        step->work.run(step->work.args, task, scratch);
+        uint32_t begin, stop;
+        tulle_piece(step->work.units, step->work.tasks, task, &begin, &stop);
+        step->work.run(step->work.args, begin, stop, scratch);
         atomic_fetch_add(&progress->done, 1);
       }
     }

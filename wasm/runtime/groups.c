@@ -7,7 +7,7 @@
 
 typedef struct {
   const tulle_net* net;
-  uint32_t* readers;  // how many each tensor has; handing a tensor out counts as one
+  uint32_t* consumers;  // of each tensor; an output of the model counts as one more
   tulle_group* groups;
   uint32_t count;
 } cutter;
@@ -39,10 +39,10 @@ static bool runs_by_rows(const tulle_net* net, uint32_t index) {
 }
 
 // Whether the next op is the only consumer of this one's output, and runs by rows too.
-static bool leads_on(const cutter* c, uint32_t index) {
+static bool feeds_next(const cutter* c, uint32_t index) {
   const tulle_net* net = c->net;
   const int32_t output = net->ops[index].output;
-  return index + 1 < net->op_count && net->ops[index + 1].inputs[0] == output && c->readers[output] == 1 &&
+  return index + 1 < net->op_count && net->ops[index + 1].inputs[0] == output && c->consumers[output] == 1 &&
          net->tensors[output].chw && runs_by_rows(net, index + 1);
 }
 
@@ -68,8 +68,8 @@ static uint64_t map_bytes(const tulle_net* net, uint32_t op) {
   return (uint64_t)net->tensors[net->ops[op].output].elements * sizeof(float);
 }
 
-// For ops [begin, end), which lead on to each other: lengths[o] becomes the number of ops of the group that begins with
-// op o, if the cut keeps as many bytes as possible in windows. saved[o]: how many those are, from op o on.
+// For ops [begin, end), each of which feeds the next: lengths[o] becomes the number of ops of the group that begins
+// with op o, if the cut keeps as many bytes as possible in windows. saved[o]: how many those are, from op o on.
 static void choose_lengths(const tulle_net* net, uint32_t begin, uint32_t end, uint64_t* saved, uint32_t* lengths) {
   saved[end] = 0;
   for (uint32_t o = end; o-- > begin;) {
@@ -122,7 +122,8 @@ static int32_t gate_of(const tulle_net* net, const tulle_op* op, const tulle_ten
 // -1.
 static int32_t added_to(const cutter* c, uint32_t index, const tulle_op* add, const tulle_tensor* y) {
   const int32_t made = c->net->ops[index].output;
-  if (add->kind != TULLE_OP_ADD || add->activation != TULLE_ACT_NONE || add->input_count != 2 || c->readers[made] != 1)
+  if (add->kind != TULLE_OP_ADD || add->activation != TULLE_ACT_NONE || add->input_count != 2 ||
+      c->consumers[made] != 1)
     return -1;
   const int32_t other = add->inputs[0] == made ? add->inputs[1] : add->inputs[1] == made ? add->inputs[0] : -1;
   return is_map(c->net, add->output, y) && is_map(c->net, other, y) ? other : -1;
@@ -152,7 +153,7 @@ static tulle_group sum_from(const cutter* c, uint32_t first) {
     group.last = first + 1;
   } else {
     if (gate < 0 || first + 2 >= net->op_count || !tulle_op_takes_sum(net, next, true)) return group;
-    if (added_to(c, first, next + 1, y) != next->output || c->readers[next->output] != 1) return group;
+    if (added_to(c, first, next + 1, y) != next->output || c->consumers[next->output] != 1) return group;
     group.sum.op = first + 1, group.sum.added = map, group.sum.gate = gate;
     group.last = first + 2;
   }
@@ -169,23 +170,23 @@ static uint32_t push(cutter* c, tulle_group group) {
 
 tulle_group* tulle_find_groups(const tulle_net* net, uint32_t* count) {
   cutter c = {.net = net,
-              .readers = calloc(net->tensor_count + 1, sizeof *c.readers),
+              .consumers = calloc(net->tensor_count + 1, sizeof *c.consumers),
               .groups = malloc((net->op_count + 1) * sizeof *c.groups)};
   uint64_t* saved = calloc(net->op_count + 1, sizeof *saved);
   uint32_t* lengths = malloc((net->op_count + 1) * sizeof *lengths);
-  const bool ok = c.readers && c.groups && saved && lengths;
+  const bool ok = c.consumers && c.groups && saved && lengths;
   for (uint32_t o = 0; ok && o < net->op_count; o++)
     for (uint32_t i = 0; i < net->ops[o].input_count; i++)
-      if (net->ops[o].inputs[i] >= 0) c.readers[net->ops[o].inputs[i]]++;
-  for (uint32_t i = 0; ok && i < net->output_count; i++) c.readers[net->outputs[i]]++;
+      if (net->ops[o].inputs[i] >= 0) c.consumers[net->ops[o].inputs[i]]++;
+  for (uint32_t i = 0; ok && i < net->output_count; i++) c.consumers[net->outputs[i]]++;
   for (uint32_t o = 0; ok && o < net->op_count;) {
     uint32_t end = o + 1;
     if (runs_by_rows(net, o))
-      while (leads_on(&c, end - 1)) end++;
+      while (feeds_next(&c, end - 1)) end++;
     choose_lengths(net, o, end, saved, lengths);
     while (o < end) o = push(&c, lengths[o] > 1 ? band(net, o, o + lengths[o] - 1) : sum_from(&c, o));
   }
-  free(c.readers);
+  free(c.consumers);
   free(saved);
   free(lengths);
   *count = c.count;

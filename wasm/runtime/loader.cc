@@ -22,19 +22,19 @@ namespace fb = tulle::format;
 #include "ops/ops.inc"
 #undef OP
 ALL(TULLE_OP, OpKind);
-#define X(c_name, name) SAME(TULLE_ACT_##c_name, Activation, name);
+#define X(c_name, name) SAME(c_name, Activation, name);
 TULLE_ACTIVATIONS(X)
 #undef X
 ALL(TULLE_ACT, Activation);
-#define X(c_name, name) SAME(TULLE_TYPE_##c_name, ValueType, name);
+#define X(c_name, name) SAME(c_name, ValueType, name);
 TULLE_VALUE_TYPES(X)
 #undef X
 ALL(TULLE_TYPE, ValueType);
-#define X(c_name, name) SAME(TULLE_ENCODING_##c_name, Encoding, name);
+#define X(c_name, name) SAME(c_name, Encoding, name);
 TULLE_ENCODINGS(X)
 #undef X
 ALL(TULLE_ENCODING, Encoding);
-#define X(c_name, name) SAME(TULLE_PAD_##c_name, PadMode, name);
+#define X(c_name, name) SAME(c_name, PadMode, name);
 TULLE_PAD_MODES(X)
 #undef X
 ALL(TULLE_PAD, PadMode);

@@ -81,7 +81,9 @@ static bool append_step(tulle_planner* planner, tulle_model* model, const tulle_
 static bool plan_op(tulle_planner* planner, uint32_t op, tulle_work* work) {
   planner->op = &planner->net->ops[op];
   *work = (tulle_work){0};
-  return tulle_plan_op(planner, planner->op, work);
+  if (!tulle_plan_op(planner, planner->op, work)) return false;
+  if (!work->units) work->units = work->tasks;
+  return true;
 }
 
 static bool plan_single(tulle_planner* planner, tulle_model* model, const tulle_group* group) {

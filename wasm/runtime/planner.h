@@ -13,6 +13,8 @@ typedef struct {
   size_t stride;
 } tulle_place;
 
+static inline float* tulle_channel(const tulle_place* place, uint32_t c) { return place->data + c * place->stride; }
+
 // A model input.
 typedef struct {
   float* data;

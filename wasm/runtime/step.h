@@ -5,8 +5,8 @@
 
 #include "kernels/kernels.h"
 
-// Runs task `task` of a step. `scratch` belongs to the calling thread.
-typedef void (*tulle_task)(const void* args, uint32_t task, char* scratch);
+// Does units [begin, end) of a step's work. `scratch` belongs to the calling thread.
+typedef void (*tulle_task)(const void* args, uint32_t begin, uint32_t end, char* scratch);
 
 // Computes rows [top, top + rows) of the output in all channels. `input` and `output` are where row 0 of the first
 // channel lies, or would lie if all rows were there.
@@ -19,6 +19,7 @@ typedef struct {
   tulle_rows run_rows;  // NULL where it can only be run as a whole
   const void* args;
   uint32_t tasks;
+  uint32_t units;  // that the tasks share; 0: as many as tasks, as where work is cut in two dimensions
   tulle_kernel_id kernel;
   uint32_t weights, nonzeros;
   uint64_t macs;     // multiply-adds executed

@@ -100,7 +100,7 @@ def _shape(node: Node, shapes: Shapes, stated: Shape) -> Shape:
 
 
 def _reference(node: Node, inputs: list[Any], shape: Shape) -> np.ndarray:
-    return inputs[0]  # what activates every op's result does this one's too
+    return inputs[0]  # the activation is applied afterwards, as a fused one is (graph/reference.py)
 
 
 # ---- TensorFlow Lite

@@ -17,7 +17,6 @@ from tulle.ops.shapes import Shape, Shapes, broadcast, operand
 from tulle.ops.windows import fused_option, picture
 
 if TYPE_CHECKING:
-    from tulle.onnx.operators import OnnxNode, Result
     from tulle.tflite.call import Call
 
 
@@ -92,18 +91,8 @@ def _identity(neutral: float, commutes: bool) -> Callable[[Graph, Node], str | N
 
 
 def _torch(name: str) -> Callable[..., Any]:
-    """An op that PyTorch has under the same or another name, of any two operands."""
+    """PyTorch's function of that name; the truth values of a comparison become numbers."""
 
-    def build(node: Node, shapes: Shapes, result: Shape) -> Any:
-        import torch
-
-        function = getattr(torch, name)
-        return lambda a, b, *_: function(a, b)
-
-    return build
-
-
-def _torch_comparison(name: str) -> Callable[..., Any]:
     def build(node: Node, shapes: Shapes, result: Shape) -> Any:
         import torch
 
@@ -135,10 +124,6 @@ def _read(op: str, options_name: str, fused: bool) -> Callable[[Call], None]:
         call.add(op, [call.input(0), call.input(1)], activation=activation)
 
     return read
-
-
-def _combined(op: str) -> Callable[[OnnxNode], Result]:
-    return lambda node: node.combined(op)
 
 
 # ---- examples
@@ -211,7 +196,7 @@ def _arithmetic(
         to_tflite=_write(kind, options, fused),
         tflite_fuses=fused,
         from_tflite={kind: _read(name, options, fused)},
-        from_onnx=dict.fromkeys(onnx, _combined(name)),
+        from_onnx=dict.fromkeys(onnx, lambda node: node.combined(name)),
         **more,
     )  # fmt: skip
 
@@ -228,30 +213,13 @@ OPS = (
     _arithmetic("add", "a + b", np.add, "add", "ADD", "AddOptions", ("Add", "Sum"), neutral=0.0),
     _arithmetic("sub", "a - b", np.subtract, "sub", "SUB", "SubOptions", ("Sub",), neutral=0.0, commutes=False),
     _arithmetic("mul", "a * b", np.multiply, "mul", "MUL", "MulOptions", ("Mul",), neutral=1.0, zero_wins=True),
-    _arithmetic(
-        "div", "a / b", np.divide, "div", "DIV", "DivOptions", ("Div",), neutral=1.0, commutes=False, example=_quotient
-    ),
-    _arithmetic(
-        "maximum",
-        "the larger of both",
-        np.maximum,
-        "maximum",
-        "MAXIMUM",
-        "MaximumMinimumOptions",
-        ("Max",),
-        fused=False,
-    ),
-    _arithmetic(
-        "minimum",
-        "the smaller of both",
-        np.minimum,
-        "minimum",
-        "MINIMUM",
-        "MaximumMinimumOptions",
-        ("Min",),
-        fused=False,
-    ),
-    _binary("greater", "1 where a > b, else 0", _as_number(np.greater), _torch_comparison("gt"), example=_comparison),
-    _binary("equal", "1 where a = b, else 0", _as_number(np.equal), _torch_comparison("eq"), example=_comparison),
+    _arithmetic("div", "a / b", np.divide, "div", "DIV", "DivOptions", ("Div",),
+                neutral=1.0, commutes=False, example=_quotient),
+    _arithmetic("maximum", "the larger of both", np.maximum, "maximum", "MAXIMUM", "MaximumMinimumOptions", ("Max",),
+                fused=False),
+    _arithmetic("minimum", "the smaller of both", np.minimum, "minimum", "MINIMUM", "MaximumMinimumOptions", ("Min",),
+                fused=False),
+    _binary("greater", "1 where a > b, else 0", _as_number(np.greater), _torch("gt"), example=_comparison),
+    _binary("equal", "1 where a = b, else 0", _as_number(np.equal), _torch("eq"), example=_comparison),
     _binary("mask", "a where b is not 0, else 0", _mask, _torch_mask, example=_comparison),
-)
+)  # fmt: skip

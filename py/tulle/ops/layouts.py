@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,19 +58,17 @@ def _read_densify(call: Call) -> None:
     call.add("densify", [call.input(0)])
 
 
-DEQUANTIZE = Op(
-    "dequantize", "a float16 constant as float32 (folded away)", (Input("x", constant="must"),),
-    same_as_input, lambda node, inputs, shape: inputs[0], PLAIN,
-    lambda random: Example([picture(random)], constants=(0,)),
-    from_tflite={"DEQUANTIZE": _read_dequantize},
-    stored=False,
-)  # fmt: skip
-DENSIFY = Op(
-    "densify", "a sparse constant as a dense one (folded away)", (Input("x", constant="must"),),
-    same_as_input, lambda node, inputs, shape: inputs[0], PLAIN,
-    lambda random: Example([picture(random)], constants=(0,)),
-    from_tflite={"DENSIFY": _read_densify},
-    stored=False,
-)  # fmt: skip
+def _unpacked(name: str, summary: str, read: Callable[[Call], None]) -> Op:
+    return Op(
+        name, summary, (Input("x", constant="must"),),
+        same_as_input, lambda node, inputs, shape: inputs[0], PLAIN,
+        lambda random: Example([picture(random)], constants=(0,)),
+        from_tflite={name.upper(): read},
+        stored=False,
+    )  # fmt: skip
+
+
+DEQUANTIZE = _unpacked("dequantize", "a float16 constant as float32 (folded away)", _read_dequantize)
+DENSIFY = _unpacked("densify", "a sparse constant as a dense one (folded away)", _read_densify)
 
 OPS = (TO_CHW, TO_PLAIN, DEQUANTIZE, DENSIFY)

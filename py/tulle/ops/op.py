@@ -144,7 +144,7 @@ class Op:
         inputs: its own; a fused prelu's alpha comes after them. The last one repeats if `variadic`.
         attributes: those of a Node, and how they are stored.
         shape, reference: what it makes of its inputs.
-        open_shape: whether the output's tensor says its shape, not the inputs.
+        open_shape: whether the output's shape is given by its tensor and cannot be computed from the inputs.
         keeps_elements: whether the output has x's elements, in another order or shape.
         layout: which layouts it runs in.
         fuses_activation: whether an activation that follows becomes part of it.
@@ -152,7 +152,7 @@ class Op:
         identity: the input that the output always equals, None if there is none.
         weights: of a layer.
         torch: its form in PyTorch, None if it cannot be trained through.
-        mixes_batch: whether a node does more than to treat every element of the first dimension alike.
+        mixes_batch: whether a node is not the same function of each element of the batch, its first dimension.
         to_tflite: how TensorFlow Lite writes it, None if it has no such operator.
         tflite_fuses: whether that operator applies relu, relu6 and relu_n1_to_1 to its result.
         from_tflite, from_onnx: the operators that are this op, and what reads them. Those that are made of several ops

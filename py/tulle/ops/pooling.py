@@ -155,29 +155,25 @@ def _unpool_example(random: np.random.Generator) -> Example:
 
 _POOL = (attribute.KERNEL, attribute.STRIDES, attribute.PADDING, *attribute.FUSED)
 
-AVERAGE_POOL2D = Op(
-    "average_pool2d", "the mean of every window, padding not counted", (Input("x"),),
-    _pool_shape, _average_pool, CHW, _example, _POOL,
-    Channels(source=same),
-    fuses_activation=True,
-    identity=equals_input(_one_pixel),
-    torch=_torch_average_pool,
-    to_tflite=_write("AVERAGE_POOL_2D"),
-    tflite_fuses=True,
-    from_tflite={"AVERAGE_POOL_2D": _read("average_pool2d")},
-)  # fmt: skip
 
-MAX_POOL2D = Op(
-    "max_pool2d", "the maximum of every window", (Input("x"),),
-    _pool_shape, _max_pool, CHW, _example, _POOL,
-    Channels(source=same),
-    fuses_activation=True,
-    identity=equals_input(_one_pixel),
-    torch=_torch_max_pool,
-    to_tflite=_write("MAX_POOL_2D"),
-    tflite_fuses=True,
-    from_tflite={"MAX_POOL_2D": _read("max_pool2d")},
+def _pool(name: str, summary: str, reference: Any, torch: Any, kind: str) -> Op:
+    return Op(
+        name, summary, (Input("x"),), _pool_shape, reference, CHW, _example, _POOL,
+        Channels(source=same),
+        fuses_activation=True,
+        identity=equals_input(_one_pixel),
+        torch=torch,
+        to_tflite=_write(kind),
+        tflite_fuses=True,
+        from_tflite={kind: _read(name)},
+    )  # fmt: skip
+
+
+AVERAGE_POOL2D = _pool(
+    "average_pool2d", "the mean of every window, padding not counted",
+    _average_pool, _torch_average_pool, "AVERAGE_POOL_2D",
 )  # fmt: skip
+MAX_POOL2D = _pool("max_pool2d", "the maximum of every window", _max_pool, _torch_max_pool, "MAX_POOL_2D")
 
 MAX_POOL2D_ARGMAX = Op(
     "max_pool2d_argmax", "where in its window each maximum is, the first of equals: row * kernel width + column",

@@ -1,6 +1,6 @@
 """Gives every activation a layout, "chw" or "plain", and inserts the fewest `to_chw` and `to_plain` that takes.
 
-Which ops want which layout is said in docs/architecture.md. Ops that work in either are divided between the two by a
+docs/architecture.md says which op wants which layout. Ops that work in either are divided between the two by a
 minimum cut: a tensor costs one permute if its producer and its readers are not all on one side. Permutes of images
 with one pixel or one channel move nothing, so they count only between otherwise equal choices.
 """

@@ -1,8 +1,4 @@
-"""`lower` runs `PASSES`: from a graph as read to the form that `pack` accepts and the C library runs.
-
-To add a pass, write it as a function Graph -> Graph in its own file and give it a row in the table, and in that
-of docs/architecture.md.
-"""
+"""`lower` runs `PASSES`: from a graph as read to the form that `pack` accepts and the C library runs."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tulle.errors import TulleError
+from tulle.train.layer_sparsity import ALLOCATIONS, check_allocation, check_sparsity
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
     from tulle.train.augment import Augmentation
-from tulle.train.layer_sparsity import ALLOCATIONS, check_allocation, check_sparsity
 
 METHODS = ("magnitude", "rigl")
 
