@@ -28,7 +28,7 @@ SPARSE_PATHS = ("sparse", "pairs", "sparse_vector")
 
 OTHER_PATHS = (
     "upsample_conv", "transpose_conv", "depthwise_sum", "resize_sum", "gated_sum", "elementwise", "pool", "unpool",
-    "reduce", "argmax", "softmax", "matmul", "resize", "sample", "copy",
+    "reduce", "argmax", "cumsum", "softmax", "matmul", "resize", "sample", "copy",
 )  # fmt: skip
 """Paths that no layer of shapes.json takes: they are timed as part of whole models."""
 

@@ -81,6 +81,7 @@ def test_output_shapes(op: str, inputs: list, attrs: dict, expected: tuple[int, 
         ("concat", [IMAGE, (1, 4, 4, 6)], (), {"axis": 3}, "differ beyond axis 3"),
         ("concat", [IMAGE, (4, 6)], (), {"axis": 1}, "one rank"),
         ("concat", [IMAGE], (), {"axis": 4}, "axis 4 is out of range"),
+        ("cumsum", [IMAGE], (), {"axis": 4, "exclusive": False, "reverse": False}, "axis 4 is out of range"),
         ("pad", [IMAGE], (), {"pads": ((0, 0),), "pad_mode": "constant"}, "pair of paddings"),
         ("pad", [IMAGE], (), {"pads": ((0, 0), (-1, 0), (0, 0), (0, 0)), "pad_mode": "constant"}, "negative"),
         (

@@ -1091,6 +1091,9 @@ KERNEL_CASES: dict[str, Callable[[Case], str]] = {
     "GLOBAL_POOL": lambda case: case.op("mean", [image(case)], (1, 6), axes=(1, 2), keep_dims=False),
     "REDUCE": lambda case: case.op("sum", [case.input(5, 7, 3)], (5, 3), axes=(1,), keep_dims=False),
     "ARGMAX": lambda case: case.op("argmax", [case.input(5, 7)], (5,), axis=1, keep_dims=False),
+    "CUMSUM": lambda case: case.op(
+        "cumsum", [image(case)], (1, 8, 12, 6), chw=True, axis=2, exclusive=False, reverse=True
+    ),
     "SOFTMAX": lambda case: case.op("softmax", [case.input(5, 7)], (5, 7), beta=1.0),
     "MATMUL": lambda case: case.op("matmul", [case.input(5, 7), case.input(7, 9)], (5, 9)),
     "RESIZE_BILINEAR": resize_case("resize_bilinear"),

@@ -273,6 +273,15 @@ CASES: dict[str, Case] = {
     "reduce sum of squares": lambda m: m.node("ReduceSumSquare", "x", axes=[2]),
     "arg max": lambda m: m.node("ArgMax", "x", axis=1),
     "arg min": lambda m: m.node("Cast", m.node("ArgMin", "x", axis=3, keepdims=0), to=1),
+    "cumulative sums": lambda m: m.node("CumSum", "x", m.constant(-2, np.int64)),
+    "cumulative sums before each": lambda m: m.node("CumSum", "x", m.constant(3, np.int32), exclusive=1),
+    "cumulative sums from the end": lambda m: m.node("CumSum", "x", m.constant(1, np.int64), exclusive=1, reverse=1),
+    "cumulative sums of a map": lambda m: m.node("CumSum", m.node("Conv", "x", m.noise(5, 6, 3, 3)),
+        m.constant(1, np.int64), reverse=1),
+    "cumulative sums of a signal": lambda m: m.node("CumSum", m.node("Conv", signal(m), m.noise(5, 6, 3)),
+        m.constant(2, np.int64)),
+    "cumulative sums of a signal's channels": lambda m: m.node("CumSum", m.node("Conv", signal(m), m.noise(5, 6, 3)),
+        m.constant(-2, np.int64)),
     "gather": lambda m: m.node("Gather", "x", m.constant([3, 4, 5, 1, 0], np.int64), axis=1),
     "gather one": lambda m: m.node("Gather", "x", m.constant(-2, np.int64), axis=2),
     "gather a table": lambda m: m.node("Gather", "x", m.constant([[0, 2, 4], [6, 5, 5]], np.int64), axis=3),
@@ -352,6 +361,19 @@ def test_operands_of_opset_6_begin_at_their_axis(op: str) -> None:
     expected = {"Add": x + along, "Mul": x * along, "Greater": x > along, "PRelu": np.where(x < 0, x * along, x)}[op]
     with tulle.load(read(m.finish(y))) as model:
         np.testing.assert_allclose(model(x)[y], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("axis", "cause"), [([1, 2], "not one integer"), (1.0, "not one integer"), (4, "axis 4 is"), (-5, "axis -5 is")]
+)
+def test_cumulative_sums_along_no_axis_are_refused(axis: object, cause: str) -> None:
+    m = OnnxModel(IMAGE)
+    refused(m.finish(m.node("CumSum", "x", m.constant(axis, None))), cause)
+
+
+def test_cumulative_sums_along_a_computed_axis_are_refused() -> None:
+    m = OnnxModel(IMAGE)
+    refused(m.finish(m.node("CumSum", "x", m.node("ReduceMax", "x", keepdims=0))), "computed while running")
 
 
 def test_a_bias_that_varies_over_the_rows_is_refused() -> None:

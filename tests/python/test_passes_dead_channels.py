@@ -9,7 +9,7 @@ import pytest
 
 import networks
 from tulle import tflite
-from tulle.graph import Graph, reference
+from tulle.graph import Graph, Node, Tensor, reference
 from tulle.graph.stats import total_macs
 from tulle.passes import lower
 from tulle.passes.dead_channels import remove_dead_channels
@@ -104,6 +104,18 @@ def test_zero_in_a_padded_depthwise_is_constant() -> None:
     kill(build, "expand", [1, 4], bias=-0.7)  # relu6 makes it 0
     _, after = removed(build, "project")
     assert channels(after) == {"expand": 6, "depthwise": 6, "project": 4}
+
+
+@pytest.mark.parametrize(("bias", "axis", "left"), [(0.7, 1, 8), (-0.7, 1, 6), (-0.7, 3, 8)])
+def test_only_sums_of_zeros_along_rows_are_constant(bias: float, axis: int, left: int) -> None:
+    build = networks.builder()
+    x = build.conv2d(build.input("x", (1, 6, 6, 4)), "expand", 8, activation="relu6")
+    y = build.graph.add_tensor(Tensor("sums", (1, 6, 6, 8)))
+    build.graph.nodes.append(Node("cumsum", y, [x], [y], {"axis": axis, "exclusive": False, "reverse": False}))
+    build.conv2d(y, "project", 4)
+    kill(build, "expand", [1, 4], bias)  # relu6 makes a negative one 0
+    _, after = removed(build, "project")
+    assert channels(after) == {"expand": left, "sums": left, "project": 4}
 
 
 def test_a_constant_in_a_depthwise_without_padding_is_constant() -> None:

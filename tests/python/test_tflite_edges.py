@@ -125,6 +125,27 @@ def test_nan_passes_through_maxima() -> None:
             np.testing.assert_array_equal(got, values)
 
 
+def cumsum(shape: tuple[int, ...], axis: object, **flags: bool) -> TfliteModel:
+    m = TfliteModel()
+    m.outputs = [m.op("CUMSUM", [m.input(shape), m.constant(axis, np.int32)], shape, "CumsumOptions", **flags)]
+    return m
+
+
+@pytest.mark.parametrize("flags", [{}, {"exclusive": True}, {"reverse": True}, {"exclusive": True, "reverse": True}])
+@pytest.mark.parametrize("shape", [(7,), (5, 1), (1, 7, 1, 3), (1, 1, 9, 2, 5, 3)])
+def test_cumulative_sums_along_axes_counted_from_the_end(shape: tuple[int, ...], flags: dict[str, bool]) -> None:
+    for axis in range(-len(shape), 0):
+        m = cumsum(shape, axis, **flags)
+        same_as_litert(m, noise(*shape), *m.outputs)
+
+
+@pytest.mark.parametrize(("axis", "cause"), [(3, "out of range"), (-4, "out of range"), ([0, 1], "2 values")])
+def test_cumulative_sums_along_no_axis_are_refused(axis: object, cause: str) -> None:
+    m = cumsum((2, 3, 4), axis)
+    with pytest.raises(TulleError, match=cause):
+        tulle.convert(m.finish(*m.outputs))
+
+
 # ---- small files that describe large tensors -----------------------------------------------------------------------
 
 HUGE = 2**28  # elements, the most that a .tulle file may hold in one tensor

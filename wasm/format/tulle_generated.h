@@ -67,11 +67,12 @@ enum OpKind : uint8_t {
   OpKind_greater = 34,
   OpKind_equal = 35,
   OpKind_mask = 36,
+  OpKind_cumsum = 37,
   OpKind_MIN = OpKind_conv2d,
-  OpKind_MAX = OpKind_mask
+  OpKind_MAX = OpKind_cumsum
 };
 
-inline const OpKind (&EnumValuesOpKind())[37] {
+inline const OpKind (&EnumValuesOpKind())[38] {
   static const OpKind values[] = {
     OpKind_conv2d,
     OpKind_depthwise_conv2d,
@@ -109,13 +110,14 @@ inline const OpKind (&EnumValuesOpKind())[37] {
     OpKind_sample_bilinear,
     OpKind_greater,
     OpKind_equal,
-    OpKind_mask
+    OpKind_mask,
+    OpKind_cumsum
   };
   return values;
 }
 
 inline const char * const *EnumNamesOpKind() {
-  static const char * const names[38] = {
+  static const char * const names[39] = {
     "conv2d",
     "depthwise_conv2d",
     "transpose_conv2d",
@@ -153,13 +155,14 @@ inline const char * const *EnumNamesOpKind() {
     "greater",
     "equal",
     "mask",
+    "cumsum",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameOpKind(OpKind e) {
-  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_mask)) return "";
+  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_cumsum)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesOpKind()[index];
 }
@@ -672,7 +675,9 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_ALIGN_CORNERS = 54,
     VT_HALF_PIXEL_CENTERS = 56,
     VT_BETA = 58,
-    VT_BLOCK = 60
+    VT_BLOCK = 60,
+    VT_EXCLUSIVE = 62,
+    VT_REVERSE = 64
   };
   tulle::format::OpKind kind() const {
     return static_cast<tulle::format::OpKind>(GetField<uint8_t>(VT_KIND, 0));
@@ -761,6 +766,12 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   uint16_t block() const {
     return GetField<uint16_t>(VT_BLOCK, 1);
   }
+  bool exclusive() const {
+    return GetField<uint8_t>(VT_EXCLUSIVE, 0) != 0;
+  }
+  bool reverse() const {
+    return GetField<uint8_t>(VT_REVERSE, 0) != 0;
+  }
   bool Verify(::flatbuffers::Verifier &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint8_t>(verifier, VT_KIND, 1) &&
@@ -800,6 +811,8 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint8_t>(verifier, VT_HALF_PIXEL_CENTERS, 1) &&
            VerifyField<float>(verifier, VT_BETA, 4) &&
            VerifyField<uint16_t>(verifier, VT_BLOCK, 2) &&
+           VerifyField<uint8_t>(verifier, VT_EXCLUSIVE, 1) &&
+           VerifyField<uint8_t>(verifier, VT_REVERSE, 1) &&
            verifier.EndTable();
   }
 };
@@ -895,6 +908,12 @@ struct OpBuilder {
   void add_block(uint16_t block) {
     fbb_.AddElement<uint16_t>(Op::VT_BLOCK, block, 1);
   }
+  void add_exclusive(bool exclusive) {
+    fbb_.AddElement<uint8_t>(Op::VT_EXCLUSIVE, static_cast<uint8_t>(exclusive), 0);
+  }
+  void add_reverse(bool reverse) {
+    fbb_.AddElement<uint8_t>(Op::VT_REVERSE, static_cast<uint8_t>(reverse), 0);
+  }
   explicit OpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -936,7 +955,9 @@ inline ::flatbuffers::Offset<Op> CreateOp(
     bool align_corners = false,
     bool half_pixel_centers = false,
     float beta = 1.0f,
-    uint16_t block = 1) {
+    uint16_t block = 1,
+    bool exclusive = false,
+    bool reverse = false) {
   OpBuilder builder_(_fbb);
   builder_.add_beta(beta);
   builder_.add_pad_value(pad_value);
@@ -961,6 +982,8 @@ inline ::flatbuffers::Offset<Op> CreateOp(
   builder_.add_stride_h(stride_h);
   builder_.add_kernel_w(kernel_w);
   builder_.add_kernel_h(kernel_h);
+  builder_.add_reverse(reverse);
+  builder_.add_exclusive(exclusive);
   builder_.add_half_pixel_centers(half_pixel_centers);
   builder_.add_align_corners(align_corners);
   builder_.add_pad_mode(pad_mode);
@@ -1000,7 +1023,9 @@ inline ::flatbuffers::Offset<Op> CreateOpDirect(
     bool align_corners = false,
     bool half_pixel_centers = false,
     float beta = 1.0f,
-    uint16_t block = 1) {
+    uint16_t block = 1,
+    bool exclusive = false,
+    bool reverse = false) {
   auto name__ = name ? _fbb.CreateString(name) : 0;
   auto inputs__ = inputs ? _fbb.CreateVector<int32_t>(*inputs) : 0;
   auto outputs__ = outputs ? _fbb.CreateVector<int32_t>(*outputs) : 0;
@@ -1039,7 +1064,9 @@ inline ::flatbuffers::Offset<Op> CreateOpDirect(
       align_corners,
       half_pixel_centers,
       beta,
-      block);
+      block,
+      exclusive,
+      reverse);
 }
 
 struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {

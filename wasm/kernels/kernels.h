@@ -275,6 +275,17 @@ void tulle_f32_reduce(const tulle_reduce* args, const float* input, float* outpu
 // y [outer, inner]: index of the first largest value along the middle axis of x [outer, size, inner].
 void tulle_f32_argmax(const float* x, uint32_t outer, uint32_t size, uint32_t inner, float* y);
 
+// One axis of `size` elements, so many floats apart in the input and in the output.
+typedef struct {
+  uint32_t size;
+  size_t in_step, out_step;
+  bool exclusive, reverse;
+} tulle_cumsum;
+
+// Sums along the axis, of `inner` neighbouring floats each on its own: an output is the sum of the inputs up to it, or
+// of those before it if `exclusive`, counted from the end if `reverse`. Stores exactly these floats.
+void tulle_f32_cumsum(const tulle_cumsum* args, const float* x, float* y, uint32_t inner);
+
 // Nested loops over an input and an output, the outermost first; steps in floats.
 typedef struct {
   const float* input;

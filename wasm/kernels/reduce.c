@@ -1,4 +1,4 @@
-// Reductions that do not run along contiguous floats.
+// Reductions that do not run along contiguous floats, and sums of all elements so far.
 
 #include <math.h>
 
@@ -50,4 +50,16 @@ void tulle_f32_argmax(const float* x, uint32_t outer, uint32_t size, uint32_t in
       if (values[(size_t)j * inner] > values[(size_t)best * inner]) best = j;
     y[i] = (float)best;
   }
+}
+
+void tulle_f32_cumsum(const tulle_cumsum* args, const float* x, float* y, uint32_t inner) {
+  ptrdiff_t in_step = (ptrdiff_t)args->in_step, out_step = (ptrdiff_t)args->out_step;
+  if (args->reverse) {
+    x += (args->size - 1) * in_step, y += (args->size - 1) * out_step;
+    in_step = -in_step, out_step = -out_step;
+  }
+  for (uint32_t i = 0; i < inner; i++) y[i] = args->exclusive ? 0 : x[i];
+  if (!args->exclusive) x += in_step;
+  for (uint32_t j = 1; j < args->size; j++, x += in_step, y += out_step)
+    for (uint32_t i = 0; i < inner; i++) y[out_step + i] = y[i] + x[i];
 }

@@ -1,4 +1,4 @@
-// Reductions and argmax.
+// Reductions, argmax and cumulative sums.
 
 #include "ops/ops.h"
 
@@ -109,5 +109,63 @@ bool tulle_plan_argmax(tulle_planner* planner, const tulle_op* op, tulle_work* w
   if (args->outer * args->inner != y->elements)
     return tulle_plan_fail(planner, "its output must have one value for every %u of the input", args->size);
   *work = (tulle_work){.run = run_argmax, .args = args, .tasks = 1, .kernel = TULLE_KERNEL_ARGMAX};
+  return true;
+}
+
+// ---- cumsum -------------------------------------------------------------------------------------------------
+
+typedef struct {
+  tulle_cumsum sums;
+  const float* input;
+  float* output;
+  // The tensor is channels [rows, size, inner], so many floats apart.
+  size_t in_stride, out_stride;
+  uint32_t channels, rows, inner, tasks;
+} cumsum_args;
+
+// A piece of the rows of all channels; where there is only one, of its columns.
+static void run_cumsum(const void* pointer, uint32_t task, char* scratch) {
+  (void)scratch;
+  const cumsum_args* args = pointer;
+  const uint32_t rows = args->channels * args->rows;
+  uint32_t begin, end;
+  tulle_piece(rows > 1 ? rows : args->inner, args->tasks, task, &begin, &end);
+  if (rows == 1) {
+    tulle_f32_cumsum(&args->sums, args->input + begin, args->output + begin, end - begin);
+    return;
+  }
+  const size_t row_floats = (size_t)args->sums.size * args->inner;
+  for (; begin < end; begin++) {
+    const size_t channel = begin / args->rows, row = begin % args->rows * row_floats;
+    tulle_f32_cumsum(&args->sums, args->input + channel * args->in_stride + row,
+                     args->output + channel * args->out_stride + row, args->inner);
+  }
+}
+
+bool tulle_plan_cumsum(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = tulle_plan_output(planner, op);
+  const int32_t rank = (int32_t)x->rank;
+  if (op->axis < 0 || op->axis >= rank) return tulle_plan_fail(planner, "axis %d of %u", op->axis, x->rank);
+  if (!tulle_same_shape(x, y)) return tulle_plan_fail(planner, "input and output differ in shape");
+  cumsum_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  const tulle_place *from = tulle_place_of_input(planner, op, 0), *to = tulle_place_of_output(planner, op);
+  *args = (cumsum_args){.input = from->data, .output = to->data, .channels = 1, .rows = 1, .inner = 1};
+  tulle_cumsum* sums = &args->sums;
+  *sums = (tulle_cumsum){.size = x->shape[op->axis], .exclusive = op->exclusive, .reverse = op->reverse};
+  const bool plain = tulle_is_plain(x);
+  for (int32_t d = 0; d < (plain ? rank : 3); d++)
+    if (d != op->axis) *(d < op->axis ? &args->rows : &args->inner) *= x->shape[d];
+  sums->in_step = sums->out_step = args->inner;
+  if (!plain && op->axis == 3) {
+    args->inner = args->rows, args->rows = 1;
+    sums->in_step = from->stride, sums->out_step = to->stride;
+  } else if (!plain) {
+    args->channels = x->shape[3];
+    args->in_stride = from->stride, args->out_stride = to->stride;
+  }
+  const uint32_t rows = args->channels * args->rows;
+  args->tasks = tulle_plan_light_tasks(planner, x->elements, rows > 1 ? rows : args->inner);
+  *work = (tulle_work){.run = run_cumsum, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_CUMSUM};
   return true;
 }

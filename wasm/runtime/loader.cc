@@ -249,6 +249,8 @@ bool Reader::op(uint32_t index, const fb::Op* from, tulle_op* to) {
   to->half_pixel_centers = from->half_pixel_centers();
   to->beta = from->beta();
   to->block = from->block();
+  to->exclusive = from->exclusive();
+  to->reverse = from->reverse();
   const auto* list = to->kind == TULLE_OP_TRANSPOSE ? from->perm()
                      : to->kind == TULLE_OP_SLICE   ? from->begin()
                      : to->kind == TULLE_OP_PAD     ? from->pads()

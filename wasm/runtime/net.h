@@ -81,6 +81,7 @@ typedef struct {
   bool align_corners, half_pixel_centers;
   float beta;
   uint32_t block;
+  bool exclusive, reverse;
 } tulle_op;
 
 typedef struct {

@@ -9,7 +9,7 @@ import numpy as np
 
 from tulle.errors import Unsupported
 from tulle.onnx.operators import OnnxNode, Result, combine, sliced, unary
-from tulle.onnx.values import TO_NHWC, Value
+from tulle.onnx.values import Value
 from tulle.pack.limits import MAX_OP_INPUTS
 from tulle.tflite.functions import whole_power
 from tulle.tflite.indexing import runs_of
@@ -250,8 +250,8 @@ def _gather(node: OnnxNode) -> Result:
     parts = [sliced(node, [run if d == axis else range(size) for d, size in enumerate(shape)]) for run in runs]
     whole = parts[0]
     if len(parts) > 1:
-        at = TO_NHWC.index(axis) if whole.nhwc else axis
-        whole = Value(node.add("concat", [part.name for part in parts], axis=at, activation="none"), nhwc=whole.nhwc)
+        joined = node.add("concat", [part.name for part in parts], axis=whole.axis(axis), activation="none")
+        whole = whole.like(joined)
     if indices.ndim == 1:
         return whole
     result = (*shape[:axis], *indices.shape, *shape[axis + 1 :])

@@ -35,6 +35,10 @@ class Value:
         """Tensor `name` of the Graph, its dimensions in this value's order."""
         return Value(name, nhwc=self.nhwc, line=self.line)
 
+    def axis(self, axis: int) -> int:
+        """Where one of ONNX's axes, counted from 0, lies in the Graph's tensor."""
+        return (0, 3, 2)[axis] if self.line else TO_NHWC.index(axis) if self.nhwc else axis
+
 
 # Limit for constants made while reading: bytes for any file, and more for each byte of constants in it.
 MAX_CONSTANT_BYTES, MAX_CONSTANT_PER_BYTE = 512 * 2**20, 64

@@ -1,4 +1,4 @@
-"""Reductions over dimensions, and what looks along one of them: argmax and softmax."""
+"""Reductions over dimensions, and what looks along one of them: argmax, softmax and cumulative sums."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tulle.errors import Unsupported
 from tulle.graph.graph import Graph, Node
 from tulle.ops import attributes as attribute
 from tulle.ops.batches import reshaped
 from tulle.ops.channels import Channels, Known, handed_on, same_if
-from tulle.ops.layout import EITHER, PLAIN, Layout
+from tulle.ops.layout import EITHER, IMAGES, PLAIN, Layout
 from tulle.ops.op import Example, Input, Op, Operator, equals_input
 from tulle.ops.shapes import Shape, Shapes, operand, require, same_as_input
 from tulle.ops.windows import picture
 
 if TYPE_CHECKING:
+    from tulle.onnx.operators import OnnxNode, Result
     from tulle.tflite.call import Call
 
 # ---- mean, sum, reduce_max, reduce_min
@@ -179,6 +181,101 @@ SOFTMAX = Op(
     from_tflite={"SOFTMAX": _read_softmax},
 )  # fmt: skip
 
+# ---- cumsum
+
+
+def _cumsum_shape(node: Node, shapes: Shapes, stated: Shape) -> Shape:
+    x, axis = operand(shapes, 0), node.attrs["axis"]
+    require(0 <= axis < len(x), f"axis {axis} is out of range")
+    return x
+
+
+def _cumsum(node: Node, inputs: list[Any], shape: Shape) -> np.ndarray:
+    axis, step = node.attrs["axis"], -1 if node.attrs["reverse"] else 1
+    x = np.moveaxis(inputs[0], axis, 0)[::step]
+    sums = np.cumsum(x, axis=0)
+    if node.attrs["exclusive"]:
+        sums = np.concatenate([np.zeros_like(sums[:1]), sums[:-1]])
+    return np.moveaxis(sums[::step], 0, axis)
+
+
+def _torch_cumsum(node: Node, shapes: Shapes, result: Shape) -> Any:
+    import torch
+
+    axis, exclusive, reverse = (node.attrs[name] for name in ("axis", "exclusive", "reverse"))
+
+    def function(x: Any, *_: Any) -> Any:
+        x = x.flip(axis) if reverse else x
+        if exclusive:
+            x = torch.cat([torch.zeros_like(x.narrow(axis, 0, 1)), x.narrow(axis, 0, x.shape[axis] - 1)], axis)
+        sums = x.cumsum(axis)
+        return sums.flip(axis) if reverse else sums
+
+    return function
+
+
+def _along_no_channels(graph: Graph, node: Node) -> bool:
+    return bool(node.attrs["axis"] != len(graph.tensors[node.output].shape) - 1)
+
+
+def _known_zeros(graph: Graph, node: Node, known: Known) -> np.ndarray:
+    """Only sums of zeros are the same everywhere."""
+    values = handed_on(graph, node, known, same_if(_along_no_channels))
+    return np.where(values == 0, values, np.nan)
+
+
+def _cumsum_identity(graph: Graph, node: Node) -> str | None:
+    """Along a dimension of size 1."""
+    single = graph.tensors[node.output].shape[node.attrs["axis"]] == 1 and not node.attrs["exclusive"]
+    return equals_input()(graph, node) if single else None
+
+
+def _cumsum_example(random: np.random.Generator) -> Example:
+    rank = int(random.choice([4, 4, 4, 1, 2, 3, 5, 6]))
+    x = picture(random) if rank == 4 else random.standard_normal(random.integers(1, 6, rank))
+    exclusive, reverse = (bool(flag) for flag in random.random(2) < 0.5)
+    return Example([x], {"axis": int(random.integers(0, rank)), "exclusive": exclusive, "reverse": reverse})
+
+
+def _write_cumsum(graph: Graph, node: Node) -> Operator:
+    options = {"Exclusive": node.attrs["exclusive"], "Reverse": node.attrs["reverse"]}
+    inputs = [node.inputs[0], np.array(node.attrs["axis"], np.int32)]
+    return Operator("CUMSUM", inputs, node.output, "CumsumOptions", options)
+
+
+def _read_cumsum(call: Call) -> None:
+    values, options = call.integers(1), call.options("CumsumOptions")
+    if values.size != 1:
+        raise Unsupported(f"its axis has {values.size} values instead of one")
+    (axis,) = call.axes(values, len(call.shape(0)))
+    exclusive, reverse = bool(options.Exclusive()), bool(options.Reverse())
+    call.add("cumsum", [call.input(0)], axis=axis, exclusive=exclusive, reverse=reverse)
+
+
+def _import_cumsum(node: OnnxNode) -> Result:
+    values, x = node.constant(1), node.elements(0)
+    if values.size != 1 or values.dtype.kind != "i":
+        raise Unsupported("its axis is not one integer")
+    axis = x.axis(node.axis(int(values.reshape(-1)[0]), len(node.shape(0))))
+    exclusive, reverse = bool(node.attribute("exclusive", 0)), bool(node.attribute("reverse", 0))
+    return x.like(node.add("cumsum", [x.name], axis=axis, exclusive=exclusive, reverse=reverse))
+
+
+CUMSUM = Op(
+    "cumsum", "the sums along an axis up to each element, without it if `exclusive`, from the end if `reverse`",
+    (Input("x"),),
+    _cumsum_shape, _cumsum, IMAGES, _cumsum_example,
+    (attribute.AXIS, attribute.Attribute("exclusive", "flag", "exclusive"),
+     attribute.Attribute("reverse", "flag", "reverse")),
+    Channels(source=same_if(_along_no_channels), known=_known_zeros),
+    identity=_cumsum_identity,
+    torch=_torch_cumsum,
+    mixes_batch=lambda graph, node: node.attrs["axis"] == 0,
+    to_tflite=_write_cumsum,
+    from_tflite={"CUMSUM": _read_cumsum},
+    from_onnx={"CumSum": _import_cumsum},
+)  # fmt: skip
+
 OPS = (
     _reduction("mean", "the mean over some dimensions", "mean", "MEAN"),
     _reduction("sum", "the sum over some dimensions", "sum", "SUM", _known_sum),
@@ -186,4 +283,5 @@ OPS = (
     _reduction("reduce_min", "the minimum over some dimensions", "amin", "REDUCE_MIN"),
     ARGMAX,
     SOFTMAX,
+    CUMSUM,
 )

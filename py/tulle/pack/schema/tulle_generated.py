@@ -45,6 +45,7 @@ class OpKind(object):
     greater = 34
     equal = 35
     mask = 36
+    cumsum = 37
 
 
 # Applied to an op's result. `alpha` belongs to leaky_relu and elu; prelu takes its alpha from a tensor.
@@ -922,8 +923,22 @@ class Op(object):
             return self._tab.Get(flatbuffers.number_types.Uint16Flags, o + self._tab.Pos)
         return 1
 
+    # Op
+    def Exclusive(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(62))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
+    # Op
+    def Reverse(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(64))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def OpStart(builder):
-    builder.StartObject(29)
+    builder.StartObject(31)
 
 def OpAddKind(builder, kind):
     builder.PrependUint8Slot(0, kind, 0)
@@ -1033,6 +1048,12 @@ def OpAddBeta(builder, beta):
 def OpAddBlock(builder, block):
     builder.PrependUint16Slot(28, block, 1)
 
+def OpAddExclusive(builder, exclusive):
+    builder.PrependBoolSlot(29, exclusive, 0)
+
+def OpAddReverse(builder, reverse):
+    builder.PrependBoolSlot(30, reverse, 0)
+
 def OpEnd(builder):
     return builder.EndObject()
 
@@ -1075,6 +1096,8 @@ class OpT(object):
         self.halfPixelCenters = False  # type: bool
         self.beta = 1.0  # type: float
         self.block = 1  # type: int
+        self.exclusive = False  # type: bool
+        self.reverse = False  # type: bool
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1168,6 +1191,8 @@ class OpT(object):
         self.halfPixelCenters = op.HalfPixelCenters()
         self.beta = op.Beta()
         self.block = op.Block()
+        self.exclusive = op.Exclusive()
+        self.reverse = op.Reverse()
 
     # OpT
     def Pack(self, builder):
@@ -1267,6 +1292,8 @@ class OpT(object):
         OpAddHalfPixelCenters(builder, self.halfPixelCenters)
         OpAddBeta(builder, self.beta)
         OpAddBlock(builder, self.block)
+        OpAddExclusive(builder, self.exclusive)
+        OpAddReverse(builder, self.reverse)
         op = OpEnd(builder)
         return op
 
