@@ -169,6 +169,7 @@ export class Library {
     const { picture, options, own } = input;
     let address = 0;
     const place = (/** @type {number} */ size) => {
+      if (address) this.#exports.tulle_free(address); // it was read in vain
       address = this.#exports.tulle_alloc(size + VIEW_BYTES) >>> 0;
       if (!address) throw new TulleError(`out of memory: the engine has no room for a picture of ${size} bytes`);
       return new Uint8Array(this.#memory.buffer, address, size);
