@@ -217,6 +217,33 @@ def test_a_video_is_what_a_canvas_shows_of_it(page: Page, site: Site, identity: 
         assert difference.mean() < 1.5 and np.quantile(difference, 0.99) < 8, "chroma is enlarged in another way"
 
 
+def test_what_is_partly_transparent_keeps_its_colours(page: Page, identity: str) -> None:
+    """As a canvas hands it out: colours are those painted, within the rounding of half as many steps."""
+    found = evaluate(
+        page,
+        """
+        const canvas = Object.assign(document.createElement('canvas'), { width: 28, height: 20 });
+        const context = canvas.getContext('2d');
+        context.fillStyle = 'rgb(200 100 50 / 0.5)';
+        context.fillRect(0, 0, 28, 20);
+        const { data } = context.getImageData(0, 0, 1, 1);
+        const image = new Image();
+        image.src = canvas.toDataURL();
+        await image.decode();
+        const results = [];
+        for (const how of [{ threads: 1 }, { worker: false }]) {
+          const model = await tulle.load(identity, how);
+          const bitmap = await createImageBitmap(canvas);
+          for (const source of [canvas, image, bitmap]) results.push([...(await model.run(source)).y.slice(0, 3)]);
+        }
+        return { results, painted: [...data.slice(0, 3)] };
+        """,
+        identity=identity,
+    )
+    np.testing.assert_allclose(found["painted"], [200, 100, 50], atol=1)
+    np.testing.assert_allclose(found["results"], [found["painted"]] * 6, atol=1)
+
+
 def test_arrays_of_bytes_and_halves(page: Page, identity: str) -> None:
     result = evaluate(
         page,

@@ -212,7 +212,7 @@ def test_any_name_will_do(page: Page, site: Site) -> None:
     assert result == [name, "__proto__", name, 2]
 
 
-@pytest.mark.parametrize("how", [{"threads": 1}, {"worker": False}])
+@pytest.mark.parametrize("how", [{"threads": 1}, {"threads": 2}, {"worker": False}])
 def test_inputs_are_copied_when_run_is_called(page: Page, how: dict[str, object]) -> None:
     result = evaluate(
         page,

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from browser.server import Site
-from paths import ROOT
+from browser.test_demo_hands import SCENES
 from pyodide.hosts import VERSIONS, Run, numpy_wheel, wheel_of
 from tulle.hands import HandTracker
 
@@ -42,19 +42,17 @@ json.dumps({"found": found, "threads": threads, "errors": errors})
 
 
 def test_hands_in_pyodide(hand_models: Path, site: Site, in_chromium: Run) -> None:
-    picture = Image.new("RGB", (640, 400), (188, 186, 186))
-    for name, x in (("four-fingers", 60), ("open-hand", 360)):
-        picture.paste(Image.open(ROOT / "demos" / "images" / f"{name}.jpg").convert("RGB").resize((230, 230)), (x, 90))
+    picture = SCENES["two"]
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    Image.fromarray(picture).save(file, "PNG")
     site.put("/hands.png", file.getvalue())
-    site.put("/picture.rgb", np.asarray(picture).tobytes())
+    site.put("/picture.rgb", picture.tobytes())
     version = VERSIONS[0]
     packages = [numpy_wheel(site, version), f"{site.url}/dist/{wheel_of(version).name}"]
     files = {"/picture.rgb": site.url + "/picture.rgb"}
     url = site.url + "/hands.png"
     answer = json.loads(in_chromium(version, CODE, packages=packages, files=files, globals={"url": url}))
-    expected = np.concatenate([hand.pixels for hand in HandTracker().detect(np.asarray(picture))])
+    expected = np.concatenate([hand.pixels for hand in HandTracker().detect(picture)])
     assert len(expected) == 42 and answer["threads"] == 2
     for name, points in answer["found"].items():
         assert len(points) == 42, name

@@ -100,6 +100,10 @@ TULLE_API const char* tulle_model_info(const tulle_model* model);
 TULLE_API float* tulle_model_input(tulle_model* model, uint32_t index);
 TULLE_API const float* tulle_model_output(const tulle_model* model, uint32_t index);
 
+// Where the bytes of an image input are kept: whoever writes them here and gives tulle_model_set_rgba8 this address
+// spares it a copy. The address stays the same. NULL if the input takes no image.
+TULLE_API uint8_t* tulle_model_pixels(tulle_model* model, uint32_t index);
+
 // Feeds an image instead of floats: height * width RGBA pixels of 4 bytes (alpha ignored), as the browser's
 // ImageData has them, normalised as (value - mean) / std with the file's mean and std. The pixels are
 // copied. Fails unless the input is [1, height, width, 3].

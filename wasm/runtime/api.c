@@ -159,6 +159,10 @@ static tulle_input* image_input(tulle_model* model, uint32_t index) {
   return NULL;
 }
 
+uint8_t* tulle_model_pixels(tulle_model* model, uint32_t index) {
+  return index < model->input_count ? model->inputs[index].pixels : NULL;
+}
+
 tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uint8_t* pixels, uint32_t height,
                                    uint32_t width) {
   tulle_input* input = image_input(model, index);
@@ -170,7 +174,7 @@ tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uin
   }
   const size_t count = (size_t)height * width;
   if (input->direct) {
-    memcpy(input->pixels, pixels, 4 * count);
+    if (pixels != input->pixels) memcpy(input->pixels, pixels, 4 * count);
     input->is_rgba8 = true;
     return TULLE_OK;
   }

@@ -14,7 +14,8 @@ import { Library, createSharedMemory, instantiate } from './wasm.js';
  * @typedef {{ id: number, result: any } | { id: number, error: string, fatal: boolean }} Reply
  */
 
-/** @typedef {{ outputs: Float32Array<ArrayBuffer>[], memoryBytes: number }} RunResult */
+/** `ms`: of the run itself, without what came before it.
+ * @typedef {{ outputs: Float32Array<ArrayBuffer>[], ms: number, memoryBytes: number }} RunResult */
 
 /**
  * A new engine, as the function that answers requests to it, in the order they come: with a promise for `start`, runs on
@@ -56,7 +57,9 @@ export function createEngine() {
           if (reading instanceof Promise) return reading.then((input) => (ready.push(input), proceed()));
           ready.push(reading);
         }
-        return { outputs: library.run(model, ready), memoryBytes: library.memoryBytes };
+        const start = performance.now();
+        const outputs = library.run(model, ready);
+        return { outputs, ms: performance.now() - start, memoryBytes: library.memoryBytes };
       };
       const release = () => library.release(ready);
       return afterwards(proceed, release);

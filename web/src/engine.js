@@ -21,6 +21,7 @@ self.onmessage = async (/** @type {MessageEvent<import('./calls.js').Request>} *
 
 /** @param {import('./wasm.js').Input} input */
 function bufferOf(input) {
+  if ('placed' in input) return undefined;
   const bytes = 'picture' in input ? input.picture : input;
   return 'buffer' in bytes ? bytes.buffer : 'data' in bytes ? bytes.data.buffer : undefined;
 }

@@ -47,6 +47,8 @@ import { typeName } from './types.js';
  * @property {number} fileBytes
  * @property {number} weightBytes memory that the unpacked weights take
  * @property {number} arenaBytes memory for activations
+ * @property {number} runMs milliseconds that the last run took in the engine; what its caller waits beyond that is the
+ *   way to the engine and back, and reading pictures. 0 before the first
  * @property {number} memoryBytes the whole memory of the engine, shared by all its models, as of its last reply
  */
 
@@ -73,6 +75,8 @@ export class Model {
   /** @type {import('./wasm.js').CInfo} */
   #info;
   #memoryBytes;
+  #places;
+  #runMs = 0;
   /**
    * One buffer for each input, returned by the worker after the last run. Touching new memory costs more than the copy:
    * a fresh buffer for [1, 224, 224, 3] adds 0.3 ms to a run.
@@ -85,14 +89,16 @@ export class Model {
   /**
    * @internal
    * @param {import('./remote.js').RemoteEngine} engine
-   * @param {{ model: number, info: import('./wasm.js').CInfo, memoryBytes: number }} loaded
+   * @param {{ model: number, info: import('./wasm.js').CInfo, places: import('./wasm.js').Place[],
+   *   memoryBytes: number }} loaded
    * @param {import('./support.js').Configuration} configuration
    */
-  constructor(engine, { model, info, memoryBytes }, { variant, threads, worker, notes }) {
+  constructor(engine, { model, info, places, memoryBytes }, { variant, threads, worker, notes }) {
     this.#engine = engine;
     this.#handle = model;
     this.#info = info;
     this.#memoryBytes = memoryBytes;
+    this.#places = places;
 
     // A model has at least one of each (loader.cc).
     const inputs = info.inputs.map(({ rgba8: image, mean, std, ...tensor }) =>
@@ -115,7 +121,7 @@ export class Model {
   /** Sizes. @returns {ModelInfo} */
   get info() {
     const { name, file_bytes: fileBytes, weight_bytes: weightBytes, arena_bytes: arenaBytes } = this.#info;
-    return { name, fileBytes, weightBytes, arenaBytes, memoryBytes: this.#memoryBytes };
+    return { name, fileBytes, weightBytes, arenaBytes, runMs: this.#runMs, memoryBytes: this.#memoryBytes };
   }
 
   /**
@@ -142,6 +148,7 @@ export class Model {
       this.#engine.wake();
       const reply = await (this.worker ? this.#runInWorker(values, transfer) : this.#runHere(values));
       this.#memoryBytes = reply.memoryBytes;
+      this.#runMs = reply.ms;
       return /** @type {Record<Output, Float32Array<ArrayBuffer>>} */ (
         Object.fromEntries(this.outputs.map(({ name }, index) => [name, reply.outputs[index]])));
     } catch (error) {
@@ -161,7 +168,25 @@ export class Model {
   }
 
   /**
-   * Transfers copies of the inputs to the worker.
+   * Writes an input to where the engine reads it, if that memory is shared and no run reads it now.
+   * @param {import('./wasm.js').Input} value
+   * @param {number} index
+   * @returns {import('./wasm.js').Input | undefined} undefined if it has to be sent
+   */
+  #put(value, index) {
+    const { memory, idle } = this.#engine;
+    if (!memory || !idle || 'picture' in value || 'placed' in value) return undefined;
+    const { floats, pixels } = this.#places[index];
+    if ('data' in value) {
+      new Uint8Array(memory.buffer, pixels, value.data.length).set(value.data);
+      return { placed: 'pixels' };
+    }
+    new Float32Array(memory.buffer, floats, value.length).set(value);
+    return { placed: 'floats' };
+  }
+
+  /**
+   * Hands the inputs to the worker: in place, or as copies that are transferred.
    * @param {import('./wasm.js').Input[]} values
    * @param {boolean} transfer
    */
@@ -171,6 +196,8 @@ export class Model {
     /** @type {Transferable[]} */
     const handed = [];
     const inputs = values.map((value, index) => {
+      const placed = this.#put(value, index);
+      if (placed) return placed;
       const room = (/** @type {number} */ bytes) => {
         const old = spare[index];
         const buffer = old && old.byteLength >= bytes ? old : new ArrayBuffer(bytes);
@@ -308,6 +335,7 @@ function ofBytes(bytes, height, width) {
  * @returns {import('./wasm.js').Input}
  */
 function copy(value, room) {
+  if ('placed' in value) return value;
   if ('data' in value) return { ...value, data: copyBytes(value.data, room) };
   if ('picture' in value) {
     const { picture } = value;

@@ -125,7 +125,8 @@ export function take(picture) {
 const HAVE_CURRENT_DATA = 2; // HTMLMediaElement's, which workers do not have
 
 /**
- * As a VideoFrame where there are such: making one copies no pixels, and they are read in the engine's thread.
+ * As a VideoFrame if there are such and it has no alpha: making one copies no pixels, and they are read in the engine's
+ * thread.
  * @param {HTMLVideoElement | HTMLImageElement | HTMLCanvasElement | OffscreenCanvas} source
  * @param {string} kind
  * @param {number} width
@@ -133,12 +134,29 @@ const HAVE_CURRENT_DATA = 2; // HTMLMediaElement's, which workers do not have
  */
 function capture(source, kind, width, height) {
   try {
-    if (typeof VideoFrame === 'function') return new VideoFrame(source, kind === 'HTMLVideoElement' ? {} : { timestamp: 0 });
+    if (typeof VideoFrame === 'function') {
+      const alpha = isOpaqueCanvas(source) ? 'discard' : 'keep';
+      const frame = new VideoFrame(source, kind === 'HTMLVideoElement' ? {} : { timestamp: 0, alpha });
+      // Chromium takes premultiplied colours for plain ones in frames of canvases and images with alpha.
+      if (!frame.format?.endsWith('A')) return frame;
+      frame.close();
+    }
   } catch (error) {
     if (isTainted(error)) throw tainted(kind, error);
     // Some browsers make frames of some of these only; drawing works in all.
   }
   return draw(source, width, height, kind);
+}
+
+/** Whether a canvas was made without alpha, for Chromium gives its frames some. @param {CanvasImageSource} source */
+function isOpaqueCanvas(source) {
+  if (!('getContext' in source)) return false;
+  try {
+    const context = /** @type {CanvasRenderingContext2D | null} */ (source.getContext('2d'));
+    return context?.getContextAttributes().alpha === false;
+  } catch {
+    return false; // another thread draws on it
+  }
 }
 
 /** @param {unknown} error */
@@ -197,8 +215,8 @@ export function close(picture) {
 
 // ---- in the engine's thread ----
 
-/** Formats whose bytes C reads as they are; those with alpha are premultiplied in some frames and not in others. */
-const DIRECT = /** @type {const} */ ({ I420: 'I420', NV12: 'NV12', RGBX: 'RGBA', BGRX: 'BGRA' });
+/** Formats whose bytes C reads as they are. */
+const DIRECT = /** @type {const} */ ({ I420: 'I420', NV12: 'NV12', RGBX: 'RGBA', BGRX: 'BGRA', RGBA: 'RGBA', BGRA: 'BGRA' });
 
 /** By VideoColorSpace.matrix. A frame that does not say is BT.601 to Chromium. */
 const MATRIX = /** @type {const} */ ({ bt709: 'bt709', smpte170m: 'bt601', bt470bg: 'bt601', 'bt2020-ncl': 'bt2020' });
@@ -207,7 +225,8 @@ const MATRIX = /** @type {const} */ ({ bt709: 'bt709', smpte170m: 'bt601', bt470
  * The pixels of what take() made, which is closed unless it is the caller's own. At once for Pixels and ImageBitmap,
  * later for the others.
  * @param {Sendable} source
- * @param {(size: number) => Uint8Array} place gives the memory for that many bytes
+ * @param {(size: number) => Uint8Array} place gives the memory for that many bytes; if called again, the one before is of
+ *   no use any more
  * @param {boolean} own whether the source was handed over and is to be closed
  * @returns {Pixels | Promise<Pixels>}
  */
@@ -288,6 +307,9 @@ async function readFrame(frame, place) {
     if (!format || !upright || !plain) return put(draw(frame, width, height, 'VideoFrame'), place);
     const data = place(frame.allocationSize());
     const planes = await frame.copyTo(data);
+    // With alpha, the bytes are premultiplied in some frames and not in others.
+    const opaque = !frame.format?.endsWith('A') || isOpaque(data);
+    if (!opaque) return put(draw(frame, width, height, 'VideoFrame'), place);
     const matrix = MATRIX[/** @type {keyof typeof MATRIX} */ (colorSpace.matrix)] ?? 'bt601';
     return new Pixels(format, width, height, data, planes, matrix, colorSpace.fullRange === true);
   } catch (error) {
@@ -296,6 +318,13 @@ async function readFrame(frame, place) {
   } finally {
     frame.close();
   }
+}
+
+/** @param {Uint8Array} data pixels of 4 bytes, aligned */
+function isOpaque(data) {
+  let all = -1;
+  for (const pixel of new Uint32Array(data.buffer, data.byteOffset, data.length >> 2)) all &= pixel;
+  return all >>> 24 === 255;
 }
 
 // ---- for C ----

@@ -40,6 +40,8 @@ export class RemoteEngine {
   /** @type {Map<number, Pending>} */
   #pending = new Map();
   #lastId = 0;
+  /** The engine's memory, if this thread shares it. @type {WebAssembly.Memory | undefined} */
+  memory;
   /** The word at which the threads sleep. @type {Int32Array | undefined} */
   #bell;
   /** @type {string | undefined} */
@@ -80,9 +82,9 @@ export class RemoteEngine {
   }
 
   /** Releases one use. The last release shuts down the engine, its threads and its memory. */
-  release() {
+  async release() {
     this.users -= 1;
-    if (this.users === 0) this.#end();
+    return this.users === 0 ? this.#end() : undefined;
   }
 
   /**
@@ -95,6 +97,7 @@ export class RemoteEngine {
       this.#add(threadWorker(`tulle thread ${i + 1} (${this.#key})`)));
     const module = await compile(variant, threads > 1);
     const { stacks, bell, ...shared } = await this.call('start', { module, threads });
+    this.memory = shared.memory;
     if (shared.memory) this.#bell = new Int32Array(shared.memory.buffer, bell, 1);
     await Promise.all(helpers.map((worker, i) =>
       this.#send(worker, { args: { module, ...shared, index: i + 1, stack: stacks[i] } })));

@@ -28,6 +28,7 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {(model: number) => number} tulle_model_info
  * @property {(model: number, index: number) => number} tulle_model_input
  * @property {(model: number, index: number) => number} tulle_model_output
+ * @property {(model: number, index: number) => number} tulle_model_pixels
  * @property {(model: number, index: number, pixels: number, height: number, width: number) => number}
  *   tulle_model_set_rgba8
  * @property {(model: number, index: number, pixels: number, size: number, view: number) => number}
@@ -52,15 +53,18 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  */
 
 /**
- * One input, as it reaches the engine: its floats; RGBA bytes of exactly its size; or a picture and what to take of it,
- * `own` if it is to be closed then.
+ * One input, as it reaches the engine: its floats; RGBA bytes of exactly its size; a picture and what to take of it,
+ * `own` if it is to be closed then; or which of the two is in shared memory already, at its Place.
  * @typedef {Float32Array
+ *   | { placed: 'floats' | 'pixels' }
  *   | { data: Uint8ClampedArray, height: number, width: number }
  *   | { picture: import('./pictures.js').Sendable, options: import('./pictures.js').ViewOptions, own: boolean }} Input
  *
  * The same after read(): pixels at an address, followed by a tulle_view.
  * @typedef {Exclude<Input, { picture: any }> | { address: number, size: number }} ReadInput
  */
+
+/** Addresses of an input's floats and, if it takes images, RGBA bytes. @typedef {{ floats: number, pixels: number }} Place */
 
 /** The memory that an engine and its pool workers share. */
 export const createSharedMemory = () => new WebAssembly.Memory({ ...SHARED_MEMORY, shared: true });
@@ -134,7 +138,7 @@ export class Library {
 
   /**
    * @param {Uint8Array} bytes a .tulle file
-   * @returns {{ model: number, info: CInfo }}
+   * @returns {{ model: number, info: CInfo, places: Place[] }} which stay as long as the model
    */
   load(bytes) {
     const { tulle_model_load } = this.#exports;
@@ -142,7 +146,10 @@ export class Library {
     if (!model) throw this.#error();
     const info = /** @type {CInfo} */ (JSON.parse(this.#string(this.#exports.tulle_model_info(model))));
     this.#models.set(model, info);
-    return { model, info };
+    const { tulle_model_input, tulle_model_pixels } = this.#exports;
+    const places = info.inputs.map((_, index) =>
+      ({ floats: tulle_model_input(model, index) >>> 0, pixels: tulle_model_pixels(model, index) >>> 0 }));
+    return { model, info, places };
   }
 
   /** @param {number} model */
@@ -162,6 +169,7 @@ export class Library {
     const { picture, options, own } = input;
     let address = 0;
     const place = (/** @type {number} */ size) => {
+      if (address) this.#exports.tulle_free(address); // it was read in vain
       address = this.#exports.tulle_alloc(size + VIEW_BYTES) >>> 0;
       if (!address) throw new TulleError(`out of memory: the engine has no room for a picture of ${size} bytes`);
       return new Uint8Array(this.#memory.buffer, address, size);
@@ -197,7 +205,13 @@ export class Library {
   run(model, inputs) {
     const info = /** @type {CInfo} */ (this.#models.get(model));
     inputs.forEach((input, index) => {
-      if ('address' in input) {
+      if ('placed' in input) {
+        const pixels = this.#exports.tulle_model_pixels(model, index);
+        const [, height, width] = info.inputs[index].shape;
+        // Asking for the floats says that they are what was written.
+        if (input.placed === 'floats') this.#exports.tulle_model_input(model, index);
+        else if (this.#exports.tulle_model_set_rgba8(model, index, pixels, height, width) !== 0) throw this.#error();
+      } else if ('address' in input) {
         const { address, size } = input;
         const status = this.#exports.tulle_model_set_picture(model, index, address, size, address + size);
         if (status !== 0) throw this.#error();
