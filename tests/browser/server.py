@@ -42,7 +42,9 @@ class Site:
             self.headers["Access-Control-Allow-Origin"] = "*"
         self._folders: dict[str, Path] = {}
         self._files: dict[str, bytes] = {}
-        self._halves: set[str] = set()
+        self._halves: dict[str, bool] = {}  # whether the connection ends there
+        self._redirects: dict[str, str] = {}
+        self._types: dict[str, str] = {}
         # Of every request answered: seconds since the epoch when it came, path, and bytes of content.
         self.log: list[tuple[float, str, int]] = []
         self.closing = threading.Event()
@@ -58,15 +60,33 @@ class Site:
         others = {old: place for old, place in self._folders.items() if old != path}
         self._folders = {path: folder.resolve(), **others}
 
-    def put(self, path: str, content: bytes) -> str:
+    def put(self, path: str, content: bytes, content_type: str | None = None) -> str:
         """Serves these bytes at `path`, in front of any folder; gives the path."""
         self._files[path] = content
+        if content_type:
+            self._types[path] = content_type
         return path
 
     def put_stalling(self, path: str, content: bytes) -> str:
         """As put, but only the first half of the bytes ever comes."""
-        self._halves.add(path)
+        self._halves[path] = False
         return self.put(path, content)
+
+    def put_cut(self, path: str, content: bytes) -> str:
+        """As put, but the connection breaks after the first half of the bytes."""
+        self._halves[path] = True
+        return self.put(path, content)
+
+    def redirect(self, path: str, to: str) -> str:
+        self._redirects[path] = to
+        return path
+
+    def target(self, path: str) -> str | None:
+        return self._redirects.get(path)
+
+    def content_type(self, path: str) -> str:
+        suffix = ".html" if path.endswith("/") else Path(path).suffix
+        return self._types.get(path) or TYPES.get(suffix, "application/octet-stream")
 
     def find(self, path: str) -> bytes | None:
         if path in self._files:
@@ -78,8 +98,11 @@ class Site:
                 return file.read_bytes() if file.is_relative_to(folder) and file.is_file() else None
         return None
 
-    def stalls(self, path: str) -> bool:
+    def is_halved(self, path: str) -> bool:
         return path in self._halves
+
+    def is_cut(self, path: str) -> bool:
+        return self._halves.get(path, False)
 
     def __enter__(self) -> Site:
         self._thread.start()
@@ -112,21 +135,30 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
+        target = self.site.target(path)
+        if target is not None:
+            self.send_response(302)
+            self.send_header("Location", target)
+            for name, value in self.site.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         content = self.site.find(path)
         self.site.log.append((time.time(), path, len(content or b"")))
         self.send_response(200 if content is not None else 404)
         for name, value in self.site.headers.items():
             self.send_header(name, value)
-        suffix = ".html" if path.endswith("/") else Path(path).suffix
-        self.send_header("Content-Type", TYPES.get(suffix, "application/octet-stream"))
+        self.send_header("Content-Type", self.site.content_type(path))
         self.send_header("Content-Length", str(len(content or b"")))
         self.end_headers()
         if content is None:
             return
-        if self.site.stalls(path):
+        if self.site.is_halved(path):
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
-            self.site.closing.wait(60)
+            if not self.site.is_cut(path):
+                self.site.closing.wait(60)
             self.close_connection = True
         else:
             self.wfile.write(content)

@@ -100,7 +100,9 @@ def test_missing_parts_of_the_package(built: Path, open_page: OpenPage, tmp_path
         call = "return outcome(tulle.load('/tiny.tulle', { threads: 2, variant: 'simd' }))"
         result = evaluate(page, call)
         assert result["isTulleError"]
-        assert result["error"] == f"cannot load the engine {site.url}/web/dist/tulle-simd-threads.wasm: HTTP 404"
+        assert (
+            result["error"] == f"cannot load the engine {site.url}/web/dist/tulle-simd-threads.wasm: HTTP 404 Not Found"
+        )
         expect_workers(page, 0)
 
         site.mount("/web/dist/", built)

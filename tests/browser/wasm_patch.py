@@ -7,6 +7,10 @@ FOREVER = b"\x03\x40\x0c\x00\x0b\x00"  # loop; br 0; end; unreachable
 
 _EXPORT, _IMPORT, _CODE = 7, 2, 10
 
+# For tulle_engine_worker: enters the first run that it catches, as gate (at byte 128 of tulle_engine) goes from 0 to 1,
+# and traps in it. loop; local.get 0; i32.const 0; i32.const 1; i32.atomic.rmw.cmpxchg 128; br_if 0; end; unreachable
+ENTER_THEN_TRAP = b"\x03\x40\x20\x00\x41\x00\x41\x01\xfe\x48\x02\x80\x01\x0d\x00\x0b\x00"
+
 
 def wait_then_trap(milliseconds: int) -> bytes:
     """Code that waits on address 0 (holding 0, and never notified) and then traps."""

@@ -61,6 +61,9 @@ TULLE_API void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vecto
 TULLE_API void* tulle_engine_worker_stack(const tulle_engine* engine, uint32_t index);
 TULLE_API void tulle_engine_worker(tulle_engine* engine, uint32_t index);
 
+// Says that a worker has trapped, so that a run in progress does not wait for it for ever: that one traps too.
+TULLE_API void tulle_engine_worker_failed(tulle_engine* engine);
+
 // Says that the thread which runs models must not sleep, as that of a web page, and has to spin while workers finish.
 TULLE_API void tulle_engine_never_wait(tulle_engine* engine);
 

@@ -13,7 +13,7 @@
 // How often a thread checks at the end of a step whether it is done before it gives up the processor for a moment.
 #define SPINS_BEFORE_WAIT 100000
 #define WAIT_NANOSECONDS 50000
-// How long a caller that must not wait spins for a worker. One that takes longer has crashed.
+// How long a caller that must not wait spins for a worker. One that takes longer hangs.
 #define MOST_MILLISECONDS 10000.0
 // How long a worker stays awake after a run, or after the bell. A sleeping thread is often woken on the core of the one
 // that wakes it, and waits there for milliseconds while that one works; a run should find its threads awake.
@@ -62,6 +62,21 @@ void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vectors) {
 
 void tulle_engine_never_wait(tulle_engine* engine) { engine->never_wait = true; }
 
+void tulle_engine_worker_failed(tulle_engine* engine) { atomic_store(&engine->failed, true); }
+
+// Ends a run that cannot end: a task was begun by a thread that will not finish it, or never leave the run. The host
+// discards the engine, as after any trap.
+static _Noreturn void give_up(tulle_engine* engine, const char* why) {
+  tulle_engine_fail(engine, "%s", why);
+  __builtin_trap();
+}
+
+// Called now and then while waiting for the others since `start`.
+static void check_others(tulle_engine* engine, bool may_wait, double start) {
+  if (atomic_load(&engine->failed)) give_up(engine, "a helper thread crashed");
+  if (!may_wait && tulle_now() - start > MOST_MILLISECONDS) give_up(engine, "a helper thread hangs");
+}
+
 // Works through all steps. Only the calling thread of tulle_engine_run, index 0, keeps time.
 static void walk(tulle_engine* engine, uint32_t index, double* profile) {
   char* scratch = engine->scratch + index * engine->scratch_bytes;
@@ -93,8 +108,7 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
         tulle_wait(&progress->done, done, WAIT_NANOSECONDS);
       else if (spins == SPINS_BEFORE_WAIT)
         waiting = tulle_now();
-      else if (spins % SPINS_BEFORE_WAIT == 0 && tulle_now() - waiting > MOST_MILLISECONDS)
-        __builtin_trap();
+      if (index == 0 && (may_wait || spins % SPINS_BEFORE_WAIT == 0)) check_others(engine, may_wait, waiting);
     }
     if (profile) {
       const double now = tulle_now();
@@ -107,6 +121,7 @@ static void walk(tulle_engine* engine, uint32_t index, double* profile) {
 
 void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t step_count, tulle_progress* progress,
                       char* scratch, size_t scratch_bytes, double* profile) {
+  engine->error[0] = 0;
   engine->steps = steps;
   engine->step_count = step_count;
   engine->profile = profile;
@@ -126,7 +141,12 @@ void tulle_engine_run(tulle_engine* engine, const tulle_step* steps, uint32_t st
   if (engine->threads > 1) {
     // No work is left. Closes the gate when the last worker has left.
     int32_t nobody = 0;
-    while (!atomic_compare_exchange_weak(&engine->gate, &nobody, TULLE_GATE_CLOSED)) nobody = 0;
+    double waiting = 0;  // since then
+    for (uint32_t spins = 1; !atomic_compare_exchange_weak(&engine->gate, &nobody, TULLE_GATE_CLOSED); spins++) {
+      nobody = 0;
+      if (spins == SPINS_BEFORE_WAIT) waiting = tulle_now();
+      if (spins % SPINS_BEFORE_WAIT == 0) check_others(engine, !engine->never_wait, waiting);
+    }
   }
 }
 

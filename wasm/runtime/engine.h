@@ -34,6 +34,7 @@ struct tulle_engine {
   // Workers inside the current run, or TULLE_GATE_CLOSED. Counters and steps change only while the gate is closed.
   _Alignas(TULLE_ALIGNMENT) _Atomic int32_t gate;
   _Atomic bool quit;
+  _Atomic bool failed;  // a worker has, see tulle_engine_worker_failed
   const tulle_step* steps;
   uint32_t step_count;
   double* profile;  // of the current run, or NULL

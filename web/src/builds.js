@@ -1,6 +1,7 @@
 // The wasm builds: where they are, and how they are compiled.
 
 import { TulleError, messageOf } from './errors.js';
+import { fetched } from './fetching.js';
 
 // Written out, since bundlers only find files in `new URL(<literal>, import.meta.url)`.
 const BUILDS = {
@@ -14,17 +15,19 @@ const BUILDS = {
  * Downloads and compiles a build.
  * @param {import('./support.js').Variant} variant
  * @param {boolean} threaded
+ * @param {number} timeout milliseconds without progress
  * @returns {Promise<WebAssembly.Module>}
  */
-export async function compile(variant, threaded) {
+export async function compile(variant, threaded, timeout) {
   const url = BUILDS[threaded ? /** @type {const} */ (`${variant}-threads`) : variant]();
   try {
-    const response = await fetch(url, { credentials: 'same-origin' });
-    if (!response.ok) throw new Error(`HTTP ${response.status}`);
-    if (response.headers.get('Content-Type')?.startsWith('text/html')) throw new Error('the answer is a web page');
-    const typed = response.headers.get('Content-Type')?.startsWith('application/wasm');
-    // Streaming lets browsers cache the compiled code, but it requires the content type application/wasm.
-    return await (typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));
+    return await fetched(String(url), { timeout, credentials: 'same-origin' }, async (response) => {
+      const type = response.headers.get('Content-Type');
+      if (type?.startsWith('text/html')) throw new TulleError('the answer is a web page');
+      // Streaming lets browsers cache the compiled code, but it requires the content type application/wasm.
+      return type?.startsWith('application/wasm')
+        ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
+    });
   } catch (error) {
     throw new TulleError(`cannot load the engine ${url}: ${messageOf(error)}`, { cause: error });
   }

@@ -94,8 +94,11 @@ export function createEngine() {
 
   /** @param {Request} request @returns {Reply | Promise<Reply>} */
   function carryOut({ id, call, args }) {
-    const failed = (/** @type {unknown} */ error) =>
-      ({ id, error: messageOf(error), fatal: !(error instanceof TulleError) });
+    const failed = (/** @type {unknown} */ error) => {
+      const fatal = !(error instanceof TulleError);
+      const why = fatal && library?.lastError; // a trap itself has no message
+      return { id, error: why ? `${messageOf(error)}: ${why}` : messageOf(error), fatal };
+    };
     try {
       const result = calls[call](args);
       return result instanceof Promise ? result.then((result) => ({ id, result }), failed) : { id, result };

@@ -1,6 +1,7 @@
 // tulle: runs sparse convolutional networks in the page. The package's public names, and load().
 
 import { TulleError, messageOf } from './errors.js';
+import { DEFAULT_TIMEOUT, fetched } from './fetching.js';
 import { Model } from './model.js';
 import { acquire } from './remote.js';
 import { configure } from './support.js';
@@ -36,6 +37,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
  *   `total` is 0 if the server does not send the size
  * @property {AbortSignal} [signal] cancels loading
+ * @property {number} [timeout] milliseconds without any progress (bytes that arrive, an answer of the engine) after which
+ *   load(), and later run(), give up. Default: 30,000; Infinity waits for ever
  */
 
 /**
@@ -50,15 +53,16 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 export async function load(source, options = {}) {
   const what = describe(source);
   checkOptions(options);
-  const { threads, variant = 'auto', worker = true, onProgress, signal } = options ?? {};
+  const { threads, variant = 'auto', worker = true, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
+  if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${String(timeout)}`);
   stopIfAborted(signal, what);
   const configuration = configure(variant, threads, worker);
-  const engine = acquire(configuration);
+  const engine = acquire(configuration, timeout);
   try {
-    const [bytes] = await Promise.all([read(source, what, onProgress, signal), engine.started]);
+    const [{ bytes, from }] = await Promise.all([read(source, what, { onProgress, signal, timeout }), engine.started]);
     stopIfAborted(signal, what);
     const loaded = await engine.call('load', { bytes }, [bytes.buffer]).catch((error) => {
-      throw new TulleError(`cannot load ${what}: ${messageOf(error)}`);
+      throw new TulleError(`cannot load ${from}: ${messageOf(error)}`);
     });
     const notes = [...configuration.notes, ...unnormalised(loaded.info)];
     const model = /** @type {Model<Output>} */ (new Model(engine, loaded, { ...configuration, notes }));
@@ -71,7 +75,7 @@ export async function load(source, options = {}) {
   }
 }
 
-const OPTIONS = ['threads', 'variant', 'worker', 'onProgress', 'signal'];
+const OPTIONS = ['threads', 'variant', 'worker', 'onProgress', 'signal', 'timeout'];
 
 /** @param {unknown} options */
 function checkOptions(options) {
@@ -114,21 +118,23 @@ const isA = (value, ...names) => names.includes(typeName(value));
  * The bytes of the file, in a separate buffer.
  * @param {string | URL | Blob | ArrayBuffer | ArrayBufferView} source
  * @param {string} what
- * @param {LoadOptions['onProgress']} onProgress
- * @param {AbortSignal | undefined} signal
- * @returns {Promise<Uint8Array<ArrayBuffer>>}
+ * @param {Pick<LoadOptions, 'onProgress' | 'signal'> & { timeout: number }} options
+ * @returns {Promise<{ bytes: Uint8Array<ArrayBuffer>, from: string }>} and how errors name it from now on
  */
-async function read(source, what, onProgress, signal) {
+async function read(source, what, { onProgress, ...options }) {
   if (typeof source !== 'string' && (ArrayBuffer.isView(source) || isA(source, 'ArrayBuffer', 'SharedArrayBuffer'))) {
-    return copy(/** @type {ArrayBuffer | ArrayBufferView} */ (source), what);
+    return { bytes: copy(/** @type {ArrayBuffer | ArrayBufferView} */ (source), what), from: what };
   }
   try {
-    if (isA(source, 'Blob', 'File')) return new Uint8Array(await /** @type {Blob} */ (source).arrayBuffer());
-    const response = await fetch(String(source), { signal });
-    if (!response.ok) throw new Error(`HTTP ${response.status} ${response.statusText}`);
-    return await download(response, onProgress);
+    if (isA(source, 'Blob', 'File')) {
+      return { bytes: new Uint8Array(await /** @type {Blob} */ (source).arrayBuffer()), from: what };
+    }
+    return await fetched(String(source), options, async (response, progress) => ({
+      bytes: await download(response, progress, onProgress),
+      from: response.redirected ? `${what} (redirected to ${response.url})` : what,
+    }));
   } catch (error) {
-    stopIfAborted(signal, what);
+    stopIfAborted(options.signal, what);
     throw new TulleError(`cannot fetch ${what}: ${messageOf(error)}`, { cause: error });
   }
 }
@@ -150,10 +156,11 @@ function copy(source, what) {
 
 /**
  * @param {Response} response
+ * @param {() => void} progress
  * @param {LoadOptions['onProgress']} onProgress
  */
-async function download(response, onProgress) {
-  if (!onProgress || !response.body) return new Uint8Array(await response.arrayBuffer());
+async function download(response, progress, onProgress) {
+  if (!response.body) return new Uint8Array(await response.arrayBuffer());
   // If the response is compressed, Content-Length counts the compressed bytes.
   const length = response.headers.has('Content-Encoding') ? 0 : Number(response.headers.get('Content-Length'));
   /** @type {Uint8Array<ArrayBuffer>[]} */
@@ -163,9 +170,10 @@ async function download(response, onProgress) {
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
+    progress();
     chunks.push(value);
     loaded += value.length;
-    onProgress({ loaded, total: loaded > length ? 0 : length });
+    onProgress?.({ loaded, total: loaded > length ? 0 : length });
   }
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }

@@ -304,7 +304,7 @@ function prepare({ name, shape, image }, value, view, own) {
   }
   if (!whole) throw new TulleError(`${it}: ${Object.keys(view).join(', ')} is for pictures, not for ${typeName(value)}`);
   const size = elements(shape);
-  if (value.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${value.length}`);
+  if (value.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${lengthOf(value)}`);
   return typeName(value) === 'Float32Array' ? value : Float32Array.from(value);
 }
 
@@ -317,7 +317,7 @@ function ofBytes(bytes, height, width) {
   const count = height * width;
   if (bytes.length === 4 * count) return rgba(bytes, width, height);
   if (bytes.length !== 3 * count) {
-    throw new TulleError(`${width} x ${height} pixels are ${3 * count} bytes (RGB) or ${4 * count} (RGBA), not ${bytes.length}`);
+    throw new TulleError(`${width} x ${height} pixels are ${3 * count} bytes (RGB) or ${4 * count} (RGBA), not ${lengthOf(bytes)}`);
   }
   const data = new Uint8ClampedArray(4 * count);
   for (let i = 0; i < count; i++) {
@@ -354,6 +354,16 @@ function copyBytes(data, room) {
   const bytes = new Uint8ClampedArray(room(data.length), 0, data.length);
   bytes.set(data);
   return bytes;
+}
+
+/** @param {Float32Array | Uint8Array | Uint8ClampedArray} array */
+function lengthOf({ length, buffer }) {
+  try {
+    new Uint8Array(buffer); // throws if it is detached; `detached` is newer
+    return String(length);
+  } catch {
+    return '0: its ArrayBuffer is detached, as after a transfer to a worker';
+  }
 }
 
 /** @param {readonly number[]} shape */

@@ -3,6 +3,7 @@
 
 import { compile } from './builds.js';
 import { TulleError, messageOf } from './errors.js';
+import { seconds } from './fetching.js';
 import { InlineWorker } from './inline.js';
 import { foreignWorker, isForeign, started } from './workers.js';
 
@@ -20,15 +21,20 @@ const engines = new Map();
 /**
  * The engine of this setup, started if there is none. Each acquire() needs a release().
  * @param {Setup} setup
+ * @param {number} timeout milliseconds without an answer after which the engine counts as dead; of several, the longest
  */
-export function acquire(setup) {
+export function acquire(setup, timeout) {
   const { variant, threads, worker } = setup;
   const key = `${variant}, ${threads} thread${threads === 1 ? '' : 's'}${worker ? '' : ', no worker'}`;
-  const engine = engines.get(key) ?? new RemoteEngine(key, setup);
+  const engine = engines.get(key) ?? new RemoteEngine(key, setup, timeout);
   engines.set(key, engine);
+  engine.timeout = Math.max(engine.timeout, timeout);
   engine.users += 1;
   return engine;
 }
+
+const LOOKS = 4;
+const MOST_TIMEOUT = 2 ** 31; // four times what setTimeout takes, at most
 
 /** @typedef {{ resolve: (result: any) => void, reject: (error: TulleError) => void }} Pending */
 
@@ -46,13 +52,18 @@ export class RemoteEngine {
   #bell;
   /** @type {string | undefined} */
   #failure;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #watch;
+  #answers = 0;
 
   /**
    * @param {string} key
    * @param {Setup} setup
+   * @param {number} timeout
    */
-  constructor(key, setup) {
+  constructor(key, setup, timeout) {
     this.#key = key;
+    this.timeout = timeout;
     /** Resolves when the engine and all its threads are ready. */
     this.started = this.#start(setup).catch((error) => {
       this.#fail(messageOf(error));
@@ -95,7 +106,7 @@ export class RemoteEngine {
     this.#add(worker ? engineWorker(`tulle engine (${this.#key})`) : new InlineWorker());
     const helpers = Array.from({ length: threads - 1 }, (_, i) =>
       this.#add(threadWorker(`tulle thread ${i + 1} (${this.#key})`)));
-    const module = await compile(variant, threads > 1);
+    const module = await compile(variant, threads > 1, this.timeout);
     const { stacks, bell, ...shared } = await this.call('start', { module, threads });
     this.memory = shared.memory;
     if (shared.memory) this.#bell = new Int32Array(shared.memory.buffer, bell, 1);
@@ -109,6 +120,7 @@ export class RemoteEngine {
    */
   #add(worker) {
     worker.onmessage = (/** @type {{ data: import('./calls.js').Reply }} */ { data }) => {
+      this.#answers += 1;
       const pending = this.#pending.get(data.id);
       this.#pending.delete(data.id);
       if (!pending) return;
@@ -140,6 +152,7 @@ export class RemoteEngine {
     const id = (this.#lastId += 1);
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
+      this.#watch ??= this.#look(0);
       try {
         worker.postMessage({ id, ...message }, transfer);
       } catch (error) {
@@ -147,6 +160,24 @@ export class RemoteEngine {
         reject(new TulleError(`this cannot be handed to the engine: ${messageOf(error)}`, { cause: error }));
       }
     });
+  }
+
+  /**
+   * Notices an engine that answers no more, as one whose worker has been ended: no event tells of that. Looks while calls
+   * are pending, four times in `timeout`: a computer or page that sleeps, and its workers with it, costs one look only.
+   * @param {number} quiet looks without an answer
+   */
+  #look(quiet) {
+    const { timeout } = this;
+    const before = this.#answers;
+    if (!(timeout < MOST_TIMEOUT)) return undefined;
+    return setTimeout(() => {
+      this.#watch = undefined;
+      if (this.idle) return;
+      const again = this.#answers === before ? quiet + 1 : 0;
+      if (again < LOOKS) this.#watch = this.#look(again);
+      else this.#fail(`it has not answered for ${seconds(timeout)} (the option timeout)`);
+    }, timeout / LOOKS);
   }
 
   /**
@@ -179,6 +210,7 @@ export class RemoteEngine {
   }
 
   #terminate() {
+    clearTimeout(this.#watch);
     for (const worker of this.#workers) worker.terminate();
   }
 

@@ -13,12 +13,16 @@ import { instantiate } from './wasm.js';
 
 self.onmessage = async (/** @type {MessageEvent<{ id: number, args: ThreadStart }>} */ { data: { id, args } }) => {
   const { module, memory, engine, index, stack } = args;
+  /** @type {import('./wasm.js').Exports | undefined} */
+  let exports;
   try {
-    const exports = await instantiate(module, memory);
+    exports = await instantiate(module, memory);
     /** @type {WebAssembly.Global} */ (exports.__stack_pointer).value = stack;
     self.postMessage({ id, result: undefined });
     exports.tulle_engine_worker(engine, index);
   } catch (error) {
+    // For a thread that computes now and hears no events, as the page's own.
+    exports?.tulle_engine_worker_failed(engine);
     // Outside of this promise an error becomes the worker's `error` event, which the page gets even while the engine
     // waits for this thread.
     setTimeout(() => { throw error; });

@@ -1,6 +1,6 @@
 // The C library in this thread: instantiates a wasm build and calls tulle.h with JavaScript values.
 
-import { TulleError } from './errors.js';
+import { TulleError, messageOf } from './errors.js';
 import { VIEW_BYTES, read, view } from './pictures.js';
 
 /** Limits of the shared memory, in 64 KiB pages. scripts/wasm.mk reads them here and links the builds with them. */
@@ -20,6 +20,7 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {(engine: number, index: number) => number} tulle_engine_worker_stack
  * @property {(engine: number, index: number) => void} tulle_engine_worker
  * @property {(engine: number) => number} tulle_engine_bell
+ * @property {(engine: number) => void} tulle_engine_worker_failed
  * @property {(engine: number) => void} tulle_engine_never_wait
  * @property {(engine: number) => number} tulle_engine_error
  * @property {(engine: number) => void} tulle_engine_destroy
@@ -67,7 +68,14 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
 /** Addresses of an input's floats and, if it takes images, RGBA bytes. @typedef {{ floats: number, pixels: number }} Place */
 
 /** The memory that an engine and its pool workers share. */
-export const createSharedMemory = () => new WebAssembly.Memory({ ...SHARED_MEMORY, shared: true });
+export function createSharedMemory() {
+  try {
+    return new WebAssembly.Memory({ ...SHARED_MEMORY, shared: true });
+  } catch (error) {
+    throw new TulleError(`the browser has no memory for threads (${messageOf(error)}): load with threads: 1, or close `
+      + 'other pages', { cause: error });
+  }
+}
 
 /**
  * Instantiates a build. The first instance on a shared memory initialises its data; later ones find it initialised.
@@ -271,7 +279,12 @@ export class Library {
     return new TextDecoder().decode(bytes.slice(0, bytes.indexOf(0))); // a copy: it refuses shared memory
   }
 
+  /** What the C library said last; empty if nothing went wrong in the last load or run. */
+  get lastError() {
+    return this.#string(this.#exports.tulle_engine_error(this.pointer));
+  }
+
   #error() {
-    return new TulleError(this.#string(this.#exports.tulle_engine_error(this.pointer)));
+    return new TulleError(this.lastError);
   }
 }
