@@ -73,7 +73,12 @@ async def measure(model: str, warmup: int, runs: int) -> Table:
                         page = await browser.new_page()
                         await page.goto(server.url("overhead", "bench/page/python.html"))
                         await page.evaluate("(base) => { self.base = base; }", server.url("overhead", ""))
-                        options = {"threads": threads, "every": every, "warmup": warmup, "runs": runs}
+                        options: dict[str, object] = {
+                            "threads": threads,
+                            "every": every,
+                            "warmup": warmup,
+                            "runs": runs,
+                        }
                         options["url"] = server.url("overhead", "data/model.tulle")
                         for name, times in (await page.evaluate(MEASURE, options)).items():
                             beyond, engine = np.array(times).T

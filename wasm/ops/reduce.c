@@ -120,17 +120,14 @@ typedef struct {
   float* output;
   // The tensor is channels [rows, size, inner], so many floats apart.
   size_t in_stride, out_stride;
-  uint32_t channels, rows, inner, tasks;
+  uint32_t channels, rows, inner;
 } cumsum_args;
 
-// A piece of the rows of all channels; where there is only one, of its columns.
-static void run_cumsum(const void* pointer, uint32_t task, char* scratch) {
+// Rows of all channels; where there is only one row, its columns.
+static void run_cumsum(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
   (void)scratch;
   const cumsum_args* args = pointer;
-  const uint32_t rows = args->channels * args->rows;
-  uint32_t begin, end;
-  tulle_piece(rows > 1 ? rows : args->inner, args->tasks, task, &begin, &end);
-  if (rows == 1) {
+  if (args->channels * args->rows == 1) {
     tulle_f32_cumsum(&args->sums, args->input + begin, args->output + begin, end - begin);
     return;
   }
@@ -164,8 +161,11 @@ bool tulle_plan_cumsum(tulle_planner* planner, const tulle_op* op, tulle_work* w
     args->channels = x->shape[3];
     args->in_stride = from->stride, args->out_stride = to->stride;
   }
-  const uint32_t rows = args->channels * args->rows;
-  args->tasks = tulle_plan_light_tasks(planner, x->elements, rows > 1 ? rows : args->inner);
-  *work = (tulle_work){.run = run_cumsum, .args = args, .tasks = args->tasks, .kernel = TULLE_KERNEL_CUMSUM};
+  const uint32_t rows = args->channels * args->rows, units = rows > 1 ? rows : args->inner;
+  *work = (tulle_work){.run = run_cumsum,
+                       .args = args,
+                       .tasks = tulle_plan_light_tasks(planner, x->elements, units),
+                       .units = units,
+                       .kernel = TULLE_KERNEL_CUMSUM};
   return true;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/engine.h"
+#include "runtime/guard.h"
 
 bool tulle_plan_fail(tulle_planner* planner, const char* format, ...) {
   char message[1024];
