@@ -102,9 +102,10 @@ format: dev  ## format Python and C
 	clang-format -i $(C_SOURCES)
 
 .PHONY: schema
-schema: toolchain  ## C++ and Python code from wasm/format/tulle.fbs
+schema: toolchain  ## C, C++ and Python code from wasm/format/tulle.fbs
 	$(FLATC) --cpp -o wasm/format wasm/format/tulle.fbs
 	$(FLATC) --python --gen-onefile --gen-object-api -o py/tulle/pack/schema wasm/format/tulle.fbs
+	$(PY) scripts/op_fields.py
 
 .PHONY: tables
 tables: dev  ## the tables of ops, operators and passes in README.md and docs/

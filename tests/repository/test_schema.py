@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import op_fields
 from paths import ROOT
 
 FLATC = ROOT / ".cache" / "toolchain" / "bin" / "flatc"
@@ -29,3 +30,7 @@ def test_generated_code_is_up_to_date(options: list[str], generated: str, tmp_pa
     target.mkdir(parents=True, exist_ok=True)
     subprocess.run([FLATC, *options, "-o", target.relative_to(ROOT), SCHEMA.relative_to(ROOT)], cwd=ROOT, check=True)
     assert (target / Path(generated).name).read_text() == (ROOT / generated).read_text()
+
+
+def test_fields_for_c_are_up_to_date() -> None:
+    assert op_fields.WRITTEN.read_text() == op_fields.fields(), "run `make schema`"

@@ -221,36 +221,19 @@ bool Reader::op(uint32_t index, const fb::Op* from, tulle_op* to) {
   to->output = from->outputs()->Get(0);
   if (to->output < 0 || to->output >= int32_t(net->tensor_count))
     return fail("%s '%s': its output names tensor %d of %u", to->kind_name, to->name, to->output, net->tensor_count);
-  if (from->activation() > fb::Activation_MAX)
-    return fail("%s '%s': unknown activation %d", to->kind_name, to->name, from->activation());
-  if (from->pad_mode() > fb::PadMode_MAX)
-    return fail("%s '%s': unknown pad mode %d", to->kind_name, to->name, from->pad_mode());
+#define FIELD(type, field) to->field = from->field();
+#define ENUM(schema_enum, field)                                                           \
+  if (from->field() > fb::schema_enum##_MAX)                                               \
+    return fail("%s '%s': unknown " #field " %d", to->kind_name, to->name, from->field()); \
+  to->field = from->field();
+#include "format/op_fields.inc"
+#undef FIELD
+#undef ENUM
   if (from->sparsity() > fb::Sparsity_MAX)
     return fail("%s '%s': unknown sparsity %d", to->kind_name, to->name, from->sparsity());
-  to->activation = from->activation();
-  to->alpha = from->alpha();
   to->sparse = from->sparsity() == fb::Sparsity_sparse;
-  to->kernel_h = from->kernel_h();
-  to->kernel_w = from->kernel_w();
-  to->stride_h = from->stride_h();
-  to->stride_w = from->stride_w();
-  to->dilation_h = from->dilation_h();
-  to->dilation_w = from->dilation_w();
   if (!to->kernel_h || !to->kernel_w || !to->stride_h || !to->stride_w || !to->dilation_h || !to->dilation_w)
     return fail("%s '%s': a kernel size, stride or dilation is 0", to->kind_name, to->name);
-  to->pad_top = from->pad_top();
-  to->pad_left = from->pad_left();
-  to->pad_bottom = from->pad_bottom();
-  to->pad_right = from->pad_right();
-  to->axis = from->axis();
-  to->pad_value = from->pad_value();
-  to->pad_mode = from->pad_mode();
-  to->align_corners = from->align_corners();
-  to->half_pixel_centers = from->half_pixel_centers();
-  to->beta = from->beta();
-  to->block = from->block();
-  to->exclusive = from->exclusive();
-  to->reverse = from->reverse();
   const auto* list = to->kind == TULLE_OP_TRANSPOSE ? from->perm()
                      : to->kind == TULLE_OP_SLICE   ? from->begin()
                      : to->kind == TULLE_OP_PAD     ? from->pads()

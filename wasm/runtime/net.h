@@ -67,21 +67,16 @@ typedef struct {
   uint32_t input_count;
   int32_t inputs[TULLE_MAX_OP_INPUTS];  // -1: left out
   int32_t output;                       // every op has one
-  uint8_t activation;                   // tulle_activation
-  float alpha;
   bool sparse;
-  uint32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
-  uint32_t pad_top, pad_left, pad_bottom, pad_right;
-  int32_t axis;
   // `axes`, `perm`, `begin` or `pads`, whichever the op has; and `strides`.
   uint32_t list_count, strides_count;
   int32_t list[2 * TULLE_MAX_RANK], strides[TULLE_MAX_RANK];
-  float pad_value;
-  uint8_t pad_mode;  // tulle_pad_mode
-  bool align_corners, half_pixel_centers;
-  float beta;
-  uint32_t block;
-  bool exclusive, reverse;
+  // All other attributes, by their names in the schema. Enums are those of format/enums.h.
+#define FIELD(type, name) type name;
+#define ENUM(schema_enum, name) uint8_t name;
+#include "format/op_fields.inc"
+#undef FIELD
+#undef ENUM
 } tulle_op;
 
 typedef struct {
