@@ -535,15 +535,21 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* input, const flo
   w.begin = w.row < 0 ? (uint32_t)-w.row : 0;
   w.end = (uint32_t)(end_row < all ? end_row : all);
   w.whole = w.end < 3 ? 0 : (w.end - 3) / d->stride + 1;
-  static void (*const three[][2])(const window*) = {
-      {columns_3_1, columns_3_1_swish}, {columns_3_2, columns_3_2_swish}, {columns_3_1_sum, columns_3_1_sum}};
-  if (d->kernel == 3) {
-    three[d->added ? 2 : d->stride - 1][w.hard_swish](&w);
-  } else if (d->stride == 1) {
-    columns_5_1(&w);
-  } else {
-    static void (*const five[2])(const window*) = {columns_5_2, columns_5_2_swish};
-    five[w.hard_swish](&w);
+  switch (tulle_f32_depthwise_id(d)) {
+    case TULLE_KERNEL_DWCONV_SUM:
+      columns_3_1_sum(&w);
+      break;
+    case TULLE_KERNEL_DWCONV_3X3:
+      (w.hard_swish ? columns_3_1_swish : columns_3_1)(&w);
+      break;
+    case TULLE_KERNEL_DWCONV_3X3S2:
+      (w.hard_swish ? columns_3_2_swish : columns_3_2)(&w);
+      break;
+    case TULLE_KERNEL_DWCONV_5X5:
+      columns_5_1(&w);
+      break;
+    default:
+      (w.hard_swish ? columns_5_2_swish : columns_5_2)(&w);
   }
   if (!tulle_in_store(epilogue->kind)) {
     for (uint32_t c = 0; c < channels; c++)
@@ -551,10 +557,10 @@ void tulle_f32_depthwise(const tulle_depthwise* d, const float* input, const flo
   }
 }
 
-tulle_kernel_id tulle_f32_depthwise_id(uint32_t kernel, uint32_t stride) {
-  if (kernel == 3 && stride == 1) return TULLE_KERNEL_DWCONV_3X3;
-  if (kernel == 3 && stride == 2) return TULLE_KERNEL_DWCONV_3X3S2;
-  if (kernel == 5 && stride == 1) return TULLE_KERNEL_DWCONV_5X5;
-  if (kernel == 5 && stride == 2) return TULLE_KERNEL_DWCONV_5X5S2;
+tulle_kernel_id tulle_f32_depthwise_id(const tulle_depthwise* d) {
+  if (d->kernel == 3 && d->stride == 1) return d->added ? TULLE_KERNEL_DWCONV_SUM : TULLE_KERNEL_DWCONV_3X3;
+  if (d->kernel == 3 && d->stride == 2) return TULLE_KERNEL_DWCONV_3X3S2;
+  if (d->kernel == 5 && d->stride == 1) return TULLE_KERNEL_DWCONV_5X5;
+  if (d->kernel == 5 && d->stride == 2) return TULLE_KERNEL_DWCONV_5X5S2;
   return TULLE_KERNEL_DWCONV;
 }

@@ -200,8 +200,9 @@ void tulle_f32_depthwise(const tulle_depthwise* args, const float* input, const 
                          float* output, uint32_t channels, uint32_t top, uint32_t rows, const tulle_epilogue* epilogue,
                          uint32_t channel);
 
-// The kernel that tulle_f32_depthwise has for such a window and stride; TULLE_KERNEL_DWCONV if it has none.
-tulle_kernel_id tulle_f32_depthwise_id(uint32_t kernel, uint32_t stride);
+// The kernel that tulle_f32_depthwise runs for such arguments; TULLE_KERNEL_DWCONV if it has none. Of an epilogue it
+// does not know: variants for that go by the same name.
+tulle_kernel_id tulle_f32_depthwise_id(const tulle_depthwise* args);
 
 // Any other kernel, stride and dilation, from a zero-padded plane.
 typedef struct {

@@ -9,8 +9,7 @@ typedef struct {
   const float *weights, *bias;
   uint32_t channels, multiplier, out_height;
   tulle_epilogue epilogue;
-  bool direct;         // a kernel reads the input as it is
-  const float* added;  // to the result, or NULL
+  bool direct;  // a kernel reads the input as it is
   tulle_depthwise depthwise;
 
   // If none does:
@@ -29,7 +28,7 @@ static void run_direct(const depthwise_args* args, const float* inputs, float* o
   const uint32_t taps = d->kernel * d->kernel, out_width = d->out_width;
   if (args->multiplier == 1 && args->y.stride > 1) {
     tulle_depthwise some = *d;
-    if (args->added) some.added = args->added + c * args->y.stride;
+    if (d->added) some.added = d->added + c * args->y.stride;
     tulle_f32_depthwise(&some, inputs + c * args->x.stride, args->weights + (size_t)c * taps, args->bias + c,
                         outputs + c * args->y.stride + (size_t)top * out_width, channel_end - c, top, rows,
                         &args->epilogue, c);
@@ -97,16 +96,13 @@ static void depthwise_rows(const void* pointer, const float* input, float* outpu
   }
 }
 
-// The kernel that can read the input as it is, or TULLE_KERNEL_DWCONV. They want every window to have a pixel of the
-// input.
-static tulle_kernel_id direct_kernel(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w,
-                                     const tulle_tensor* y) {
+// Whether a kernel that reads the input as it is may be asked for: every window has a pixel of the input.
+static bool may_be_direct(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w, const tulle_tensor* y) {
   const uint32_t k = w->shape[1];
-  const bool square = w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 &&
-                      op->dilation_w == 1 && op->pad_top <= k / 2 && op->pad_left <= k / 2 &&
-                      (uint64_t)(y->shape[1] - 1) * op->stride_h + k / 2 < (uint64_t)x->shape[1] + op->pad_top &&
-                      (uint64_t)(y->shape[2] - 1) * op->stride_w + k / 2 < (uint64_t)x->shape[2] + op->pad_left;
-  return square ? tulle_f32_depthwise_id(k, op->stride_h) : TULLE_KERNEL_DWCONV;
+  return w->shape[1] == w->shape[2] && op->stride_h == op->stride_w && op->dilation_h == 1 && op->dilation_w == 1 &&
+         op->pad_top <= k / 2 && op->pad_left <= k / 2 &&
+         (uint64_t)(y->shape[1] - 1) * op->stride_h + k / 2 < (uint64_t)x->shape[1] + op->pad_top &&
+         (uint64_t)(y->shape[2] - 1) * op->stride_w + k / 2 < (uint64_t)x->shape[2] + op->pad_left;
 }
 
 bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
@@ -125,7 +121,6 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
   args->multiplier = outputs / x->shape[3];
   args->out_height = y->shape[1];
   args->pad_top = op->pad_top;
-  args->added = planner->sum.added;
   const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w),
                  row_floats = phase * op->stride_w;
   const uint64_t kernel_rows = (uint64_t)(w->shape[1] - 1) * op->dilation_h + 1;
@@ -168,8 +163,6 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
   args->weights = packed;
   planner->weight_bytes += (uint64_t)w->elements * sizeof *packed;
 
-  const tulle_kernel_id kernel = direct_kernel(op, x, w, y);
-  args->direct = kernel != TULLE_KERNEL_DWCONV;
   args->depthwise = (tulle_depthwise){.kernel = w->shape[1],
                                       .stride = op->stride_h,
                                       .height = x->shape[1],
@@ -178,13 +171,17 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
                                       .pad_top = op->pad_top,
                                       .pad_left = op->pad_left,
                                       .input_stride = args->x.stride,
-                                      .output_stride = args->y.stride};
+                                      .output_stride = args->y.stride,
+                                      .added = planner->sum.added};
+  const tulle_kernel_id kernel =
+      may_be_direct(op, x, w, y) ? tulle_f32_depthwise_id(&args->depthwise) : TULLE_KERNEL_DWCONV;
+  args->direct = kernel != TULLE_KERNEL_DWCONV;
   *work = (tulle_work){.run = run_depthwise,
-                       .run_rows = args->added ? NULL : depthwise_rows,
+                       .run_rows = planner->sum.added ? NULL : depthwise_rows,
                        .args = args,
                        .units = args->channels,
                        .tasks = tulle_plan_tasks(planner, args->channels),
-                       .kernel = args->added ? TULLE_KERNEL_DWCONV_SUM : kernel,
+                       .kernel = kernel,
                        .weights = w->elements,
                        .nonzeros = tulle_constant_nonzeros(w),
                        .macs = (uint64_t)w->elements * y->shape[1] * y->shape[2],
