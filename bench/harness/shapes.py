@@ -22,15 +22,10 @@ PATHS = {
     "entry": ("entry",),
     "spatial": ("conv",),
 }
-"""The paths, as a step of a profile has them, that a layer of each kind can take."""
+"""The paths, as a step of a profile has them, that a layer of each kind can take. All others, such as `pool`, are timed
+as part of whole models."""
 
 SPARSE_PATHS = ("sparse", "pairs", "sparse_vector")
-
-OTHER_PATHS = (
-    "upsample_conv", "transpose_conv", "depthwise_sum", "resize_sum", "gated_sum", "elementwise", "pool", "unpool",
-    "reduce", "argmax", "cumsum", "softmax", "matmul", "resize", "sample", "copy",
-)  # fmt: skip
-"""Paths that no layer of shapes.json takes: they are timed as part of whole models."""
 
 
 @dataclass(frozen=True)
