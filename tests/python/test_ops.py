@@ -94,6 +94,51 @@ def test_shapes_and_attributes_survive_a_file(name: str) -> None:
             assert {key: before.attrs[key] for key in stored} == {key: after.attrs[key] for key in stored}
 
 
+# ---- channels
+
+
+def values_of(name: str, seed: int, change: int | None = None) -> tuple[Graph, list[np.ndarray | None], np.ndarray]:
+    """An example with some channels of x set to constants, and the op's result without its activation.
+
+    `change`: a channel of x that gets other numbers.
+    """
+    op, random = OPS[name], np.random.default_rng(seed)
+    graph, feeds = example(op, seed)
+    [node] = graph.nodes
+    arrays = [None if key is None else feeds.get(key, graph.constant(key)) for key in node.inputs]
+    x = feeds["x0"]
+    for channel in range(x.shape[-1] // 2):
+        x[..., channel] = random.choice([0, 0.7, -0.7])
+    if change is not None:
+        x[..., change] += random.standard_normal(x.shape[:-1])
+    shape = graph.tensors[node.output].shape
+    return graph, arrays, op.reference(node, [None if a is None else a.astype(np.float64) for a in arrays], shape)
+
+
+@each_op
+def test_channels_are_made_of_what_the_record_says(name: str) -> None:
+    """Channels said to be known have that value everywhere; one that is changed changes those made of it alone."""
+    op = OPS[name]
+    for seed in range(SEEDS):
+        graph, arrays, result = values_of(name, seed)
+        [node] = graph.nodes
+        source = op.channels.source(explicit_padding(graph), node, 0) if 0 in op.channels.operands(node) else None
+        if source is None or not result.shape:
+            continue
+        known = {key: np.full(graph.tensors[key].shape[-1:] or 1, np.nan) for key in graph.tensors}
+        for key, array in zip(node.inputs, arrays, strict=True):
+            if key and array is not None and array.ndim:
+                flat = array.reshape(-1, array.shape[-1]).astype(np.float64)
+                known[key] = np.where((flat == flat[0]).all(axis=0), flat[0], np.nan)
+        values = op.channels.values(explicit_padding(graph), node, known)
+        for channel in np.flatnonzero(~np.isnan(values)):
+            np.testing.assert_allclose(result[..., channel], values[channel], rtol=1e-6, atol=1e-6)
+        change = int(np.random.default_rng(seed).integers(arrays[0].shape[-1]))  # type: ignore[union-attr]
+        changed = values_of(name, seed, change)[2]
+        others = source != change
+        np.testing.assert_array_equal(changed[..., others], result[..., others])
+
+
 # ---- the reference
 
 
