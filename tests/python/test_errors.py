@@ -18,6 +18,7 @@ import pytest
 import tulle
 from tulle import TulleError
 from tulle.graph import Graph, Node, Tensor
+from tulle.ops import OPS
 from tulle.pack import unpack
 from tulle.pack.schema import tulle_generated as schema
 
@@ -173,9 +174,9 @@ def fields(record: Any) -> Iterable[str]:
     return (name for name, value in vars(record).items() if value is None or not isinstance(value, str | bytes))
 
 
-def spoil(rng: np.random.Generator, record: Any) -> None:
-    """Gives one field of a record another value of its kind."""
-    name = str(rng.choice(list(fields(record))))
+def spoil(rng: np.random.Generator, record: Any, name: str = "") -> None:
+    """Gives one field of a record, any or that of this name, another value of its kind."""
+    name = name or str(rng.choice(list(fields(record))))
     value = getattr(record, name)
     if isinstance(value, np.ndarray) and value.dtype == np.uint8:
         changed = np.frombuffer(value.tobytes(), np.uint8).copy()
@@ -224,6 +225,20 @@ def test_well_formed_files_that_make_no_sense(file: bytes, seed: int) -> None:
         builder.Finish(model.Pack(builder), file_identifier=b"TULL")
         refused += attempt(bytes(builder.Output())) != "ok"
     assert refused > 100, "the checks are hardly on trial"
+
+
+@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.stored and not op.layout.changes])
+def test_ops_that_make_no_sense(name: str) -> None:
+    """Every op by itself, so that one that is added is tried too: each of its attributes, and its tensors' shapes."""
+    rng, op = np.random.default_rng(0), OPS[name]
+    graph, _ = op.example(rng).graph(op)
+    data = tulle.convert(graph, weights="fp32").data
+    record = schema.OpT()
+    own = [field for field in fields(record) if any(a.field and field.startswith(a.field) for a in op.attributes)]
+    for field in own * 4 + ["shape"] * 8:
+        model = schema.ModelT.InitFromPackedBuf(data)
+        spoil(rng, rng.choice(model.tensors if field == "shape" else model.ops), field)
+        attempt(file_of(model))
 
 
 def delta_model(index: list[int], count: int, elements: int = 1024) -> bytes:
