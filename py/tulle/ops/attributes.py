@@ -22,7 +22,7 @@ class Attribute:
             right); "integers"; "pads" ((before, after), ...); "whole" from 1 to 65535; "integer"; "number", which is
             finite; "float32", which may be any; "flag"; or the name of an enum in the schema.
         field: where it is stored; "" for one that is not, as it follows from the shapes of input and output.
-        required: whether it must be there; the others have the schema's defaults.
+        required: whether a node must have it to be packed; of the others a file has the schema's default.
         from_shapes: (shape of the first input, shape of the output) -> its value, for one that is not stored.
     """
 

@@ -110,7 +110,7 @@ class Channels:
         source: for every output channel, the channel of input `position` that it is made of (-1: none of them); None
             if the op does not keep channels apart, or moves them in a way that is not worth following.
         known: values of the output's channels, before an activation; by default a known channel of the first input is
-            handed on as it is.
+            handed on as it is, which is wrong for an op that does not map a constant channel to itself.
         keep: edits constants and attributes of a node of which only some output channels (bool) are kept.
     """
 
