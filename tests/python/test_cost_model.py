@@ -208,7 +208,5 @@ def test_measured_paths_are_those_of_kernels() -> None:
 
 def test_pairs_begin_where_those_of_the_relaxed_build_do() -> None:
     header = (ROOT / "wasm" / "kernels" / "kernels.h").read_text()
-    [relaxed] = re.findall(
-        r"#ifdef __wasm_relaxed_simd__\n(?:#define .*\n)*?#define TULLE_SPMM_PAIR_LEAST (\d+)", header
-    )
+    [relaxed] = re.findall(r"#if TULLE_HAS_FMA\n(?:#define .*\n)*?#define TULLE_SPMM_PAIR_LEAST (\d+)", header)
     assert int(relaxed) == PAIR_LEAST
