@@ -18,7 +18,7 @@ MAX_SPREAD = 2**24
 
 
 def _binary(node: OnnxNode, op: str, a: str, b: str) -> str:
-    return node.add(op, [a, b], activation="none")
+    return node.add(op, [a, b])
 
 
 def _gelu(node: OnnxNode) -> Result:
@@ -250,7 +250,7 @@ def _gather(node: OnnxNode) -> Result:
     parts = [sliced(node, [run if d == axis else range(size) for d, size in enumerate(shape)]) for run in runs]
     whole = parts[0]
     if len(parts) > 1:
-        joined = node.add("concat", [part.name for part in parts], axis=whole.axis(axis), activation="none")
+        joined = node.add("concat", [part.name for part in parts], axis=whole.axis(axis))
         whole = whole.like(joined)
     if indices.ndim == 1:
         return whole
@@ -284,7 +284,7 @@ def _tile(node: OnnxNode) -> Result:
             continue
         if count > MAX_OP_INPUTS:
             raise Unsupported(f"it repeats a dimension {count} times; at most {MAX_OP_INPUTS} are supported")
-        name = node.add("concat", [name] * count, axis=axis, activation="none")
+        name = node.add("concat", [name] * count, axis=axis)
     return Value(name)
 
 

@@ -209,7 +209,7 @@ def _conv_transpose(node: OnnxNode) -> Result:
     bias = node.importer.constant(node.constant(2), "bias") if node.has(2) else None
     y = node.add(
         "transpose_conv2d", [x.name, name, bias], (1, out_h, out_w, weight.shape[0]),
-        strides=strides, padding=pads, activation="none",
+        strides=strides, padding=pads,
     )  # fmt: skip
     return x.like(y)
 
@@ -251,7 +251,7 @@ def _pool(op: str) -> Callable[[OnnxNode], Result]:
             bottom += _beyond(height, top + bottom, top, kernel[0], strides[0])
             right += _beyond(width, left + right, left, kernel[1], strides[1])
         padding = (top, bottom, left, right)
-        return x.like(node.add(op, [name], kernel=kernel, strides=strides, padding=padding, activation="none"))
+        return x.like(node.add(op, [name], kernel=kernel, strides=strides, padding=padding))
 
     return convert
 
@@ -272,8 +272,8 @@ def _batch_normalization(node: OnnxNode) -> Result:
     if rank not in (2, 3, 4):
         raise Unsupported(f"only [1, C, H, W], [1, C, L] and [N, C] are supported, not {list(node.shape(0))}")
     x = node.operand(0) if rank == 2 else node.picture(0)[0]
-    y = node.add("mul", [x.name, node.importer.constant(scale, "scale")], activation="none")
-    y = node.add("add", [y, node.importer.constant(beta - mean * scale, "shift")], activation="none")
+    y = node.add("mul", [x.name, node.importer.constant(scale, "scale")])
+    y = node.add("add", [y, node.importer.constant(beta - mean * scale, "shift")])
     return x.like(y)
 
 
@@ -315,7 +315,7 @@ def combine(node: OnnxNode, op: str, a: Value, b: Value) -> Value:
             shape = node.importer.shape(value)
             image = node.add("reshape", [node.importer.plain(value)], (*[1] * (4 - rank), *shape))
             names.append(node.importer.image(Value(image)))
-    return Value(node.add(op, names, activation="none"), nhwc=nhwc or line, line=line)
+    return Value(node.add(op, names), nhwc=nhwc or line, line=line)
 
 
 def _in_line(node: OnnxNode, value: Value) -> str:
@@ -352,9 +352,9 @@ def _clip(node: OnnxNode) -> Result:
         return x.like(node.activation(x.name, named))
     name = x.name
     if low > -3e38:
-        name = node.add("maximum", [name, node.number(low)], activation="none")
+        name = node.add("maximum", [name, node.number(low)])
     if high < 3e38:
-        name = node.add("minimum", [name, node.number(high)], activation="none")
+        name = node.add("minimum", [name, node.number(high)])
     return x.like(name)
 
 
@@ -379,7 +379,7 @@ def _prelu(node: OnnxNode) -> Result:
     x = node.elements(0)
     positive, negative = (
         node.activation(x.name, "relu"),
-        node.add("minimum", [x.name, node.number(0)], activation="none"),
+        node.add("minimum", [x.name, node.number(0)]),
     )
     return combine(node, "add", x.like(positive), combine(node, "mul", x.like(negative), Value(data=slope)))
 
@@ -388,20 +388,20 @@ def _hard_sigmoid(node: OnnxNode) -> Result:
     """max(0, min(1, alpha * x + beta))."""
     x = node.elements(0)
     alpha, beta = float(node.attribute("alpha", 0.2)), float(node.attribute("beta", 0.5))
-    y = node.add("mul", [x.name, node.number(alpha)], activation="none")
+    y = node.add("mul", [x.name, node.number(alpha)])
     y = node.add("add", [y, node.number(beta)], activation="relu")
-    return x.like(node.add("minimum", [y, node.number(1.0)], activation="none"))
+    return x.like(node.add("minimum", [y, node.number(1.0)]))
 
 
 def _neg(node: OnnxNode) -> Result:
     x = node.elements(0)
-    return x.like(node.add("mul", [x.name, node.number(-1)], activation="none"))
+    return x.like(node.add("mul", [x.name, node.number(-1)]))
 
 
 def _abs(node: OnnxNode) -> Result:
     x = node.elements(0)
-    opposite = node.add("mul", [x.name, node.number(-1)], activation="none")
-    return x.like(node.add("maximum", [x.name, opposite], activation="none"))
+    opposite = node.add("mul", [x.name, node.number(-1)])
+    return x.like(node.add("maximum", [x.name, opposite]))
 
 
 def _same(node: OnnxNode) -> Result:
@@ -487,7 +487,7 @@ def _gemm(node: OnnxNode) -> Result:
         bias = node.importer.constant(np.broadcast_to(values.reshape(-1), weight.shape[:1]), "bias")
     name = node.importer.constant(weight, "weight")
     x = node.importer.plain(node.value(0))
-    return Value(node.add("fully_connected", [x, name, bias], activation="none", keep_num_dims=True))
+    return Value(node.add("fully_connected", [x, name, bias], keep_num_dims=True))
 
 
 def _matmul(node: OnnxNode) -> Result:
@@ -501,7 +501,7 @@ def _matmul(node: OnnxNode) -> Result:
 
 def _product(node: OnnxNode, weight: np.ndarray) -> Value:
     name, x = node.importer.constant(weight.T, "weight"), node.importer.plain(node.value(0))
-    return Value(node.add("fully_connected", [x, name, None], activation="none", keep_num_dims=True))
+    return Value(node.add("fully_connected", [x, name, None], keep_num_dims=True))
 
 
 def _reduce(op: str) -> Callable[[OnnxNode], Result]:
@@ -575,11 +575,11 @@ def _concat(node: OnnxNode) -> Result:
     axis = node.axis(node.attribute("axis", 0), rank)
     if any(value.line for value in values):
         signals: list[str | None] = [node.importer.line(value) for value in values]
-        y = node.add("concat", signals, axis=(0, 3, 2)[axis], activation="none")
+        y = node.add("concat", signals, axis=(0, 3, 2)[axis])
         return Value(y, nhwc=True, line=True)
     nhwc = any(value.nhwc for value in values)
     names: list[str | None] = [node.importer.image(v) if nhwc else node.importer.plain(v) for v in values]
-    return Value(node.add("concat", names, axis=TO_NHWC.index(axis) if nhwc else axis, activation="none"), nhwc=nhwc)
+    return Value(node.add("concat", names, axis=TO_NHWC.index(axis) if nhwc else axis), nhwc=nhwc)
 
 
 def sliced(node: OnnxNode, spans: list[range]) -> Value:

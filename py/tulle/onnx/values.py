@@ -14,6 +14,7 @@ import numpy as np
 from tulle.errors import TulleError, Unsupported
 from tulle.graph import Graph, Node, Tensor
 from tulle.graph.shapes import output_shape
+from tulle.ops import OPS
 
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
@@ -62,7 +63,7 @@ class Importer:
     def add(self, op: str, inputs: list[str | None], shape: tuple[int, ...] | None = None, **attrs: Any) -> str:
         """A node of the Graph; `shape` if the op does not determine it. Returns its output."""
         output = self.graph.add_tensor(Tensor(self.label, tuple(int(size) for size in shape or ())))
-        node = Node(op, output, inputs, [output], attrs)
+        node = Node(op, output, inputs, [output], {**OPS[op].defaults, **attrs})
         self.graph.nodes.append(node)
         self.producers[output] = node
         self.graph.tensors[output].shape = output_shape(self.graph, node)

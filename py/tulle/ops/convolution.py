@@ -294,7 +294,7 @@ def _read_transpose_bias(call: Call) -> None:
         raise Unsupported(f"padding {padding} is not known")
     call.add(
         "transpose_conv2d", [call.input(0), call.input(1), call.optional(2)],
-        strides=(stride_h, stride_w), padding=CUSTOM_PADDINGS[padding], activation="none",
+        strides=(stride_h, stride_w), padding=CUSTOM_PADDINGS[padding],
     )  # fmt: skip
 
 

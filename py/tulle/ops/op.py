@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tulle.graph.graph import Graph, Node, Tensor
-from tulle.ops.attributes import Attribute
+from tulle.ops.attributes import FUSED, Attribute
 from tulle.ops.channels import NOT_FOLLOWED, Channels
 from tulle.ops.layout import Layout
 
@@ -188,6 +188,11 @@ class Op:
     def own_inputs(self) -> int:
         """How many inputs it has besides prelu's alpha."""
         return sum(entry.name != "alpha" for entry in self.inputs)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Attributes that readers need not give a node: no activation is fused unless they say so."""
+        return {"activation": "none"} if FUSED[0] in self.attributes else {}
 
     @property
     def may_run_sparse(self) -> bool:

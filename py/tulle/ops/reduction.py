@@ -133,7 +133,7 @@ def _read_argmax(call: Call) -> None:
     (axis,) = call.axes(call.integers(1).reshape(-1)[:1], len(shape))
     x = call.input(0)
     if call.kind == "ARG_MIN":
-        x = call.step("opposite", "mul", [x, call.number(-1)], shape, activation="none")
+        x = call.step("opposite", "mul", [x, call.number(-1)], shape)
     call.whole(call.output)
     call.add("argmax", [x], axis=axis, keep_dims=len(call.output_shape) == len(shape))
 

@@ -15,6 +15,7 @@ import tflite
 
 from tulle.errors import Unsupported
 from tulle.graph import Graph, Node, Tensor
+from tulle.ops import OPS
 
 ACTIVATIONS = {
     tflite.ActivationFunctionType.NONE: "none",
@@ -124,17 +125,17 @@ class Call:
 
     def add(self, op: str, inputs: list[str | None], **attrs: Any) -> None:
         """Adds the node that computes this operator's output."""
-        self.graph.nodes.append(Node(op, self.output, inputs, [self.output], attrs))
+        self.append(op, inputs, self.output, **attrs)
 
     def step(self, suffix: str, op: str, inputs: Sequence[str | None], shape: tuple[int, ...], **attrs: Any) -> str:
         """Adds an intermediate node with a new tensor for its output; returns the tensor."""
         output = self.graph.add_tensor(Tensor(f"{self.outputs[0]}_{suffix}", shape))
-        self.graph.nodes.append(Node(op, output, list(inputs), [output], attrs))
+        self.append(op, inputs, output, **attrs)
         return output
 
     def append(self, op: str, inputs: Sequence[str | None], output: str, **attrs: Any) -> None:
         """Adds a node that computes one of the operator's outputs."""
-        self.graph.nodes.append(Node(op, output, list(inputs), [output], attrs))
+        self.graph.nodes.append(Node(op, output, list(inputs), [output], {**OPS[op].defaults, **attrs}))
 
     def reserve(self, elements: int) -> None:
         """Counts a constant about to be made; raises TulleError if the file's total is too large."""
@@ -173,5 +174,5 @@ class Call:
         if shape == self.graph.tensors[name].shape:
             return name
         result = self.graph.add_tensor(Tensor(f"{name}_reshaped", shape, self.graph.tensors[name].dtype))
-        self.graph.nodes.append(Node("reshape", result, [name], [result]))
+        self.append("reshape", [name], result)
         return result

@@ -70,7 +70,7 @@ def _pack(call: Call) -> None:
         if call.shape(index) != shape:
             raise Unsupported(f"inputs of {list(shape)} and {list(call.shape(index))} cannot be packed")
         inputs.append(call.step(f"part_{index}", "reshape", [call.input(index)], wider))
-    call.add("concat", inputs, axis=axis, activation="none")
+    call.add("concat", inputs, axis=axis)
 
 
 def _quantize(call: Call) -> None:

@@ -15,22 +15,22 @@ SMALLEST_NORM = 1e-6
 
 
 def _square(call: Call) -> None:
-    call.add("mul", [call.input(0), call.input(0)], activation="none")
+    call.add("mul", [call.input(0), call.input(0)])
 
 
 def _squared_difference(call: Call) -> None:
-    difference = call.step("difference", "sub", [call.input(0), call.input(1)], call.output_shape, activation="none")
-    call.add("mul", [difference, difference], activation="none")
+    difference = call.step("difference", "sub", [call.input(0), call.input(1)], call.output_shape)
+    call.add("mul", [difference, difference])
 
 
 def _neg(call: Call) -> None:
-    call.add("mul", [call.input(0), call.number(-1)], activation="none")
+    call.add("mul", [call.input(0), call.number(-1)])
 
 
 def _abs(call: Call) -> None:
     x = call.input(0)
-    opposite = call.step("opposite", "mul", [x, call.number(-1)], call.shape(0), activation="none")
-    call.add("maximum", [x, opposite], activation="none")
+    opposite = call.step("opposite", "mul", [x, call.number(-1)], call.shape(0))
+    call.add("maximum", [x, opposite])
 
 
 def _relu_0_to_1(call: Call) -> None:
@@ -41,7 +41,7 @@ def _pow(call: Call) -> None:
     """x to a constant power, or a constant to the power x."""
     x, base, exponent = call.input(0), call.number_of(0), call.number_of(1)
     if base is not None and base > 0 and exponent is None:
-        scaled = call.step("log", "mul", [call.input(1), call.number(np.log(base))], call.shape(1), activation="none")
+        scaled = call.step("log", "mul", [call.input(1), call.number(np.log(base))], call.shape(1))
         call.add("activation", [scaled], activation="exp")
         return
     if exponent is None:
@@ -55,21 +55,17 @@ def _pow(call: Call) -> None:
     if not np.isfinite(exponent):
         raise Unsupported(f"the exponent {exponent} is not supported")
     if exponent == 0:
-        call.add(
-            "add", [call.step("zero", "greater", [x, x], shape, activation="none"), call.number(1)], activation="none"
-        )
+        call.add("add", [call.step("zero", "greater", [x, x], shape), call.number(1)])
         return
     if exponent == round(exponent):
-        power = whole_power(
-            x, abs(int(exponent)), lambda a, b: call.step("power", "mul", [a, b], shape, activation="none")
-        )
+        power = whole_power(x, abs(int(exponent)), lambda a, b: call.step("power", "mul", [a, b], shape))
         if exponent > 0:
             call.add("reshape", [power])
         else:
-            call.add("div", [call.number(1), power], activation="none")
+            call.add("div", [call.number(1), power])
         return
     logarithm = call.step("log", "activation", [x], shape, activation="log")
-    scaled = call.step("scaled", "mul", [logarithm, call.number(exponent)], shape, activation="none")
+    scaled = call.step("scaled", "mul", [logarithm, call.number(exponent)], shape)
     call.add("activation", [scaled], activation="exp")
 
 
@@ -88,11 +84,11 @@ def whole_power(x: str, exponent: int, multiply: Callable[[str, str], str]) -> s
 def _add_n(call: Call) -> None:
     total = call.input(0)
     for index in range(1, len(call.inputs) - 1):
-        total = call.step(f"sum_{index}", "add", [total, call.input(index)], call.output_shape, activation="none")
+        total = call.step(f"sum_{index}", "add", [total, call.input(index)], call.output_shape)
     if len(call.inputs) == 1:
         call.add("reshape", [total])
     else:
-        call.add("add", [total, call.input(len(call.inputs) - 1)], activation="none")
+        call.add("add", [total, call.input(len(call.inputs) - 1)])
 
 
 def _prelu(call: Call) -> None:
@@ -104,18 +100,18 @@ def _prelu(call: Call) -> None:
         return
     # Slopes that vary over the image, Keras's default without shared axes: max(x, 0) + alpha * min(x, 0).
     positive = call.step("positive", "activation", [x], call.shape(0), activation="relu")
-    negative = call.step("negative", "minimum", [x, call.number(0)], call.shape(0), activation="none")
-    sloped = call.step("sloped", "mul", [negative, alpha], call.output_shape, activation="none")
-    call.add("add", [positive, sloped], activation="none")
+    negative = call.step("negative", "minimum", [x, call.number(0)], call.shape(0))
+    sloped = call.step("sloped", "mul", [negative, alpha], call.output_shape)
+    call.add("add", [positive, sloped])
 
 
 def _l2_normalization(call: Call) -> None:
     x, shape = call.input(0), call.shape(0)
     row = (*shape[:-1], 1)
-    square = call.step("square", "mul", [x, x], shape, activation="none")
+    square = call.step("square", "mul", [x, x], shape)
     total = call.step("sum", "sum", [square], row, axes=(len(shape) - 1,), keep_dims=True)
     norm = call.step("norm", "activation", [total], row, activation="sqrt")
-    norm = call.step("least", "maximum", [norm, call.number(SMALLEST_NORM)], row, activation="none")
+    norm = call.step("least", "maximum", [norm, call.number(SMALLEST_NORM)], row)
     call.add("div", [x, norm], activation=call.activation(call.options("L2NormOptions")))
 
 
@@ -129,34 +125,34 @@ def _local_response_normalization(call: Call) -> None:
     near = (distance <= options.Radius()).astype(np.float32) * np.float32(options.Alpha())
     weight = call.graph.add_constant(f"{call.output}_near", near.reshape(shape[3], 1, 1, shape[3]))
     bias = call.graph.add_constant(f"{call.output}_bias", np.full(shape[3], options.Bias(), np.float32))
-    square = call.step("square", "mul", [x, x], shape, activation="none")
+    square = call.step("square", "mul", [x, x], shape)
     total = call.step(
         "sum", "conv2d", [square, weight, bias], shape,
         strides=(1, 1), dilations=(1, 1), padding="valid", activation="log",
     )  # fmt: skip
-    power = call.step("power", "mul", [total, call.number(-options.Beta())], shape, activation="none")
+    power = call.step("power", "mul", [total, call.number(-options.Beta())], shape)
     factor = call.step("factor", "activation", [power], shape, activation="exp")
-    call.add("mul", [x, factor], activation="none")
+    call.add("mul", [x, factor])
 
 
 def _log_softmax(call: Call) -> None:
     x, shape = call.input(0), call.shape(0)
     row, last = (*shape[:-1], 1), {"axes": (len(shape) - 1,), "keep_dims": True}
     largest = call.step("max", "reduce_max", [x], row, **last)
-    below = call.step("below", "sub", [x, largest], shape, activation="none")
+    below = call.step("below", "sub", [x, largest], shape)
     powers = call.step("exp", "activation", [below], shape, activation="exp")
     total = call.step("sum", "sum", [powers], row, **last)
     logarithm = call.step("log", "activation", [total], row, activation="log")
-    call.add("sub", [below, logarithm], activation="none")
+    call.add("sub", [below, logarithm])
 
 
 def _l2_pool(call: Call) -> None:
     options = call.options("Pool2DOptions")
-    square = call.step("square", "mul", [call.input(0), call.input(0)], call.shape(0), activation="none")
+    square = call.step("square", "mul", [call.input(0), call.input(0)], call.shape(0))
     mean = call.step(
         "mean", "average_pool2d", [square], call.output_shape,
         kernel=(options.FilterHeight(), options.FilterWidth()), strides=(options.StrideH(), options.StrideW()),
-        padding="same" if options.Padding() == tflite.Padding.SAME else "valid", activation="none",
+        padding="same" if options.Padding() == tflite.Padding.SAME else "valid",
     )  # fmt: skip
     activation = call.activation(options)
     root = (

@@ -49,7 +49,7 @@ def _gather(call: Call) -> None:
     whole = (*shape[:axis], indices.size, *shape[axis + 1 :])
     joined = parts[0]
     if len(parts) > 1:
-        joined = call.step("joined", "concat", parts, whole, axis=axis, activation="none")
+        joined = call.step("joined", "concat", parts, whole, axis=axis)
     call.add("reshape", [joined])
 
 
@@ -63,14 +63,14 @@ def _repeated(call: Call, multiples: list[int]) -> None:
         shape = [size * count for size, count in zip(shape, spread, strict=True)]
         call.reserve(math.prod(shape))
         zeros = call.graph.add_constant(f"{call.output}_zeros", np.zeros(shape, np.float32))
-        name = call.step("spread", "add", [name, zeros], tuple(shape), activation="none")
+        name = call.step("spread", "add", [name, zeros], tuple(shape))
     for axis, count in enumerate(multiples):
         if count == 1 or spread[axis] > 1:
             continue
         if count > MAX_OP_INPUTS:
             raise Unsupported(f"it repeats dimension {axis} {count} times; at most {MAX_OP_INPUTS} are supported")
         shape[axis] *= count
-        name = call.step(f"axis_{axis}", "concat", [name] * count, tuple(shape), axis=axis, activation="none")
+        name = call.step(f"axis_{axis}", "concat", [name] * count, tuple(shape), axis=axis)
     call.add("reshape", [name])
 
 

@@ -22,7 +22,7 @@ def _truth(call: Call, index: int) -> str:
 
 def _joined(call: Call, suffix: str, op: str, a: str, b: str) -> str:
     shape = np.broadcast_shapes(call.graph.tensors[a].shape, call.graph.tensors[b].shape)
-    return call.step(suffix, op, [a, b], shape, activation="none")
+    return call.step(suffix, op, [a, b], shape)
 
 
 def _comparison(op: str, swap: bool = False, opposite: bool = False) -> Callable[[Call], None]:
@@ -30,9 +30,9 @@ def _comparison(op: str, swap: bool = False, opposite: bool = False) -> Callable
         a, b = (call.input(1), call.input(0)) if swap else (call.input(0), call.input(1))
         call.whole(call.output)
         if opposite:
-            call.add("sub", [call.number(1), _joined(call, "opposite", op, a, b)], activation="none")
+            call.add("sub", [call.number(1), _joined(call, "opposite", op, a, b)])
         else:
-            call.add(op, [a, b], activation="none")
+            call.add(op, [a, b])
 
     return convert
 
@@ -40,14 +40,14 @@ def _comparison(op: str, swap: bool = False, opposite: bool = False) -> Callable
 def _logical(op: str) -> Callable[[Call], None]:
     def convert(call: Call) -> None:
         call.whole(call.output)
-        call.add(op, [_truth(call, 0), _truth(call, 1)], activation="none")
+        call.add(op, [_truth(call, 0), _truth(call, 1)])
 
     return convert
 
 
 def _not(call: Call) -> None:
     call.whole(call.output)
-    call.add("sub", [call.number(1), _truth(call, 0)], activation="none")
+    call.add("sub", [call.number(1), _truth(call, 0)])
 
 
 def _select(call: Call) -> None:
@@ -57,14 +57,14 @@ def _select(call: Call) -> None:
         condition = call.reshaped(condition, (*call.shape(0), *[1] * (len(wide) - 1)))
     otherwise = _joined(call, "otherwise", "sub", call.number(1), condition)
     chosen = _joined(call, "chosen", "mask", call.input(1), condition)
-    call.add("add", [chosen, _joined(call, "rest", "mask", call.input(2), otherwise)], activation="none")
+    call.add("add", [chosen, _joined(call, "rest", "mask", call.input(2), otherwise)])
 
 
 def _sign(call: Call) -> None:
     zero = call.number(0)
-    above = call.step("above", "greater", [call.input(0), zero], call.shape(0), activation="none")
-    below = call.step("below", "greater", [zero, call.input(0)], call.shape(0), activation="none")
-    call.add("sub", [above, below], activation="none")
+    above = call.step("above", "greater", [call.input(0), zero], call.shape(0))
+    below = call.step("below", "greater", [zero, call.input(0)], call.shape(0))
+    call.add("sub", [above, below])
 
 
 LOGIC: dict[str, Callable[[Call], None]] = {

@@ -50,7 +50,7 @@ def _max_pool_with_argmax(call: Call) -> None:
     attrs: dict[str, Any] = {"strides": strides, "kernel": kernel, "padding": padding}
     pooled, indices = call.outputs
     call.append("max_pool2d", [call.input(0)], pooled, activation=activation, **attrs)
-    call.append("max_pool2d_argmax", [call.input(0)], indices, activation="none", **attrs)
+    call.append("max_pool2d_argmax", [call.input(0)], indices, **attrs)
 
 
 def _max_unpool(call: Call) -> None:
@@ -137,7 +137,7 @@ def _landmarks_to_matrix(call: Call) -> None:
         _binary(call, "add", _binary(call, "mul", xs, sine), _binary(call, "mul", ys, cosine)),
     ]
     high, low = (
-        call.step(kind, "concat", [_reduce(call, kind, name) for name in turned], (1, 2), axis=1, activation="none")
+        call.step(kind, "concat", [_reduce(call, kind, name) for name in turned], (1, 2), axis=1)
         for kind in ("reduce_max", "reduce_min")
     )
     center = _binary(call, "mul", _binary(call, "add", high, low), call.number(0.5))
@@ -151,7 +151,7 @@ def _landmarks_to_matrix(call: Call) -> None:
         )
         parts += [row, _row(call, np.zeros(1)), _reduce(call, "sum", moved)]
     parts.append(_row(call, np.eye(4)[2:].reshape(-1)))
-    whole = call.step("matrix", "concat", parts, (1, 16), axis=1, activation="none")
+    whole = call.step("matrix", "concat", parts, (1, 16), axis=1)
     call.add("reshape", [whole])
 
 
@@ -161,7 +161,7 @@ def _row(call: Call, values: np.ndarray) -> str:
 
 def _linear(call: Call, x: str, weight: np.ndarray) -> str:
     name = call.graph.add_constant(f"{call.output}_weight", weight.astype(np.float32))
-    return call.step("linear", "fully_connected", [x, name], (1, len(weight)), activation="none", keep_num_dims=True)
+    return call.step("linear", "fully_connected", [x, name], (1, len(weight)), keep_num_dims=True)
 
 
 def _columns(call: Call, x: str, first: int, count: int) -> str:
@@ -170,7 +170,7 @@ def _columns(call: Call, x: str, first: int, count: int) -> str:
 
 def _binary(call: Call, op: str, a: str, b: str) -> str:
     shapes = (call.graph.tensors[a].shape, call.graph.tensors[b].shape)
-    return call.step(op, op, [a, b], np.broadcast_shapes(*shapes), activation="none")
+    return call.step(op, op, [a, b], np.broadcast_shapes(*shapes))
 
 
 def _reduce(call: Call, op: str, x: str) -> str:
@@ -214,7 +214,7 @@ def _transform_landmarks(call: Call) -> None:
     if shape[2] == 2:
         call.add("reshape", [moved])
     else:
-        call.add("concat", [moved, parts[2]], axis=2, activation="none")
+        call.add("concat", [moved, parts[2]], axis=2)
 
 
 MEDIAPIPE: dict[str, Callable[[Call], None]] = {
