@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/plan.h"
+#include "runtime/model.h"
 
 // Models that would work longer are loaded only.
 #define MOST_MACS 4000000
@@ -16,7 +16,7 @@ const char* __asan_default_options(void) { return "allocator_may_return_null=1:m
 
 static void run(tulle_model* model) {
   for (uint32_t i = 0; i < model->input_count; i++) {
-    const struct tulle_input* input = &model->inputs[i];
+    const tulle_input* input = &model->inputs[i];
     if (!input->pixels || input->is_rgba8) continue;
     const size_t bytes = 4 * (size_t)input->height * input->width;
     uint8_t* pixels = tulle_alloc(bytes);
@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   uint64_t macs = 0;
-  for (uint32_t s = 0; s < model->step_count; s++) macs += model->steps[s].macs;
+  for (uint32_t s = 0; s < model->step_count; s++) macs += model->steps[s].work.macs;
   if (macs <= MOST_MACS && model->arena_bytes <= MOST_ARENA) run(model);
   tulle_model_free(model);
   return 0;
