@@ -15,7 +15,7 @@ export { HAND_CONNECTIONS } from './landmarks.js';
 export { OneEuroFilter } from './smoothing.js';
 
 /** @typedef {import('../pictures.js').Picture} Picture */
-/** @typedef {import('./landmarks.js').Answer} Answer */
+/** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {import('./region.js').Region} Region */
 /** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView} ModelSource */
 
