@@ -22,11 +22,11 @@ PAGE = b"""<!doctype html>
 <title>hands</title>
 <link rel="icon" href="data:,">
 <script type="module">
-  import * as landmarks from '/web/src/hands/landmarks.js';
+  import * as answer from '/web/src/hands/answer.js';
   import * as palms from '/web/src/hands/palms.js';
   import * as region from '/web/src/hands/region.js';
   import * as smoothing from '/web/src/hands/smoothing.js';
-  Object.assign(window, { ...landmarks, ...palms, ...region, ...smoothing, ready: true });
+  Object.assign(window, { ...answer, ...palms, ...region, ...smoothing, ready: true });
 </script>
 """
 

@@ -23,7 +23,10 @@ SANITIZERS = {
 }
 
 # Of results a C compiler fills no more than their own width.
-_NUMBERS = ("tulle_engine_threads", "tulle_model_run", "tulle_model_set_rgba8")
+_NUMBERS = (
+    "tulle_engine_threads", "tulle_model_run", "tulle_model_set_picture", "tulle_model_set_rgba8",
+    "tulle_picture_sample",
+)  # fmt: skip
 _NOTHING = (
     "tulle_free", "tulle_engine_set_sparse_tile", "tulle_engine_worker", "tulle_engine_never_wait",
     "tulle_engine_destroy", "tulle_model_free",

@@ -1,7 +1,8 @@
 // The engine's side of calls: holds the wasm instance and its models, in a worker (engine.js) or not (inline.js).
 
 import { TulleError, messageOf } from './errors.js';
-import { Library, createSharedMemory, instantiate } from './wasm.js';
+import { Library } from './library.js';
+import { createSharedMemory, instantiate } from './wasm.js';
 
 /** @typedef {'start' | 'load' | 'run' | 'profile' | 'close' | 'destroy'} CallName */
 

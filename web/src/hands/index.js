@@ -5,6 +5,7 @@
 
 import { TulleError, messageOf } from '../errors.js';
 import { close, isHandedOver, isPicture, take } from '../pictures.js';
+import { configure } from '../support.js';
 import { typeName } from '../types.js';
 import { foreignWorker, isForeign, started } from '../workers.js';
 import { LANDMARKS, INPUT_SIZE } from './landmarks.js';
@@ -14,7 +15,7 @@ export { HAND_CONNECTIONS } from './landmarks.js';
 export { OneEuroFilter } from './smoothing.js';
 
 /** @typedef {import('../pictures.js').Picture} Picture */
-/** @typedef {import('./landmarks.js').Answer} Answer */
+/** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {import('./region.js').Region} Region */
 /** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView} ModelSource */
 
@@ -81,7 +82,6 @@ export { OneEuroFilter } from './smoothing.js';
 
 const CLOSED = 'the HandTracker is closed';
 const MAX_HANDS = 16;
-const DEFAULT_THREADS = 4; // as load() has for an engine worker
 
 export class HandTracker {
   #worker;
@@ -106,17 +106,19 @@ export class HandTracker {
     }
     const models = model === undefined ? undefined : Array.isArray(model) ? model : [model];
     if (models?.length === 0) throw new TulleError('model is an empty list: name a network, or leave it out');
+    // Settled here, where load() would settle it for a page.
+    const { notes, ...engine } = configure(variant ?? 'auto', threads, true);
     const tracker = new HandTracker(smoothing);
     try {
-      const { variant: chosen, threads: used, notes } = await tracker.#call('create', {
+      const found = await tracker.#call('create', {
         detector: detector && sendable(detector),
         landmarkers: models?.map(sendable),
         maxHands,
-        options: { variant, threads: threads ?? Math.min(DEFAULT_THREADS, navigator.hardwareConcurrency || 1) },
+        options: { variant: engine.variant, threads: engine.threads },
       });
-      tracker.variant = chosen;
-      tracker.threads = used;
-      tracker.notes = Object.freeze(notes);
+      tracker.variant = engine.variant;
+      tracker.threads = engine.threads;
+      tracker.notes = Object.freeze([...notes, ...found.notes]);
       return tracker;
     } catch (error) {
       tracker.#end(CLOSED);

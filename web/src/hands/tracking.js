@@ -3,13 +3,13 @@
 // Several landmark networks may run on the same regions; tracking follows the first. As in MediaPipe, the palm detector
 // only runs while hands are missing: on every frame if there is none, otherwise now and then.
 
-import { readAnswer } from './landmarks.js';
+import { readAnswer } from './answer.js';
 import { findPalms } from './palms.js';
 import { regionOfLandmarks, regionOfPalm, wholeFrame, withoutDuplicates } from './region.js';
 
 /** @typedef {import('../model.js').Model} Model */
 /** @typedef {import('../pictures.js').Pixels} Pixels */
-/** @typedef {import('./landmarks.js').Answer} Answer */
+/** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {import('./region.js').Region} Region */
 
 /** Names of the detector's outputs. */

@@ -33,8 +33,7 @@ const calls = {
     const [first, ...rest] = await Promise.all([palms, ...networks].map((source) => load(source, { ...options, worker: false })));
     [detector, landmarkers] = [first, rest];
     tracking = new Tracking({ detector, landmarkers, maxHands });
-    const { variant, threads, notes } = detector;
-    return { variant, threads, notes: [...notes] };
+    return { notes: [...new Set([detector, ...landmarkers].flatMap(({ notes }) => notes))] };
   },
 
   /** @param {DetectArgs} args */
