@@ -21,6 +21,7 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {(engine: number, index: number) => void} tulle_engine_worker
  * @property {(engine: number) => number} tulle_engine_bell
  * @property {(engine: number) => void} tulle_engine_worker_failed
+ * @property {(engine: number, limit: number, most: number) => void} tulle_engine_set_limit
  * @property {(engine: number) => void} tulle_engine_never_wait
  * @property {(engine: number) => number} tulle_engine_error
  * @property {(engine: number) => void} tulle_engine_destroy
@@ -146,9 +147,12 @@ export class Library {
 
   /**
    * @param {Uint8Array} bytes a .tulle file
+   * @param {Required<import('./limits.js').Limits>} limits
    * @returns {{ model: number, info: CInfo, places: Place[] }} which stay as long as the model
    */
-  load(bytes) {
+  load(bytes, { ops, tensorBytes, memoryBytes }) {
+    const limits = [ops, tensorBytes, memoryBytes]; // by tulle_limit
+    limits.forEach((most, limit) => this.#exports.tulle_engine_set_limit(this.pointer, limit, most));
     const { tulle_model_load } = this.#exports;
     const model = this.#withBytes(bytes, (address) => tulle_model_load(this.pointer, address, bytes.length)) >>> 0;
     if (!model) throw this.#error();
