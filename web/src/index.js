@@ -2,6 +2,7 @@
 
 import { TulleError, messageOf } from './errors.js';
 import { DEFAULT_TIMEOUT, fetched } from './fetching.js';
+import { checkIntegrity, parseIntegrity } from './integrity.js';
 import { checkFile, checkLimits } from './limits.js';
 import { Model } from './model.js';
 import { acquire } from './remote.js';
@@ -39,6 +40,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
  *   `total` is 0 if the server does not send the size
  * @property {AbortSignal} [signal] cancels loading
+ * @property {string} [integrity] what the file has to be: its hash as in HTML, "sha384-BASE64"; of several, separated by
+ *   spaces, one of the strongest kind has to fit
  * @property {Limits} [limits] how large file, tensors and memory may be: more is refused before memory is taken
  * @property {number} [timeout] milliseconds without any progress (bytes that arrive, an answer of the engine) after which
  *   load(), and later run(), give up. Default: 30,000; Infinity waits for ever
@@ -59,15 +62,19 @@ export async function load(source, options = {}) {
   const { threads, variant = 'auto', worker = true, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
   if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${String(timeout)}`);
   const limits = checkLimits(options?.limits);
+  const integrity = parseIntegrity(options?.integrity);
   stopIfAborted(signal, what);
   const configuration = configure(variant, threads, worker);
   const engine = acquire(configuration, timeout);
   try {
-    const [{ bytes, from }] = await Promise.all([read(source, what, { onProgress, signal, timeout, limits }), engine.started]);
+    const reading = read(source, what, { onProgress, signal, timeout, limits });
+    const [{ bytes, from }] = await Promise.all([reading, engine.started]);
     stopIfAborted(signal, what);
-    const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch((error) => {
+    const refused = (/** @type {unknown} */ error) => {
       throw new TulleError(`cannot load ${from}: ${messageOf(error)}`);
-    });
+    };
+    if (integrity) await checkIntegrity(bytes, integrity).catch(refused);
+    const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch(refused);
     const notes = [...configuration.notes, ...unnormalised(loaded.info)];
     const model = /** @type {Model<Output>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
@@ -79,7 +86,7 @@ export async function load(source, options = {}) {
   }
 }
 
-const OPTIONS = ['threads', 'variant', 'worker', 'onProgress', 'signal', 'limits', 'timeout'];
+const OPTIONS = ['threads', 'variant', 'worker', 'onProgress', 'signal', 'integrity', 'limits', 'timeout'];
 
 /** @param {unknown} options */
 function checkOptions(options) {
