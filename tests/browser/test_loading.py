@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -204,6 +206,41 @@ def test_wrong_arguments_are_named(page: Page, source: str, options: str, error:
         """,
     )
     assert result["isTulleError"] and result["error"].startswith(error), result
+    expect_workers(page, 0)
+
+
+def test_integrity(page: Page, site: Site) -> None:
+    """The hashes are hashlib's; those of weaker kinds do not count beside a stronger one, as in HTML."""
+    data = pack(tiny_graph())
+    hashes = {}
+    for name in ("sha256", "sha384", "sha512"):
+        hashes[name] = f"{name}-{base64.b64encode(hashlib.new(name, data).digest()).decode()}"
+    wrong = f"sha512-{base64.b64encode(bytes(64)).decode()}"
+    cases = [*hashes.values(), f"  {wrong} {hashes['sha512']}?v=1 ", f"{hashes['sha256']} {wrong}", wrong]
+    result = evaluate(
+        page,
+        """
+        const file = await bytes('/tiny.tulle');
+        const answers = [];
+        for (const source of ['/tiny.tulle', file, new Blob([file])]) {
+          for (const integrity of cases) {
+            const { value, error, isTulleError } = await outcome(tulle.load(source, { threads: 1, integrity }));
+            answers.push(value ? (await value.run(new Float32Array(48).fill(1))).y[0] : isTulleError && error);
+            await value?.close();
+          }
+        }
+        const strange = await outcome(tulle.load('/tiny.tulle', { integrity: 'md5-AAAA' }));
+        Object.defineProperty(crypto, 'subtle', { value: undefined });
+        return { answers, strange, insecure: await outcome(tulle.load('/tiny.tulle', { integrity: cases[0] })) };
+        """,
+        cases=cases,
+    )
+    for start, what in ((0, "/tiny.tulle"), (6, "the model in memory"), (12, "the model in a Blob")):
+        refusal = f"cannot load {what}: its hash is {hashes['sha512']}, which is not in the option integrity: "
+        refusal += "it is another file, or damaged"
+        assert result["answers"][start : start + 6] == [2, 2, 2, 2, refusal, refusal]
+    assert result["strange"]["error"].startswith('integrity must be like "sha256-..." (or sha384, sha512)')
+    assert result["insecure"]["error"].startswith("integrity needs crypto.subtle, which")
     expect_workers(page, 0)
 
 

@@ -54,6 +54,16 @@ TULLE_API uint32_t tulle_engine_threads(const tulle_engine* engine);
 // which suits V8: compilers that cannot keep so many sums in registers are faster with fewer. Results stay the same.
 TULLE_API void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vectors);
 
+// What a model may ask for that is loaded from now on; without a limit there are only those of the format. A model
+// beyond one is refused before it gets the memory.
+typedef enum {
+  TULLE_LIMIT_OPS = 0,
+  TULLE_LIMIT_TENSOR_BYTES = 1,  // of one tensor, as float32
+  TULLE_LIMIT_MEMORY_BYTES = 2   // of the model: activations, unpacked weights, and all else that its plan needs
+} tulle_limit;
+#define TULLE_LIMITS 3
+TULLE_API void tulle_engine_set_limit(tulle_engine* engine, uint32_t limit, uint32_t most);
+
 // Worker i (1 <= i < threads) is a thread the host starts: it sets its stack pointer to
 // tulle_engine_worker_stack(engine, i) (the top, 16-byte aligned), then calls tulle_engine_worker, which
 // returns only once the engine is destroyed. Work is shared among the workers that have arrived, so a

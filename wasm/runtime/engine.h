@@ -42,6 +42,7 @@ struct tulle_engine {
   char* scratch;
   size_t scratch_bytes;  // a thread
   char* stacks;
+  uint32_t limits[TULLE_LIMITS];
   char error[TULLE_ERROR_BYTES];
 };
 

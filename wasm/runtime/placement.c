@@ -125,11 +125,16 @@ bool tulle_place_tensors(tulle_planner* planner, const tulle_group* groups, uint
   }
   for (uint32_t t = 0; ok && t < count; t++)
     if (root[t] == t && !stores[t].persistent && stores[t].first != NEVER) items[item_count++] = &stores[t];
+  uint64_t apart = 0;  // of inputs and outputs
+  for (uint32_t t = 0; ok && t < count; t++)
+    if (root[t] == t && stores[t].persistent && !net->tensors[t].is_constant) apart += stores[t].bytes;
   char* arena = NULL;
   if (ok) {
     *arena_bytes = assign_offsets(items, item_count, items + count + 1);
     if (*arena_bytes > TULLE_MAX_BYTES) {
       tulle_engine_fail(engine, "the model's activations would take %.0f MB", (double)*arena_bytes / 1e6);
+      ok = false;
+    } else if (!tulle_plan_afford(planner, *arena_bytes + apart)) {
       ok = false;
     } else {
       // Not cleared: tensors reuse each other's memory anyway, and a small file can ask for a gigabyte.

@@ -10,6 +10,24 @@
 #include "runtime/guard.h"
 #include "runtime/placement.h"
 
+static bool check_limits(const tulle_planner* planner) {
+  const tulle_net* net = planner->net;
+  const uint32_t* limits = planner->engine->limits;
+  if (net->op_count > limits[TULLE_LIMIT_OPS]) {
+    tulle_engine_fail(planner->engine, "the model has %u ops, the limit is %u", net->op_count, limits[TULLE_LIMIT_OPS]);
+    return false;
+  }
+  for (uint32_t t = 0; t < net->tensor_count; t++) {
+    const uint64_t bytes = 4 * (uint64_t)net->tensors[t].elements;
+    const uint32_t limit = limits[TULLE_LIMIT_TENSOR_BYTES];
+    if (bytes <= limit) continue;
+    tulle_engine_fail(planner->engine, "tensor '%s' takes %.1f MB, the limit is %.1f MB", net->tensors[t].name,
+                      (double)bytes / 1e6, limit / 1e6);
+    return false;
+  }
+  return true;
+}
+
 static bool check_ops(tulle_planner* planner) {
   for (uint32_t o = 0; o < planner->net->op_count; o++) {
     planner->op = &planner->net->ops[o];
@@ -156,7 +174,7 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
                            .sparse_tile = model->engine->sparse_tile,
                            .memory = &model->memory,
                            .engine = model->engine};
-  if (!check_ops(&planner)) return false;
+  if (!check_limits(&planner) || !check_ops(&planner)) return false;
   uint32_t group_count = 0;
   tulle_group* groups = tulle_find_groups(net, &group_count);
   tulle_place* places = calloc(net->tensor_count + 1, sizeof *places);

@@ -17,7 +17,18 @@ bool tulle_plan_fail(tulle_planner* planner, const char* format, ...) {
   return false;
 }
 
+bool tulle_plan_afford(const tulle_planner* planner, uint64_t bytes) {
+  const uint64_t needed = planner->reserved_bytes + bytes;
+  const uint32_t limit = planner->engine->limits[TULLE_LIMIT_MEMORY_BYTES];
+  if (needed <= limit) return true;
+  tulle_engine_fail(planner->engine, "the model needs at least %.1f MB of memory, the limit is %.1f MB",
+                    (double)needed / 1e6, limit / 1e6);
+  return false;
+}
+
 void* tulle_plan_reserve(tulle_planner* planner, size_t size) {
+  if (!tulle_plan_afford(planner, size)) return NULL;
+  planner->reserved_bytes += size;
   void* memory = tulle_memory_take(planner->memory, size);
   if (!memory) tulle_engine_fail(planner->engine, "out of memory: %u bytes more were needed", (unsigned)size);
   return memory;

@@ -39,7 +39,7 @@ typedef struct {
   uint32_t sparse_tile;  // vectors
   const tulle_op* op;    // being planned
   tulle_sum sum;         // of that op, if it takes one
-  uint64_t weight_bytes;
+  uint64_t weight_bytes, reserved_bytes;
   tulle_memory* memory;         // of the model
   struct tulle_engine* engine;  // which has the error
 } tulle_planner;
@@ -65,6 +65,9 @@ void* tulle_plan_alloc(tulle_planner* planner, size_t size);
 
 // The same, not zeroed.
 void* tulle_plan_reserve(tulle_planner* planner, size_t size);
+
+// Whether the model may have so many bytes more; false (error set) if that is beyond the engine's limit.
+bool tulle_plan_afford(const tulle_planner* planner, uint64_t bytes);
 
 // Values of a constant input as float32, followed by `extra` zeros. NULL (error set) if it is not constant.
 float* tulle_plan_constant(tulle_planner* planner, int32_t tensor, size_t extra);

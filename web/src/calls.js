@@ -42,9 +42,9 @@ export function createEngine() {
       return { memory: shared, engine: library.pointer, stacks, bell: library.bell };
     },
 
-    /** @param {{ bytes: Uint8Array }} args */
-    load({ bytes }) {
-      return { ...library.load(bytes), memoryBytes: library.memoryBytes };
+    /** @param {{ bytes: Uint8Array, limits: Required<import('./limits.js').Limits> }} args */
+    load({ bytes, limits }) {
+      return { ...library.load(bytes, limits), memoryBytes: library.memoryBytes };
     },
 
     /** @param {{ model: number, inputs: import('./wasm.js').Input[] }} args */

@@ -25,7 +25,9 @@ export function patience(timeout, outer) {
       clearTimeout(timer);
       if (timeout <= MOST_TIMEOUT) timer = setTimeout(giveUp, timeout);
     },
+    /** Ends a download too that was not read to its end. */
     end() {
+      controller.abort();
       clearTimeout(timer);
       outer?.removeEventListener('abort', follow);
     },

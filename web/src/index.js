@@ -2,6 +2,8 @@
 
 import { TulleError, messageOf } from './errors.js';
 import { DEFAULT_TIMEOUT, fetched } from './fetching.js';
+import { checkIntegrity, parseIntegrity } from './integrity.js';
+import { checkFile, checkLimits } from './limits.js';
 import { Model } from './model.js';
 import { acquire } from './remote.js';
 import { configure } from './support.js';
@@ -24,6 +26,7 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 /** @typedef {import('./model.js').ModelInfo} ModelInfo */
 /** @typedef {import('./model.js').ProfileRow} ProfileRow */
 /** @typedef {import('./support.js').Variant} Variant */
+/** @typedef {import('./limits.js').Limits} Limits */
 
 /**
  * @typedef {object} LoadOptions
@@ -37,6 +40,9 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
  *   `total` is 0 if the server does not send the size
  * @property {AbortSignal} [signal] cancels loading
+ * @property {string} [integrity] what the file has to be: its hash as in HTML, "sha384-BASE64"; of several, separated by
+ *   spaces, one of the strongest kind has to fit
+ * @property {Limits} [limits] how large file, tensors and memory may be: more is refused before memory is taken
  * @property {number} [timeout] milliseconds without any progress (bytes that arrive, an answer of the engine) after which
  *   load(), and later run(), give up. Default: 30,000; Infinity waits for ever
  */
@@ -55,15 +61,20 @@ export async function load(source, options = {}) {
   checkOptions(options);
   const { threads, variant = 'auto', worker = true, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
   if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${String(timeout)}`);
+  const limits = checkLimits(options?.limits);
+  const integrity = parseIntegrity(options?.integrity);
   stopIfAborted(signal, what);
   const configuration = configure(variant, threads, worker);
   const engine = acquire(configuration, timeout);
   try {
-    const [{ bytes, from }] = await Promise.all([read(source, what, { onProgress, signal, timeout }), engine.started]);
+    const reading = read(source, what, { onProgress, signal, timeout, limits });
+    const [{ bytes, from }] = await Promise.all([reading, engine.started]);
     stopIfAborted(signal, what);
-    const loaded = await engine.call('load', { bytes }, [bytes.buffer]).catch((error) => {
+    const refused = (/** @type {unknown} */ error) => {
       throw new TulleError(`cannot load ${from}: ${messageOf(error)}`);
-    });
+    };
+    if (integrity) await checkIntegrity(bytes, integrity).catch(refused);
+    const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch(refused);
     const notes = [...configuration.notes, ...unnormalised(loaded.info)];
     const model = /** @type {Model<Output>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
@@ -75,7 +86,7 @@ export async function load(source, options = {}) {
   }
 }
 
-const OPTIONS = ['threads', 'variant', 'worker', 'onProgress', 'signal', 'timeout'];
+const OPTIONS = ['threads', 'variant', 'worker', 'onProgress', 'signal', 'integrity', 'limits', 'timeout'];
 
 /** @param {unknown} options */
 function checkOptions(options) {
@@ -118,19 +129,20 @@ const isA = (value, ...names) => names.includes(typeName(value));
  * The bytes of the file, in a separate buffer.
  * @param {string | URL | Blob | ArrayBuffer | ArrayBufferView} source
  * @param {string} what
- * @param {Pick<LoadOptions, 'onProgress' | 'signal'> & { timeout: number }} options
+ * @param {Pick<LoadOptions, 'onProgress' | 'signal'> & { timeout: number, limits: Required<Limits> }} options
  * @returns {Promise<{ bytes: Uint8Array<ArrayBuffer>, from: string }>} and how errors name it from now on
  */
-async function read(source, what, { onProgress, ...options }) {
+async function read(source, what, { onProgress, limits, ...options }) {
   if (typeof source !== 'string' && (ArrayBuffer.isView(source) || isA(source, 'ArrayBuffer', 'SharedArrayBuffer'))) {
-    return { bytes: copy(/** @type {ArrayBuffer | ArrayBufferView} */ (source), what), from: what };
+    return { bytes: copy(/** @type {ArrayBuffer | ArrayBufferView} */ (source), what, limits), from: what };
   }
   try {
     if (isA(source, 'Blob', 'File')) {
+      checkFile(/** @type {Blob} */ (source).size, limits);
       return { bytes: new Uint8Array(await /** @type {Blob} */ (source).arrayBuffer()), from: what };
     }
     return await fetched(String(source), options, async (response, progress) => ({
-      bytes: await download(response, progress, onProgress),
+      bytes: await download(response, progress, limits, onProgress),
       from: response.redirected ? `${what} (redirected to ${response.url})` : what,
     }));
   } catch (error) {
@@ -142,27 +154,36 @@ async function read(source, what, { onProgress, ...options }) {
 /**
  * @param {ArrayBuffer | ArrayBufferView} source
  * @param {string} what
+ * @param {Required<Limits>} limits
  */
-function copy(source, what) {
+function copy(source, what, limits) {
+  let bytes;
   try {
-    const bytes = ArrayBuffer.isView(source)
+    bytes = ArrayBuffer.isView(source)
       ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
-    return Uint8Array.from(bytes);
   } catch (error) {
     throw new TulleError(`cannot read ${what}: its ArrayBuffer is detached, as after a transfer to a worker`,
       { cause: error });
   }
+  try {
+    checkFile(bytes.length, limits);
+  } catch (error) {
+    throw new TulleError(`cannot load ${what}: ${messageOf(error)}`);
+  }
+  return Uint8Array.from(bytes);
 }
 
 /**
  * @param {Response} response
  * @param {() => void} progress
+ * @param {Required<Limits>} limits
  * @param {LoadOptions['onProgress']} onProgress
  */
-async function download(response, progress, onProgress) {
+async function download(response, progress, limits, onProgress) {
   if (!response.body) return new Uint8Array(await response.arrayBuffer());
   // If the response is compressed, Content-Length counts the compressed bytes.
   const length = response.headers.has('Content-Encoding') ? 0 : Number(response.headers.get('Content-Length'));
+  checkFile(length, limits);
   /** @type {Uint8Array<ArrayBuffer>[]} */
   const chunks = [];
   let loaded = 0;
@@ -173,6 +194,7 @@ async function download(response, progress, onProgress) {
     progress();
     chunks.push(value);
     loaded += value.length;
+    checkFile(loaded, limits);
     onProgress?.({ loaded, total: loaded > length ? 0 : length });
   }
   return new Uint8Array(await new Blob(chunks).arrayBuffer());

@@ -8,7 +8,8 @@ that `builds` finds and compiles, in Pyodide a `side_module`. `browser` uses the
 handles inputs and outputs, `tables` their display in notebooks.
 """
 
+from tulle.runtime.limits import Limits
 from tulle.runtime.model import Model, load
 from tulle.runtime.tensors import TensorInfo
 
-__all__ = ["Model", "TensorInfo", "load"]
+__all__ = ["Limits", "Model", "TensorInfo", "load"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tulle.errors import TulleError
 from tulle.runtime.host import IN_PYODIDE, Variant
+from tulle.runtime.limits import Limits
 from tulle.runtime.model import name_inputs, tulle_bytes
 from tulle.runtime.tables import Profile, model_html
 from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
@@ -30,16 +31,25 @@ _TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".tulle": "appl
 _REFERENCE = re.compile(r"(?<=from )'(\.\.?/[\w./-]+)'|new URL\('(\.\.?/[\w./-]+)', import\.meta\.url\)")
 
 
-async def load_async(source: ModelFile | Graph, *, threads: int | None = None, variant: Variant = "auto") -> AsyncModel:
+async def load_async(
+    source: ModelFile | Graph,
+    *,
+    threads: int | None = None,
+    variant: Variant = "auto",
+    limits: Limits | None = None,
+    timeout: float | None = None,
+) -> AsyncModel:
     """A model in the browser engine; needs Pyodide in a web page or in a worker of one.
 
     Args:
         source: URL of a `.tulle` file as a str; a Path, bytes or a Graph as in `load`.
         threads: 1 to 16; by default one per processor, at most four. A page that is not cross-origin isolated gets
             one: `notes` and a warning say so.
-        variant: as in `load`.
+        variant, limits: as in `load`.
+        timeout: seconds without any progress after which it and later runs give up; by default 30.
 
-    Raises TulleError if the file cannot be had or is not a model, for options out of range, and outside a page.
+    Raises TulleError if the file cannot be had, is not a model or is beyond a limit, for options out of range, and
+    outside a page.
     """
     if not IN_PYODIDE:
         raise TulleError("load_async runs models in the browser, from Pyodide; in CPython use tulle.load")
@@ -49,7 +59,20 @@ async def load_async(source: ModelFile | Graph, *, threads: int | None = None, v
     if not hasattr(js, "Worker"):
         raise TulleError("load_async needs a browser's web workers, and this engine has none: use tulle.load")
     data = source if isinstance(source, str) else to_js(tulle_bytes(source))
-    options = {"variant": variant} if threads is None else {"variant": variant, "threads": threads}
+    limits = limits or Limits()
+    options: dict[str, Any] = {
+        "variant": variant,
+        "limits": {
+            "fileBytes": limits.file_bytes,
+            "tensorBytes": limits.tensor_bytes,
+            "ops": limits.ops,
+            "memoryBytes": limits.memory_bytes,
+        },
+    }
+    if threads is not None:
+        options["threads"] = threads
+    if timeout is not None:
+        options["timeout"] = timeout * 1000
     engine = await import_script(find_scripts() / "index.js")
     model = await awaited(engine.load(data, to_js(options, dict_converter=js.Object.fromEntries)))
     for note in model.notes:

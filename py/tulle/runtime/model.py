@@ -16,6 +16,7 @@ from tulle.errors import TulleError
 from tulle.files import ModelFile, file_kind, in_memory, read_bytes
 from tulle.runtime.host import IN_PYODIDE, Library, Variant
 from tulle.runtime.library import open_library
+from tulle.runtime.limits import Limits
 from tulle.runtime.tables import Profile, model_html
 from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
 
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
 WASMTIME_TILE = 8
 
 
-def load(source: ModelFile | Graph, *, variant: Variant = "auto", threads: int = 1) -> Model:
+# The numbers of tulle_limit.
+_LIMITS = ("ops", "tensor_bytes", "memory_bytes")
+
+
+def load(
+    source: ModelFile | Graph, *, variant: Variant = "auto", threads: int = 1, limits: Limits | None = None
+) -> Model:
     """A model ready to run.
 
     Args:
@@ -35,8 +42,9 @@ def load(source: ModelFile | Graph, *, variant: Variant = "auto", threads: int =
             first.
         variant: the wasm build: "simd", "relaxed" (relaxed SIMD, with fused multiply-adds) or "auto", the fastest.
         threads: 1; only a web page has more (in Pyodide: `load_async`).
+        limits: how large file, tensors and memory may be; None: those of `Limits()`.
 
-    Raises TulleError if the file is missing, damaged or not a model, or holds what tulle cannot run.
+    Raises TulleError if the file is missing, damaged or not a model, holds what tulle cannot run, or is beyond a limit.
     """
     if threads != 1:
         where = "on Pyodide's own heap" if IN_PYODIDE else "in CPython"
@@ -44,7 +52,7 @@ def load(source: ModelFile | Graph, *, variant: Variant = "auto", threads: int =
         raise TulleError(f"threads={threads!r}: {where} a model runs on one thread; {more}")
     data = tulle_bytes(source)
     try:
-        return Model(data, variant)
+        return Model(data, variant, limits)
     except TulleError as error:
         if not isinstance(source, str | os.PathLike):
             raise
@@ -58,8 +66,10 @@ class Model:
     their calls run one at a time.
     """
 
-    def __init__(self, data: bytes, variant: Variant = "auto") -> None:
+    def __init__(self, data: bytes, variant: Variant = "auto", limits: Limits | None = None) -> None:
         """`data`: a `.tulle` file. Usually called by `load`."""
+        limits = limits or Limits()
+        limits.check_file(len(data))
         self._library, self.variant = open_library(variant)
         self.threads = 1
         self._lock = threading.Lock()
@@ -67,6 +77,8 @@ class Model:
         self._engine = self._library.call("tulle_engine_create", 1)
         if self._engine and not IN_PYODIDE:
             self._library.call("tulle_engine_set_sparse_tile", self._engine, WASMTIME_TILE)
+        for number, name in enumerate(_LIMITS if self._engine else ()):
+            self._library.call("tulle_engine_set_limit", self._engine, number, getattr(limits, name))
         try:
             self._model = self._load(data)
         except TulleError:
