@@ -112,20 +112,25 @@ def reference() -> Contents:
     shutil.rmtree(REFERENCE, ignore_errors=True)
     run("typedoc", "--out", str(REFERENCE / "javascript"), "--logLevel", "Warn")
     (REFERENCE / "javascript" / "README.md").unlink()  # a list of the modules
-    for path in (REFERENCE / "javascript").rglob("*.md"):
-        # typedoc writes an empty table for types without parameters, and numbers anchors that are unique.
-        text = re.sub(r"#+ Type Parameters\n\n\| Type Parameter \|\n\| -+ \|\n", "", path.read_text())
-        anchors = {token.attrGet("id") for token in parse(text)}
-        path.write_text(re.sub(r"#([\w-]+)-\d+(?=\))", lambda m: m[0] if m[0][1:] in anchors else f"#{m[1]}", text))
-    (REFERENCE / "python").mkdir()
-    for name, text in python_reference.reference().items():
-        (REFERENCE / "python" / f"{name}.md").write_text(text)
     javascript = sorted((REFERENCE / "javascript").rglob("*.md"), key=lambda path: len(path.parts))
-    python = [REFERENCE / "python" / f"{name}.md" for name in python_reference.reference()]
+    for path in javascript:
+        path.write_text(tidied(path.read_text()))
+    (REFERENCE / "python").mkdir()
+    python = []
+    for name, text in python_reference.reference().items():
+        python.append(REFERENCE / "python" / f"{name}.md")
+        python[-1].write_text(text)
     return {
         "JavaScript reference": [Document(path, reference_place(path)) for path in javascript],
         "Python reference": [Document(path, reference_place(path)) for path in python],
     }
+
+
+def tidied(text: str) -> str:
+    """What typedoc wrote, without its empty tables for types without parameters, and its numbers of unique anchors."""
+    text = re.sub(r"#+ Type Parameters\n\n\| Type Parameter \|\n\| -+ \|\n", "", text)
+    anchors = {token.attrGet("id") for token in parse(text)}
+    return re.sub(r"#([\w-]+)-\d+(?=\))", lambda link: link[0] if link[0][1:] in anchors else f"#{link[1]}", text)
 
 
 def reference_place(path: Path) -> str:

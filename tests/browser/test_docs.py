@@ -114,7 +114,8 @@ def test_search_is_in_the_colours_of_the_page(scheme: str, docs: str, chromium: 
     with chromium.new_context(color_scheme=scheme) as context:
         visit = Visit(context, docs)
         visit.page.keyboard.press("Control+k")
-        colour = visit.page.locator("pagefind-modal dialog").evaluate("(node) => getComputedStyle(node).backgroundColor")
+        dialog = visit.page.locator("pagefind-modal dialog")
+        colour = dialog.evaluate("(node) => getComputedStyle(node).backgroundColor")
         assert colour == {"light": "rgb(255, 255, 255)", "dark": "rgb(28, 24, 37)"}[scheme]
 
 
