@@ -16,6 +16,7 @@ VENV := $(CURDIR)/.venv
 PY := $(VENV)/bin/python
 VENV_BASE := .venv/base-$(PYTHON_VERSION)
 VENV_DEV := .venv/dev-$(PYTHON_VERSION)
+VENV_SITE := .venv/site-$(PYTHON_VERSION)
 
 # Tools of the venv and the chosen Node come first for every step below.
 export PATH := $(CURDIR)/.cache/node/bin:$(VENV)/bin:$(PATH)
@@ -42,7 +43,7 @@ demo: site  ## set up everything, convert the models and serve the demo pages (P
 	$(PY) scripts/serve.py --site build/site --open . $(if $(PORT),--port $(PORT))
 
 .PHONY: site
-site: build models npm  ## the demo pages and documents as static files for any host (build/site)
+site: build models npm $(VENV_SITE)  ## the demo pages and documents as static files for any host (build/site)
 	$(PY) scripts/build_demo.py
 	$(PY) scripts/build_site.py
 
@@ -131,6 +132,10 @@ $(VENV_BASE): pyproject.toml
 
 $(VENV_DEV): $(VENV_BASE)
 	@$(PYTHON) scripts/make_venv.py dev
+	@touch $@
+
+$(VENV_SITE): $(VENV_BASE)
+	@$(PY) scripts/make_venv.py site
 	@touch $@
 
 .PHONY: toolchain

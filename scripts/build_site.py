@@ -12,21 +12,18 @@ web/.
 from __future__ import annotations
 
 import argparse
-import html
-import itertools
 import json
 import os
 import posixpath
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-
 import build_demo
+import build_docs
+from build_docs import Contents, Document
 from common import ROOT, SetupError, main_guard, say
 
 SITE = ROOT / "build" / "site"
@@ -53,8 +50,9 @@ def build(target: Path = SITE) -> None:
     missing = missing_models()
     files = {**demo_files(), **web_files(), ISOLATION: need(ISOLATION_SOURCE, "run `npm ci` in web/")}
     places = {source.resolve(): place for place, source in files.items()}
-    documents = {f"docs/{document_place(source)}": source for source in sorted(DOCS.rglob("*.md"))}
-    places |= {source.resolve(): place for place, source in documents.items()}
+    contents = build_docs.contents()
+    documents = [document for documents in contents.values() for document in documents]
+    places |= {document.source.resolve(): document.place for document in documents}
     for image in sorted((DOCS / "img").glob("*")):
         files[f"docs/img/{image.name}"] = image
         places[image.resolve()] = f"docs/img/{image.name}"
@@ -69,10 +67,12 @@ def build(target: Path = SITE) -> None:
             copy.write_text(isolate(without(missing, text), place) if source.suffix == ".html" else text)
         else:
             shutil.copyfile(source, copy)
-    for place, source in documents.items():
-        page = partial / place
+    for document in documents:
+        page = partial / document.place
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(isolate(document_page(source, place, places), place))
+        text = document_page(document, contents, places)
+        page.write_text(isolate(text, document.place))
+    build_docs.index(partial / "docs")
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
@@ -168,99 +168,15 @@ def isolate(page: str, place: str) -> str:
     return page.replace("<head>", f'<head>\n    <script src="{script}"></script>', 1)
 
 
-# ---- documents ----------------------------------------------------------------------------------------------------
+def document_page(document: Document, contents: Contents, places: dict[Path, str]) -> str:
+    """A document as a page, with links for its place."""
 
-PAGE = """<!doctype html>
-<html lang="en">
-  <head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <title>{title} · tulle</title>
-    <link rel="icon" href="{top}icon.svg" type="image/svg+xml">
-    <link rel="preload" href="{top}fonts/geist.woff2" as="font" type="font/woff2" crossorigin>
-    <link rel="stylesheet" href="{top}base.css">
-    <link rel="stylesheet" href="{top}document.css">
-  </head>
-  <body>
-    <a class="skip button" href="#main">Skip to content</a>
-    <div class="net" aria-hidden="true"></div>
-    <div class="page">
-{header}
-      <main id="main" class="document">
-{body}
-      </main>
-    </div>
-  </body>
-</html>
-"""
+    def relink(link: str) -> str | None:
+        return new_link(link, document.source, document.place, places)
 
-
-def document_place(source: Path) -> str:
-    """Where a document goes, below docs/: README.md is its folder's index."""
-    relative = source.relative_to(DOCS).with_suffix(".html")
-    return (relative.parent / "index.html" if relative.stem == "README" else relative).as_posix()
-
-
-def document_page(source: Path, place: str, places: dict[Path, str]) -> str:
-    """A Markdown file as a page. Links to files that are not part of the site, such as sources, become plain text."""
-    text = source.read_text()
-    title = re.search(r"^# +(.+)$", text, re.MULTILINE)
-    if title is None:
-        raise SetupError(f"{source} has no heading of the first level")
-    top = posixpath.relpath(".", posixpath.dirname(place)) + "/"
-    body = render(text, lambda link: new_link(link, source, place, places))
-    header = re.search(r"( *<header class=\"masthead\">.*?</header>)", front_header(top), re.DOTALL)
-    assert header is not None
-    heading = re.sub(r"`", "", title[1])
-    return PAGE.format(title=html.escape(heading), top=top, header=header[1], body=body)
-
-
-def front_header(top: str) -> str:
-    """The front page's header, with links for a page whose path to the top is `top`."""
-    text = (DEMOS / "index.html").read_text()
-    text = re.sub(r' aria-current="page"', "", text)
-    docs = re.sub(r'href="\.\./docs/README\.md"', 'href="docs/" aria-current="page"', text)
-    return re.sub(r'(href|src)="(?:\./)?([^"#:]*)"', lambda m: f'{m[1]}="{top}{m[2]}"', docs)
-
-
-def render(text: str, relink: Callable[[str], str | None]) -> str:
-    """Markdown as HTML, with anchors at headings; tables and code blocks scroll separately, with the keyboard too."""
-    markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    tokens = markdown.parse(re.sub(r"^<!--.*?-->\n", "", text, flags=re.MULTILINE | re.DOTALL))
-    for heading, inline in itertools.pairwise(tokens):
-        if heading.type == "heading_open":
-            heading.attrSet("id", anchor(inline.content))
-    for block in tokens:
-        relink_tokens(block.children or [], relink)
-    body = markdown.renderer.render(tokens, markdown.options, {})
-    numbers = itertools.count(1)
-    scrolling = '<div class="wide" tabindex="0" role="region" aria-label="Table {}"><table>'
-    body = re.sub("<table>", lambda _: scrolling.format(next(numbers)), body)
-    return body.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">')
-
-
-def relink_tokens(tokens: Sequence[Token], relink: Callable[[str], str | None]) -> None:
-    """Rewrites links and pictures in place; a link to something outside of the site becomes its text."""
-    plain = False
-    for token in tokens:
-        if token.type == "image":
-            new = relink(str(token.attrGet("src")))
-            if new is None:
-                token.type, token.tag = "text", ""
-            else:
-                token.attrSet("src", new)
-        elif token.type == "link_open":
-            new = relink(str(token.attrGet("href")))
-            plain = new is None
-            if new is not None:
-                token.attrSet("href", new)
-        if plain and token.type in ("link_open", "link_close"):
-            token.tag, token.attrs = "span", {}
-
-
-def anchor(heading: str) -> str:
-    """A heading's anchor, as on GitHub."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    titles = {relink(os.path.relpath(other.source, document.source.parent)): other.title
+              for others in contents.values() for other in others}  # fmt: skip
+    return build_docs.page(document, contents, relink, titles)
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-// tulle: runs sparse convolutional networks in the page. The package's public names, and load().
+/**
+ * Runs sparse convolutional networks in the page: the package's public names, and load().
+ * @module tulle
+ */
 
 import { TulleError, messageOf } from './errors.js';
 import { DEFAULT_TIMEOUT, fetched } from './fetching.js';
@@ -19,17 +22,18 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  */
 /** @typedef {import('./model.js').InputInfo} InputInfo */
 /** @typedef {import('./model.js').InputData} InputData */
+/** @typedef {import('./model.js').NumberArray} NumberArray */
 /** @typedef {import('./model.js').ImageInputInfo} ImageInputInfo */
 /** @typedef {import('./model.js').RunOptions} RunOptions */
-/** @typedef {import('./model.js').Picture} Picture */
-/** @typedef {import('./model.js').ViewOptions} ViewOptions */
+/** @typedef {import('./pictures.js').Picture} Picture */
+/** @typedef {import('./pictures.js').ViewOptions} ViewOptions */
 /** @typedef {import('./model.js').ModelInfo} ModelInfo */
 /** @typedef {import('./model.js').ProfileRow} ProfileRow */
 /** @typedef {import('./support.js').Variant} Variant */
 /** @typedef {import('./limits.js').Limits} Limits */
 
 /**
- * @typedef {object} LoadOptions
+ * @typedef {object} LoadOptions Options of load().
  * @property {number} [threads] how many threads to run on, the engine's own included: 1 to MAX_THREADS. Default: one
  *   per processor, at most four. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
  * @property {Variant | 'auto'} [variant] which wasm build; "auto" (the default) takes the fastest the browser can run

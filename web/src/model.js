@@ -6,15 +6,14 @@ import { typeName } from './types.js';
 
 /**
  * @template {string} [Name=string]
- * @typedef {object} TensorInfo
+ * @typedef {object} TensorInfo An input or output of a model.
  * @property {Name} name
  * @property {readonly number[]} shape row-major, in the model's own order: an image is [1, height, width, channels]
  * @property {'float32'} dtype
  */
 
 /**
- * An input that takes pictures.
- * @typedef {object} ImageInputInfo
+ * @typedef {object} ImageInputInfo An input that takes pictures.
  * @property {string} name
  * @property {readonly [batch: 1, height: number, width: number, channels: 3]} shape
  * @property {'float32'} dtype
@@ -24,13 +23,12 @@ import { typeName } from './types.js';
  */
 
 /**
- * `image` tells whether it takes pictures.
- * @typedef {ImageInputInfo | (TensorInfo & { image: false, mean: number, std: number })} InputInfo
+ * @typedef {ImageInputInfo | (TensorInfo & { image: false, mean: number, std: number })} InputInfo An input; `image`
+ *   tells whether it takes pictures.
  */
 
 /**
- * One step of the model, in order of execution.
- * @typedef {object} ProfileRow
+ * @typedef {object} ProfileRow One step of a model, in order of execution.
  * @property {string} name
  * @property {string} op an op kind, such as "conv2d"
  * @property {string} kernel the kernel chosen for it
@@ -42,7 +40,7 @@ import { typeName } from './types.js';
  */
 
 /**
- * @typedef {object} ModelInfo
+ * @typedef {object} ModelInfo A model's name and sizes in bytes.
  * @property {string} name
  * @property {number} fileBytes
  * @property {number} weightBytes memory that the unpacked weights take
@@ -52,17 +50,22 @@ import { typeName } from './types.js';
  * @property {number} memoryBytes the whole memory of the engine, shared by all its models, as of its last reply
  */
 
-/** @typedef {import('./pictures.js').Picture} Picture */
-/** @typedef {import('./pictures.js').ViewOptions} ViewOptions */
+/** @import { Picture, ViewOptions } from './pictures.js' */
 
 /**
- * Float16Array where the browser has it, told from other arrays by its `BYTES_PER_ELEMENT`.
- * @typedef {ArrayLike<number> & ArrayBufferView & { readonly BYTES_PER_ELEMENT: number }} NumberArray
+ * @typedef {ArrayLike<number> & ArrayBufferView & { readonly BYTES_PER_ELEMENT: number }} NumberArray Float16Array where
+ *   the browser has it, told from other arrays by its `BYTES_PER_ELEMENT`.
  */
 
-/** @typedef {Float32Array | Uint8Array | Uint8ClampedArray | NumberArray | Picture} InputData */
+/**
+ * @typedef {Float32Array | Uint8Array | Uint8ClampedArray | NumberArray | Picture} InputData What run() takes for an input:
+ *   all its elements, bytes of a picture of the input's own size, or a picture.
+ */
 
-/** @typedef {ViewOptions & { transfer?: boolean }} RunOptions */
+/**
+ * @typedef {ViewOptions & { transfer?: boolean }} RunOptions Options of run(). `transfer` gives ImageBitmaps away to the
+ *   worker instead of copying them, and closes them.
+ */
 
 /**
  * The result of load(), the only way to construct one.
@@ -104,9 +107,9 @@ export class Model {
     const inputs = info.inputs.map(({ rgba8: image, mean, std, ...tensor }) =>
       Object.freeze({ ...describe(tensor), image, mean, std }));
     const outputs = info.outputs.map((tensor) => Object.freeze(describe(tensor)));
-    /** @type {readonly [Readonly<InputInfo>, ...Readonly<InputInfo>[]]} */
+    /** The inputs, in the model's order. @type {readonly [Readonly<InputInfo>, ...Readonly<InputInfo>[]]} */
     this.inputs = Object.freeze(/** @type {any} */ (inputs));
-    /** @type {readonly [Readonly<TensorInfo<Output>>, ...Readonly<TensorInfo<Output>>[]]} */
+    /** The outputs, in the model's order. @type {readonly [Readonly<TensorInfo<Output>>, ...Readonly<TensorInfo<Output>>[]]} */
     this.outputs = Object.freeze(/** @type {any} */ (outputs));
     /** The wasm build in use. */
     this.variant = variant;

@@ -8,11 +8,11 @@ import { typeName } from './types.js';
 
 /**
  * @typedef {ImageData | ImageBitmap | VideoFrame | HTMLVideoElement | HTMLImageElement | HTMLCanvasElement
- *   | OffscreenCanvas | Blob} Picture
+ *   | OffscreenCanvas | Blob} Picture A picture or frame, of any size.
  */
 
-/** What of a picture a model sees, and how.
- * @typedef {object} ViewOptions
+/**
+ * @typedef {object} ViewOptions What of a picture a model sees, and how.
  * @property {{ x: number, y: number, width: number, height: number }} [crop] a rectangle in pixels of the picture; it
  *   may reach beyond it. Left out: the whole picture
  * @property {number} [rotation] of the rectangle around its centre, radians, clockwise: what is upright in the turned

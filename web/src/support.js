@@ -2,7 +2,7 @@
 
 import { TulleError } from './errors.js';
 
-/** @typedef {'simd' | 'relaxed'} Variant */
+/** @typedef {'simd' | 'relaxed'} Variant A wasm build, see VARIANTS. */
 
 /** The instruction sets tulle is built for: SIMD128, and SIMD128 with the relaxed instructions (fused multiply-add). */
 export const VARIANTS = Object.freeze(/** @type {Variant[]} */ (['simd', 'relaxed']));

@@ -37,6 +37,7 @@ ARCHITECTURES = {
         for number, (_, _, size) in enumerate(VARIANTS)
     },
 }
+"""Every architecture by its name."""
 
 __all__ = [
     "ARCHITECTURES",

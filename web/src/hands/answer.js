@@ -5,8 +5,7 @@ import { INPUT_SIZE, LANDMARKS, OUTPUT } from './landmarks.js';
 import { toFrame } from './region.js';
 
 /**
- * One landmark network's result for a hand.
- * @typedef {object} Answer
+ * @typedef {object} Answer One landmark network's result for a hand.
  * @property {Float32Array} points x, y of each of the 21 landmarks, in pixels of the frame
  * @property {Float32Array} raw x, y, z of each as the network gives them, in pixels of its input
  * @property {Float32Array | undefined} world x, y, z of each in metres, from the middle of the hand, turned as the hand is

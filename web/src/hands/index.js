@@ -1,7 +1,12 @@
-// tulle/hands: tracks hands in videos and pictures. Everything runs in a worker of its own.
-//
-//     const tracker = await HandTracker.create({ maxHands: 2 });
-//     const { hands } = await tracker.detect(video, timestamp);
+/**
+ * Tracks hands in videos and pictures. Everything runs in a worker of its own.
+ *
+ * ```js
+ * const tracker = await HandTracker.create({ maxHands: 2 });
+ * const { hands } = await tracker.detect(video, timestamp);
+ * ```
+ * @module tulle/hands
+ */
 
 import { TulleError, messageOf } from '../errors.js';
 import { close, isHandedOver, isPicture, take } from '../pictures.js';
@@ -17,10 +22,10 @@ export { OneEuroFilter } from './smoothing.js';
 /** @typedef {import('../pictures.js').Picture} Picture */
 /** @typedef {import('./answer.js').Answer} Answer */
 /** @typedef {import('./region.js').Region} Region */
-/** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView} ModelSource */
+/** @typedef {string | URL | Blob | ArrayBuffer | ArrayBufferView} ModelSource Where to fetch a `.tulle` file, or its bytes. */
 
 /**
- * @typedef {object} HandTrackerOptions
+ * @typedef {object} HandTrackerOptions Options of HandTracker.create().
  * @property {number} [maxHands] most hands tracked at once: 2 if left out
  * @property {ModelSource | ModelSource[]} [model] a hand landmark network in place of the package's own, sparse one, as
  *   load() takes it. Of several, all run on each hand, to compare them: `hands[i].answers` has each one's results, and the
@@ -33,16 +38,16 @@ export { OneEuroFilter } from './smoothing.js';
  */
 
 /**
- * @typedef {object} DetectOptions
+ * @typedef {object} DetectOptions Options of HandTracker.detect().
  * @property {boolean} [mirrored] whether left and right are exchanged in the picture, as in a selfie view that was drawn
  *   mirrored: hands are then named the other way round
  * @property {boolean} [transfer] gives an ImageBitmap away: it is closed, and not copied
  */
 
-/** @typedef {{ x: number, y: number, z: number }} Point */
+/** @typedef {{ x: number, y: number, z: number }} Point A landmark. */
 
 /**
- * @typedef {object} Hand
+ * @typedef {object} Hand A hand in a frame.
  * @property {number} id stays the same while the hand is tracked
  * @property {Point[]} landmarks 21 of them; x and y from 0 to 1 across the picture, z in the same unit as x, smaller nearer
  * @property {Point[]} pixels the same in pixels of the picture
@@ -55,13 +60,13 @@ export { OneEuroFilter } from './smoothing.js';
  */
 
 /**
- * A class and its score, as MediaPipe's Category.
- * @typedef {{ index: number, score: number, categoryName: string, displayName: string }} Category
+ * @typedef {{ index: number, score: number, categoryName: string, displayName: string }} Category A class and its score,
+ *   as MediaPipe's Category.
  */
 
 /**
- * `landmarks`, `worldLandmarks` and `handedness` are those of `hands` in the shape of MediaPipe's HandLandmarkerResult.
- * @typedef {object} HandTrackerResult
+ * @typedef {object} HandTrackerResult What detect() found. `landmarks`, `worldLandmarks` and `handedness` are those of
+ *   `hands` in the shape of MediaPipe's HandLandmarkerResult.
  * @property {Hand[]} hands
  * @property {Point[][]} landmarks
  * @property {Point[][]} worldLandmarks
@@ -72,8 +77,7 @@ export { OneEuroFilter } from './smoothing.js';
  */
 
 /**
- * Milliseconds in the worker.
- * @typedef {object} Times
+ * @typedef {object} Times Milliseconds in the worker.
  * @property {number} read of the frame's pixels
  * @property {number | undefined} detect the palm detector; undefined if it did not run
  * @property {number[]} landmarks of each landmark network, all hands together
@@ -83,6 +87,7 @@ export { OneEuroFilter } from './smoothing.js';
 const CLOSED = 'the HandTracker is closed';
 const MAX_HANDS = 16;
 
+/** Finds hands in a video or picture and follows them. create() makes these. */
 export class HandTracker {
   #worker;
   /** @type {Map<number, { resolve: (result: any) => void, reject: (error: TulleError) => void }>} */

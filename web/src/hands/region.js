@@ -6,8 +6,7 @@ import { overlap } from './palms.js';
 /** @typedef {import('./palms.js').Box} Box */
 
 /**
- * A square in the frame, possibly rotated. Lengths in the frame's pixels, y down.
- * @typedef {object} Region
+ * @typedef {object} Region A square in the frame, possibly rotated. Lengths in the frame's pixels, y down.
  * @property {number} x of its centre
  * @property {number} y
  * @property {number} size of its side

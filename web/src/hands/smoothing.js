@@ -1,9 +1,8 @@
-// The One Euro filter (Casiez, Roussel, Vogel, CHI 2012): smooths a hand at rest, follows a fast one.
-
 const MIN_CUTOFF = 1.5; // Hz, at rest; lower is steadier
 const BETA = 12; // Hz more per hand size per second; higher follows faster
 const SPEED_CUTOFF = 1; // Hz, of the speed itself
 
+/** The One Euro filter (Casiez, Roussel, Vogel, CHI 2012): smooths a hand at rest, follows a fast one. */
 export class OneEuroFilter {
   /** @type {Float64Array | undefined} */
   #value;
@@ -12,6 +11,7 @@ export class OneEuroFilter {
   #time = 0;
 
   /**
+   * The next values, smoothed.
    * @param {Float32Array} values the same number every time
    * @param {number} time milliseconds
    * @param {number} scale length in the values' unit that speeds are measured in: the hand's size
