@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
-from common import ROOT, main_guard, say
+from common import ROOT, SetupError, main_guard, say
 
 TARGET = ROOT / "web" / "dist" / "tulle-python.zip"
 PACKAGE = ROOT / "py" / "tulle"
@@ -22,8 +22,12 @@ LIBRARIES = ("flatbuffers", "tflite")
 DATE = (1980, 1, 1, 0, 0, 0)  # the same for all, so that equal contents are equal files
 
 
-def main() -> None:
-    subprocess.run(["make", "--no-print-directory", "-f", "scripts/pyodide.mk", "-j2"], cwd=ROOT, check=True)
+def build() -> None:
+    """Brings the archive up to date. Raises SetupError if the C library cannot be compiled."""
+    try:
+        subprocess.run(["make", "--no-print-directory", "-f", "scripts/pyodide.mk", "-j2"], cwd=ROOT, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SetupError(f"the C library cannot be compiled for Pyodide: {error}") from None
     files = dict(contents())
     if TARGET.is_file() and packed(TARGET) == {name: path.read_bytes() for name, path in files.items()}:
         return
@@ -65,4 +69,4 @@ def packed(path: Path) -> dict[str, bytes]:
 
 if __name__ == "__main__":
     with main_guard():
-        main()
+        build()
