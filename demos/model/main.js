@@ -7,9 +7,10 @@ import { copyOnClick } from '../lib/device.js';
 import { fileSize, loadCatalogue, modelUrl } from '../lib/models.js';
 import { context2d, element, fetchBitmap, messageOf, setValue, showError } from '../lib/page.js';
 import { showOutput } from './outputs.js';
-import { noise, takeTurns } from './timing.js';
+import { median, noise, takeTurns } from './timing.js';
 
 /** @typedef {import('../../web/src/index.js').Model} Model */
+/** @typedef {import('../../web/src/index.js').ProfileRow} ProfileRow */
 /** @typedef {import('../../web/src/convert/index.js').ModelReport} ModelReport */
 
 /**
@@ -24,6 +25,7 @@ import { noise, takeTurns } from './timing.js';
  */
 
 const FIRST = 'hand_landmark_tulle';
+const PROFILES = 11; // whose median is an operator's time
 const LEVELS = [0.3, 0.5, 0.7, 0.8, 0.9];
 const SAMPLE = new URL('../images/open-hand.jpg', import.meta.url);
 const STAGES = {
@@ -146,7 +148,7 @@ async function show(signal) {
   setValue('name', name);
   element('outputs').replaceChildren();
   await model.run(noise(model));
-  const rows = [...await model.profile()];
+  const [rows] = await profiles(model, 1); // for all but the times
   const macs = sum(rows, 'macs');
   const [weights, nnz] = [sum(rows, 'weights'), sum(rows, 'nnz')];
   const zeros = weights ? 1 - nnz / weights : 0;
@@ -155,13 +157,15 @@ async function show(signal) {
     + `${percent(report.zeros)} zeros${report.dead_channels ? `, ${report.dead_channels} channels that are always the same` : ''}.`
     : outputs ? `Only the part up to ${outputs.join(', ')}.` : source ? '' : 'A .tulle file.');
   showPorts(model);
-  showOperators(rows);
+  showOperators(rows, undefined);
   setValue('picture', takesPicture() ? 'Outputs appear here.' : 'This model has no input that takes pictures, so it was run on random numbers.');
   element('prune-note').textContent = source ? 'About a minute.' : 'Needs the .tflite or .onnx file.';
   say(`Timing it on ${describeEngine(model)} build`);
   const { medians: [ms], runs } = await takeTurns([model], () => check(signal));
   setValue('ms', milliseconds(ms));
   setValue('runs', `median of ${runs} runs, ${describeEngine(model)} build`);
+  const timed = await profiles(model, PROFILES);
+  showOperators(rows, rows.map((_, row) => median(timed.map((profile) => profile[row].ms))));
   if (takesPicture() && shownPicture) await runPicture(shownPicture);
   say('Ready');
 }
@@ -176,18 +180,31 @@ function showPorts(model) {
   ]);
 }
 
-/** @param {import('../../web/src/index.js').ProfileRow[]} rows */
-function showOperators(rows) {
-  /** @type {Map<string, import('../../web/src/index.js').ProfileRow[]>} */
+/** @param {Model} model @param {number} count */
+async function profiles(model, count) {
+  const all = [];
+  for (let i = 0; i < count; i++) all.push([...await model.profile()]);
+  return all;
+}
+
+/**
+ * @param {ProfileRow[]} rows
+ * @param {number[] | undefined} times milliseconds of each; undefined while they are not known
+ */
+function showOperators(rows, times) {
+  /** @type {Map<string, ProfileRow[]>} */
   const kinds = new Map();
-  for (const row of rows) kinds.set(kindOf(row), [...kinds.get(kindOf(row)) ?? [], row]);
+  rows.forEach((row, i) => {
+    const timed = { ...row, ms: times ? times[i] : NaN };
+    kinds.set(kindOf(row), [...kinds.get(kindOf(row)) ?? [], timed]);
+  });
   const lines = [...kinds].map(([kind, of]) => ({ kind, count: of.length, ms: sum(of, 'ms'), macs: sum(of, 'macs'), weights: sum(of, 'weights'), nnz: sum(of, 'nnz') }));
-  lines.sort((a, b) => b.ms - a.ms);
-  fill('operators', lines.map(({ kind, count, ms, macs, weights, nnz }) => [kind, String(count), ms.toFixed(2), macs ? millions(macs) : '',
+  lines.sort((a, b) => b.ms - a.ms || b.macs - a.macs);
+  fill('operators', lines.map(({ kind, count, ms, macs, weights, nnz }) => [kind, String(count), times ? ms.toFixed(2) : '–', macs ? millions(macs) : '',
     weights ? millions(weights) : '', weights ? percent(1 - nnz / weights) : '']));
 }
 
-/** @param {import('../../web/src/index.js').ProfileRow} row */
+/** @param {ProfileRow} row */
 const kindOf = ({ op, path }) => (op.replaceAll('_', ' ') === path ? path : `${op.replaceAll('_', ' ')}, ${path.replaceAll('_', ' ')}`);
 
 // ---- with zeros ----
@@ -257,9 +274,8 @@ function showFailure(error) {
   if (!message.includes('not supported')) return;
   const [, list = ''] = /option --outputs\) are (.*)$/m.exec(message) ?? [];
   const names = [...list.matchAll(/'([^']+)'/g)].map(([, name]) => name);
-  element('notice').textContent += '\n\nWhat to do: leave these operators out when you export the model, or compute what comes '
-    + 'after them yourself and convert the part before them. docs/models.md lists the operators that run.';
-  element('part').hidden = !names.length || !attempt;
+  element('part').hidden = false;
+  element('part-button').hidden = !names.length || !attempt;
   partOutputs = names;
 }
 
