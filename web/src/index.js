@@ -114,13 +114,13 @@ async function tulleBytes(bytes, source, options, cache) {
 }
 
 /**
- * ONNX files have no identifier, but begin with the number of their format, a protobuf field of this tag.
+ * ONNX files have no identifier, but begin with the number of their format, a protobuf field, and what made them.
  * @param {Uint8Array} bytes
  */
 function foreignKind(bytes) {
   const identifier = String.fromCharCode(...bytes.subarray(4, 8));
   if (identifier === 'TFL3') return 'a TFLite file';
-  return bytes[0] === 0x08 && identifier !== 'TULL' ? 'an ONNX file' : undefined;
+  return bytes[0] === 0x08 && bytes[1] < 32 && [0x12, 0x3a].includes(bytes[2]) ? 'an ONNX file' : undefined;
 }
 
 /**
