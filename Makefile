@@ -43,7 +43,7 @@ demo: site  ## set up everything, convert the models and serve the demo pages (P
 	$(PY) scripts/serve.py --site build/site --open . $(if $(PORT),--port $(PORT))
 
 .PHONY: site
-site: build models npm $(VENV_SITE)  ## the demo pages and documents as static files for any host (build/site)
+site: build convert models npm $(VENV_SITE)  ## the demo pages and documents as static files for any host (build/site)
 	$(PY) scripts/build_demo.py
 	$(PY) scripts/build_site.py
 
@@ -58,6 +58,10 @@ check: lint build native-if-possible models  ## lint, and the tests that open no
 .PHONY: build
 build: toolchain  ## build the four WebAssembly modules (web/dist, py/tulle/_wasm)
 	scripts/build_wasm.sh
+
+.PHONY: convert
+convert: toolchain  ## the Python converter for tulle/convert and npx tulle (web/dist/tulle-python.zip)
+	$(PY) scripts/convert_archive.py
 
 .PHONY: native
 native: native-toolchain  ## build the C library for this machine, for tests and debugging (build/native); see docs/native.md

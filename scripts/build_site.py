@@ -105,10 +105,12 @@ def without(models: Sequence[str], page: str) -> str:
 
 
 def web_files() -> dict[str, Path]:
-    """The package as the pages import it: its sources and the four builds."""
+    """The package as the pages import it: its sources, the four builds and the converter."""
     builds = [need(WEB / "dist" / f"tulle-{build}.wasm", "run `make build`") for build in
               ("simd", "relaxed", "simd-threads", "relaxed-threads")]  # fmt: skip
-    return {f"web/{file.relative_to(WEB).as_posix()}": file for file in [*sorted((WEB / "src").rglob("*.js")), *builds]}
+    converter = need(WEB / "dist" / "tulle-python.zip", "run `make convert`")
+    files = [*sorted((WEB / "src").rglob("*.js")), *builds, converter]
+    return {f"web/{file.relative_to(WEB).as_posix()}": file for file in files}
 
 
 def need(file: Path, remedy: str) -> Path:

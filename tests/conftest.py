@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 import build_demo
 import build_hands
+import convert_archive
 from common import SetupError
 from paths import MODELS, ROOT, SHARED, WEIGHTS
 from sharing import locked
@@ -137,6 +138,17 @@ def hand_models(models_dir: Path) -> Path:
         except SetupError as error:
             missing(str(error))
     return build_hands.TARGET
+
+
+@pytest.fixture(scope="session")
+def archive() -> Path:
+    """web/dist/tulle-python.zip, the converter of tulle/convert, of the checkout as it is."""
+    with locked("pyodide"):
+        try:
+            convert_archive.build()
+        except SetupError as error:
+            missing(str(error))
+    return convert_archive.TARGET
 
 
 @pytest.fixture(scope="session")

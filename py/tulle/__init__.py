@@ -30,7 +30,8 @@ One package per building block:
 - `zoo`: architectures built as Graphs
 - `cli`: the `tulle` command
 
-All of them use `errors`, `files` (reading, writing, recognising file kinds) and `version`.
+`bridge` is what the JavaScript package calls in Pyodide. All of them use `errors`, `files` (reading, writing,
+recognising file kinds) and `version`.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def site(built: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def site_folder(built: Path, demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site_folder(built: Path, archive: Path, demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole web site as `make site` makes it, of the models as they are now."""
     if not build_site.ISOLATION_SOURCE.is_file():
         missing("no coi-serviceworker: run `make npm`")

@@ -38,7 +38,7 @@ def npm(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tarball(built: Path, hand_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tarball(built: Path, archive: Path, hand_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as `npm pack` makes it."""
     if not (WEB / "node_modules" / "typescript").is_dir():
         npm(WEB, "ci", "--no-audit", "--no-fund")
@@ -63,6 +63,7 @@ def test_tarball_holds_sources_builds_and_types(tarball: Path) -> None:
     for source in (WEB / "src").rglob("*.js"):
         path = source.relative_to(WEB / "src")
         expected |= {f"src/{path}", f"types/{path.with_suffix('.d.ts')}"}
+    expected |= {"bin/tulle.js", "dist/tulle-python.zip"}
     expected |= {"models/hand_landmark.tulle", "models/palm_detection.tulle"}
     for build in ("simd", "relaxed", "simd-threads", "relaxed-threads"):
         expected.add(f"dist/tulle-{build}.wasm")

@@ -23,7 +23,7 @@ from paths import ROOT
 pytestmark = pytest.mark.browser
 
 BELOW = "/some/place/"  # the site is not at the server's top
-PAGES = ("", "hands/", "background/", "compare/", "ablation/", "docs/", "docs/web.html", "docs/model-cards/")
+PAGES = ("", "hands/", "background/", "compare/", "ablation/", "model/", "docs/", "docs/web.html", "docs/model-cards/")
 LIVE = [page for page in PAGES if not page.startswith("docs/")]
 QUICK = [
     page for page in LIVE if page != "ablation/"
@@ -127,7 +127,7 @@ def test_the_pages_reach_each_other(site_folder: Path) -> None:
         file = site_folder / page
         links = References((file / "index.html" if file.is_dir() else file).read_text()).links
         reached = {urljoin(f"/{page}", link).lstrip("/") for link in links}
-        assert {"", "hands/", "background/", "compare/", "ablation/", "docs/"} <= reached, page
+        assert {"", "hands/", "background/", "compare/", "ablation/", "model/", "docs/"} <= reached, page
 
 
 def test_a_link_to_nothing_stops_the_build() -> None:

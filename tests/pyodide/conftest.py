@@ -16,8 +16,9 @@ from playwright.sync_api import Browser
 import pyodide_wheels
 from browser.server import Site
 from paths import ROOT
+from pyodide.complete import complete_pyodide
 from pyodide.hosts import HERE, IN_WORKER, PURE, VERSIONS, PythonError, Run, pyodide_site, wheel_of
-from sharing import locked
+from sharing import folder_of_run, locked
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +50,18 @@ def pure_wheels() -> dict[str, str]:
             if result.returncode:
                 pytest.skip(f"micropip and the converter's wheels cannot be had: {result.stderr.strip()[-300:]}")
     return {name: paths[0].name for name, paths in find().items()}
+
+
+@pytest.fixture(scope="session")
+def pyodide_folder(pure_wheels: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pyodide with NumPy and micropip."""
+    folder = folder_of_run(tmp_path_factory) / "pyodide"
+    with locked("complete-pyodide"):
+        if not folder.is_dir():
+            complete_pyodide(
+                folder, [pyodide_wheels.HOME / "wheels" / pure_wheels[name] for name in ("micropip", "packaging")]
+            )
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 /** @typedef {import('./model.js').ProfileRow} ProfileRow */
 /** @typedef {import('./support.js').Variant} Variant */
 /** @typedef {import('./limits.js').Limits} Limits */
+/** @typedef {import('./convert/index.js').ConversionOptions & Pick<import('./convert/index.js').PythonOptions, 'pyodide' | 'onnx'>} LoadConvertOptions */
 
 /**
  * @typedef {object} LoadOptions Options of load().
@@ -49,10 +50,13 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {Limits} [limits] how large file, tensors and memory may be: more is refused before memory is taken
  * @property {number} [timeout] milliseconds without any progress (bytes that arrive, an answer of the engine) after which
  *   load(), and later run(), give up. Default: 30,000; Infinity waits for ever
+ * @property {LoadConvertOptions} [convert] how a .tflite or .onnx file is converted: options of `convert` in tulle/convert
+ * @property {boolean} [cache] true keeps what was made of a .tflite or .onnx file in the browser's Cache API, by the file's
+ *   contents and the options, so that the next visit converts nothing
  */
 
 /**
- * Loads a `.tulle` model.
+ * Loads a `.tulle` model; a .tflite or .onnx file is converted first, by `tulle/convert`.
  * @template {string} [Output=string] in TypeScript, names of the outputs: `load<'boxes' | 'scores'>(url)`
  * @param {string | URL | Blob | ArrayBuffer | ArrayBufferView} source where to fetch the file, or its bytes (copied)
  * @param {LoadOptions} [options]
@@ -71,15 +75,17 @@ export async function load(source, options = {}) {
   const configuration = configure(variant, threads, worker);
   const engine = acquire(configuration, timeout);
   try {
-    const reading = read(source, what, { onProgress, signal, timeout, limits });
-    const [{ bytes, from }] = await Promise.all([reading, engine.started]);
+    const fetched = read(source, what, { onProgress, signal, timeout, limits }).then(async ({ bytes, from }) => {
+      const refused = (/** @type {unknown} */ error) => {
+        throw new TulleError(`cannot load ${from}: ${messageOf(error)}`);
+      };
+      if (integrity) await checkIntegrity(bytes, integrity).catch(refused);
+      return { from, refused, ...await tulleBytes(bytes, source, { ...options?.convert, signal }, options?.cache) };
+    });
+    const [{ bytes, refused, note }] = await Promise.all([fetched, engine.started]);
     stopIfAborted(signal, what);
-    const refused = (/** @type {unknown} */ error) => {
-      throw new TulleError(`cannot load ${from}: ${messageOf(error)}`);
-    };
-    if (integrity) await checkIntegrity(bytes, integrity).catch(refused);
     const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch(refused);
-    const notes = [...configuration.notes, ...unnormalised(loaded.info)];
+    const notes = [...configuration.notes, ...note, ...unnormalised(loaded.info)];
     const model = /** @type {Model<Output>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
     stopIfAborted(signal, what);
@@ -90,7 +96,9 @@ export async function load(source, options = {}) {
   }
 }
 
-const OPTIONS = ['threads', 'variant', 'worker', 'onProgress', 'signal', 'integrity', 'limits', 'timeout'];
+const OPTIONS = [
+  'threads', 'variant', 'worker', 'onProgress', 'signal', 'integrity', 'limits', 'timeout', 'convert', 'cache',
+];
 
 /** @param {unknown} options */
 function checkOptions(options) {
@@ -100,6 +108,36 @@ function checkOptions(options) {
   if (unknown !== undefined) {
     throw new TulleError(`load() has no option ${JSON.stringify(unknown)}; it has ${OPTIONS.join(', ')}`);
   }
+}
+
+/**
+ * A file as `.tulle`, with a note if it was not one. The converter is only imported for one that is not.
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ * @param {unknown} source
+ * @param {import('./convert/index.js').ConvertOptions} options
+ * @param {boolean} [cache]
+ * @returns {Promise<{ bytes: Uint8Array<ArrayBuffer>, note: string[] }>}
+ */
+async function tulleBytes(bytes, source, options, cache) {
+  const kind = foreignKind(bytes);
+  if (!kind) return { bytes, note: [] };
+  const { convertForLoad } = await import('./convert/cache.js').catch((error) => {
+    throw new TulleError(`this is ${kind}, and the converter cannot be loaded (${messageOf(error)}): convert it beforehand, `
+      + 'with `tulle convert`', { cause: error });
+  });
+  const path = isA(source, 'File') ? /** @type {File} */ (source).name : isA(source, 'String', 'URL') ? String(source) : '';
+  const name = path.replace(/[?#].*/, '').split('/').at(-1) || 'model';
+  return convertForLoad(bytes, { name, ...options }, kind, cache === true);
+}
+
+/**
+ * ONNX files have no identifier, but begin with the number of their format, a protobuf field, and what made them.
+ * @param {Uint8Array} bytes
+ */
+function foreignKind(bytes) {
+  const identifier = String.fromCharCode(...bytes.subarray(4, 8));
+  if (identifier === 'TFL3') return 'a TFLite file';
+  return bytes[0] === 0x08 && bytes[1] < 32 && [0x12, 0x3a].includes(bytes[2]) ? 'an ONNX file' : undefined;
 }
 
 /**

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tulle.graph import Graph
-    from tulle.sparsify import Sparsified
 
 
 @click.command("sparsify")
@@ -92,6 +91,7 @@ def command(
     from tulle.inspection import report
     from tulle.passes.lower import set_normalisation
     from tulle.sparsify import Options, match_layers, sparsify
+    from tulle.sparsify.encode import encode
     from tulle.sparsify.html_report import html
 
     if Path(target).suffix not in (".tflite", ".tulle"):
@@ -110,7 +110,7 @@ def command(
     if workfile is not None and workfile.exists():
         output.note(f"going on from {workfile}")
     result = sparsify(graph, choices, images=pictures, workfile=workfile, progress=output.progress)
-    data = _encode(result, target, weights)
+    data = encode(result, Path(target).suffix, weights)
     write_bytes(target, data)
     if report_file is not None:
         write_bytes(report_file, html(result, Path(source).name).encode())
@@ -140,13 +140,3 @@ def _read_pictures(folder: str, graph: Graph, most: int, seed: int) -> list[np.n
         output.note("no normalisation is stated, so pixels go in as 0 to 255 (see --input-std)")
     output.note(f"calibrating on {len(images)} images")
     return images
-
-
-def _encode(result: Sparsified, target: str, weights: str) -> bytes:
-    from tulle.conversion import convert
-    from tulle.tflite import write
-
-    half = result.half if weights == "auto" else weights == "fp16"
-    if Path(target).suffix == ".tulle":
-        return convert(result.graph, weights="fp16" if half else "fp32").data
-    return write(result.graph, weights="fp16" if half else "fp32", sparse=True)
