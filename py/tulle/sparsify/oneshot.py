@@ -162,7 +162,8 @@ def sparsify(
             the same result; the caller removes it.
         progress: wraps the loop over the layers.
 
-    The same arguments give the same result on the same machine.
+    The same arguments give the same result on the same machine; with `method="reconstruct"` also only with the same
+    number of threads of NumPy's BLAS, by which its sums are rounded.
     Raises TulleError if an option is out of range, there is nothing to sparsify, images are needed and there are none,
     an image does not fit, or the work file cannot be written or belongs to another run.
     """
