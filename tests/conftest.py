@@ -30,6 +30,9 @@ TESTS = ROOT / "tests"
 # The files whose tests take longest, first of all: no worker is then left with one of them at the end.
 LONGEST = (
     "pyodide/test_notebooks.py",
+    "pyodide/test_npx.py",
+    "browser/test_site_model.py",
+    "pyodide/test_convert.py",
     "browser/test_site.py",
     "browser/test_demo_background.py",
     "browser/test_bench_smoke.py",

@@ -29,7 +29,7 @@ const PROFILES = 11; // whose median is an operator's time
 const LEVELS = [0.3, 0.5, 0.7, 0.8, 0.9];
 const SAMPLE = new URL('../images/open-hand.jpg', import.meta.url);
 const STAGES = {
-  pyodide: 'Loading Python for the browser: some 9 MB the first time',
+  pyodide: 'Loading Python for the browser: some 10 MB the first time',
   packages: 'Loading the converter\'s packages',
   converting: 'Converting',
 };
