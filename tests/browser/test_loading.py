@@ -122,11 +122,32 @@ def test_under_a_strict_content_security_policy(built: object, open_page: OpenPa
         result = evaluate(
             page,
             """
-            const model = await tulle.load('/tiny.tulle', { threads: 2 });
-            return (await model.run(new Float32Array(48).fill(1))).y[0];
+            const broken = [];
+            document.addEventListener('securitypolicyviolation', ({ effectiveDirective, blockedURI }) => {
+              broken.push(`${effectiveDirective} ${blockedURI}`);
+            });
+            const integrity = `sha256-${hash}`;
+            const outputs = [];
+            for (const how of [{ threads: 1 }, { threads: 2 }, { worker: false }, { worker: false, threads: 2 }]) {
+              const model = await tulle.load('/tiny.tulle', { ...how, integrity });
+              outputs.push((await model.run(new ImageData(4, 4))).y[0]);
+              outputs.push((await model.run(new ImageData(9, 7), { fit: 'cover' })).y[0]);
+              await model.close();
+            }
+            const own = broken.length;
+            const inline = document.createElement('script');
+            inline.textContent = 'window.ran = true';
+            document.head.append(inline);
+            try { (0, eval)('window.ran = true'); } catch { outputs.push('no eval'); }
+            await new Promise((resolve) => { setTimeout(resolve, 100); });
+            return { outputs, own, broken, ran: window.ran };
             """,
+            hash=base64.b64encode(hashlib.sha256(pack(tiny_graph())).digest()).decode(),
         )
-    assert result == 2
+    assert result["outputs"] == [*[-1] * 8, "no eval"]
+    assert result["own"] == 0
+    assert result["broken"] == ["script-src-elem inline", "script-src eval"], "the policy was in force"
+    assert "ran" not in result or result["ran"] is None
 
 
 def test_in_a_worker_of_the_app(page: Page, site: Site) -> None:
