@@ -23,7 +23,9 @@ from paths import ROOT
 pytestmark = pytest.mark.browser
 
 BELOW = "/some/place/"  # the site is not at the server's top
-PAGES = ("", "hands/", "background/", "compare/", "ablation/", "model/", "docs/", "docs/web.html", "docs/model-cards/")
+REFERENCE = "docs/reference/javascript/tulle/hands.html"
+DOCUMENTS = ("docs/", "docs/web.html", "docs/model-cards/", REFERENCE)
+PAGES = ("", "hands/", "background/", "compare/", "ablation/", "model/", *DOCUMENTS)
 LIVE = [page for page in PAGES if not page.startswith("docs/")]
 QUICK = [
     page for page in LIVE if page != "ablation/"

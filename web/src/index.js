@@ -31,7 +31,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 /** @typedef {import('./model.js').ProfileRow} ProfileRow */
 /** @typedef {import('./support.js').Variant} Variant */
 /** @typedef {import('./limits.js').Limits} Limits */
-/** @typedef {import('./convert/index.js').ConversionOptions & Pick<import('./convert/index.js').PythonOptions, 'pyodide' | 'onnx'>} LoadConvertOptions */
+/** @import { ConversionOptions, PythonOptions } from './convert/index.js' */
+/** @typedef {ConversionOptions & Pick<PythonOptions, 'pyodide' | 'onnx'>} LoadConvertOptions How load() converts a model file. */
 
 /**
  * @typedef {object} LoadOptions Options of load().

@@ -4,7 +4,7 @@ import { TulleError } from './errors.js';
 import { typeName } from './types.js';
 
 /**
- * @typedef {object} Limits
+ * @typedef {object} Limits How large a model may be.
  * @property {number} [fileBytes] of the file; default: 512 MiB
  * @property {number} [tensorBytes] of one tensor, as float32; default: 512 MiB
  * @property {number} [ops] default: 16384

@@ -1,31 +1,39 @@
-// tulle/convert: makes .tulle models of TFLite and ONNX files in the page. The converter is tulle's own in Python, which
-// runs in Pyodide in a worker; both are loaded with the first call.
-//
-//     const bytes = await convert(await file.arrayBuffer(), { inputMean: 0, inputStd: 255 });
-//     const model = await load(bytes);
+/**
+ * Makes .tulle models of TFLite and ONNX files in the page. The converter is tulle's own in Python, which runs in Pyodide in
+ * a worker; both are loaded with the first call.
+ *
+ * ```js
+ * const bytes = await convert(await file.arrayBuffer(), { inputMean: 0, inputStd: 255 });
+ * const model = await load(bytes);
+ * ```
+ * @module tulle/convert
+ */
 
 import { TulleError, messageOf } from '../errors.js';
 import { typeName } from '../types.js';
 import { foreignWorker, isForeign } from '../workers.js';
 import { ONNX, PYODIDE_CDN, PYODIDE_VERSION } from './python.js';
 
+/** @import { Job } from './python.js' */
+
 export { TulleError } from '../errors.js';
 export { PYODIDE_VERSION };
 
+/** @typedef {import('./python.js').Stage} Stage */
 /** @typedef {Blob | ArrayBuffer | ArrayBufferView} ModelFile the bytes of a model file */
 
 /**
- * @typedef {object} PythonOptions
+ * @typedef {object} PythonOptions How Python runs.
  * @property {string} [name] of the file; by default a File's own name, else "model"
  * @property {string | URL} [pyodide] folder with the files of Pyodide `PYODIDE_VERSION`. Default: jsDelivr's copy
  * @property {readonly string[]} [onnx] what micropip installs before it reads the first ONNX file: names, or URLs of wheels.
  *   Default: the package onnx of the Python package index
- * @property {(progress: { stage: import('./python.js').Stage }) => void} [onProgress] called as each stage begins
+ * @property {(progress: { stage: Stage }) => void} [onProgress] called as each stage begins
  * @property {AbortSignal} [signal] ends the work
  */
 
 /**
- * @typedef {object} ConversionOptions
+ * @typedef {object} ConversionOptions How a model is converted.
  * @property {number} [inputMean] image inputs given as bytes are fed as (pixel - mean) / std
  * @property {number} [inputStd]
  * @property {number} [sparsity] share of the weights of 1x1 convolutions to be zero, 0 to less than 1: the smallest ones.
@@ -36,11 +44,10 @@ export { PYODIDE_VERSION };
  * @property {Record<string, number[]>} [inputShapes] by name, shapes of an ONNX file's inputs that have dynamic sizes
  */
 
-/** @typedef {PythonOptions & ConversionOptions} ConvertOptions */
+/** @typedef {PythonOptions & ConversionOptions} ConvertOptions Options of convert(). */
 
 /**
- * What a model file contains: the report of `tulle inspect --json`.
- * @typedef {object} ModelReport
+ * @typedef {object} ModelReport What a model file contains: the report of `tulle inspect --json`.
  * @property {string} name
  * @property {'tflite' | 'onnx' | 'tulle'} format
  * @property {number} file_bytes
@@ -165,14 +172,6 @@ function stopIfAborted(signal) {
 /** @param {AbortSignal} signal */
 const aborted = (signal) =>
   new TulleError(`the conversion was aborted: ${messageOf(signal.reason)}`, { cause: signal.reason });
-
-/**
- * @typedef {object} Job
- * @property {import('./python.js').Task} task
- * @property {PythonOptions['onProgress']} onProgress
- * @property {(value: any) => void} resolve
- * @property {(error: TulleError) => void} reject
- */
 
 /** The page's converter: a worker, and the jobs that wait for it. */
 class Converter {

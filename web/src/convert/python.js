@@ -26,6 +26,14 @@ export const ONNX = Object.freeze(['onnx==1.23.2']);
  * @property {readonly string[]} [onnx] what micropip installs if the file is ONNX
  */
 
+/**
+ * @typedef {object} Job A call of convert() or inspect() that waits.
+ * @property {Task} task
+ * @property {import('./index.js').PythonOptions['onProgress']} onProgress
+ * @property {(value: any) => void} resolve
+ * @property {(error: import('../errors.js').TulleError) => void} reject
+ */
+
 const FOLDER = '/tulle-files';
 
 const BRIDGE = `
