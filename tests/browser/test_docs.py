@@ -62,13 +62,13 @@ def test_the_sidebar_has_titles_and_the_sections_of_this_document(docs: str, con
 def test_search_finds(words: str, place: str, docs: str, context: BrowserContext) -> None:
     """Away from the documents' top, where a relative address could be wrong."""
     visit = Visit(context, docs + "reference/python/tulle.ops.html")
-    visit.page.keyboard.press("Control+k")
-    visit.page.keyboard.type(words)
+    visit.page.locator("pagefind-modal-trigger button").click()
+    visit.page.locator("pagefind-modal input").fill(words)
     found = visit.page.locator(f'pagefind-modal a[href="{BELOW}docs/{place}"]').first
     found.click()
     expect(visit.page).to_have_url(docs + place)
     anchor = place.partition("#")[2]
-    assert visit.page.evaluate("(id) => document.getElementById(id).getBoundingClientRect().top", anchor) < 100
+    visit.page.wait_for_function("(id) => document.getElementById(id)?.getBoundingClientRect().top < 100", arg=anchor)
     assert visit.complaints == []
 
 
