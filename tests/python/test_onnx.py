@@ -672,6 +672,12 @@ def quantised_model(scale: float, low: int, opset: int) -> tuple[bytes, str]:
     return m.finish(y), y
 
 
+def test_an_output_is_listed_once() -> None:
+    m = OnnxModel((1, 3, 8, 8))
+    y = m.node("Relu", "x")
+    refused(m.finish(y, y), "output 'n0_0' is listed twice")
+
+
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     m = OnnxModel((1, 3, 8, 8))
     data = m.finish(m.node("Conv", "x", m.noise(4, 3, 3, 3)))

@@ -83,6 +83,8 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in proto.node):
         importer.graph.notes.append(f"the model is quantised: it is converted to float32, so {ROUNDING}")
     ends = [info.name for info in proto.output] if outputs is None else list(outputs)
+    if twice := [end for end in ends if ends.count(end) > 1]:
+        raise TulleError(f"output {twice[0]!r} is listed twice")
     nodes, used = _needed(proto, ends)
     importer.values.update((name, Value(data=data)) for name, data in constants.items())
     if proto.sparse_initializer:
@@ -99,8 +101,8 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
         if end not in importer.values:
             raise TulleError(f"output {end!r} is never computed")
         graph.outputs.append(_output(importer, end))
-    if not graph.inputs or not graph.outputs or len(set(graph.outputs)) < len(graph.outputs):
-        raise TulleError("the model has no inputs, or no outputs, or one output twice")
+    if not graph.inputs or not graph.outputs:
+        raise TulleError("the model has no inputs, or no outputs")
     return check_shapes(graph.check())
 
 
