@@ -27,10 +27,6 @@ _NUMBERS = (
     "tulle_engine_threads", "tulle_model_run", "tulle_model_set_picture", "tulle_model_set_rgba8",
     "tulle_picture_sample",
 )  # fmt: skip
-_NOTHING = (
-    "tulle_free", "tulle_engine_set_sparse_tile", "tulle_engine_worker", "tulle_engine_never_wait",
-    "tulle_engine_destroy", "tulle_model_free",
-)  # fmt: skip
 
 
 class LoadedLibrary:
@@ -45,7 +41,8 @@ class LoadedLibrary:
         if name == "tulle_engine_create":
             arguments = (self._threads,)
         function = self._library[name]  # a new object for every call, whose types are nobody else's
-        function.restype = None if name in _NOTHING else ctypes.c_uint32 if name in _NUMBERS else ctypes.c_size_t
+        # Of a function that returns nothing this is whatever the register holds; nobody reads it.
+        function.restype = ctypes.c_uint32 if name in _NUMBERS else ctypes.c_size_t
         result = function(*map(ctypes.c_size_t, arguments)) or 0
         if name == "tulle_engine_create":
             for index in range(1, self._threads):
