@@ -27,7 +27,7 @@ TOOLS = CACHE / "native" / "bin"
 # Makes files to start from, so that none lie in the tree.
 SEEDS = ROOT / "tests" / "native" / "fuzz_corpus.py"
 
-LIMITS = ["-max_len=20000", "-timeout=10", "-rss_limit_mb=3000", f"-artifact_prefix={HOME}/"]
+LIMITS = ["-max_len=20000", "-timeout=30", "-rss_limit_mb=3000", f"-artifact_prefix={HOME}/"]
 
 
 def main() -> None:
