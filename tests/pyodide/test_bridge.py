@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 def models(site: Site, model_path: Callable[[str], Path]) -> Site:
     """The site with a real model, its input and a tiny model, whose y = 2 x and pixels are fed as (p - 10) / 20."""
     path = model_path("hand_landmark_tulle")
-    site.put("/hand.tulle", tulle.convert(path).data)
+    site.put("/hand.tulle", tulle.convert(path, input_mean=0, input_std=255).data)
     site.put("/hand.tflite", path.read_bytes())
     site.put("/lite.tflite", model_path("hand_landmark_lite").read_bytes())
     site.put("/hand.f32", np.random.default_rng(3).random((1, 224, 224, 3), np.float32).tobytes())

@@ -52,6 +52,8 @@ const calls = {
 
   async close() {
     await Promise.all([detector, ...landmarkers].map((model) => model?.close()));
+    // Chromium 156 never ends a worker that is terminated while workers of its own are still ending.
+    await new Promise((resolve) => { setTimeout(resolve, ENDING); });
   },
 };
 
@@ -60,6 +62,9 @@ function place(size) {
   if (buffer.length < size) buffer = new Uint8Array(size);
   return buffer.subarray(0, size);
 }
+
+/** Milliseconds that the pool threads are given to end. */
+const ENDING = 100;
 
 /** @type {Promise<unknown>} */
 let turn = Promise.resolve();
