@@ -68,7 +68,7 @@ native: native-toolchain  ## build the C library for this machine, for tests and
 	@$(NATIVE)
 
 .PHONY: sanitize
-sanitize: dev native models  ## all models and kernels under sanitizers, natively (about an hour; ARGS="-k race")
+sanitize: dev native models  ## all models and kernels under sanitizers, natively (some twenty minutes; ARGS="-k race")
 	$(PY) -m pytest --thorough tests/native $(ARGS)
 
 .PHONY: fuzz

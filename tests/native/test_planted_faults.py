@@ -70,8 +70,8 @@ def test_none(use_host: Callable) -> None:
 
 
 def test_read_past_the_slack_of_a_tensor(tmp_path: Path, use_host: Callable) -> None:
-    line = "      const v4 v = v4_load(x + i);                          \\\n      v4_store_first("
-    program = planted(tmp_path, "asan", line, line.replace("x + i)", "x + i + 16)"))
+    line = "const v4 v = v4_load_first(x + i, (uint32_t)(n - i)); \\"
+    program = planted(tmp_path, "asan", line, "const v4 v = v4_load(x + i + 16); \\")
     with pytest.raises(RuntimeError, match=r"use-after-poison[\s\S]*READ of size 16[\s\S]*tulle_f32_activate"):
         run(elu_of(17), program, use_host)
 

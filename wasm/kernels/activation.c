@@ -6,7 +6,7 @@
 
 #include "kernels/kernels.h"
 
-// The last vector is stored lane by lane, because the next floats may belong to another thread's row.
+// The last vector is loaded and stored lane by lane, because the next floats may belong to another thread's row.
 #define EACH_VECTOR(expression)                             \
   {                                                         \
     size_t i = 0;                                           \
@@ -15,7 +15,7 @@
       v4_store(x + i, expression);                          \
     }                                                       \
     if (i < n) {                                            \
-      const v4 v = v4_load(x + i);                          \
+      const v4 v = v4_load_first(x + i, (uint32_t)(n - i)); \
       v4_store_first(x + i, expression, (uint32_t)(n - i)); \
     }                                                       \
   }
