@@ -274,8 +274,6 @@ def test_null_as_options(page: Page) -> None:
     [
         (b"<!doctype html><title>Not found</title>", "this is a web page: there may be no file at this address"),
         (b"\xef\xbb\xbf\n  <?xml version='1.0'?><Error/>", "this is a web page"),
-        (b"\x1c\0\0\0TFL3" + bytes(50), "this is a .tflite file: convert it with `tulle convert` first"),
-        (b"\x08\x08\x12\x07pytorch\x1a\x052.4.1:", "this is an .onnx file: convert it with `tulle convert` first"),
         (b"PK\x03\x04" + bytes(50), "this is a zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:", "this is a pointer of Git LFS"),
         (b"no model <at> all", "it does not begin with the TULL identifier"),
@@ -285,6 +283,15 @@ def test_files_of_something_else(page: Page, site: Site, content: bytes, error: 
     url = site.put("/model.tulle", content)
     result = evaluate(page, "return outcome(tulle.load(url, { threads: 1 }));", url=url)
     assert result["isTulleError"] and f"cannot load /model.tulle: not a .tulle file: {error}" in result["error"]
+
+
+@pytest.mark.parametrize("content", [b"\x1c\0\0\0TFL3" + bytes(50), b"\x08\x08\x12\x07pytorch\x1a\x052.4.1:"])
+def test_a_file_to_convert_without_the_converter(page: Page, site: Site, content: bytes) -> None:
+    url = site.put("/model.tulle", content)
+    options = {"threads": 1, "convert": {"pyodide": f"{site.url}/nowhere/"}}
+    result = evaluate(page, "return outcome(tulle.load(url, options));", url=url, options=options)
+    assert result["isTulleError"] and "Pyodide cannot be loaded from" in result["error"]
+    assert "convert the file beforehand" in result["error"]
 
 
 def test_without_webassembly(page: Page) -> None:

@@ -41,7 +41,8 @@ async function start(home, archive) {
   try {
     ({ loadPyodide } = await import(/* webpackIgnore: true */ /* @vite-ignore */ module));
   } catch (error) {
-    throw new Error(`Pyodide cannot be loaded from ${home}: ${messageOf(error)}`, { cause: error });
+    throw new Error(`Pyodide cannot be loaded from ${home}: ${messageOf(error)}; give another address as \`pyodide\`, or `
+      + 'convert the file beforehand with `tulle convert`', { cause: error });
   }
   return startPython({ loadPyodide, indexURL: home, archive: await bytes, onStage });
 }
