@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "kernels/kernels.h"
+#include "kernels/simd.h"
 
 // The part of a window that lies inside the input: [*begin, *end) from the output's index.
 static void window(uint32_t out, uint32_t stride, uint32_t kernel, uint32_t pad, uint32_t size, uint32_t* begin,
@@ -27,12 +28,28 @@ static float larger(float a, float b) {
 #endif
 }
 
+// The same of four pairs. Either pmax alone loses a NaN in its second operand; the bits of both together are a NaN
+// then, and otherwise the larger number twice. wasm's max takes more than twice as many instructions on x86.
+TULLE_INLINE v4 larger_4(v4 a, v4 b) { return wasm_v128_or(wasm_f32x4_pmax(a, b), wasm_f32x4_pmax(b, a)); }
+
+// A row of 2x2 windows; 4 outputs at a time.
+static void max_2x2(const float* row, const float* next, uint32_t count, float* output) {
+  uint32_t x = 0;
+  for (; x + 4 <= count; x += 4) {
+    const v4 left = larger_4(v4_load(row + 2 * x), v4_load(next + 2 * x));
+    const v4 right = larger_4(v4_load(row + 2 * x + 4), v4_load(next + 2 * x + 4));
+    v4_store(output + x,
+             larger_4(wasm_i32x4_shuffle(left, right, 0, 2, 4, 6), wasm_i32x4_shuffle(left, right, 1, 3, 5, 7)));
+  }
+  for (; x < count; x++) output[x] = larger(larger(row[2 * x], row[2 * x + 1]), larger(next[2 * x], next[2 * x + 1]));
+}
+
 void tulle_f32_max_pool(const tulle_pool* p, const float* input, float* output) {
   for (uint32_t y = 0; y < p->out_height; y++) {
     if (is_2x2(p)) {
-      const float *row = input + (size_t)2 * y * p->width, *next = row + p->width;
-      for (uint32_t x = 0; x < p->out_width; x++)
-        *output++ = larger(larger(row[2 * x], row[2 * x + 1]), larger(next[2 * x], next[2 * x + 1]));
+      const float* row = input + (size_t)2 * y * p->width;
+      max_2x2(row, row + p->width, p->out_width, output);
+      output += p->out_width;
       continue;
     }
     uint32_t top, bottom;
