@@ -125,6 +125,21 @@ def test_nan_passes_through_maxima() -> None:
             np.testing.assert_array_equal(got, values)
 
 
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_nan_passes_through_2x2_maxima_at_every_place(place: tuple[int, int]) -> None:
+    """11 outputs a row: two vectors and a tail of three."""
+    x, m = noise(1, 4, 22, 2), TfliteModel()
+    x[0, 2 + place[0], place[1] :: 4, 1] = np.nan
+    y = m.op("MAX_POOL_2D", [m.input(x.shape)], (1, 2, 11, 2), "Pool2DOptions", filterHeight=2, filterWidth=2,
+             strideH=2, strideW=2, padding=1)  # fmt: skip
+    expected = x.reshape(1, 2, 2, 11, 2, 2).max((2, 4))
+    assert np.isnan(expected).sum() == 6
+    for variant in ("simd", "relaxed"):
+        with tulle.load(m.finish(y), variant=variant) as model:
+            (got,) = model(x).values()
+        np.testing.assert_array_equal(got, expected)
+
+
 def cumsum(shape: tuple[int, ...], axis: object, **flags: bool) -> TfliteModel:
     m = TfliteModel()
     m.outputs = [m.op("CUMSUM", [m.input(shape), m.constant(axis, np.int32)], shape, "CumsumOptions", **flags)]
