@@ -76,14 +76,14 @@ export async function load(source, options = {}) {
   const configuration = configure(variant, threads, worker);
   const engine = acquire(configuration, timeout);
   try {
-    const fetched = read(source, what, { onProgress, signal, timeout, limits }).then(async ({ bytes, from }) => {
+    const reading = read(source, what, { onProgress, signal, timeout, limits }).then(async ({ bytes, from }) => {
       const refused = (/** @type {unknown} */ error) => {
         throw new TulleError(`cannot load ${from}: ${messageOf(error)}`);
       };
       if (integrity) await checkIntegrity(bytes, integrity).catch(refused);
-      return { from, refused, ...await tulleBytes(bytes, source, { ...options?.convert, signal }, options?.cache) };
+      return { refused, ...await tulleBytes(bytes, source, { ...options?.convert, signal }, options?.cache) };
     });
-    const [{ bytes, refused, note }] = await Promise.all([fetched, engine.started]);
+    const [{ bytes, refused, note }] = await Promise.all([reading, engine.started]);
     stopIfAborted(signal, what);
     const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch(refused);
     const notes = [...configuration.notes, ...note, ...unnormalised(loaded.info)];
