@@ -8,6 +8,7 @@ import { DEFAULT_TIMEOUT, fetched } from './fetching.js';
 import { checkIntegrity, parseIntegrity } from './integrity.js';
 import { checkFile, checkLimits } from './limits.js';
 import { Model } from './model.js';
+import { checkNames } from './options.js';
 import { acquire } from './remote.js';
 import { configure } from './support.js';
 import { typeName } from './types.js';
@@ -67,7 +68,7 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  */
 export async function load(source, options = {}) {
   const what = describe(source);
-  checkOptions(options);
+  checkNames('load', options ?? {}, OPTIONS);
   const { threads, variant = 'auto', worker = true, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
   if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${String(timeout)}`);
   const limits = checkLimits(options?.limits);
@@ -100,16 +101,6 @@ export async function load(source, options = {}) {
 const OPTIONS = [
   'threads', 'variant', 'worker', 'onProgress', 'signal', 'integrity', 'limits', 'timeout', 'convert', 'cache',
 ];
-
-/** @param {unknown} options */
-function checkOptions(options) {
-  if (options === null || options === undefined) return;
-  if (typeof options !== 'object') throw new TulleError(`the options of load() are an object, not ${typeName(options)}`);
-  const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
-  if (unknown !== undefined) {
-    throw new TulleError(`load() has no option ${JSON.stringify(unknown)}; it has ${OPTIONS.join(', ')}`);
-  }
-}
 
 /**
  * A file as `.tulle`, with a note if it was not one. The converter is only imported for one that is not.

@@ -4,6 +4,7 @@
 // where the engine is. Which part of the pixels a model sees, and how they become its input, is C (wasm/image).
 
 import { TulleError, messageOf } from './errors.js';
+import { checkNames } from './options.js';
 import { typeName } from './types.js';
 
 /**
@@ -356,11 +357,7 @@ export function view({ format, width, height, planes, matrix, fullRange }, optio
  * @throws {TulleError}
  */
 export function checkOptions(options) {
-  for (const name of Object.keys(options)) {
-    if (!['crop', 'rotation', 'flip', 'fit', 'border', 'transfer'].includes(name)) {
-      throw new TulleError(`run() has no option ${JSON.stringify(name)}: it has crop, rotation, flip, fit, border and transfer`);
-    }
-  }
+  checkNames('run', options, ['crop', 'rotation', 'flip', 'fit', 'border', 'transfer']);
   const { crop, rotation, flip, fit, border } = options;
   if (crop !== undefined) {
     const sides = [crop?.x, crop?.y, crop?.width, crop?.height];

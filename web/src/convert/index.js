@@ -10,6 +10,7 @@
  */
 
 import { TulleError, messageOf } from '../errors.js';
+import { checkNames } from '../options.js';
 import { typeName } from '../types.js';
 import { foreignWorker, isForeign } from '../workers.js';
 import { ONNX, PYODIDE_CDN, PYODIDE_VERSION } from './python.js';
@@ -73,7 +74,7 @@ export { PYODIDE_VERSION };
  *   (`cause` is its reason)
  */
 export async function convert(source, options = {}) {
-  checkOptions('convert', options, [...PYTHON_OPTIONS, ...CONVERSION_OPTIONS]);
+  checkNames('convert', options, [...PYTHON_OPTIONS, ...CONVERSION_OPTIONS]);
   const { inputMean, inputStd, sparsity, weights, outputs, inputShapes } = options;
   const settings = Object.fromEntries(Object.entries({
     input_mean: inputMean, input_std: inputStd, sparsity, weights, outputs, input_shapes: inputShapes,
@@ -90,7 +91,7 @@ export async function convert(source, options = {}) {
  * @throws {TulleError} (rejects) as `convert`
  */
 export async function inspect(source, options = {}) {
-  checkOptions('inspect', options, PYTHON_OPTIONS);
+  checkNames('inspect', options, PYTHON_OPTIONS);
   const { result } = await submit('inspect', source, options, {});
   return result;
 }
@@ -102,21 +103,6 @@ export function shutDown() {
 
 const PYTHON_OPTIONS = ['name', 'pyodide', 'onnx', 'onProgress', 'signal'];
 const CONVERSION_OPTIONS = ['inputMean', 'inputStd', 'sparsity', 'weights', 'outputs', 'inputShapes'];
-
-/**
- * @param {string} name
- * @param {object} options
- * @param {string[]} known
- */
-function checkOptions(name, options, known) {
-  if (typeof options !== 'object' || options === null) {
-    throw new TulleError(`the options of ${name}() are an object, not ${typeName(options)}`);
-  }
-  const unknown = Object.keys(options).find((key) => !known.includes(key));
-  if (unknown !== undefined) {
-    throw new TulleError(`${name}() has no option ${JSON.stringify(unknown)}; it has ${known.join(', ')}`);
-  }
-}
 
 /**
  * @param {import('./python.js').Task['task']} task
