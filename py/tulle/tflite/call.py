@@ -135,9 +135,7 @@ class Call:
 
     def append(self, op: str, inputs: Sequence[str | None], output: str, **attrs: Any) -> None:
         """Adds a node that computes one of the operator's outputs."""
-        # The marks of dilated convolutions (tflite/dilations.py) are no ops.
-        defaults = OPS[op].defaults if op in OPS else {}
-        self.graph.nodes.append(Node(op, output, list(inputs), [output], {**defaults, **attrs}))
+        self.graph.nodes.append(Node(op, output, list(inputs), [output], {**OPS[op].defaults, **attrs}))
 
     def reserve(self, elements: int) -> None:
         """Counts a constant about to be made; raises TulleError if the file's total is too large."""

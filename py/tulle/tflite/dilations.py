@@ -7,6 +7,7 @@ The three become one node when BATCH_TO_SPACE_ND is read; a remaining SPACE_TO_B
 from __future__ import annotations
 
 from tulle.errors import Unsupported
+from tulle.graph import Node
 from tulle.graph.geometry import explicit_padding
 from tulle.tflite.call import Call
 
@@ -14,11 +15,12 @@ SPACE_TO_BATCH = "space_to_batch"
 
 
 def space_to_batch(call: Call) -> None:
-    """Adds a placeholder node that only `batch_to_space` understands."""
+    """Adds a placeholder, which is no op of `tulle.ops`: only `batch_to_space` understands it."""
     block, pads = call.integers(1), call.integers(2)
     if len(call.shape(0)) != 4 or block.shape != (2,) or pads.shape != (2, 2) or min(block.min(), pads.min() + 1) < 1:
         raise Unsupported("only blocks over height and width of an image are supported")
-    call.add(SPACE_TO_BATCH, [call.input(0)], block=tuple(block.tolist()), pads=tuple(pads.reshape(-1).tolist()))
+    attrs = {"block": tuple(block.tolist()), "pads": tuple(pads.reshape(-1).tolist())}
+    call.graph.nodes.append(Node(SPACE_TO_BATCH, call.output, [call.input(0)], [call.output], attrs))
 
 
 def batch_to_space(call: Call) -> None:
