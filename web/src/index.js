@@ -11,7 +11,7 @@ import { Model } from './model.js';
 import { checkNames } from './options.js';
 import { acquire } from './remote.js';
 import { configure } from './support.js';
-import { typeName } from './types.js';
+import { bytesOf, isBuffer, typeName } from './types.js';
 
 export { TulleError } from './errors.js';
 export { Model } from './model.js';
@@ -149,7 +149,7 @@ function unnormalised({ inputs }) {
 function describe(source) {
   if (typeof source === 'string' || isA(source, 'URL')) return String(source);
   if (isA(source, 'Blob', 'File')) return 'the model in a Blob';
-  if (isA(source, 'ArrayBuffer', 'SharedArrayBuffer') || ArrayBuffer.isView(source)) return 'the model in memory';
+  if (isBuffer(source)) return 'the model in memory';
   throw new TulleError(`load() takes a URL, a Blob, an ArrayBuffer or a typed array, not ${typeName(source)}`);
 }
 
@@ -167,9 +167,7 @@ const isA = (value, ...names) => names.includes(typeName(value));
  * @returns {Promise<{ bytes: Uint8Array<ArrayBuffer>, from: string }>} and how errors name it from now on
  */
 async function read(source, what, { onProgress, limits, ...options }) {
-  if (typeof source !== 'string' && (ArrayBuffer.isView(source) || isA(source, 'ArrayBuffer', 'SharedArrayBuffer'))) {
-    return { bytes: copy(/** @type {ArrayBuffer | ArrayBufferView} */ (source), what, limits), from: what };
-  }
+  if (isBuffer(source)) return { bytes: copy(source, what, limits), from: what };
   try {
     if (isA(source, 'Blob', 'File')) {
       checkFile(/** @type {Blob} */ (source).size, limits);
@@ -191,14 +189,7 @@ async function read(source, what, { onProgress, limits, ...options }) {
  * @param {Required<Limits>} limits
  */
 function copy(source, what, limits) {
-  let bytes;
-  try {
-    bytes = ArrayBuffer.isView(source)
-      ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
-  } catch (error) {
-    throw new TulleError(`cannot read ${what}: its ArrayBuffer is detached, as after a transfer to a worker`,
-      { cause: error });
-  }
+  const bytes = bytesOf(source, what);
   try {
     checkFile(bytes.length, limits);
   } catch (error) {

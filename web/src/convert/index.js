@@ -11,7 +11,7 @@
 
 import { TulleError, messageOf } from '../errors.js';
 import { checkNames } from '../options.js';
-import { typeName } from '../types.js';
+import { bytesOf, isBuffer, typeName } from '../types.js';
 import { foreignWorker, isForeign } from '../workers.js';
 import { ONNX, PYODIDE_CDN, PYODIDE_VERSION } from './python.js';
 
@@ -143,10 +143,7 @@ async function read(source) {
       throw new TulleError(`the model cannot be read: ${messageOf(error)}`, { cause: error });
     }
   }
-  if (ArrayBuffer.isView(source)) return Uint8Array.from(new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
-  if (type === 'ArrayBuffer' || type === 'SharedArrayBuffer') {
-    return Uint8Array.from(new Uint8Array(/** @type {ArrayBuffer} */ (source)));
-  }
+  if (isBuffer(source)) return Uint8Array.from(bytesOf(source, 'the model'));
   throw new TulleError(`a model is a Blob, an ArrayBuffer or a typed array here, not ${type}`);
 }
 
