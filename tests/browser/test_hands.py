@@ -17,6 +17,7 @@ from browser import hand_oracle
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import OpenPage, evaluate, expect_workers
 from browser.server import Site
+from browser.sources import same_picture
 from browser.test_demo_hands import SCENES, scene
 from conftest import LiteRT
 from paths import ROOT
@@ -144,18 +145,9 @@ def test_answers_do_not_depend_on_threads(hands_page: Page) -> None:
         assert a["hands"] == b["hands"]
 
 
-SOURCES = """
-const blob = await (await fetch('/two.png')).blob();
-const bitmap = await createImageBitmap(blob);
-const { width, height } = bitmap;
-const image = new Image();
-image.src = '/two.png';
-await image.decode();
-const canvas = Object.assign(document.createElement('canvas'), { width, height });
-canvas.getContext('2d').drawImage(bitmap, 0, 0);
-const offscreen = new OffscreenCanvas(width, height);
-offscreen.getContext('2d').drawImage(bitmap, 0, 0);
-const imageData = offscreen.getContext('2d').getImageData(0, 0, width, height);
+SOURCES = (
+    same_picture("/two.png")
+    + """
 const frame = new VideoFrame(canvas, { timestamp: 0 });
 const tracker = await HandTracker.create({ threads: 1 });
 const found = {};
@@ -169,6 +161,7 @@ const given = await createImageBitmap(blob);
 await tracker.detect(given, 0, { transfer: true });
 return { found, mirrored, alive: [bitmap.width, frame.format !== null, imageData.data.length, given.width] };
 """
+)
 
 
 def test_every_kind_of_picture_gives_the_same_hands(hands_page: Page) -> None:

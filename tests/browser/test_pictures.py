@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import OpenPage, decode, evaluate, package_site
 from browser.server import Site
+from browser.sources import same_picture
 from paths import ROOT
 from tulle.graph import Graph, Node, Tensor
 from tulle.image import Region, to_input
@@ -73,26 +74,18 @@ def identity(site: Site) -> str:
 
 
 # One of each kind, of /picture.png.
-SOURCES = """
-const blob = await (await fetch('/picture.png')).blob();
-const bitmap = await createImageBitmap(blob);
-const { width, height } = bitmap;
-const image = new Image();
-image.src = '/picture.png';
-await image.decode();
-const canvas = Object.assign(document.createElement('canvas'), { width, height });
-canvas.getContext('2d').drawImage(bitmap, 0, 0);
-const offscreen = new OffscreenCanvas(width, height);
-offscreen.getContext('2d').drawImage(bitmap, 0, 0);
+SOURCES = (
+    same_picture("/picture.png")
+    + """
 const opaque = Object.assign(document.createElement('canvas'), { width, height });
 opaque.getContext('2d', { alpha: false }).drawImage(bitmap, 0, 0);
-const imageData = offscreen.getContext('2d').getImageData(0, 0, width, height);
 const sources = {
   ImageData: imageData, ImageBitmap: bitmap, Blob: blob, File: new File([blob], 'picture.png'), img: image, canvas,
   'opaque canvas': opaque, OffscreenCanvas: offscreen, VideoFrame: new VideoFrame(canvas, { timestamp: 0 }),
   RGBX: new VideoFrame(imageData.data, { format: 'RGBX', codedWidth: width, codedHeight: height, timestamp: 0 }),
 };
 """
+)
 
 
 @pytest.mark.parametrize(
