@@ -21,6 +21,7 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.ops import OPS
 from tulle.pack import unpack
 from tulle.pack.schema import tulle_generated as schema
+from tulle_file import file_of, records
 
 MOST_SECONDS = 10.0
 NUMBERS = (0, 1, 2, 3, 7, 8, 127, 255, 256, 32767, 65535, 65536, 2**28, 2**31 - 1)
@@ -96,7 +97,7 @@ def many_ops() -> Graph:
 
 @pytest.fixture(scope="module")
 def file() -> bytes:
-    return tulle.convert(many_ops()).data
+    return file_of(records(tulle.convert(many_ops()).data))
 
 
 def attempt(data: bytes) -> str:
@@ -213,17 +214,15 @@ def test_well_formed_files_that_make_no_sense(file: bytes, seed: int) -> None:
     rng = np.random.default_rng(200 + seed)
     refused = 0
     for _ in range(250):
-        model = schema.ModelT.InitFromPackedBuf(file)
-        records = [*model.ops, *model.tensors, *(t.constant for t in model.tensors if t.constant is not None)]
+        model = records(file)
+        parts = [*model.ops, *model.tensors, *(t.constant for t in model.tensors if t.constant is not None)]
         for _ in range(int(rng.choice([1, 1, 1, 2, 5]))):
-            spoil(rng, records[rng.integers(len(records))])
+            spoil(rng, parts[rng.integers(len(parts))])
         if rng.random() < 0.1:
             model.ops = [model.ops[i] for i in rng.permutation(len(model.ops))]
         if rng.random() < 0.1:
             model.outputs = np.array([rng.integers(0, len(model.tensors) + 2)], np.uint32)
-        builder = flatbuffers.Builder(len(file))
-        builder.Finish(model.Pack(builder), file_identifier=b"TULL")
-        refused += attempt(bytes(builder.Output())) != "ok"
+        refused += attempt(file_of(model)) != "ok"
     assert refused > 100, "the checks are hardly on trial"
 
 
@@ -236,7 +235,7 @@ def test_ops_that_make_no_sense(name: str) -> None:
     record = schema.OpT()
     own = [field for field in fields(record) if any(a.field and field.startswith(a.field) for a in op.attributes)]
     for field in own * 4 + ["shape"] * 8:
-        model = schema.ModelT.InitFromPackedBuf(data)
+        model = records(data)
         spoil(rng, rng.choice(model.tensors if field == "shape" else model.ops), field)
         attempt(file_of(model))
 
@@ -247,14 +246,12 @@ def delta_model(index: list[int], count: int, elements: int = 1024) -> bytes:
     b.input("x", 1, elements)
     b.op("fully_connected", (1, 1), b.constant(1, elements), None, activation="none")
     b.graph.outputs = [b.last]
-    model = schema.ModelT.InitFromPackedBuf(tulle.convert(b.graph).data)
+    model = records(tulle.convert(b.graph).data)
     constant = next(tensor.constant for tensor in model.tensors if tensor.constant is not None)
     constant.type, constant.encoding, constant.count = schema.ValueType.fp32, schema.Encoding.delta, count
     constant.values = np.ones(count, "<f4").view(np.uint8)
     constant.index = np.array(index, np.uint8)
-    builder = flatbuffers.Builder(4096)
-    builder.Finish(model.Pack(builder), file_identifier=b"TULL")
-    return bytes(builder.Output())
+    return file_of(model)
 
 
 @pytest.mark.parametrize(
@@ -294,12 +291,6 @@ def test_delta_indices_beyond_the_shape_are_refused(index: list[int], count: int
 # ---- what a small file can make large ------------------------------------------------------------------------------
 
 
-def file_of(model: Any, builder: Any = None) -> bytes:
-    builder = builder or flatbuffers.Builder(1 << 16)
-    builder.Finish(model.Pack(builder), file_identifier=b"TULL")
-    return bytes(builder.Output())
-
-
 def zero_weights(ops: int, size: int) -> bytes:
     """`ops` fully connected layers with one weight [size, size] between them, none of whose elements is stored."""
     b = Builder()
@@ -308,7 +299,7 @@ def zero_weights(ops: int, size: int) -> bytes:
     for _ in range(ops):
         b.op("fully_connected", (1, 8), weight, None, activation="none")
     b.graph.outputs = [b.last]
-    model = schema.ModelT.InitFromPackedBuf(tulle.convert(b.graph, sparse="always").data)
+    model = records(tulle.convert(b.graph, sparse="always").data)
     for tensor in model.tensors:
         tensor.shape = np.array([size, size] if tensor.constant else [1, size], np.int32)
         if tensor.constant:
@@ -365,7 +356,7 @@ def test_names_that_are_said_again_and_again_are_refused() -> None:
     for _ in range(1000):
         b.op("softmax", (1, 2), beta=1.0)
     b.graph.outputs = [b.last]
-    model = schema.ModelT.InitFromPackedBuf(tulle.convert(b.graph).data)
+    model = records(tulle.convert(b.graph).data)
     model.tensors[-1].name = "long " * 10_000
     model.outputs = np.repeat(model.outputs, 10_000)
     with pytest.raises(TulleError, match="names and weights overlap"):
@@ -397,7 +388,7 @@ def test_a_list_that_every_op_shares_is_refused() -> None:
     b.input("x", 1, 2)
     b.op("transpose", (2, 1), perm=(1, 0))
     b.graph.outputs = [b.last]
-    model = schema.ModelT.InitFromPackedBuf(tulle.convert(b.graph).data)
+    model = records(tulle.convert(b.graph).data)
     model.ops = model.ops * 5000
     data = file_of(model, SharingBuilder(1 << 16))
     start = time.perf_counter()

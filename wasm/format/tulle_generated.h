@@ -1079,7 +1079,8 @@ struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_TENSORS = 12,
     VT_OPS = 14,
     VT_INPUTS = 16,
-    VT_OUTPUTS = 18
+    VT_OUTPUTS = 18,
+    VT_CHECKSUM = 20
   };
   uint32_t version() const {
     return GetField<uint32_t>(VT_VERSION, 1);
@@ -1105,6 +1106,9 @@ struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<uint32_t> *outputs() const {
     return GetPointer<const ::flatbuffers::Vector<uint32_t> *>(VT_OUTPUTS);
   }
+  ::flatbuffers::Optional<uint32_t> checksum() const {
+    return GetOptional<uint32_t, uint32_t>(VT_CHECKSUM);
+  }
   bool Verify(::flatbuffers::Verifier &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint32_t>(verifier, VT_VERSION, 4) &&
@@ -1125,6 +1129,7 @@ struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(inputs()) &&
            VerifyOffsetRequired(verifier, VT_OUTPUTS) &&
            verifier.VerifyVector(outputs()) &&
+           VerifyField<uint32_t>(verifier, VT_CHECKSUM, 4) &&
            verifier.EndTable();
   }
 };
@@ -1157,6 +1162,9 @@ struct ModelBuilder {
   void add_outputs(::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> outputs) {
     fbb_.AddOffset(Model::VT_OUTPUTS, outputs);
   }
+  void add_checksum(uint32_t checksum) {
+    fbb_.AddElement<uint32_t>(Model::VT_CHECKSUM, checksum);
+  }
   explicit ModelBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -1181,8 +1189,10 @@ inline ::flatbuffers::Offset<Model> CreateModel(
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<tulle::format::Tensor>>> tensors = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<tulle::format::Op>>> ops = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> inputs = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> outputs = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> outputs = 0,
+    ::flatbuffers::Optional<uint32_t> checksum = ::flatbuffers::nullopt) {
   ModelBuilder builder_(_fbb);
+  if(checksum) { builder_.add_checksum(*checksum); }
   builder_.add_outputs(outputs);
   builder_.add_inputs(inputs);
   builder_.add_ops(ops);
@@ -1203,7 +1213,8 @@ inline ::flatbuffers::Offset<Model> CreateModelDirect(
     const std::vector<::flatbuffers::Offset<tulle::format::Tensor>> *tensors = nullptr,
     const std::vector<::flatbuffers::Offset<tulle::format::Op>> *ops = nullptr,
     const std::vector<uint32_t> *inputs = nullptr,
-    const std::vector<uint32_t> *outputs = nullptr) {
+    const std::vector<uint32_t> *outputs = nullptr,
+    ::flatbuffers::Optional<uint32_t> checksum = ::flatbuffers::nullopt) {
   auto features__ = features ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*features) : 0;
   auto name__ = name ? _fbb.CreateString(name) : 0;
   auto producer__ = producer ? _fbb.CreateString(producer) : 0;
@@ -1220,7 +1231,8 @@ inline ::flatbuffers::Offset<Model> CreateModelDirect(
       tensors__,
       ops__,
       inputs__,
-      outputs__);
+      outputs__,
+      checksum);
 }
 
 inline const tulle::format::Model *GetModel(const void *buf) {

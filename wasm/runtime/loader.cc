@@ -86,6 +86,7 @@ struct Reader {
   bool constant(const char* name, const fb::Constant* from, tulle_tensor* tensor);
   bool tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to);
   bool op(uint32_t index, const fb::Op* from, tulle_op* to);
+  bool checksum(const uint8_t* data, size_t size);
   bool model(const fb::Model* from);
 };
 
@@ -244,6 +245,21 @@ bool Reader::op(uint32_t index, const fb::Op* from, tulle_op* to) {
   return true;
 }
 
+// Whether the file's bytes are those that were written. Older files have no checksum.
+bool Reader::checksum(const uint8_t* data, size_t size) {
+  const uint8_t* field = flatbuffers::GetRoot<flatbuffers::Table>(data)->GetAddressOf(fb::Model::VT_CHECKSUM);
+  if (!field) return true;
+  const uint32_t stored = *fb::GetModel(data)->checksum(), computed = tulle_checksum(data, size, size_t(field - data));
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+  return true;
+#endif
+  if (computed == stored) return true;
+  return fail(
+      "the .tulle file is damaged: its checksum is %08x, not %08x as when it was written; fetch or convert it "
+      "again",
+      computed, stored);
+}
+
 bool Reader::model(const fb::Model* from) {
   if (from->version() > kVersion)
     return fail("the file has format version %u, this tulle reads up to %u: update tulle", from->version(), kVersion);
@@ -341,7 +357,7 @@ bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* messag
   flatbuffers::Verifier verifier(data, size, 16, 1 << 20);
   if (!fb::VerifyModelBuffer(verifier))
     return reader.fail("the .tulle file is damaged or cut short (%u bytes)", unsigned(size));
-  if (reader.model(fb::GetModel(data))) return true;
+  if (reader.checksum(data, size) && reader.model(fb::GetModel(data))) return true;
   tulle_net_free(net);
   return false;
 }

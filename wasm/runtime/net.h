@@ -102,6 +102,9 @@ static inline bool tulle_is_chw(const tulle_tensor* t) {
 bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* message, size_t message_size);
 void tulle_net_free(tulle_net* net);
 
+// The CRC-32 of a file with the four bytes at `place` zero, where its checksum lies.
+uint32_t tulle_checksum(const uint8_t* data, size_t size, size_t place);
+
 // Writes the constant's values, row-major over its shape, as float32. The encoding was verified by tulle_net_read.
 void tulle_constant_decode(const tulle_tensor* tensor, float* output);
 

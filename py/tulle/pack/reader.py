@@ -15,6 +15,7 @@ from tulle.errors import TulleError
 from tulle.files import file_kind
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack.attributes import names, read_attributes
+from tulle.pack.checksum import check
 from tulle.pack.encoding import Encoded, decode
 from tulle.pack.limits import (
     MAX_ELEMENTS,
@@ -54,6 +55,7 @@ def unpack(data: bytes) -> Graph:
 
 def _graph(data: bytes) -> Graph:
     model = schema.Model.GetRootAs(data)
+    check(data, model)
     if model.Version() > VERSION:
         raise TulleError(f"it has format version {model.Version()}, this tulle reads up to {VERSION}: update tulle")
     if model.FeaturesLength():

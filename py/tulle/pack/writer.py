@@ -14,6 +14,7 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.graph.stats import output_dimension
 from tulle.ops import LAYERS
 from tulle.pack.attributes import names, write_attributes
+from tulle.pack.checksum import with_checksum
 from tulle.pack.encoding import Weights, choose_type, encode
 from tulle.pack.limits import (
     ALIGNMENT,
@@ -60,13 +61,14 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     model.ops = [_op(node, numbers) for node in graph]
     model.inputs = np.array([numbers[name] for name in graph.inputs], "<u4")
     model.outputs = np.array([numbers[name] for name in graph.outputs], "<u4")
+    model.checksum = 0  # until the bytes are there
     stored = sum(t.constant.values.size for t in model.tensors if t.constant is not None)
     if stored > MAX_FILE_BYTES // 2:  # the builder doubles its buffer
         raise TulleError(f"graph {graph.name!r}: {stored} bytes of weights are more than a file can hold")
 
     builder = _AlignedBuilder(stored + (1 << 16))
     builder.Finish(model.Pack(builder), file_identifier=TULLE_IDENTIFIER)
-    data = bytes(builder.Output())
+    data = with_checksum(builder.Output())
     read = [name for node in graph for name in node.inputs if name is not None and graph.tensors[name].is_constant]
     unpacked = 4 * sum(graph.tensors[name].size for name in read)
     if unpacked > MAX_UNPACKED_FREE + MAX_UNPACKED_PER_BYTE * len(data):

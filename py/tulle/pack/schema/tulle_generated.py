@@ -1463,8 +1463,15 @@ class Model(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
         return o == 0
 
+    # Model
+    def Checksum(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(20))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return None
+
 def ModelStart(builder):
-    builder.StartObject(8)
+    builder.StartObject(9)
 
 def ModelAddVersion(builder, version):
     builder.PrependUint32Slot(0, version, 1)
@@ -1505,6 +1512,9 @@ def ModelAddOutputs(builder, outputs):
 def ModelStartOutputsVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
 
+def ModelAddChecksum(builder, checksum):
+    builder.PrependUint32Slot(8, checksum, None)
+
 def ModelEnd(builder):
     return builder.EndObject()
 
@@ -1526,6 +1536,7 @@ class ModelT(object):
         self.ops = None  # type: List[OpT]
         self.inputs = None  # type: List[int]
         self.outputs = None  # type: List[int]
+        self.checksum = None  # type: Optional[int]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1585,6 +1596,7 @@ class ModelT(object):
                     self.outputs.append(model.Outputs(i))
             else:
                 self.outputs = model.OutputsAsNumpy()
+        self.checksum = model.Checksum()
 
     # ModelT
     def Pack(self, builder):
@@ -1648,6 +1660,7 @@ class ModelT(object):
             ModelAddInputs(builder, inputs)
         if self.outputs is not None:
             ModelAddOutputs(builder, outputs)
+        ModelAddChecksum(builder, self.checksum)
         model = ModelEnd(builder)
         return model
 
