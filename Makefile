@@ -178,4 +178,4 @@ firefox: dev
 .PHONY: models
 models: node
 	@$(PY) scripts/fetch_models.py
-	@$(PY) scripts/build_hands.py
+	@$(PY) scripts/build_models.py

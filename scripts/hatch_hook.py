@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PLAIN = ("py/tulle/_wasm/tulle-simd.wasm", "py/tulle/_wasm/tulle-relaxed.wasm")
 SIDE_MODULES = ("build/pyodide/tulle-simd.so", "build/pyodide/tulle-relaxed.so.wasm")
-HANDS = ("web/models/palm_detection.tulle", "web/models/hand_landmark.tulle")  # `make models`
+NETWORKS = ("palm_detection", "hand_landmark", "selfie_segmentation")  # in web/models, by `make models`
 ENGINE = tuple(f"web/dist/tulle-{build}.wasm" for build in ("simd", "relaxed", "simd-threads", "relaxed-threads"))
 
 
@@ -34,18 +34,19 @@ class CustomBuildHook(BuildHookInterface):
             inside |= {str(root / path): f"tulle/_pyodide/{Path(path).name}" for path in SIDE_MODULES}
             inside |= {str(root / path): f"tulle/_pyodide/web/dist/{Path(path).name}" for path in ENGINE}
             inside[str(root / "web/src")] = "tulle/_pyodide/web/src"
-            inside |= {path: f"tulle/_pyodide/{name}" for path, name in hands(root).items()}
+            inside |= {path: f"tulle/_pyodide/{name}" for path, name in networks(root).items()}
             build_data["tag"] = f"py3-none-pyemscripten_{os.environ['PYODIDE_ABI_VERSION']}_wasm32"
             build_data["pure_python"] = False
         else:
             make(root, "scripts/wasm.mk", PLAIN)
             inside |= {str(root / path): path.removeprefix("py/") for path in PLAIN}
-            inside |= {path: f"tulle/_models/{Path(name).name}" for path, name in hands(root).items()}
+            inside |= {path: f"tulle/_models/{Path(name).name}" for path, name in networks(root).items()}
 
 
-def hands(root: Path) -> dict[str, str]:
-    """The networks of tulle.hands, where they have been made; without them only that module is of no use."""
-    return {str(root / path): path for path in HANDS if (root / path).is_file()}
+def networks(root: Path) -> dict[str, str]:
+    """The networks that come with tulle, where they have been made; without them only what uses them is of no use."""
+    paths = [f"web/models/{name}.tulle" for name in NETWORKS]
+    return {str(root / path): path for path in paths if (root / path).is_file()}
 
 
 def make(root: Path, makefile: str, targets: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 import build_demo
-import build_hands
+import build_models
 import convert_archive
 from common import SetupError
 from paths import MODELS, ROOT, SHARED, WEIGHTS
@@ -133,14 +133,14 @@ def demo_models(models_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def hand_models(models_dir: Path) -> Path:
-    """web/models, the networks of tulle/hands."""
-    with locked("hand-models"):
+def package_models(models_dir: Path) -> Path:
+    """web/models, the networks that the npm package contains."""
+    with locked("package-models"):
         try:
-            build_hands.build()
+            build_models.build()
         except SetupError as error:
             missing(str(error))
-    return build_hands.TARGET
+    return build_models.TARGET
 
 
 @pytest.fixture(scope="session")

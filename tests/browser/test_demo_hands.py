@@ -37,7 +37,7 @@ OpenDemo = Callable[..., Visit]
 
 
 @pytest.fixture(scope="module")
-def address(built: Path, demo_models: Path, hand_models: Path) -> Iterator[str]:
+def address(built: Path, demo_models: Path, package_models: Path) -> Iterator[str]:
     with demo_server() as address:
         yield address
 

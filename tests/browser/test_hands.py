@@ -29,7 +29,7 @@ DETECTOR, NETWORK = "palm_detection_lite", ROOT / "demos" / "weights" / "hand_la
 
 
 @pytest.fixture
-def hands_page(hand_models: Path, site: Site, open_page: OpenPage) -> Page:
+def hands_page(package_models: Path, site: Site, open_page: OpenPage) -> Page:
     """A page with `HandTracker`; scenes are at /NAME.png."""
     for name, picture in SCENES.items():
         file = io.BytesIO()
@@ -263,7 +263,7 @@ return { memory, seen };
 
 
 def test_300_frames_of_a_camera_leave_nothing_behind(
-    chromium: Browser, chromium_path: str, site: Site, hand_models: Path, tmp_path: Path
+    chromium: Browser, chromium_path: str, site: Site, package_models: Path, tmp_path: Path
 ) -> None:
     frames = [
         scene(("open-hand", 300 + 60 * np.sin(i / 8), 220, 15 * np.sin(i / 11), False), width=640, height=480)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+import build_models
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import HERE, OpenPage, tiny_graph
 from browser.server import Site
@@ -38,7 +39,7 @@ def npm(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tarball(built: Path, archive: Path, hand_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tarball(built: Path, archive: Path, package_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as `npm pack` makes it."""
     if not (WEB / "node_modules" / "typescript").is_dir():
         npm(WEB, "ci", "--no-audit", "--no-fund")
@@ -64,7 +65,7 @@ def test_tarball_holds_sources_builds_and_types(tarball: Path) -> None:
         path = source.relative_to(WEB / "src")
         expected |= {f"src/{path}", f"types/{path.with_suffix('.d.ts')}"}
     expected |= {"bin/tulle.js", "dist/tulle-python.zip"}
-    expected |= {"models/hand_landmark.tulle", "models/palm_detection.tulle"}
+    expected |= {f"models/{name}.tulle" for name in build_models.NETWORKS}
     for build in ("simd", "relaxed", "simd-threads", "relaxed-threads"):
         expected.add(f"dist/tulle-{build}.wasm")
     assert names == expected

@@ -41,7 +41,7 @@ json.dumps({"found": found, "threads": threads, "errors": errors})
 """
 
 
-def test_hands_in_pyodide(hand_models: Path, site: Site, in_chromium: Run) -> None:
+def test_hands_in_pyodide(package_models: Path, site: Site, in_chromium: Run) -> None:
     picture = SCENES["two"]
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")

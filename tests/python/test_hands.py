@@ -97,7 +97,7 @@ def test_the_one_euro_filter() -> None:
 
 
 @pytest.fixture(scope="module")
-def tracker(hand_models: Path) -> Iterator[HandTracker]:
+def tracker(package_models: Path) -> Iterator[HandTracker]:
     with HandTracker() as tracker:
         yield tracker
 
@@ -156,7 +156,7 @@ def test_hands_keep_their_number_while_they_are_followed(tracker: HandTracker) -
     assert found.id == paths[0][0] + 1
 
 
-def test_options(hand_models: Path) -> None:
+def test_options(package_models: Path) -> None:
     picture = wall(("four-fingers", 150, 210, -20), ("open-hand", 480, 200, 10))
     with HandTracker(1) as tracker:
         (first,) = tracker.detect(picture)
@@ -173,13 +173,13 @@ def test_options(hand_models: Path) -> None:
         np.testing.assert_array_equal(hands[0].world, others[0].world)
 
 
-def test_what_is_wrong_is_said(tracker: HandTracker, hand_models: Path) -> None:
+def test_what_is_wrong_is_said(tracker: HandTracker, package_models: Path) -> None:
     for wrong in (0, 17, 1.5):
         with pytest.raises(TulleError, match="max_hands must be an integer from 1 to 16"):
             HandTracker(wrong)  # type: ignore[arg-type]
     with pytest.raises(TulleError, match="a picture is uint8"):
         tracker.detect(np.zeros((4, 4)))
-    palms, landmarks = hand_models / "palm_detection.tulle", hand_models / "hand_landmark.tulle"
+    palms, landmarks = package_models / "palm_detection.tulle", package_models / "hand_landmark.tulle"
     with pytest.raises(TulleError, match="this is no palm detector: 63 and 1 numbers"):
         HandTracker(detector=landmarks).detect(np.zeros((9, 9, 3), np.uint8))
     with pytest.raises(TulleError, match=r"this is no hand landmark network: its outputs are Identity \(1, 2016, 18\)"):

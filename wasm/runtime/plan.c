@@ -88,6 +88,8 @@ static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
     model->outputs[i].data = planner->places[net->outputs[i]].data;
     if (!plan_integers(planner, tensor, &model->outputs[i].integers)) return false;
   }
+  const tulle_tensor* output = net->output_count ? &net->tensors[net->outputs[0]] : NULL;
+  for (uint32_t d = 0; output && output->rank == 4 && d < 4; d++) model->output_shape[d] = output->shape[d];
   return true;
 }
 

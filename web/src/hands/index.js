@@ -8,10 +8,11 @@
  * @module tulle/hands
  */
 
-import { TulleError, messageOf } from '../errors.js';
+import { TulleError } from '../errors.js';
 import { close, isHandedOver, isPicture, take } from '../pictures.js';
 import { configure } from '../support.js';
 import { typeName } from '../types.js';
+import { WorkerCalls, sendable } from '../worker_calls.js';
 import { foreignWorker, isForeign, started } from '../workers.js';
 import { LANDMARKS, INPUT_SIZE } from './landmarks.js';
 import { OneEuroFilter } from './smoothing.js';
@@ -84,20 +85,14 @@ export { OneEuroFilter } from './smoothing.js';
  * @property {number} seen how many hands these were, dropped ones included
  */
 
-const CLOSED = 'the HandTracker is closed';
 const MAX_HANDS = 16;
 
 /** Finds hands in a video or picture and follows them. create() makes these. */
 export class HandTracker {
-  #worker;
-  /** @type {Map<number, { resolve: (result: any) => void, reject: (error: TulleError) => void }>} */
-  #pending = new Map();
-  #lastId = 0;
+  #worker = new WorkerCalls('HandTracker', handsWorker());
   #smoothing;
   /** @type {Map<number, OneEuroFilter>} */
   #filters = new Map();
-  /** @type {string | undefined} */
-  #failure;
 
   /**
    * Loads the networks and starts the worker.
@@ -115,7 +110,7 @@ export class HandTracker {
     const { notes, ...engine } = configure(variant ?? 'auto', threads, true);
     const tracker = new HandTracker(smoothing);
     try {
-      const found = await tracker.#call('create', {
+      const found = await tracker.#worker.call('create', {
         detector: detector && sendable(detector),
         landmarkers: models?.map(sendable),
         maxHands,
@@ -126,7 +121,7 @@ export class HandTracker {
       tracker.notes = Object.freeze([...notes, ...found.notes]);
       return tracker;
     } catch (error) {
-      tracker.#end(CLOSED);
+      tracker.#worker.fail('create() failed');
       throw error;
     }
   }
@@ -145,13 +140,6 @@ export class HandTracker {
     this.notes = [];
     /** Bytes of the engine's memory after the last frame. */
     this.memoryBytes = 0;
-    const worker = this.#worker = handsWorker();
-    worker.onmessage = ({ data }) => this.#settle(data);
-    worker.onmessageerror = () => this.#end('the worker sent what cannot be read');
-    worker.onerror = (event) => {
-      event.preventDefault(); // reported through the calls it makes fail
-      this.#end(event.message || 'the worker script could not be loaded (missing, or blocked by COEP or CSP)');
-    };
   }
 
   /**
@@ -166,7 +154,7 @@ export class HandTracker {
   async detect(source, timestamp = performance.now(), { mirrored = false, transfer = false } = {}) {
     if (!isPicture(source)) throw new TulleError(`detect() takes a picture, as a video or canvas, not ${typeName(source)}`);
     const frame = take(source);
-    const found = await this.#call('detect', { frame, mirrored }, isHandedOver(frame, transfer) ? [frame] : [])
+    const found = await this.#worker.call('detect', { frame, mirrored }, isHandedOver(frame, transfer) ? [frame] : [])
       .catch((error) => {
         close(frame);
         throw error;
@@ -190,16 +178,12 @@ export class HandTracker {
   /** Forgets all hands, before the first frame of another scene. @returns {Promise<void>} */
   async reset() {
     this.#filters.clear();
-    await this.#call('reset', {});
+    await this.#worker.call('reset', {});
   }
 
   /** Ends the worker, after the frames already given. @returns {Promise<void>} */
   async close() {
-    if (this.#failure !== undefined) return;
-    const closing = this.#call('close', {});
-    this.#failure = CLOSED;
-    await closing.catch(() => {}); // it crashed meanwhile, which is an end too
-    this.#worker.terminate();
+    await this.#worker.close();
   }
 
   /**
@@ -238,51 +222,6 @@ export class HandTracker {
   #forget(hands) {
     for (const id of this.#filters.keys()) if (!hands.some((hand) => hand.id === id)) this.#filters.delete(id);
   }
-
-  /**
-   * @param {string} call of worker.js
-   * @param {object} args
-   * @param {Transferable[]} [transfer]
-   * @returns {Promise<any>}
-   */
-  #call(call, args, transfer = []) {
-    if (this.#failure !== undefined) return Promise.reject(new TulleError(this.#failure));
-    const id = (this.#lastId += 1);
-    return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
-      try {
-        this.#worker.postMessage({ id, call, args }, transfer);
-      } catch (error) {
-        this.#pending.delete(id);
-        reject(new TulleError(`this cannot be handed to the tracker's worker: ${messageOf(error)}`, { cause: error }));
-      }
-    });
-  }
-
-  /** @param {{ id: number, result?: any, error?: string, fatal?: boolean }} reply */
-  #settle({ id, result, error, fatal }) {
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    if (error === undefined) {
-      pending?.resolve(result);
-      return;
-    }
-    pending?.reject(new TulleError(error));
-    if (fatal) this.#end(error);
-  }
-
-  /** @param {string} reason */
-  #end(reason) {
-    this.#failure ??= reason === CLOSED ? CLOSED : `the HandTracker stopped: ${reason}; create another one`;
-    for (const { reject } of this.#pending.values()) reject(new TulleError(this.#failure));
-    this.#pending.clear();
-    this.#worker.terminate();
-  }
-}
-
-/** A model for the worker, whose address is another one. @param {ModelSource} source */
-function sendable(source) {
-  return typeof source === 'string' || typeName(source) === 'URL' ? new URL(/** @type {string} */ (source), location.href).href : source;
 }
 
 /** @param {Float32Array} values x, y, z of each */

@@ -1,8 +1,8 @@
 // The tracker's worker: reads the pixels of a frame once and runs all networks on them, with the engine in this thread.
 
-import { TulleError, messageOf } from '../errors.js';
 import { load } from '../index.js';
 import { readPixels } from '../pictures.js';
+import { answerCalls } from '../worker_calls.js';
 import { Tracking } from './tracking.js';
 
 /** @typedef {import('../model.js').Model} Model */
@@ -52,8 +52,6 @@ const calls = {
 
   async close() {
     await Promise.all([detector, ...landmarkers].map((model) => model?.close()));
-    // Chromium 156 never ends a worker that is terminated while workers of its own are still ending.
-    await new Promise((resolve) => { setTimeout(resolve, ENDING); });
   },
 };
 
@@ -63,15 +61,4 @@ function place(size) {
   return buffer.subarray(0, size);
 }
 
-/** Milliseconds that the pool threads are given to end. */
-const ENDING = 100;
-
-/** @type {Promise<unknown>} */
-let turn = Promise.resolve();
-
-self.onmessage = (/** @type {MessageEvent<{ id: number, call: string, args: object }>} */ { data: { id, call, args } }) => {
-  turn = turn.then(() => calls[call](args)).then(
-    (result) => self.postMessage({ id, result }),
-    (error) => self.postMessage({ id, error: messageOf(error), fatal: !(error instanceof TulleError) }),
-  );
-};
+answerCalls(calls);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Converts the networks of tulle/hands: `web/models/*.tulle`, which the npm package and the wheels contain.
+"""Converts the networks of tulle/hands and tulle/background: `web/models/*.tulle`, also part of the Python wheels.
 
-The palm detector is MediaPipe's, the landmark network tulle's own sparse one from demos/weights. A file is converted
-again only when its TFLite file, the converter or this script has changed. Run with the Python of `.venv`, after
+The palm detector is MediaPipe's, the others are tulle's own sparse ones from demos/weights. A file is converted again
+only when its TFLite file, the converter or this script has changed. Run with the Python of `.venv`, after
 scripts/fetch_models.py.
 """
 
@@ -16,9 +16,13 @@ from common import CACHE, ROOT, SetupError, main_guard, say
 from tulle.files import write_bytes
 
 TARGET = ROOT / "web" / "models"
+WEIGHTS = ROOT / "demos" / "weights"
+
+# By name in web/models: the one place that says which network each package uses.
 NETWORKS = {
     "palm_detection": CACHE / "models" / "palm_detection_lite.tflite",
-    "hand_landmark": ROOT / "demos" / "weights" / "hand_landmark_tulle.tflite",
+    "hand_landmark": WEIGHTS / "hand_landmark_tulle.tflite",
+    "selfie_segmentation": WEIGHTS / "selfie_segmentation_landscape_tulle_50.tflite",
 }
 
 
@@ -32,7 +36,7 @@ def build() -> None:
             raise SetupError(f"{source} is missing: run `make models`")
         made_from = converter.copy()
         made_from.update(source.read_bytes())
-        target, stamp = TARGET / f"{name}.tulle", ROOT / "build" / "hands" / f"{name}.stamp"
+        target, stamp = TARGET / f"{name}.tulle", ROOT / "build" / "models" / f"{name}.stamp"
         fresh = target.is_file() and stamp.is_file() and stamp.read_text() == made_from.hexdigest()
         if fresh:
             continue
