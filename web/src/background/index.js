@@ -50,7 +50,16 @@ export { TulleError } from '../errors.js';
  *   then have to come with their timestamps, as fast as they are shown. false (the default): a mask of each frame's own
  */
 
-/** @typedef {{ data: Uint8Array, width: number, height: number }} Mask 0 background to 255 person, row by row. */
+/** @typedef {{ data: Float32Array, width: number, height: number }} Mask Row by row, how likely a pixel is person: 0 to 1. */
+
+/**
+ * @typedef {object} StageTimes Milliseconds of a frame in the worker; NaN before the first.
+ * @property {number} copy its pixels into the engine's memory
+ * @property {number} network of the last frame on which it ran
+ * @property {number} mask scaling for the network, and the mask steadied
+ * @property {number} composite the mask refined, the background made, both mixed
+ * @property {number} hand the new frame handed over
+ */
 
 /**
  * @typedef {object} BackgroundStats What a processor has done since its track began.
@@ -63,14 +72,14 @@ export { TulleError } from '../errors.js';
  * @property {number} load share of the time from frame to frame that is in use; the network runs less often above 0.9
  * @property {number} width of the last frame, in pixels
  * @property {number} height
- * @property {{ copy: number, network: number, mask: number, composite: number, hand: number }} ms milliseconds of the stages,
- *   moving averages, NaN before the first: pixels into the engine's memory; scaling, and the network; steadying and refining
- *   the mask; blur and mix; the new frame handed over
+ * @property {StageTimes} ms of the last frame
+ * @property {StageTimes} mean moving averages of these, over about ten frames
  * @property {number} open VideoFrames that the worker holds: 0 between frames
  * @property {number} memoryBytes of the engine
  */
 
 const EFFECTS = ['none', 'blur', 'picture', 'colour'];
+const UNKNOWN = { copy: NaN, network: NaN, mask: NaN, composite: NaN, hand: NaN };
 const LOOK = ['effect', 'strength', 'colour', 'picture'];
 
 /** Milliseconds without a sign of life after which a worker that has a track counts as dead. */
@@ -95,7 +104,7 @@ export class BackgroundProcessor {
   /** @type {BackgroundStats} */
   #stats = {
     way: undefined, frames: 0, fresh: 0, networkEvery: 1, dropped: 0, fps: 0, load: NaN, width: 0, height: 0,
-    ms: { copy: NaN, network: NaN, mask: NaN, composite: NaN, hand: NaN }, open: 0, memoryBytes: 0,
+    ms: UNKNOWN, mean: UNKNOWN, open: 0, memoryBytes: 0,
   };
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #watch;
@@ -154,7 +163,7 @@ export class BackgroundProcessor {
 
   /** What was done, as of half a second ago at most. @returns {BackgroundStats} */
   get stats() {
-    return { ...this.#stats, ms: { ...this.#stats.ms } };
+    return { ...this.#stats };
   }
 
   /**
@@ -236,7 +245,8 @@ export class BackgroundProcessor {
     if (!isPicture(source)) throw new TulleError(`frame() takes a picture, as a video or canvas, not ${typeName(source)}`);
     const frame = take(source);
     const as = typeName(source) === 'ImageData' || typeof VideoFrame !== 'function' ? 'ImageData' : 'VideoFrame';
-    const answer = await this.#worker.call('frame', { frame, look, paced, as }, typeName(frame) === 'VideoFrame'
+    const time = typeName(source) === 'VideoFrame' ? /** @type {VideoFrame} */ (source).timestamp / 1000 : performance.now();
+    const answer = await this.#worker.call('frame', { frame, time, look, paced, as }, typeName(frame) === 'VideoFrame'
       ? [/** @type {VideoFrame} */ (frame)] : []).catch((error) => {
       close(frame);
       throw error;
@@ -246,7 +256,7 @@ export class BackgroundProcessor {
   }
 
   /**
-   * The mask of the last frame, at the network's size.
+   * The mask of the last frame, at the network's size, steadied over time.
    * @returns {Promise<Mask>}
    */
   async mask() {

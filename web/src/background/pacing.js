@@ -22,7 +22,7 @@ export const PAUSE = 1000;
  * @property {number} every the network runs on one frame in this many, 1 to MOST_FRAMES
  * @property {number} network milliseconds, moving average; NaN before the first
  * @property {number} rest of a frame's time without the network
- * @property {number} interval from frame to frame
+ * @property {number} interval from frame to frame of the camera
  * @property {number} settled frames since `every` changed
  * @property {number} served frames since the network ran
  */
@@ -45,7 +45,7 @@ export function after(pace, { network, rest, interval }) {
     ...pace,
     rest: average(pace.rest, rest),
     network: network === undefined ? pace.network : average(pace.network, network),
-    interval: interval === undefined || interval > PAUSE ? pace.interval : average(pace.interval, interval),
+    interval: interval === undefined || interval > PAUSE ? pace.interval : shortest(pace.interval, interval),
     settled: pace.settled + 1,
     served: network === undefined ? pace.served + 1 : 1,
   };
@@ -66,7 +66,16 @@ export function after(pace, { network, rest, interval }) {
 export const load = ({ network, rest, interval }, every) => (rest + network / every) / interval;
 
 /**
+ * A moving average; NaN before its first value.
  * @param {number} before
  * @param {number} value
  */
-const average = (before, value) => (Number.isNaN(before) ? value : before + WEIGHT * (value - before));
+export const average = (before, value) => (Number.isNaN(before) ? value : before + WEIGHT * (value - before));
+
+/**
+ * Follows short intervals fast and long ones slowly: where frames are dropped, the camera's own interval is the short one.
+ * @param {number} before
+ * @param {number} value
+ */
+const shortest = (before, value) =>
+  (Number.isNaN(before) ? value : before + (value - before) * (value < before ? 1 / 4 : 1 / 64));

@@ -8,13 +8,14 @@ import { readPixels } from '../pictures.js';
 import { answerCalls } from '../worker_calls.js';
 import { Compositor } from './compositor.js';
 import { Held, readInto, toPixels, toVideoFrame } from './frames.js';
-import { PAUSE, START, after, isDue, load } from './pacing.js';
+import { PAUSE, START, after, average, isDue, load } from './pacing.js';
 
 /**
  * @typedef {import('./index.js').Effect} Effect
  * @typedef {{ effect: Effect, strength: number, colour: [number, number, number] }} Look
  * @typedef {{ frames: number, fresh: number, fps: number, every: number, load: number, width: number, height: number,
- *   ms: Record<'copy' | 'network' | 'mask' | 'composite' | 'hand', number>, open: number, memoryBytes: number }} WorkerStats
+ *   ms: Times, mean: Times, open: number, memoryBytes: number }} WorkerStats
+ * @typedef {import('./index.js').StageTimes} Times
  * @typedef {{ id: number, readable?: ReadableStream<VideoFrame>, writable?: WritableStream<VideoFrame>,
  *   track?: MediaStreamTrack, look: Look }} AttachArgs streams, or a track to make them of here
  */
@@ -32,12 +33,19 @@ let compositor;
 /** @type {Look} */
 let look = { effect: 'blur', strength: 0.5, colour: [0, 0, 0] };
 let pace = START;
-let last = { timestamp: NaN, width: 0, height: 0 };
+/** The frame before: milliseconds, pixels. */
+let before = { time: NaN, width: 0, height: 0 };
 const held = new Held();
-const times = { copy: NaN, network: NaN, mask: NaN, composite: NaN, hand: NaN };
+let ms = unknown();
+let mean = unknown();
 let counts = { frames: 0, fresh: 0 };
 /** When the last frames were done, for the frame rate. @type {number[]} */
 let done = [];
+
+/** @returns {Times} */
+function unknown() {
+  return { copy: NaN, network: NaN, mask: NaN, composite: NaN, hand: NaN };
+}
 
 /** The track that is being processed. @type {{ id: number, stop: () => void } | undefined} */
 let current;
@@ -62,45 +70,43 @@ function inTurn(action) {
  * Puts the person in a frame before another background.
  * @template T
  * @param {import('../pictures.js').Sendable} source not closed here
+ * @param {number} time of the frame, milliseconds
  * @param {Look} look
  * @param {boolean} paced whether the mask of a frame before may serve
  * @param {(result: ReturnType<Compositor['run']>, taken: import('./frames.js').Taken) => T | Promise<T>} use takes the
  *   result out of the compositor's memory
  * @returns {Promise<T>}
  */
-async function process(source, look, paced, use) {
+async function process(source, time, look, paced, use) {
   const start = performance.now();
   const taken = await readInto(compositor, source);
-  const { width, height, init: { timestamp } } = taken;
+  const { width, height } = taken;
   const copied = performance.now();
-  const interval = (timestamp - last.timestamp) / 1000; // from microseconds
-  const goesOn = width === last.width && height === last.height && interval > 0 && interval < PAUSE;
-  if (!goesOn) {
+  const interval = time - before.time;
+  const follows = width === before.width && height === before.height && (!paced || (interval > 0 && interval < PAUSE));
+  if (!follows) {
     compositor.reset(); // the mask before is of another scene
     pace = { ...pace, served: Infinity };
   }
-  last = { timestamp, width, height };
+  before = { time, width, height };
   const fresh = !paced || isDue(pace);
   const result = compositor.run({ ...look, fresh });
   const composed = performance.now();
   const used = await use(result, taken);
   const end = performance.now();
-  const network = fresh ? result.ms.network : undefined;
-  if (paced) pace = after(pace, { network, rest: end - start - result.ms.network, interval: goesOn ? interval : undefined });
+  const network = fresh ? result.ms.network : 0;
+  if (paced) {
+    pace = after(pace, {
+      network: fresh ? network : undefined, rest: end - start - network, interval: follows ? interval : undefined,
+    });
+  }
   counts.frames += 1;
-  if (fresh) counts.fresh += 1;
-  note('copy', copied - start);
-  if (fresh) note('network', result.ms.network);
-  note('mask', result.ms.mask);
-  note('composite', result.ms.composite);
-  note('hand', end - composed);
+  counts.fresh += Number(fresh);
   done.push(end);
+  const { mask, composite } = result.ms;
+  ms = { copy: copied - start, network: fresh ? network : ms.network, mask, composite, hand: end - composed };
+  for (const stage of /** @type {(keyof Times)[]} */ (Object.keys(ms))) mean[stage] = average(mean[stage], ms[stage]);
   return used;
-}
-
-/** A moving average. @param {keyof typeof times} stage @param {number} ms */
-function note(stage, ms) {
-  times[stage] = Number.isNaN(times[stage]) ? ms : times[stage] + (ms - times[stage]) / 8;
 }
 
 /** @returns {WorkerStats} */
@@ -113,9 +119,10 @@ function stats() {
     fps: span > 0 ? (1000 * (done.length - 1)) / span : 0,
     every: pace.every,
     load: load(pace, pace.every),
-    width: last.width,
-    height: last.height,
-    ms: { ...times },
+    width: before.width,
+    height: before.height,
+    ms,
+    mean,
     open: held.count,
     memoryBytes: compositor.memoryBytes,
   };
@@ -124,10 +131,10 @@ function stats() {
 /** What averages and masks belong to has changed. */
 function startAnew() {
   pace = START;
-  last = { timestamp: NaN, width: 0, height: 0 };
+  before = { time: NaN, width: 0, height: 0 };
+  [ms, mean] = [unknown(), unknown()];
   counts = { frames: 0, fresh: 0 };
   done = [];
-  for (const stage of /** @type {(keyof typeof times)[]} */ (Object.keys(times))) times[stage] = NaN;
   compositor.reset();
 }
 
@@ -176,9 +183,9 @@ async function carry(id, reader, writer) {
 async function pass(frame, writer) {
   const write = (/** @type {VideoFrame} */ out) => writer.write(held.give(held.take(out)));
   if (look.effect !== 'none') {
-    return process(frame, look, true, (result, { init }) => write(toVideoFrame(result, init)));
+    return process(frame, frame.timestamp / 1000, look, true, (result, { init }) => write(toVideoFrame(result, init)));
   }
-  last = { timestamp: frame.timestamp, width: frame.displayWidth, height: frame.displayHeight };
+  before = { time: NaN, width: frame.displayWidth, height: frame.displayHeight };
   counts.frames += 1;
   done.push(performance.now());
   return write(frame.clone());
@@ -247,11 +254,11 @@ const calls = {
 
   /**
    * One frame, apart from any track.
-   * @param {{ frame: import('../pictures.js').Sendable, look: Look, paced: boolean, as: 'ImageData' | 'VideoFrame' }} args
+   * @param {{ frame: import('../pictures.js').Sendable, time: number, look: Look, paced: boolean, as: 'ImageData' | 'VideoFrame' }} args
    */
-  frame({ frame, look, paced, as }) {
+  frame({ frame, time, look, paced, as }) {
     held.take(frame);
-    return inTurn(() => process(frame, look, paced, (result, { width, height, format, init }) => {
+    return inTurn(() => process(frame, time, look, paced, (result, { width, height, format, init }) => {
       if (as === 'ImageData' && format === 'RGBA') return { data: toPixels(result, width, height), width, height };
       return { frame: held.give(held.take(toVideoFrame(result, init))) };
     })).finally(() => held.close(frame)).then((made) => ({ ...made, stats: stats() }));
