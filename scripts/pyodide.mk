@@ -9,7 +9,7 @@ endif
 EMXX := $(patsubst %emcc,%em++,$(EMCC))
 
 # What wasm/runtime/host.c does, Pyodide's main module does here: it owns the memory and runs constructors.
-SOURCES := $(filter-out wasm/runtime/host.c,$(wildcard wasm/image/*.c wasm/kernels/*.c wasm/ops/*.c wasm/runtime/*.c wasm/runtime/*.cc))
+SOURCES := $(filter-out wasm/runtime/host.c,$(wildcard wasm/compose/*.c wasm/image/*.c wasm/kernels/*.c wasm/ops/*.c wasm/runtime/*.c wasm/runtime/*.cc))
 
 WARNINGS := -Wall -Wextra -Werror
 COMMON := -O3 -DNDEBUG -fPIC -DTULLE_SIDE_MODULE -msimd128 -mbulk-memory -fno-math-errno -fvisibility=hidden \

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/taps.h"
 #include "kernels/simd.h"
 
 // ---- turned: every sample by itself -----------------------------------------------------------------------
@@ -86,56 +87,6 @@ TULLE_INLINE void sample_turned(const tulle_plane* plane, const tulle_affine* a,
 
 // ---- upright: rows and columns one after the other, with the same weights --------------------------------
 
-typedef struct {
-  uint32_t index;
-  float weight;
-} tap;
-
-// The pixels that each output pixel averages along one axis: those of output i are taps[starts[i]] on.
-typedef struct {
-  uint32_t* starts;
-  tap* taps;
-} taps;
-
-static void free_taps(taps* t) {
-  free(t->starts);
-  free(t->taps);
-}
-
-// Output i is the mean of `samples` bilinear samples around first + i * step. Neighbouring samples share pixels, whose
-// weights are added up.
-static bool make_taps(taps* t, double first, double step, uint32_t samples, uint32_t outputs, uint32_t length,
-                      bool edge) {
-  t->starts = malloc(((size_t)outputs + 1) * sizeof *t->starts);
-  t->taps = malloc((size_t)outputs * samples * 2 * sizeof *t->taps);
-  if (!t->starts || !t->taps) return false;
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < outputs; i++) {
-    const uint32_t start = t->starts[i] = count;
-    for (uint32_t k = 0; k < samples; k++) {
-      // From the lowest place up, whichever way the axis runs, so that equal pixels come one after another.
-      const uint32_t place = step < 0 ? samples - 1 - k : k;
-      const double x = first + (i + (place + 0.5) / samples - 0.5) * step;
-      const double left = floor(x);
-      for (int side = 0; side < 2; side++) {
-        int64_t index = (int64_t)left + side;
-        const double weight = (side ? x - left : left + 1 - x) / samples;
-        if (edge) index = index < 0 ? 0 : index >= length ? length - 1 : index;
-        if (weight <= 0 || index < 0 || index >= length) continue;
-        if (count > start && t->taps[count - 1].index == index) {
-          t->taps[count - 1].weight += (float)weight;
-        } else if (count > start + 1 && t->taps[count - 2].index == index) {
-          t->taps[count - 2].weight += (float)weight;
-        } else {
-          t->taps[count++] = (tap){(uint32_t)index, (float)weight};
-        }
-      }
-    }
-  }
-  t->starts[outputs] = count;
-  return true;
-}
-
 // sums[i] += weight * (bytes[i] - black), for the bytes of a stretch of a row.
 static void add_row(float* sums, const uint8_t* bytes, uint32_t count, float weight, float black) {
   uint32_t i = 0;
@@ -156,10 +107,10 @@ static void add_row(float* sums, const uint8_t* bytes, uint32_t count, float wei
 static bool sample_upright(const tulle_plane* plane, const tulle_affine* a, bool edge, uint32_t across, uint32_t down,
                            float* out, uint32_t height, uint32_t width) {
   const uint32_t channels = plane->channels, written = channels < 3 ? channels : 3;
-  taps columns = {0}, rows = {0};
+  tulle_taps columns = {0}, rows = {0};
   float* sums = NULL;
-  bool ok = make_taps(&columns, a->x0, a->x_column, across, width, plane->width, edge) &&
-            make_taps(&rows, a->y0, a->y_row, down, height, plane->height, edge);
+  bool ok = tulle_taps_make(&columns, a->x0, a->x_column, across, width, plane->width, edge) &&
+            tulle_taps_make(&rows, a->y0, a->y_row, down, height, plane->height, edge);
   uint32_t begin = plane->width, end = 0;  // the columns that are needed
   if (ok) {
     for (uint32_t i = 0; i < columns.starts[width]; i++) {
@@ -187,8 +138,8 @@ static bool sample_upright(const tulle_plane* plane, const tulle_affine* a, bool
       for (uint32_t c = 0; c < written; c++) o[c] = total[c];
     }
   }
-  free_taps(&columns);
-  free_taps(&rows);
+  tulle_taps_free(&columns);
+  tulle_taps_free(&rows);
   free(sums);
   return ok;
 }

@@ -68,16 +68,26 @@ static uint32_t samples(double pixels) {
   return pixels < MAX_SAMPLES ? (uint32_t)ceil(pixels) : MAX_SAMPLES;
 }
 
-// YUV without black, as planes give it, to RGB: ITU-R BT.601-7, BT.709-6, BT.2020-2.
-static void to_rgb(float* out, size_t count, const tulle_view* view, float scale, float shift) {
-  static const float red_blue[][2] = {{0.299f, 0.114f}, {0.2126f, 0.0722f}, {0.2627f, 0.0593f}};  // Kr, Kb
-  const float kr = red_blue[view->matrix][0], kb = red_blue[view->matrix][1], kg = 1 - kr - kb;
-  const float luma = view->full_range ? 1 : 255.0f / 219, chroma = view->full_range ? 1 : 255.0f / 224;
-  const float rv = 2 * (1 - kr) * chroma, bu = 2 * (1 - kb) * chroma;
-  const float gu = bu * kb / kg, gv = rv * kr / kg;
+// ITU-R BT.601-7, BT.709-6, BT.2020-2: Kr, Kb.
+static const float red_blue[][2] = {{0.299f, 0.114f}, {0.2126f, 0.0722f}, {0.2627f, 0.0593f}};
+
+tulle_yuv tulle_yuv_of(uint32_t matrix, bool full_range) {
+  const float kr = red_blue[matrix][0], kb = red_blue[matrix][1], kg = 1 - kr - kb;
+  const float chroma = full_range ? 1 : 255.0f / 224;
+  tulle_yuv yuv = {.luma = full_range ? 1 : 255.0f / 219, .black = full_range ? 0 : 16};
+  yuv.red_v = 2 * (1 - kr) * chroma;
+  yuv.blue_u = 2 * (1 - kb) * chroma;
+  yuv.green_u = yuv.blue_u * kb / kg;
+  yuv.green_v = yuv.red_v * kr / kg;
+  yuv.red = kr;
+  yuv.blue = kb;
+  return yuv;
+}
+
+void tulle_yuv_to_rgb(const tulle_yuv* yuv, float* out, size_t count, float scale, float shift) {
   for (size_t i = 0; i < count; i++, out += 3) {
-    const float y = out[0] * luma, u = out[1], v = out[2];
-    const float rgb[3] = {y + rv * v, y - gu * u - gv * v, y + bu * u};
+    const float y = out[0] * yuv->luma, u = out[1], v = out[2];
+    const float rgb[3] = {y + yuv->red_v * v, y - yuv->green_u * u - yuv->green_v * v, y + yuv->blue_u * u};
     for (int c = 0; c < 3; c++) out[c] = fminf(fmaxf(rgb[c], 0), 255) * scale + shift;
   }
 }
@@ -112,7 +122,8 @@ const char* tulle_view_sample(const tulle_view* view, const uint8_t* pixels, flo
   }
   const size_t count = (size_t)height * width;
   if (view->format >= TULLE_I420) {
-    to_rgb(out, count, view, scale, shift);
+    const tulle_yuv yuv = tulle_yuv_of(view->matrix, view->full_range);
+    tulle_yuv_to_rgb(&yuv, out, count, scale, shift);
     return NULL;
   }
   for (size_t i = 0; i < count; i++) {

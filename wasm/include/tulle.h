@@ -178,6 +178,67 @@ TULLE_API tulle_status tulle_model_run(tulle_model* model);
 // "steps" in tulle_model_info. (Other runs are not timed: looking at the host's clock costs up to 10 us a step.)
 TULLE_API const double* tulle_model_profile(tulle_model* model);
 
+// ---- backgrounds ------------------------------------------------------------------------------------
+
+// Puts the person of a frame before another background, with the threads of the model's engine. The model turns an
+// image, [1, H, W, 3], into the probability of a person for each of its pixels, [1, H, W, 1], and has no other inputs
+// and outputs. Memory is taken when a size is set and where a picture or an effect is new, and by no other run.
+//
+//     tulle_compositor* compositor = tulle_compositor_create(model);
+//     tulle_compositor_set_size(compositor, TULLE_I420, 1280, 720, TULLE_BT601, 0);
+//     memcpy(tulle_compositor_input(compositor), frame, ...);  // as tulle_compositor_layout says
+//     tulle_compositor_run(compositor, TULLE_EFFECT_BLUR, 500, 0, 1);
+//     const uint8_t* result = tulle_compositor_output(compositor);
+typedef struct tulle_compositor tulle_compositor;
+
+typedef enum {
+  TULLE_EFFECT_NONE = 0,
+  TULLE_EFFECT_BLUR = 1,
+  TULLE_EFFECT_PICTURE = 2,
+  TULLE_EFFECT_COLOUR = 3,
+  TULLE_EFFECT_CUTOUT = 4  // the frame, with how much of each pixel is person as alpha; of TULLE_RGBA8 alone
+} tulle_effect;
+
+// NULL (tulle_engine_error says why) if the model is no such network, or out of memory. To be freed before the model.
+TULLE_API tulle_compositor* tulle_compositor_create(tulle_model* model);
+TULLE_API void tulle_compositor_free(tulle_compositor* compositor);
+
+// Of the frames to come: TULLE_RGBA8, TULLE_I420 or TULLE_NV12, of 1 to 16384 pixels a side. `matrix` and `full_range`
+// as in tulle_view. Does nothing where all is as before; forgets the frames before otherwise.
+TULLE_API tulle_status tulle_compositor_set_size(tulle_compositor* compositor, uint32_t format, uint32_t width,
+                                                 uint32_t height, uint32_t matrix, uint32_t full_range);
+
+// How the frame and the result lie in memory.
+typedef struct {
+  uint32_t bytes;                   // of all planes
+  uint32_t offsets[3], strides[3];  // of each plane and of its rows, in bytes; 0 where there is none
+} tulle_frame_layout;
+TULLE_API const tulle_frame_layout* tulle_compositor_layout(const tulle_compositor* compositor);
+
+// Where a frame is to be written, and where the last result is. The first stays the same until another size is set, the
+// second until the next run. NULL before there is one.
+TULLE_API uint8_t* tulle_compositor_input(tulle_compositor* compositor);
+TULLE_API const uint8_t* tulle_compositor_output(const tulle_compositor* compositor);
+
+// The background of TULLE_EFFECT_PICTURE: height * width RGBA pixels, which are copied. Alpha is ignored. It covers the
+// frame, cut off where the proportions differ. NULL forgets it.
+TULLE_API tulle_status tulle_compositor_set_picture(tulle_compositor* compositor, const uint8_t* pixels, uint32_t width,
+                                                    uint32_t height);
+
+// Makes a result of the frame in the input. `strength`: thousandths, of the widest blur; `colour`: 0xRRGGBB; `fresh` 0
+// takes the last mask again where there is one, which spares the network. TULLE_EFFECT_NONE gives the input itself.
+TULLE_API tulle_status tulle_compositor_run(tulle_compositor* compositor, uint32_t effect, uint32_t strength,
+                                            uint32_t colour, uint32_t fresh);
+
+// The last mask, steadied over time: H * W probabilities. NULL before there is one.
+TULLE_API const float* tulle_compositor_mask(tulle_compositor* compositor);
+
+// Milliseconds of the last run: the frame made the network's input, the network, the mask, the rest.
+TULLE_API const double* tulle_compositor_times(const tulle_compositor* compositor);
+
+// Forgets the frames before, as where another scene begins.
+TULLE_API void tulle_compositor_reset(tulle_compositor* compositor);
+
 #ifdef __cplusplus
 }
 #endif

@@ -76,6 +76,8 @@ static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
     input->direct = input->height * input->width > 1 && takes_bytes(net, net->inputs[i]);
   }
   for (uint32_t i = 0; i < net->output_count; i++) model->outputs[i] = planner->places[net->outputs[i]].data;
+  const tulle_tensor* output = net->output_count ? &net->tensors[net->outputs[0]] : NULL;
+  for (uint32_t d = 0; output && output->rank == 4 && d < 4; d++) model->output_shape[d] = output->shape[d];
   return true;
 }
 

@@ -21,9 +21,10 @@ import { createSharedMemory, instantiate } from './wasm.js';
 /**
  * A new engine, as the function that answers requests to it, in the order they come: with a promise for `start`, runs on
  * pictures that take time to read, and whatever comes while one of these is under way; at once otherwise.
+ * @param {(library: Library) => void} [started] is given the library as soon as there is one, for calls without a queue
  * @returns {(request: Request) => Reply | Promise<Reply>}
  */
-export function createEngine() {
+export function createEngine(started) {
   /** @type {Library} */
   let library;
 
@@ -38,6 +39,7 @@ export function createEngine() {
       const shared = threads > 1 ? createSharedMemory() : undefined;
       const exports = await instantiate(module, shared);
       library = new Library(exports, /** @type {WebAssembly.Memory} */ (shared ?? exports.memory), threads);
+      started?.(library);
       const stacks = Array.from({ length: library.threads - 1 }, (_, i) => library.workerStack(i + 1));
       return { memory: shared, engine: library.pointer, stacks, bell: library.bell };
     },

@@ -10,7 +10,9 @@ export class InlineWorker {
   onmessageerror = null;
   onerror = null;
   /** @type {ReturnType<typeof createEngine> | undefined} */
-  #answer = createEngine();
+  #answer = createEngine((library) => { this.library = library; });
+  /** Once it is started: for who calls the C library in this thread. @type {import('./library.js').Library | undefined} */
+  library;
 
   /**
    * Carries out the call before it returns, unless that takes time (calls.js), and answers after, as a worker does.
@@ -25,5 +27,6 @@ export class InlineWorker {
   /** Releases the wasm memory, which nothing else references. */
   terminate() {
     this.#answer = undefined;
+    this.library = undefined;
   }
 }

@@ -44,6 +44,11 @@ export class Library {
     if (this.threads > 1 && !mayWait()) exports.tulle_engine_never_wait(this.pointer);
   }
 
+  /** For callers with functions and views of their own, which the memory's growth detaches. */
+  get raw() {
+    return { exports: this.#exports, memory: this.#memory };
+  }
+
   /** Bytes of the engine's memory now. */
   get memoryBytes() {
     return this.#memory.buffer.byteLength;
@@ -74,7 +79,7 @@ export class Library {
     limits.forEach((most, limit) => this.#exports.tulle_engine_set_limit(this.pointer, limit, most));
     const { tulle_model_load } = this.#exports;
     const model = this.#withBytes(bytes, (address) => tulle_model_load(this.pointer, address, bytes.length)) >>> 0;
-    if (!model) throw this.#error();
+    if (!model) throw this.error();
     const info = /** @type {CInfo} */ (JSON.parse(this.#string(this.#exports.tulle_model_info(model))));
     this.#models.set(model, info);
     const { tulle_model_input, tulle_model_pixels } = this.#exports;
@@ -141,21 +146,21 @@ export class Library {
         const [, height, width] = info.inputs[index].shape;
         // Asking for the floats says that they are what was written.
         if (input.placed === 'floats') this.#exports.tulle_model_input(model, index);
-        else if (this.#exports.tulle_model_set_rgba8(model, index, pixels, height, width) !== 0) throw this.#error();
+        else if (this.#exports.tulle_model_set_rgba8(model, index, pixels, height, width) !== 0) throw this.error();
       } else if ('address' in input) {
         const { address, size } = input;
         const status = this.#exports.tulle_model_set_picture(model, index, address, size, address + size);
-        if (status !== 0) throw this.#error();
+        if (status !== 0) throw this.error();
       } else if ('data' in input) {
         const feed = (/** @type {number} */ address) =>
           this.#exports.tulle_model_set_rgba8(model, index, address, input.height, input.width);
-        if (this.#withBytes(input.data, feed) !== 0) throw this.#error();
+        if (this.#withBytes(input.data, feed) !== 0) throw this.error();
       } else {
         const size = elements(info.inputs[index].shape);
         this.#floats(this.#exports.tulle_model_input(model, index), size).set(input);
       }
     });
-    if (this.#exports.tulle_model_run(model) !== 0) throw this.#error();
+    if (this.#exports.tulle_model_run(model) !== 0) throw this.error();
     return info.outputs.map(({ shape }, index) =>
       this.#floats(this.#exports.tulle_model_output(model, index), elements(shape)).slice());
   }
@@ -207,7 +212,8 @@ export class Library {
     return this.#string(this.#exports.tulle_engine_error(this.pointer));
   }
 
-  #error() {
+  /** That, to be thrown. */
+  error() {
     return new TulleError(this.lastError);
   }
 }

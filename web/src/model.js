@@ -239,6 +239,16 @@ export class Model {
     return this.#closed;
   }
 
+  /**
+   * What runs a model that was loaded with `worker: false`.
+   * @internal
+   * @param {Model} model
+   */
+  static inside(model) {
+    model.#checkOpen();
+    return { engine: model.#engine, handle: model.#handle };
+  }
+
   #checkOpen() {
     if (this.#closed) throw new TulleError(`model ${JSON.stringify(this.info.name)} is closed`);
   }

@@ -51,10 +51,10 @@ Object.defineProperty(Pixels.prototype, Symbol.toStringTag, { value: 'Pixels' })
  * @typedef {Pixels | VideoFrame | ImageBitmap | Blob} Sendable */
 
 // Places in these lists are the numbers of tulle.h.
-const FORMATS = ['RGBA', 'BGRA', 'RGB', 'I420', 'NV12'];
+export const FORMATS = ['RGBA', 'BGRA', 'RGB', 'I420', 'NV12'];
 const FITS = ['stretch', 'contain', 'cover'];
 const BORDERS = ['black', 'edge'];
-const MATRICES = ['bt601', 'bt709', 'bt2020'];
+export const MATRICES = ['bt601', 'bt709', 'bt2020'];
 
 const KINDS = ['ImageData', 'ImageBitmap', 'VideoFrame', 'HTMLVideoElement', 'HTMLImageElement', 'HTMLCanvasElement',
   'OffscreenCanvas', 'Blob', 'File', 'Pixels'];

@@ -87,6 +87,12 @@ export class RemoteEngine {
     if (this.#bell) Atomics.notify(this.#bell, 0);
   }
 
+  /** The C library, if the engine is in this thread and runs. */
+  get library() {
+    const [engine] = this.#workers;
+    return engine instanceof InlineWorker && this.#failure === undefined ? engine.library : undefined;
+  }
+
   /** Whether everything asked for has been answered. */
   get idle() {
     return this.#pending.size === 0;

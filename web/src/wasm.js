@@ -38,6 +38,20 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  *   tulle_picture_sample
  * @property {(model: number) => number} tulle_model_run
  * @property {(model: number) => number} tulle_model_profile
+ * @property {(model: number) => number} tulle_compositor_create
+ * @property {(compositor: number) => void} tulle_compositor_free
+ * @property {(compositor: number, format: number, width: number, height: number, matrix: number, full_range: number) => number}
+ *   tulle_compositor_set_size
+ * @property {(compositor: number) => number} tulle_compositor_layout
+ * @property {(compositor: number) => number} tulle_compositor_input
+ * @property {(compositor: number) => number} tulle_compositor_output
+ * @property {(compositor: number, pixels: number, width: number, height: number) => number}
+ *   tulle_compositor_set_picture
+ * @property {(compositor: number, effect: number, strength: number, colour: number, fresh: number) => number}
+ *   tulle_compositor_run
+ * @property {(compositor: number) => number} tulle_compositor_mask
+ * @property {(compositor: number) => number} tulle_compositor_times
+ * @property {(compositor: number) => void} tulle_compositor_reset
  */
 
 /**
