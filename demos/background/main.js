@@ -317,7 +317,7 @@ async function callTrack() {
 function showCall() {
   if (!call) return;
   const { width, height, fps, networkEvery, dropped, mean, way } = call.stats;
-  const total = mean.copy + mean.network / networkEvery + mean.mask + mean.composite + mean.hand;
+  const total = mean.copy + mean.scale + mean.network / networkEvery + mean.mask + mean.composite + mean.hand;
   element('call-status').textContent = !width ? 'Connecting' : `${width} × ${height}, ${decimals(fps, 0)} frames per second, `
     + `${decimals(total, 1)} ms of work a frame, the network on ${networkEvery === 1 ? 'every frame' : `one frame in ${networkEvery}`}, `
     + `${dropped} dropped; by way of ${way}`;

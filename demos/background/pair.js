@@ -170,7 +170,7 @@ export class Pair {
       pictures[side] = picture;
       this.meter.add(`${side}-frame`, took);
       this.meter.add('copy', ms.copy);
-      spent.push(ms.mask + ms.composite);
+      spent.push(ms.scale + ms.mask + ms.composite);
     }
     const { dense, sparse } = result.masks;
     if (dense && sparse) result.iou = intersectionOverUnion(dense.data, sparse.data);

@@ -2,7 +2,7 @@
 // it is closed or handed over: cameras have few buffers, and stop when none come back.
 
 import { TulleError, messageOf } from '../errors.js';
-import { close, readPixels } from '../pictures.js';
+import { close, coloursOf, readPixels } from '../pictures.js';
 import { typeName } from '../types.js';
 
 /** @typedef {import('./compositor.js').Compositor} Compositor */
@@ -63,7 +63,7 @@ export async function readInto(compositor, source) {
   const direct = typeName(source) === 'VideoFrame' ? describe(/** @type {VideoFrame} */ (source)) : undefined;
   if (direct) {
     const { format, width, height } = direct;
-    const { bytes, layout } = compositor.input(format, width, height);
+    const { bytes, layout } = compositor.input(format, width, height, coloursOf(/** @type {VideoFrame} */ (source).colorSpace));
     try {
       await /** @type {VideoFrame} */ (source).copyTo(bytes, { layout });
     } catch (error) {

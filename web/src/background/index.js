@@ -55,9 +55,10 @@ export { TulleError } from '../errors.js';
 /**
  * @typedef {object} StageTimes Milliseconds of a frame in the worker; NaN before the first.
  * @property {number} copy its pixels into the engine's memory
+ * @property {number} scale the frame made the network's input
  * @property {number} network of the last frame on which it ran
- * @property {number} mask scaling for the network, and the mask steadied
- * @property {number} composite the mask refined, the background made, both mixed
+ * @property {number} mask steadied over time
+ * @property {number} composite the mask refined along the frame's edges, the background made, both mixed
  * @property {number} hand the new frame handed over
  */
 
@@ -79,7 +80,7 @@ export { TulleError } from '../errors.js';
  */
 
 const EFFECTS = ['none', 'blur', 'picture', 'colour'];
-const UNKNOWN = { copy: NaN, network: NaN, mask: NaN, composite: NaN, hand: NaN };
+const UNKNOWN = { copy: NaN, scale: NaN, network: NaN, mask: NaN, composite: NaN, hand: NaN };
 const LOOK = ['effect', 'strength', 'colour', 'picture'];
 
 /** Milliseconds without a sign of life after which a worker that has a track counts as dead. */

@@ -38,13 +38,14 @@ let before = { time: NaN, width: 0, height: 0 };
 const held = new Held();
 let ms = unknown();
 let mean = unknown();
+let memoryBytes = 0;
 let counts = { frames: 0, fresh: 0 };
 /** When the last frames were done, for the frame rate. @type {number[]} */
 let done = [];
 
 /** @returns {Times} */
 function unknown() {
-  return { copy: NaN, network: NaN, mask: NaN, composite: NaN, hand: NaN };
+  return { copy: NaN, scale: NaN, network: NaN, mask: NaN, composite: NaN, hand: NaN };
 }
 
 /** The track that is being processed. @type {{ id: number, stop: () => void } | undefined} */
@@ -103,8 +104,9 @@ async function process(source, time, look, paced, use) {
   counts.frames += 1;
   counts.fresh += Number(fresh);
   done.push(end);
-  const { mask, composite } = result.ms;
-  ms = { copy: copied - start, network: fresh ? network : ms.network, mask, composite, hand: end - composed };
+  const { input: scale, mask, composite } = result.ms;
+  ms = { copy: copied - start, scale, network: fresh ? network : ms.network, mask, composite, hand: end - composed };
+  memoryBytes = result.bytes.buffer.byteLength;
   for (const stage of /** @type {(keyof Times)[]} */ (Object.keys(ms))) mean[stage] = average(mean[stage], ms[stage]);
   return used;
 }
@@ -124,7 +126,7 @@ function stats() {
     ms,
     mean,
     open: held.count,
-    memoryBytes: compositor.memoryBytes,
+    memoryBytes,
   };
 }
 
@@ -206,7 +208,7 @@ const calls = {
   /** @param {{ model?: string | Blob | ArrayBuffer | ArrayBufferView, variant: 'simd' | 'relaxed', threads: number }} args */
   async create({ model = MODEL, variant, threads }) {
     compositor = await Compositor.create(model, { variant, threads });
-    return { makesTracks: Boolean(MediaStreamTrackProcessor && VideoTrackGenerator), notes: compositor.notes ?? [] };
+    return { makesTracks: Boolean(MediaStreamTrackProcessor && VideoTrackGenerator), notes: compositor.model.notes };
   },
 
   /** Begins with a track, in place of the one before. @param {AttachArgs} args */
