@@ -46,6 +46,8 @@ class OpKind(object):
     equal = 35
     mask = 36
     cumsum = 37
+    topk = 38
+    topk_indices = 39
 
 
 # Applied to an op's result. `alpha` belongs to leaky_relu and elu; prelu takes its alpha from a tensor.
@@ -1113,8 +1115,15 @@ class Op(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # Op
+    def Largest(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(66))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def OpStart(builder):
-    builder.StartObject(31)
+    builder.StartObject(32)
 
 def OpAddKind(builder, kind):
     builder.PrependUint8Slot(0, kind, 0)
@@ -1230,6 +1239,9 @@ def OpAddExclusive(builder, exclusive):
 def OpAddReverse(builder, reverse):
     builder.PrependBoolSlot(30, reverse, 0)
 
+def OpAddLargest(builder, largest):
+    builder.PrependBoolSlot(31, largest, 0)
+
 def OpEnd(builder):
     return builder.EndObject()
 
@@ -1274,6 +1286,7 @@ class OpT(object):
         self.block = 1  # type: int
         self.exclusive = False  # type: bool
         self.reverse = False  # type: bool
+        self.largest = False  # type: bool
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1369,6 +1382,7 @@ class OpT(object):
         self.block = op.Block()
         self.exclusive = op.Exclusive()
         self.reverse = op.Reverse()
+        self.largest = op.Largest()
 
     # OpT
     def Pack(self, builder):
@@ -1470,6 +1484,7 @@ class OpT(object):
         OpAddBlock(builder, self.block)
         OpAddExclusive(builder, self.exclusive)
         OpAddReverse(builder, self.reverse)
+        OpAddLargest(builder, self.largest)
         op = OpEnd(builder)
         return op
 
