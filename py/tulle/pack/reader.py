@@ -100,7 +100,9 @@ class _Budget:
         self.referenced -= len(name or b"")
         for method in dir(table):
             if method.endswith("Length"):
-                self.referenced -= getattr(table, method)() * (1 if method in ("ValuesLength", "IndexLength", "ZeroPointsLength") else 4)
+                self.referenced -= getattr(table, method)() * (
+                    1 if method in ("ValuesLength", "IndexLength", "ZeroPointsLength") else 4
+                )
         if self.referenced < 0:
             raise TulleError("its names, lists and weights overlap")
 

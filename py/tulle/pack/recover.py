@@ -49,7 +49,9 @@ def _recover_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     magnitudes = np.abs(rows)
     peaks = magnitudes.max(axis=1)
     count = min(_SAMPLE, rows.shape[1])
-    shares = -np.partition(-magnitudes, count - 1, axis=1)[:, :count] / np.maximum(peaks, np.finfo(np.float32).tiny)[:, None]
+    shares = (
+        -np.partition(-magnitudes, count - 1, axis=1)[:, :count] / np.maximum(peaks, np.finfo(np.float32).tiny)[:, None]
+    )
     open_rows = np.flatnonzero(peaks)
     for peak in range(1, _MOST + 1):  # what integer the largest value of a row is
         multiples = shares[open_rows] * np.float32(peak)
