@@ -76,6 +76,10 @@ fuzz: dev native models  ## look for files that crash or hang (SECONDS=120), wit
 	@$(NATIVE) fuzz
 	@$(PY) scripts/fuzz.py --seconds $(or $(SECONDS),120) $(ARGS)
 
+.PHONY: soak
+soak: dev build chromium  ## 20,000 runs, 500 loads and 10,000 frames in Chromium: memory flat, outputs the same (some minutes)
+	TULLE_SOAK=1 CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest -s tests/browser/test_soak.py
+
 .PHONY: pyodide
 pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md
 	$(PY) scripts/pyodide_wheels.py
