@@ -120,6 +120,14 @@ schema: toolchain  ## C, C++ and Python code from wasm/format/tulle.fbs
 tables: dev  ## the tables of ops, operators and passes in README.md and docs/
 	$(PY) scripts/op_tables.py
 
+.PHONY: locks
+locks: $(VENV_BASE)  ## newer versions of what builds and tests use, with their hashes (locks/)
+	@$(PY) scripts/locks.py
+
+.PHONY: sbom
+sbom: $(VENV_BASE) node  ## what tulle is made of and built with, as CycloneDX lists (build/sbom)
+	@$(PY) scripts/sbom.py
+
 .PHONY: clean
 clean:  ## remove what was built
 	rm -rf build dist web/dist py/tulle/_wasm demos/models
@@ -134,7 +142,7 @@ distclean: clean  ## remove what was fetched too: .venv, .cache (toolchain, mode
 .PHONY: dev
 dev: $(VENV_DEV)
 
-$(VENV_BASE): pyproject.toml
+$(VENV_BASE): pyproject.toml $(wildcard locks/*.txt)
 	@$(PYTHON) scripts/make_venv.py
 	@touch $@
 
