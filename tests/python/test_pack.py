@@ -266,7 +266,7 @@ def test_any_byte_that_changes_on_the_way_is_noticed() -> None:
         damaged = bytearray(data)
         damaged[place] ^= 1 << place % 8
         for read in (unpack, tulle.load):
-            with pytest.raises(TulleError, match="checksum|cut short") as error:
+            with pytest.raises(TulleError, match=r"checksum|cut short") as error:
                 read(bytes(damaged))
             reasons |= {reason for reason in ("checksum", "cut short") if reason in str(error.value)}
     assert len(reasons) == 2

@@ -59,9 +59,10 @@ TULLE_API void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vecto
 typedef enum {
   TULLE_LIMIT_OPS = 0,
   TULLE_LIMIT_TENSOR_BYTES = 1,  // of one tensor, as float32
-  TULLE_LIMIT_MEMORY_BYTES = 2   // of the model: activations, unpacked weights, and all else that its plan needs
+  TULLE_LIMIT_MEMORY_BYTES = 2,  // of the model: activations, unpacked weights, and all else that its plan needs
+  TULLE_LIMIT_KILO_MACS = 3      // thousands of multiply-adds of a run, zeros and other work included; 2^32 - 1: any
 } tulle_limit;
-#define TULLE_LIMITS 3
+#define TULLE_LIMITS 4
 TULLE_API void tulle_engine_set_limit(tulle_engine* engine, uint32_t limit, uint32_t most);
 
 // Worker i (1 <= i < threads) is a thread the host starts: it sets its stack pointer to

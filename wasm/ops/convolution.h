@@ -60,6 +60,12 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t
 // Weights of so many rows, packed so. NULL (error set) where they do not fit into memory.
 float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, const uint32_t* tap_order);
 
+// The stride from one output column to the next: 1 if there is but one, whatever the op says. Padded rows have a phase
+// for each column of a stride.
+static inline uint32_t tulle_column_stride(const tulle_op* op, const tulle_tensor* y) {
+  return y->shape[2] == 1 ? 1 : op->stride_w;
+}
+
 // Floats that one phase of a padded row needs for `out_width` outputs, read in whole vectors.
 uint64_t tulle_phase_width(uint32_t out_width, uint32_t kernel_w, uint32_t dilation_w, uint32_t stride_w);
 

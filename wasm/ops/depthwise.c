@@ -121,8 +121,9 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
   args->multiplier = outputs / x->shape[3];
   args->out_height = y->shape[1];
   args->pad_top = op->pad_top;
-  const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w),
-                 row_floats = phase * op->stride_w;
+  const uint32_t stride_w = tulle_column_stride(op, y);
+  const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, stride_w),
+                 row_floats = phase * stride_w;
   const uint64_t kernel_rows = (uint64_t)(w->shape[1] - 1) * op->dilation_h + 1;
   // Strips of 8 output rows, the height of a tile, as many as fit.
   uint64_t strip = 8;
@@ -138,11 +139,11 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
   args->plane_floats = (size_t)plane_floats;
   args->strip_rows = (uint32_t)strip;
   args->kernel_rows = (uint32_t)kernel_rows;
-  args->plane = (tulle_plane){x->shape[1], x->shape[2], op->stride_w, op->pad_left, (uint32_t)phase};
+  args->plane = (tulle_plane){x->shape[1], x->shape[2], stride_w, op->pad_left, (uint32_t)phase};
   args->any = (tulle_depthwise_plane){.kernel_h = w->shape[1],
                                       .kernel_w = w->shape[2],
                                       .stride_h = op->stride_h,
-                                      .stride_w = op->stride_w,
+                                      .stride_w = stride_w,
                                       .dilation_h = op->dilation_h,
                                       .dilation_w = op->dilation_w,
                                       .out_width = y->shape[2],

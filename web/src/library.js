@@ -74,8 +74,8 @@ export class Library {
    * @param {Required<import('./limits.js').Limits>} limits
    * @returns {{ model: number, info: CInfo, places: Place[] }} which stay as long as the model
    */
-  load(bytes, { ops, tensorBytes, memoryBytes }) {
-    const limits = [ops, tensorBytes, memoryBytes]; // by tulle_limit
+  load(bytes, { ops, tensorBytes, memoryBytes, macs }) {
+    const limits = [ops, tensorBytes, memoryBytes, Math.min(Math.ceil(macs / 1000), 2 ** 32 - 1)]; // by tulle_limit
     limits.forEach((most, limit) => this.#exports.tulle_engine_set_limit(this.pointer, limit, most));
     const { tulle_model_load } = this.#exports;
     const model = this.#withBytes(bytes, (address) => tulle_model_load(this.pointer, address, bytes.length)) >>> 0;

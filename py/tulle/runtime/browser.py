@@ -68,6 +68,7 @@ async def load_async(
             "tensorBytes": limits.tensor_bytes,
             "ops": limits.ops,
             "memoryBytes": limits.memory_bytes,
+            "macs": limits.macs,
         },
     }
     if threads is not None:

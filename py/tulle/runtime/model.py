@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 WASMTIME_TILE = 8
 
 
-# The numbers of tulle_limit.
-_LIMITS = ("ops", "tensor_bytes", "memory_bytes")
-
-
 def load(
     source: ModelFile | Graph, *, variant: Variant = "auto", threads: int = 1, limits: Limits | None = None
 ) -> Model:
@@ -77,8 +73,8 @@ class Model:
         self._engine = self._library.call("tulle_engine_create", 1)
         if self._engine and not IN_PYODIDE:
             self._library.call("tulle_engine_set_sparse_tile", self._engine, WASMTIME_TILE)
-        for number, name in enumerate(_LIMITS if self._engine else ()):
-            self._library.call("tulle_engine_set_limit", self._engine, number, getattr(limits, name))
+        for number, most in enumerate(limits.for_engine() if self._engine else ()):
+            self._library.call("tulle_engine_set_limit", self._engine, number, most)
         try:
             self._model = self._load(data)
         except TulleError:
