@@ -154,7 +154,7 @@ def open_image(path: PathLike) -> Image:
 
 
 def image_format(path: PathLike, *, alpha: bool = False) -> str:
-    """Pillow's name of the format that a path's suffix stands for. Raises TulleError unless it can hold such a picture."""
+    """Pillow's name of the format of a path's suffix. Raises TulleError unless it can hold such a picture."""
     from PIL import Image
 
     suffix = Path(path).suffix.lower()

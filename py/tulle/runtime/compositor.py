@@ -62,6 +62,7 @@ class Compositor:
             raise TulleError(f"frames have 1 to 16384 pixels a side, not {width} x {height}")
         index = get_args(Format).index(format), get_args(Matrix).index(matrix)
         library, full = self._open(), int(full_range)
+        self._size = None
         self._check(library.call("tulle_compositor_set_size", self._pointer, index[0], width, height, index[1], full))
         self._size = (format, width, height)
 

@@ -113,6 +113,7 @@ export class Compositor {
     const { tulle_compositor_set_size: setSize, tulle_compositor_input: input } = this.#exports;
     this.#call(() => setSize(this.#pointer, FORMATS.indexOf(format), width, height, MATRICES.indexOf(matrix), +fullRange));
     this.#format = format;
+    this.#engine.wake(); // while the frame is written
     return this.#frame(input(this.#pointer));
   }
 
@@ -136,7 +137,6 @@ export class Compositor {
     }
     const packed = rgb.reduce((sum, value) => sum * 256 + Math.round(value), 0);
     const { tulle_compositor_run: run, tulle_compositor_output: output, tulle_compositor_times: times } = this.#exports;
-    this.#engine.wake();
     this.#call(() => run(this.#pointer, index, Math.round(strength * 1000), packed, +fresh));
     const [read, network, mask, composite] =
       new Float64Array(this.#library.raw.memory.buffer, times(this.#pointer) >>> 0, 4);
