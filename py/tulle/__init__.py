@@ -17,6 +17,7 @@ One module per task, each with a command for it:
 - `hotspots`: where a dense network's time goes (`hotspots`)
 - `image`: pictures as model inputs
 - `hands`: tracks hands in pictures and videos
+- `background`: other backgrounds behind people
 
 One package per building block:
 
@@ -43,7 +44,7 @@ from tulle.errors import TulleError
 from tulle.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from tulle import graph, hands, image, ops, pack, passes, sparsify, tflite, zoo
+    from tulle import background, graph, hands, image, ops, pack, passes, sparsify, tflite, zoo
     from tulle.conversion import Conversion, convert
     from tulle.graph import Graph
     from tulle.runtime import Model, load
@@ -57,6 +58,7 @@ __all__ = [
     "Graph",
     "Model",
     "TulleError",
+    "background",
     "convert",
     "graph",
     "hands",
@@ -85,7 +87,7 @@ _LAZY = {
     "read_tflite": ("tulle.tflite", "read"),
     "verify": ("tulle.verification", "verify"),
 }
-_SUBMODULES = ("graph", "hands", "image", "ops", "pack", "passes", "sparsify", "tflite", "zoo")
+_SUBMODULES = ("background", "graph", "hands", "image", "ops", "pack", "passes", "sparsify", "tflite", "zoo")
 
 
 def __getattr__(name: str) -> Any:

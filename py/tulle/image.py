@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tulle.errors import TulleError
-from tulle.files import PathLike
+from tulle.files import PathLike, write_bytes
 from tulle.runtime.pictures import Border, Fit, View, sample
 from tulle.runtime.tensors import TensorInfo
 
@@ -132,15 +132,60 @@ def read_image(path: PathLike, height: int, width: int) -> np.ndarray:
 
     Raises TulleError if Pillow cannot read the file as a picture.
     """
+    from PIL.Image import Resampling
+
+    return np.asarray(open_image(path).resize((width, height), Resampling.BILINEAR))[..., :3]
+
+
+def open_image(path: PathLike) -> Image:
+    """A picture as browsers show it (see `rgb`), rotated upright by its EXIF data.
+
+    Raises TulleError if Pillow cannot read the file as a picture.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
             upright.format = image.format  # says what the numbers mean
-            return np.asarray(rgb(upright).resize((width, height), Image.Resampling.BILINEAR))[..., :3]
+            return rgb(upright)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise TulleError(f"{path} cannot be read as a picture: {error}") from None
+
+
+def image_format(path: PathLike, *, alpha: bool = False) -> str:
+    """Pillow's name of the format of a path's suffix. Raises TulleError unless it can hold such a picture."""
+    from PIL import Image
+
+    suffix = Path(path).suffix.lower()
+    format = Image.registered_extensions().get(suffix)
+    if format is None or format not in Image.SAVE:
+        raise TulleError(f"{path}: no picture is written with the suffix {suffix!r}; .png, .jpg and .webp will do")
+    if alpha and format not in _WITH_ALPHA:
+        raise TulleError(f"{path}: {format} holds no transparency; .png and .webp do")
+    return format
+
+
+_WITH_ALPHA = ("PNG", "TIFF", "WEBP")
+
+
+def write_image(path: PathLike, pixels: np.ndarray) -> None:
+    """Writes uint8 (H, W, 3) or (H, W, 4) whole or not at all, in the format of the path's suffix.
+
+    Raises TulleError as `image_format` does, and if it cannot be written.
+    """
+    from io import BytesIO
+
+    from PIL import Image
+
+    format = image_format(path, alpha=pixels.shape[2] == 4)
+    file = BytesIO()
+    options = {"quality": 95} if format in ("JPEG", "WEBP") else {}
+    try:
+        Image.fromarray(pixels).save(file, format, **options)
+    except (OSError, KeyError, ValueError) as error:
+        raise TulleError(f"{path} cannot be written as {format}: {error}") from None
+    write_bytes(path, file.getvalue())
 
 
 def read_input(path: PathLike, shape: tuple[int, ...]) -> np.ndarray:

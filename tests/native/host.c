@@ -153,6 +153,21 @@ static uint64_t call(const char* name, const uintptr_t* n) {
     return tulle_model_set_rgba8((void*)n[0], (uint32_t)n[1], (void*)n[2], (uint32_t)n[3], (uint32_t)n[4]);
   if (IS(tulle_model_run)) return run((void*)n[0]);
   if (IS(tulle_model_profile)) return (uintptr_t)tulle_model_profile((void*)n[0]);
+  if (IS(tulle_compositor_create)) return (uintptr_t)tulle_compositor_create((void*)n[0]);
+  if (IS(tulle_compositor_free)) return tulle_compositor_free((void*)n[0]), 0;
+  if (IS(tulle_compositor_set_size))
+    return tulle_compositor_set_size((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4],
+                                     (uint32_t)n[5]);
+  if (IS(tulle_compositor_layout)) return (uintptr_t)tulle_compositor_layout((void*)n[0]);
+  if (IS(tulle_compositor_input)) return (uintptr_t)tulle_compositor_input((void*)n[0]);
+  if (IS(tulle_compositor_output)) return (uintptr_t)tulle_compositor_output((void*)n[0]);
+  if (IS(tulle_compositor_set_picture))
+    return tulle_compositor_set_picture((void*)n[0], (void*)n[1], (uint32_t)n[2], (uint32_t)n[3]);
+  if (IS(tulle_compositor_run))
+    return tulle_compositor_run((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4]);
+  if (IS(tulle_compositor_mask)) return (uintptr_t)tulle_compositor_mask((void*)n[0]);
+  if (IS(tulle_compositor_times)) return (uintptr_t)tulle_compositor_times((void*)n[0]);
+  if (IS(tulle_compositor_reset)) return tulle_compositor_reset((void*)n[0]), 0;
   if (IS(stop)) return stop((void*)n[0], (void*)n[1], (useconds_t)n[2]), 0;
 #undef IS
   fail(name);

@@ -25,7 +25,7 @@ SANITIZERS = {
 # Of results a C compiler fills no more than their own width.
 _NUMBERS = (
     "tulle_engine_threads", "tulle_model_run", "tulle_model_set_picture", "tulle_model_set_rgba8",
-    "tulle_picture_sample",
+    "tulle_picture_sample", "tulle_compositor_set_size", "tulle_compositor_set_picture", "tulle_compositor_run",
 )  # fmt: skip
 
 

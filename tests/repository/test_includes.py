@@ -72,6 +72,14 @@ def test_kernels_know_nothing_of_models() -> None:
             assert {other.split("/")[0] for other in reached(graph, name)} <= {"kernels", "format"}, name
 
 
+def test_nothing_knows_of_backgrounds() -> None:
+    graph = includes()
+    assert "compose/compositor" in graph
+    for name in graph:
+        if not name.startswith("compose/"):
+            assert not any(other.startswith("compose/") for other in graph[name]), name
+
+
 def test_ops_see_nothing_of_the_planner_but_its_interface() -> None:
     graph = includes()
     assert {f"runtime/{name}" for name in PLANNERS_OWN} <= set(graph)

@@ -45,7 +45,7 @@ static void lay_out_mask(tulle_compositor* c, parts* p) {
   c->before_luma = take(p, plane);
   c->probability = take(p, sizeof(float) * (uint64_t)c->mask_width * c->mask_height);
   c->alpha = take(p, plane);
-  c->mixed = take(p, (uint64_t)(c->mask_width + 1) * (c->mask_height + 1));
+  c->mixed = take(p, (uint64_t)c->mixed_stride * (c->mask_height + 1));
 }
 
 static void lay_out_size(tulle_compositor* c, parts* p) {
@@ -64,10 +64,13 @@ static void lay_out_size(tulle_compositor* c, parts* p) {
   c->row_first = take(p, sizeof(uint32_t) * full->height);
   c->column_near = take(p, sizeof(float) * TULLE_COMPOSE_TAPS * full->width);
   c->row_near = take(p, sizeof(float) * TULLE_COMPOSE_TAPS * full->height);
+  const uint64_t columns = tulle_round_up(c->mask_width, 4);
+  c->column_starts = take(p, sizeof(uint32_t) * columns);
+  c->column_weights = take(p, sizeof(float) * columns * c->column_taps);
   // Beside rows of bytes: numbers of 16 bits, floats of level 0, four floats of level 1, rows of the mask.
   const uint64_t rows = 8 * (uint64_t)c->row_bytes + sizeof(uint16_t) * (c->width + 2 * TULLE_ROW_SLACK);
   const uint64_t floats = sizeof(float) * 4 * (uint64_t)(full->width + 4 * TULLE_COMPOSE_REACH + TULLE_ROW_SLACK);
-  const uint64_t mask = 2 * sizeof(float) * (uint64_t)c->mask_stride;
+  const uint64_t mask = 2 * sizeof(float) * (uint64_t)(c->mask_stride + 4);
   uint64_t most = rows > floats ? rows : floats;
   most = most > mask ? most : mask;
   c->scratch_bytes = (size_t)((most + TULLE_ALIGNMENT - 1) / TULLE_ALIGNMENT * TULLE_ALIGNMENT);
@@ -101,6 +104,7 @@ tulle_compositor* tulle_compositor_create(tulle_model* model) {
     c->model = model;
     c->mask_width = input->width;
     c->mask_height = input->height;
+    c->mixed_stride = tulle_round_up(c->mask_width + 1, 4);
     c->mask_stride = tulle_round_up(c->mask_width + 2 * TULLE_COMPOSE_MARGIN, 4);
     for (uint32_t i = 0; i < TULLE_COMPOSE_LEVELS; i++) c->stages[i] = (tulle_stage){c, i};
     c->progress = tulle_alloc(TULLE_COMPOSE_STEPS * sizeof *c->progress);
@@ -113,7 +117,6 @@ tulle_compositor* tulle_compositor_create(tulle_model* model) {
 }
 
 static void forget_size(tulle_compositor* c) {
-  tulle_taps_free(&c->columns);
   tulle_taps_free(&c->rows);
   tulle_free(c->size_memory);
   tulle_free(c->backdrop);
@@ -165,6 +168,30 @@ static bool make_taps(tulle_taps* taps, uint32_t large, uint32_t small) {
   return tulle_taps_make(taps, 0.5 * step - 0.5, step, samples, small, large, true);
 }
 
+// The most that an output has, in whole vectors.
+static uint32_t most_taps(const tulle_taps* taps, uint32_t outputs) {
+  uint32_t most = 0;
+  for (uint32_t i = 0; i < outputs; i++) {
+    const uint32_t count = taps->starts[i + 1] - taps->starts[i];
+    most = count > most ? count : most;
+  }
+  return tulle_round_up(most, 4);
+}
+
+// The taps of a column are neighbours, since samples are at most a pixel apart.
+static void put_columns(tulle_compositor* c, const tulle_taps* columns) {
+  for (uint32_t i = 0; i < tulle_round_up(c->mask_width, 4); i++) {
+    float* weights = c->column_weights + (size_t)i * c->column_taps;
+    memset(weights, 0, c->column_taps * sizeof *weights);
+    c->column_starts[i] = 0;
+    if (i >= c->mask_width) continue;
+    const tulle_tap* taps = columns->taps + columns->starts[i];
+    c->column_starts[i] = taps[0].index;
+    for (uint32_t k = 0; k < columns->starts[i + 1] - columns->starts[i]; k++)
+      weights[taps[k].index - taps[0].index] += taps[k].weight;
+  }
+}
+
 tulle_status tulle_compositor_set_size(tulle_compositor* c, uint32_t format, uint32_t width, uint32_t height,
                                        uint32_t matrix, uint32_t full_range) {
   if (format != TULLE_RGBA8 && format != TULLE_I420 && format != TULLE_NV12)
@@ -189,14 +216,19 @@ tulle_status tulle_compositor_set_size(tulle_compositor* c, uint32_t format, uin
     c->levels[i].width = ((width - 1) >> halvings) + 1;
     c->levels[i].height = ((height - 1) >> halvings) + 1;
   }
-  c->size_memory = allocate(c, lay_out_size);
-  if (!c->size_memory || !make_taps(&c->columns, c->levels[0].width, c->mask_width) ||
-      !make_taps(&c->rows, c->levels[0].height, c->mask_height)) {
-    forget_size(c);
-    return fail(c, "out of memory for frames of this size");
+  tulle_taps columns = {0};
+  const bool ok = make_taps(&columns, c->levels[0].width, c->mask_width) &&
+                  make_taps(&c->rows, c->levels[0].height, c->mask_height);
+  c->column_taps = ok ? most_taps(&columns, c->mask_width) : 0;
+  if (ok) c->size_memory = allocate(c, lay_out_size);
+  if (c->size_memory) {
+    put_columns(c, &columns);
+    tulle_refine_tables(c);
   }
-  tulle_refine_tables(c);
-  return TULLE_OK;
+  tulle_taps_free(&columns);
+  if (c->size_memory) return TULLE_OK;
+  forget_size(c);
+  return fail(c, "out of memory for frames of this size");
 }
 
 const tulle_frame_layout* tulle_compositor_layout(const tulle_compositor* c) { return &c->layout; }

@@ -54,8 +54,9 @@ struct tulle_compositor {
   float* before_luma;                             // of the last mask
   float* probability;                             // steadied over time; without margins
   float* alpha;                                   // 0 to 255, whole numbers
-  uint8_t* mixed;  // at each place between pixels: whether the pixels around it differ in alpha
-  bool has_mask;   // probability and before_luma are those of the frame before
+  uint8_t* mixed;  // at each place between pixels: not 0 where the pixels around it differ in alpha
+  uint32_t mixed_stride;
+  bool has_mask;  // probability and before_luma are those of the frame before
   void* mask_memory;
 
   // ---- of a frame size ----
@@ -70,7 +71,11 @@ struct tulle_compositor {
   float* across;                       // of the level that is blurred, 4 floats a pixel: after the first pass
   uint32_t *column_first, *row_first;  // of level 0 in the mask, see matte.c
   float *column_near, *row_near;
-  tulle_taps columns, rows;  // of the guide in level 0
+  // Of the guide in level 0: the rows that make one of its own, and for each column the first of `column_taps` and
+  // their weights. The columns are a multiple of 4.
+  tulle_taps rows;
+  uint32_t column_taps, *column_starts;
+  float* column_weights;
   char* scratch;
   size_t scratch_bytes;  // a thread
   uint32_t row_bytes;    // room for a row of the frame

@@ -92,21 +92,36 @@ static void sum_rows(float* sums, const tulle_bytes* plane, const tulle_taps* ro
   }
 }
 
+// Columns x to x + 3 of the guide.
+TULLE_INLINE v4 four_columns(const tulle_compositor* c, const float* sums, uint32_t x) {
+  v4 total[4];
+  TULLE_UNROLL for (uint32_t k = 0; k < 4; k++) {
+    const float* from = sums + c->column_starts[x + k];
+    const float* weights = c->column_weights + (size_t)(x + k) * c->column_taps;
+    total[k] = v4_splat(0);
+    for (uint32_t i = 0; i < c->column_taps; i += 4)
+      total[k] = v4_madd(v4_load(from + i), v4_load(weights + i), total[k]);
+  }
+  // Lane k of the result is the sum of total[k].
+  const v4 first = wasm_f32x4_add(wasm_i32x4_shuffle(total[0], total[1], 0, 4, 1, 5),
+                                  wasm_i32x4_shuffle(total[0], total[1], 2, 6, 3, 7));
+  const v4 second = wasm_f32x4_add(wasm_i32x4_shuffle(total[2], total[3], 0, 4, 1, 5),
+                                   wasm_i32x4_shuffle(total[2], total[3], 2, 6, 3, 7));
+  return wasm_f32x4_add(wasm_i64x2_shuffle(first, second, 0, 2), wasm_i64x2_shuffle(first, second, 1, 3));
+}
+
 void tulle_stage_guide(const void* stage, uint32_t begin, uint32_t end, char* scratch) {
   const tulle_compositor* c = ((const tulle_stage*)stage)->compositor;
   const tulle_level* level = &c->levels[0];
   const tulle_input* input = &c->model->inputs[0];
   float* sums = (float*)scratch;
+  // What is read behind a row counts for nothing, but must be numbers.
+  memset(sums + tulle_round_up(level->width, 16), 0, c->column_taps * sizeof *sums);
   for (uint32_t y = begin; y < end; y++) {
     for (int i = 0; i < 3; i++) {
       sum_rows(sums, &level->colours[i], &c->rows, y, level->width);
       float* out = tulle_mask_row(c, c->guide[i], y);
-      for (uint32_t x = 0; x < c->mask_width; x++) {
-        float total = 0;
-        for (uint32_t k = c->columns.starts[x]; k < c->columns.starts[x + 1]; k++)
-          total += c->columns.taps[k].weight * sums[c->columns.taps[k].index];
-        out[x] = total;
-      }
+      for (uint32_t x = 0; x < c->mask_width; x += 4) v4_store(out + x, four_columns(c, sums, x));
       fill_margins(c, out);
     }
     float* pixel = input->data + 3 * (size_t)y * c->mask_width;

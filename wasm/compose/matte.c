@@ -79,7 +79,7 @@ void tulle_stage_steady(const void* stage, uint32_t begin, uint32_t end, char* s
 // Row `begin` of `mixed` belongs to the places between rows begin - 1 and begin of the mask.
 void tulle_stage_mixed(const void* stage, uint32_t begin, uint32_t end, char* scratch) {
   const tulle_compositor* c = ((const tulle_stage*)stage)->compositor;
-  float *most = (float*)scratch, *least = most + c->mask_stride;
+  float *most = (float*)scratch, *least = most + c->mask_stride + 4;
   const uint32_t margin = TULLE_COMPOSE_MARGIN;
   for (uint32_t y = begin; y < end; y++) {
     const float* rows[TULLE_COMPOSE_TAPS];
@@ -94,12 +94,17 @@ void tulle_stage_mixed(const void* stage, uint32_t begin, uint32_t end, char* sc
       v4_store(most + x, high);
       v4_store(least + x, low);
     }
-    uint8_t* mixed = c->mixed + (size_t)y * (c->mask_width + 1);
-    for (uint32_t x = 0; x <= c->mask_width; x++) {
+    uint8_t* mixed = c->mixed + (size_t)y * c->mixed_stride;
+    for (uint32_t x = 0; x <= c->mask_width; x += 4) {
       const float *h = most + margin + x - 2, *l = least + margin + x - 2;
-      const float high = fmaxf(fmaxf(h[0], h[1]), fmaxf(h[2], h[3]));
-      const float low = fminf(fminf(l[0], l[1]), fminf(l[2], l[3]));
-      mixed[x] = high != low;
+      v4 high = v4_load(h), low = v4_load(l);
+      TULLE_UNROLL for (int i = 1; i < TULLE_COMPOSE_TAPS; i++) {
+        high = wasm_f32x4_pmax(high, v4_load(h + i));
+        low = wasm_f32x4_pmin(low, v4_load(l + i));
+      }
+      const v128_t differ = wasm_f32x4_ne(high, low);
+      const v128_t words = wasm_i16x8_narrow_i32x4(differ, differ);
+      wasm_v128_store32_lane(mixed + x, wasm_i8x16_narrow_i16x8(words, words), 0);
     }
   }
 }
@@ -161,7 +166,7 @@ void tulle_stage_refine(const void* stage, uint32_t begin, uint32_t end, char* s
   for (int i = 0; i < 3; i++) factors[i] = v4_splat(shares[i] / (255 * 255 * 2 * SIGMA_COLOUR * SIGMA_COLOUR * 16));
   for (uint32_t y = begin; y < end; y++) {
     const uint32_t place = c->row_first[y];
-    const uint8_t* mixed = c->mixed + (size_t)place * (c->mask_width + 1);
+    const uint8_t* mixed = c->mixed + (size_t)place * c->mixed_stride;
     mask_rows rows[TULLE_COMPOSE_TAPS];
     for (int j = 0; j < TULLE_COMPOSE_TAPS; j++) {
       const int64_t row = (int64_t)place - 2 + j;

@@ -12,7 +12,10 @@ import click
 
 from tulle import TulleError, __version__
 
-_COMMANDS = ("compress", "convert", "hotspots", "inspect", "run", "sparsify", "sweep", "train-sparse", "verify", "zoo")
+_COMMANDS = (
+    "background", "compress", "convert", "hotspots", "inspect", "run", "sparsify", "sweep", "train-sparse", "verify",
+    "zoo",
+)  # fmt: skip
 _FORMER_NAMES = {"share": "hotspots"}  # they work, and no help lists them
 
 

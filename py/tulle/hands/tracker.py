@@ -11,7 +11,6 @@ import numpy as np
 
 from tulle.errors import TulleError
 from tulle.files import PathLike
-from tulle.hands import models
 from tulle.hands.palms import find_palms
 from tulle.hands.regions import (
     Region,
@@ -24,7 +23,7 @@ from tulle.hands.regions import (
 from tulle.hands.smoothing import OneEuroFilter
 from tulle.image import Region as Part
 from tulle.image import pixels_of, to_input
-from tulle.runtime import Model, load
+from tulle.runtime import Model, load, networks
 from tulle.runtime.host import Variant
 
 LANDMARKS = 21
@@ -98,8 +97,8 @@ class HandTracker:
         if not isinstance(max_hands, int) or not 1 <= max_hands <= _MAX_HANDS:
             raise TulleError(f"max_hands must be an integer from 1 to {_MAX_HANDS}, not {max_hands!r}")
         self._max_hands, self._smoothing = max_hands, smoothing
-        self._detector = load(detector if detector is not None else models.find(models.DETECTOR), variant=variant)
-        self._landmarker = load(model if model is not None else models.find(models.LANDMARKS), variant=variant)
+        self._detector = load(detector if detector is not None else networks.find(networks.PALMS), variant=variant)
+        self._landmarker = load(model if model is not None else networks.find(networks.HANDS), variant=variant)
         self._next_id = 0
         self.reset()
 

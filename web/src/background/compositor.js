@@ -43,6 +43,8 @@ export class Compositor {
   #mask;
   /** @type {FrameFormat | undefined} */
   #format;
+  /** Why nothing can be called any more. @type {string | undefined} */
+  #failure;
 
   /**
    * @internal
@@ -111,6 +113,7 @@ export class Compositor {
     const { tulle_compositor_set_size: setSize, tulle_compositor_input: input } = this.#exports;
     this.#call(() => setSize(this.#pointer, FORMATS.indexOf(format), width, height, MATRICES.indexOf(matrix), +fullRange));
     this.#format = format;
+    this.#engine.wake(); // while the frame is written
     return this.#frame(input(this.#pointer));
   }
 
@@ -134,7 +137,6 @@ export class Compositor {
     }
     const packed = rgb.reduce((sum, value) => sum * 256 + Math.round(value), 0);
     const { tulle_compositor_run: run, tulle_compositor_output: output, tulle_compositor_times: times } = this.#exports;
-    this.#engine.wake();
     this.#call(() => run(this.#pointer, index, Math.round(strength * 1000), packed, +fresh));
     const [read, network, mask, composite] =
       new Float64Array(this.#library.raw.memory.buffer, times(this.#pointer) >>> 0, 4);
@@ -197,7 +199,7 @@ export class Compositor {
   async close() {
     if (!this.#pointer) return;
     try {
-      if (this.#engine.library) this.#exports.tulle_compositor_free(this.#pointer);
+      if (this.#engine.library && this.#failure === undefined) this.#exports.tulle_compositor_free(this.#pointer);
     } catch {
       // The engine failed before; its memory goes with it.
     }
@@ -211,6 +213,7 @@ export class Compositor {
 
   #checkOpen() {
     if (!this.#pointer) throw new TulleError('the compositor is closed');
+    if (this.#failure !== undefined) throw new TulleError(this.#failure);
     if (!this.#engine.library) throw new TulleError('the engine stopped: make another compositor');
   }
 
@@ -221,8 +224,9 @@ export class Compositor {
       status = action();
     } catch (error) {
       if (error instanceof TulleError) throw error;
-      const why = this.#library.lastError;
-      throw new TulleError(`the engine failed: ${messageOf(error)}${why ? `: ${why}` : ''}`, { cause: error });
+      const why = this.#library.lastError; // a trap itself says little
+      this.#failure = `the engine failed, make another compositor: ${messageOf(error)}${why ? `: ${why}` : ''}`;
+      throw new TulleError(this.#failure, { cause: error });
     }
     if (status !== 0) throw this.#library.error();
   }

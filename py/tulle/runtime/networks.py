@@ -10,8 +10,9 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # In a wheel, in a wheel for Pyodide, in a checkout.
 _FOLDERS = (_PACKAGE / "_models", _PACKAGE / "_pyodide" / "web" / "models", _PACKAGE.parent.parent / "web" / "models")
 
-DETECTOR = "palm_detection"
-LANDMARKS = "hand_landmark"
+PALMS = "palm_detection"
+HANDS = "hand_landmark"
+PEOPLE = "selfie_segmentation"
 
 
 def find(name: str) -> Path:
