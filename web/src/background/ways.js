@@ -53,7 +53,7 @@ export async function throughStreams(track, id, look, call) {
   const generator = new MediaStreamTrackGenerator({ kind: 'video' });
   await call('attach', { id, readable, writable: generator.writable, look },
     /** @type {Transferable[]} */ (/** @type {unknown} */ ([readable, generator.writable])));
-  return { way: 'streams', track: generator, ...ending(id, call) };
+  return { way: 'streams', ...ending(generator, id, call) };
 }
 
 /**
@@ -67,14 +67,29 @@ export async function throughStreams(track, id, look, call) {
 export async function throughWorker(track, id, look, call) {
   const copy = track.clone();
   const { track: made } = await call('attach', { id, track: copy, look }, /** @type {any} */ ([copy]));
-  const passage = { way: /** @type {const} */ ('worker'), track: made, ...ending(id, call) };
+  const passage = { way: /** @type {const} */ ('worker'), ...ending(made, id, call) };
   track.addEventListener('ended', passage.stop, { once: true });
   return passage;
 }
 
-/** @param {number} id @param {Call} call */
-function ending(id, call) {
-  return { dropped: () => 0, stop: () => void call('detach', { id }).catch(() => {}) };
+/**
+ * @param {MediaStreamTrack} track made of the worker's frames
+ * @param {number} id
+ * @param {Call} call
+ */
+function ending(track, id, call) {
+  const stop = () => {
+    void call('detach', { id }).catch(() => {}); // the worker may have died
+    end(track);
+  };
+  return { track, dropped: () => 0, stop };
+}
+
+/** Ends a track, and says so, which stop() alone does not. @param {MediaStreamTrack} track */
+function end(track) {
+  if (track.readyState === 'ended') return;
+  track.stop();
+  track.dispatchEvent(new Event('ended'));
 }
 
 /**
@@ -107,8 +122,7 @@ export async function throughCanvas(track, work, onEnd) {
     if (clock) cancelAnimationFrame(clock);
     track.removeEventListener('ended', ended);
     video.srcObject = null;
-    made.stop();
-    made.dispatchEvent(new Event('ended')); // which stop() does not send
+    end(made);
   };
   const ended = () => {
     stop();

@@ -183,7 +183,17 @@ async function carry(id, reader, writer) {
  * @param {WritableStreamDefaultWriter<VideoFrame>} writer
  */
 async function pass(frame, writer) {
-  const write = (/** @type {VideoFrame} */ out) => writer.write(held.give(held.take(out)));
+  const write = async (/** @type {VideoFrame} */ out) => {
+    held.take(out);
+    try {
+      await writer.write(out);
+    } catch (error) {
+      out.close();
+      throw error;
+    } finally {
+      held.give(out);
+    }
+  };
   if (look.effect !== 'none') {
     return process(frame, frame.timestamp / 1000, look, true, (result, { init }) => write(toVideoFrame(result, init)));
   }
