@@ -70,12 +70,13 @@ class TfliteModel:
         options: str = "", version: int = 1, dtype: Any = np.float32, quantization: dict[str, Any] | None = None,
         custom: bytes = b"", **fields: Any,
     ) -> Any:  # fmt: skip
-        """Adds an operator of that `kind` (a builtin's name, or a custom op's); `shape`: of the output, or a list of
-        shapes. Returns the output's tensor, or a list of them.
+        """Adds an operator of that `kind` (a builtin's name, or a custom op's); `shape` and `dtype`: of the output, or
+        lists of them. Returns the output's tensor, or a list of them.
         """
         several = bool(shape) and not isinstance(shape[0], int | np.integer)
         shapes: Any = shape if several else [shape]
-        results = [self.tensor(each, dtype, **(quantization or {})) for each in shapes]
+        dtypes = dtype if isinstance(dtype, list) else [dtype] * len(shapes)
+        results = [self.tensor(each, kind, **(quantization or {})) for each, kind in zip(shapes, dtypes, strict=True)]
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(kind, version)
         operator.inputs, operator.outputs = list(inputs), results

@@ -721,6 +721,42 @@ def test_argmax(variant: str, seed: int) -> None:
 
 
 @each(40)
+def test_topk(variant: str, seed: int) -> None:
+    """Exactly: equal numbers, both zeros, infinities and NaN too."""
+    case = Case(seed)
+    shape = [case.size(9) for _ in range(case.pick(1, 2, 3, 4, 5, 6))]
+    axis = int(case.rng.integers(len(shape)))
+    size = shape[axis] = case.size() * case.pick(1, 1, 7)
+    kept = tuple(
+        case.pick(1, size, int(case.rng.integers(1, size + 1))) if d == axis else n for d, n in enumerate(shape)
+    )
+    attrs = {"axis": axis, "largest": case.pick(True, False)}
+    x = case.values(shape)
+    if seed % 2:
+        odd = case.rng.choice(np.array([-np.inf, -2, -0.0, 0.0, 1e-40, 3, np.inf, np.nan], np.float32), shape)
+        x = np.where(case.rng.random(shape) < case.pick(0.2, 1), odd, x)
+    name = case.input(*shape)
+    case.graph.outputs = [case.op(op, [name], kept, **attrs) for op in ("topk", "topk_indices")]
+
+    def first(line: np.ndarray) -> list[int]:
+        numbers = line if attrs["largest"] else -line
+        order = sorted(
+            range(size),
+            key=lambda i: (np.isnan(line[i]) != attrs["largest"], 0 if np.isnan(line[i]) else -numbers[i], i),
+        )
+        return order[: kept[axis]]
+
+    places = np.apply_along_axis(first, axis, x)
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        for _ in range(2):
+            best, where = model({name: x}).values()
+            np.testing.assert_array_equal(where, places)
+            np.testing.assert_array_equal(best.view(np.uint32), np.take_along_axis(x, places, axis).view(np.uint32))
+    for output, values in zip(reference.run(case.graph, {name: x}).values(), (best, where), strict=True):
+        np.testing.assert_array_equal(output, values)
+
+
+@each(40)
 def test_matmul(variant: str, seed: int) -> None:
     case = Case(seed)
     rows, depth, columns = case.size(), case.size(), case.size()

@@ -232,7 +232,7 @@ def test_a_truncated_model_is_damaged(model_path: Callable) -> None:
 
 def test_unsupported_ops_are_listed_together_with_their_outputs(data: bytes) -> None:
     def change(data: bytearray, model: schema.Model) -> None:
-        rename_op(schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.TOPK_V2)(data, model)
+        rename_op(schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.UNIQUE)(data, model)
         rename_op(schema.BuiltinOperator.PRELU, schema.BuiltinOperator.GATHER_ND)(data, model)
         rename_op(schema.BuiltinOperator.RESIZE_BILINEAR, schema.BuiltinOperator.WHILE)(data, model)
 
@@ -242,7 +242,7 @@ def test_unsupported_ops_are_listed_together_with_their_outputs(data: bytes) -> 
         "model: 3 ops are not supported:",
         "  GATHER_ND -> 'prelu'",
         "  WHILE -> 'up'",
-        "  TOPK_V2 -> 'probabilities'",
+        "  UNIQUE -> 'probabilities'",
         "The part before them can be converted by itself; its outputs (option --outputs) are 'add'",
     ]
     assert tflite.read(patched(data, change), outputs=["add"]).outputs == ["add"]

@@ -68,11 +68,13 @@ enum OpKind : uint8_t {
   OpKind_equal = 35,
   OpKind_mask = 36,
   OpKind_cumsum = 37,
+  OpKind_topk = 38,
+  OpKind_topk_indices = 39,
   OpKind_MIN = OpKind_conv2d,
-  OpKind_MAX = OpKind_cumsum
+  OpKind_MAX = OpKind_topk_indices
 };
 
-inline const OpKind (&EnumValuesOpKind())[38] {
+inline const OpKind (&EnumValuesOpKind())[40] {
   static const OpKind values[] = {
     OpKind_conv2d,
     OpKind_depthwise_conv2d,
@@ -111,13 +113,15 @@ inline const OpKind (&EnumValuesOpKind())[38] {
     OpKind_greater,
     OpKind_equal,
     OpKind_mask,
-    OpKind_cumsum
+    OpKind_cumsum,
+    OpKind_topk,
+    OpKind_topk_indices
   };
   return values;
 }
 
 inline const char * const *EnumNamesOpKind() {
-  static const char * const names[39] = {
+  static const char * const names[41] = {
     "conv2d",
     "depthwise_conv2d",
     "transpose_conv2d",
@@ -156,13 +160,15 @@ inline const char * const *EnumNamesOpKind() {
     "equal",
     "mask",
     "cumsum",
+    "topk",
+    "topk_indices",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameOpKind(OpKind e) {
-  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_cumsum)) return "";
+  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_topk_indices)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesOpKind()[index];
 }
@@ -677,7 +683,8 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_BETA = 58,
     VT_BLOCK = 60,
     VT_EXCLUSIVE = 62,
-    VT_REVERSE = 64
+    VT_REVERSE = 64,
+    VT_LARGEST = 66
   };
   tulle::format::OpKind kind() const {
     return static_cast<tulle::format::OpKind>(GetField<uint8_t>(VT_KIND, 0));
@@ -772,6 +779,9 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   bool reverse() const {
     return GetField<uint8_t>(VT_REVERSE, 0) != 0;
   }
+  bool largest() const {
+    return GetField<uint8_t>(VT_LARGEST, 0) != 0;
+  }
   bool Verify(::flatbuffers::Verifier &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint8_t>(verifier, VT_KIND, 1) &&
@@ -813,6 +823,7 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint16_t>(verifier, VT_BLOCK, 2) &&
            VerifyField<uint8_t>(verifier, VT_EXCLUSIVE, 1) &&
            VerifyField<uint8_t>(verifier, VT_REVERSE, 1) &&
+           VerifyField<uint8_t>(verifier, VT_LARGEST, 1) &&
            verifier.EndTable();
   }
 };
@@ -914,6 +925,9 @@ struct OpBuilder {
   void add_reverse(bool reverse) {
     fbb_.AddElement<uint8_t>(Op::VT_REVERSE, static_cast<uint8_t>(reverse), 0);
   }
+  void add_largest(bool largest) {
+    fbb_.AddElement<uint8_t>(Op::VT_LARGEST, static_cast<uint8_t>(largest), 0);
+  }
   explicit OpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -957,7 +971,8 @@ inline ::flatbuffers::Offset<Op> CreateOp(
     float beta = 1.0f,
     uint16_t block = 1,
     bool exclusive = false,
-    bool reverse = false) {
+    bool reverse = false,
+    bool largest = false) {
   OpBuilder builder_(_fbb);
   builder_.add_beta(beta);
   builder_.add_pad_value(pad_value);
@@ -982,6 +997,7 @@ inline ::flatbuffers::Offset<Op> CreateOp(
   builder_.add_stride_h(stride_h);
   builder_.add_kernel_w(kernel_w);
   builder_.add_kernel_h(kernel_h);
+  builder_.add_largest(largest);
   builder_.add_reverse(reverse);
   builder_.add_exclusive(exclusive);
   builder_.add_half_pixel_centers(half_pixel_centers);
@@ -1025,7 +1041,8 @@ inline ::flatbuffers::Offset<Op> CreateOpDirect(
     float beta = 1.0f,
     uint16_t block = 1,
     bool exclusive = false,
-    bool reverse = false) {
+    bool reverse = false,
+    bool largest = false) {
   auto name__ = name ? _fbb.CreateString(name) : 0;
   auto inputs__ = inputs ? _fbb.CreateVector<int32_t>(*inputs) : 0;
   auto outputs__ = outputs ? _fbb.CreateVector<int32_t>(*outputs) : 0;
@@ -1066,7 +1083,8 @@ inline ::flatbuffers::Offset<Op> CreateOpDirect(
       beta,
       block,
       exclusive,
-      reverse);
+      reverse,
+      largest);
 }
 
 struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {

@@ -287,6 +287,17 @@ typedef struct {
 // of those before it if `exclusive`, counted from the end if `reverse`. Stores exactly these floats.
 void tulle_f32_cumsum(const tulle_cumsum* args, const float* x, float* y, uint32_t inner);
 
+// The first `k` of `size` elements in order: the largest ones descending, or the smallest ones ascending. Of equal ones
+// the first comes first; NaN is larger than all numbers.
+typedef struct {
+  uint32_t size, k;
+  size_t step;  // floats from one element to the next, in the input and in the output
+  bool largest, indices;
+} tulle_topk;
+
+// The elements themselves or, if `indices`, which they are. `best`: room for k numbers.
+void tulle_f32_topk(const tulle_topk* args, const float* x, float* y, uint64_t* best);
+
 // Nested loops over an input and an output, the outermost first; steps in floats.
 typedef struct {
   const float* input;

@@ -46,6 +46,8 @@ class OpKind(object):
     equal = 35
     mask = 36
     cumsum = 37
+    topk = 38
+    topk_indices = 39
 
 
 # Applied to an op's result. `alpha` belongs to leaky_relu and elu; prelu takes its alpha from a tensor.
@@ -937,8 +939,15 @@ class Op(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # Op
+    def Largest(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(66))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def OpStart(builder):
-    builder.StartObject(31)
+    builder.StartObject(32)
 
 def OpAddKind(builder, kind):
     builder.PrependUint8Slot(0, kind, 0)
@@ -1054,6 +1063,9 @@ def OpAddExclusive(builder, exclusive):
 def OpAddReverse(builder, reverse):
     builder.PrependBoolSlot(30, reverse, 0)
 
+def OpAddLargest(builder, largest):
+    builder.PrependBoolSlot(31, largest, 0)
+
 def OpEnd(builder):
     return builder.EndObject()
 
@@ -1098,6 +1110,7 @@ class OpT(object):
         self.block = 1  # type: int
         self.exclusive = False  # type: bool
         self.reverse = False  # type: bool
+        self.largest = False  # type: bool
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1193,6 +1206,7 @@ class OpT(object):
         self.block = op.Block()
         self.exclusive = op.Exclusive()
         self.reverse = op.Reverse()
+        self.largest = op.Largest()
 
     # OpT
     def Pack(self, builder):
@@ -1294,6 +1308,7 @@ class OpT(object):
         OpAddBlock(builder, self.block)
         OpAddExclusive(builder, self.exclusive)
         OpAddReverse(builder, self.reverse)
+        OpAddLargest(builder, self.largest)
         op = OpEnd(builder)
         return op
 
