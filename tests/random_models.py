@@ -2,8 +2,8 @@
 
     python tests/random_models.py --count 5000 --seed 0
 
-builds them, runs each in tulle and in LiteRT, and prints how many differ, by op and attribute. What one seed builds
-never changes, so `--seed N --count 1` repeats a failure.
+builds them, runs each in tulle and in LiteRT, and prints how many differ, by op and attribute. A seed builds the same
+until an operator is added, so `--seed N --count 1` repeats a failure.
 """
 
 from __future__ import annotations
