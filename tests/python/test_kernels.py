@@ -1244,6 +1244,8 @@ KERNEL_CASES: dict[str, Callable[[Case], str]] = {
          case.op("max_pool2d_argmax", [image(case)], (1, 4, 6, 6), chw=True, activation="none", **POOL)],
         (1, 8, 12, 6), chw=True, **POOL,
     ),
+    "RESIZE_BILINEAR": resize_case("resize_bilinear"),
+    "RESIZE_NEAREST": resize_case("resize_nearest"),
     "GLOBAL_POOL": lambda case: case.op("mean", [image(case)], (1, 6), axes=(1, 2), keep_dims=False),
     "REDUCE": lambda case: case.op("sum", [case.input(5, 7, 3)], (5, 3), axes=(1,), keep_dims=False),
     "SAMPLE": lambda case: case.op(
@@ -1262,13 +1264,14 @@ def test_every_kernel_of_the_list(variant: str, name: str, monkeypatch: pytest.M
     [listed] = [kernel for kernel in kernels(variant) if kernel.c_name == name]
     if name == "SPMM":
         monkeypatch.setattr("tulle.runtime.model.WASMTIME_TILE", 12)
-    if name in KERNEL_CASES:
-        case = Case(3)
-        steps = case.run(KERNEL_CASES[name](case), variant)
-    else:  # what an op of that name runs; test_ops.py looks at its results
-        op = OPS[name.lower()]
-        graph, feeds = op.example(np.random.default_rng(0)).graph(op)
-        with load(tulle.convert(graph).data, variant=variant) as model:  # type: ignore[arg-type]
-            model(feeds)
-            steps = list(model.profile())
+    case = Case(3)
+    steps = case.run(KERNEL_CASES[name](case), variant)
     assert (listed.name, listed.path) in {(step["kernel"], step["path"]) for step in steps}
+
+
+@pytest.mark.parametrize("name", ["argmax", "cumsum", "matmul", "softmax", "topk"])
+def test_the_kernel_of_one_op_goes_by_its_name(variant: str, name: str) -> None:
+    graph, _ = OPS[name].example(np.random.default_rng(0)).graph(OPS[name])
+    with load(tulle.convert(graph).data, variant=variant) as model:  # type: ignore[arg-type]
+        [step] = [step for step in model.profile() if step["op"] == name]
+    assert (step["kernel"], step["path"]) == (f"f32_{name}", name)

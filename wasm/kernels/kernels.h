@@ -31,6 +31,7 @@
 
 // The kernels of kernels.inc.
 typedef enum {
+  TULLE_KERNEL_OF_OP,  // one that a single op runs, and that goes by its name
 #define KERNEL(c_name, function, tile, path, builds) TULLE_BUILD_##builds(TULLE_KERNEL_##c_name)
 #include "kernels/kernels.inc"
 #undef KERNEL

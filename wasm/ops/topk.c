@@ -46,7 +46,6 @@ bool tulle_plan_topk(tulle_planner* planner, const tulle_op* op, tulle_work* wor
                        .args = args,
                        .units = lines,
                        .tasks = tulle_plan_light_tasks(planner, x->elements, lines),
-                       .kernel = TULLE_KERNEL_TOPK,
                        .scratch = (uint64_t)k * sizeof(uint64_t)};
   return true;
 }

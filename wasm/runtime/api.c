@@ -109,9 +109,11 @@ static char* describe(const tulle_model* model, const tulle_net* net, size_t fil
     const tulle_step* step = &model->steps[i];
     print(&j, "%s{\"name\":", i ? "," : "");
     print_string(&j, net->ops[step->op].name);
-    const tulle_kernel* kernel = &tulle_kernels[step->work.kernel];
-    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s%s%s\",\"path\":\"%s\"", net->ops[step->op].kind_name, kernel->function,
-          *kernel->tile ? "_" : "", kernel->tile, kernel->path);
+    const char* op = net->ops[step->op].kind_name;
+    tulle_kernel kernel = tulle_kernels[step->work.kernel];
+    if (step->work.kernel == TULLE_KERNEL_OF_OP) kernel = (tulle_kernel){"f32", op, op};
+    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s%s%s\",\"path\":\"%s\"", op, kernel.function, *kernel.tile ? "_" : "",
+          kernel.tile, kernel.path);
     print(&j, ",\"macs\":%.0f,\"weights\":%u,\"nnz\":%u}", (double)step->work.macs, step->work.weights,
           step->work.nonzeros);
   }
