@@ -220,6 +220,36 @@ def test_pointwise_as_models_have_it(
         case.run(conv2d(case, x, weight, sparsity=sparsity, activation=activation, residual=residual), variant)
 
 
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "relu_n1_to_1", "hard_swish", "tanh", "prelu"])
+@pytest.mark.parametrize("inputs", [20, 113, 250])
+def test_every_loop_over_sparse_rows(variant: str, inputs: int, activation: str) -> None:
+    """Whatever rows begin with (bias, residual, the pass before) and end with, in tiles of 11, 12 and 13 vectors."""
+    for pixels in (*range(41, 53), 97, 100, 196):
+        for bias, residual in itertools.product((True, False), repeat=2):
+            case = Case(pixels, inputs)
+            x = case.input(1, 1, pixels, inputs, chw=True)
+            weight = case.values((9, 1, 1, inputs), 0.9)
+            weight[4] = 0
+            y = conv2d(case, x, weight, sparsity="sparse", bias=bias, residual=residual, activation=activation)
+            case.run(y, variant)
+
+
+def test_relu_after_sparse_rows_keeps_nan(variant: str) -> None:
+    for activation in ("none", "relu", "relu6"):
+        case = Case(5)
+        x = case.input(1, 7, 7, 3, chw=True)
+        weight = np.array([[1, 0, 0], [0, 2, 1], [0, 0, 0]], np.float32)[:, None, None, :]
+        y = conv2d(case, x, weight, sparsity="sparse", activation=activation)
+        case.graph.outputs = [case.op("to_plain", [y], (1, 7, 7, 3))]
+        values = np.ones((1, 7, 7, 3), np.float32)
+        values[0, ::2, 1, 2] = np.nan
+        with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+            (answer,) = model(values).values()
+        expected = np.zeros((1, 7, 7, 3), bool)
+        expected[0, ::2, 1, 1] = True
+        np.testing.assert_array_equal(np.isnan(answer), expected)
+
+
 @each(60)
 def test_pointwise(variant: str, seed: int) -> None:
     case = Case(seed)

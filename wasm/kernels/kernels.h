@@ -83,11 +83,9 @@ typedef struct {
 typedef struct {
   const float* input;
   float* output;
-  const float* residual;  // added before the activation, or NULL
-  size_t output_stride, residual_stride;
-  const float* bias;  // one an output channel
-  bool accumulate;    // start from the output as it is, not from bias and residual
-  bool finish;        // apply the epilogue: no further input channels follow
+  const float* added;  // to the sums before the epilogue, or NULL: a residual, or the output of the pass before
+  size_t output_stride, added_stride;
+  const float* bias;  // one an output channel, or NULL where there is something added
   tulle_epilogue epilogue;
   // Of tulle_f32_spmm: row by row; where each row begins, and one more; the output channel of each.
   const tulle_nonzero* nonzeros;

@@ -1,5 +1,6 @@
 // Sparse 1x1 convolutions: streams of nonzeros, and how their work is split.
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "ops/convolution.h"
@@ -26,9 +27,11 @@ typedef struct {
 } sparse_args;
 
 // The output channels of a row task over vectors [begin, end) of pixels.
-static void run_rows(const sparse_args* args, tulle_spmm spmm, uint32_t row_task, uint32_t begin, uint32_t end) {
+static void run_rows(const sparse_args* args, const tulle_spmm* given, uint32_t row_task, uint32_t begin,
+                     uint32_t end) {
   const uint32_t tiles = (end - begin + args->tile_vectors - 1) / args->tile_vectors;
   const stream *singles = &args->singles, *pairs = &args->pairs;
+  const tulle_epilogue no_epilogue = {.low = -INFINITY, .high = INFINITY};
   for (uint32_t tile = 0; tile < tiles; tile++) {
     uint32_t first, last;
     tulle_piece(end - begin, tiles, tile, &first, &last);
@@ -36,9 +39,14 @@ static void run_rows(const sparse_args* args, tulle_spmm spmm, uint32_t row_task
     const uint32_t pieces =
         !pairs->units ? 0 : (vectors + TULLE_SPMM_PAIR_MAX_VECTORS - 1) / TULLE_SPMM_PAIR_MAX_VECTORS;
     const size_t pixel = 4 * ((size_t)begin + first);
+    tulle_spmm spmm = *given;
     for (uint32_t pass = 0; pass < args->passes; pass++) {
-      spmm.accumulate = pass > 0;
-      spmm.finish = pass + 1 == args->passes;
+      if (pass > 0) {
+        spmm.added = spmm.output;
+        spmm.added_stride = spmm.output_stride;
+        spmm.bias = NULL;
+      }
+      spmm.epilogue = pass + 1 == args->passes ? given->epilogue : no_epilogue;
       spmm.row_start = singles->start + (size_t)pass * (singles->units + 1);
       spmm.pair_start = pairs->start + (size_t)pass * (pairs->units + 1);
       for (uint32_t piece = 0; piece < pieces; piece++) {
@@ -59,7 +67,7 @@ static void run_sparse(const void* pointer, uint32_t task, uint32_t next, char* 
   tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
   tulle_piece(args->vectors, args->tiles, tile, &begin, &ignored);
   tulle_piece(args->vectors, args->tiles, tile_end, &end, &ignored);
-  run_rows(args, args->spmm, task / args->tile_tasks, begin, end);
+  run_rows(args, &args->spmm, task / args->tile_tasks, begin, end);
 }
 
 static void sparse_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
@@ -70,7 +78,7 @@ static void sparse_rows(const void* pointer, const float* input, float* output, 
   spmm.input = input;
   spmm.output = output;
   for (uint32_t row_task = 0; row_task < args->row_tasks; row_task++)
-    run_rows(args, spmm, row_task, top * args->width / 4, (top + rows) * args->width / 4);
+    run_rows(args, &spmm, row_task, top * args->width / 4, (top + rows) * args->width / 4);
 }
 
 // The element of a stream of nonzeros: an entry is one value for each row of its unit, then the offset.
@@ -194,14 +202,14 @@ bool tulle_plan_pointwise_sparse(tulle_planner* planner, const tulle_op* op, tul
   s->output = y->data;
   s->output_stride = y->stride;
   if (tulle_plan_input(planner, op, 3)) {
-    s->residual = tulle_place_of_input(planner, op, 3)->data;
-    s->residual_stride = tulle_place_of_input(planner, op, 3)->stride;
+    s->added = tulle_place_of_input(planner, op, 3)->data;
+    s->added_stride = tulle_place_of_input(planner, op, 3)->stride;
   }
   if (!(s->bias = tulle_plan_bias(planner, op, rows, 0))) return false;
   if (!tulle_plan_epilogue(planner, op, rows, &s->epilogue)) return false;
-  float* weights = tulle_plan_decode(planner, w);
   args->width = output->shape[2];
   args->passes = (columns + SPMM_CHANNELS - 1) / SPMM_CHANNELS;
+  float* weights = tulle_plan_decode(planner, w);
   const bool packed = weights && pack_streams(planner, args, weights, rows, columns, x->stride * sizeof(float));
   uint32_t nonzeros = 0;
   for (uint32_t i = 0; packed && i < w->elements; i++) nonzeros += weights[i] != 0;

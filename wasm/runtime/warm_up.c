@@ -32,7 +32,6 @@ void tulle_warm_up(void) {
                            .row_start = row_start,
                            .rows = rows,
                            .bias = input,
-                           .finish = true,
                            .epilogue = epilogue};
   const tulle_gemm gemm = {.weights = input,
                            .bias = input,
