@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 
@@ -20,7 +21,8 @@ from tulle import load
 from tulle.compression import compress
 from tulle.graph import Graph, Node, Tensor, reference
 from tulle.ops import BINARY, OPS
-from tulle.pack import pack
+from tulle.pack import pack, unpack
+from tulle.pack.schema import tulle_generated as schema
 from tulle.sparsify import Options, sparsify
 from tulle.zoo import mobilenet_v2
 
@@ -232,6 +234,36 @@ def test_every_loop_over_sparse_rows(variant: str, inputs: int, activation: str)
             weight[4] = 0
             y = conv2d(case, x, weight, sparsity="sparse", bias=bias, residual=residual, activation=activation)
             case.run(y, variant)
+
+
+@pytest.mark.parametrize("density", [0, 0.02, 0.3, 0.95])
+@pytest.mark.parametrize("values", ["fp32", "fp16", "int8", "int8, one scale"])
+def test_sparse_rows_in_every_encoding(variant: str, values: str, density: float) -> None:
+    """Rows of 70 elements begin within the bytes of a bitmask, and rows that are empty are not mentioned at all."""
+    encodings = set()
+    for size in (1, 7):
+        case = Case(size, int(100 * density))
+        x = case.input(1, size, size, 70, chw=True)
+        weight = case.values((33, 1, 1, 70), 1 - density)
+        weight[[0, 1, 5, 32]] = 0
+        y = conv2d(case, x, weight, sparsity="sparse")
+        case.graph.outputs = [case.op("to_plain", [y], case.graph.tensors[y].shape)]
+        model = schema.ModelT.InitFromPackedBuf(pack(case.graph, values.split(",")[0]))  # type: ignore[arg-type]
+        for tensor in model.tensors:
+            if tensor.constant is not None and len(tensor.shape) == 4:
+                encodings.add(tensor.constant.encoding)
+                if "one" in values and tensor.constant.scales is not None:
+                    tensor.constant.scales = tensor.constant.scales[:1]
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), file_identifier=b"TULL")
+        data = bytes(builder.Output())
+        given = {name: case.values(case.graph.tensors[name].shape) for name in case.graph.inputs}
+        (expected,) = reference.run(unpack(data), given, np.float64).values()
+        with load(data, variant=variant) as loaded:  # type: ignore[arg-type]
+            (answer,) = loaded(given).values()
+        np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-4)
+    dense, bitmask, delta = schema.Encoding.dense, schema.Encoding.bitmask, schema.Encoding.delta
+    assert encodings == {0: {delta}, 0.02: {delta}, 0.3: {bitmask}}.get(density, encodings & {bitmask, dense})
 
 
 def test_relu_after_sparse_rows_keeps_nan(variant: str) -> None:

@@ -114,7 +114,8 @@ static char* describe(const tulle_model* model, const tulle_net* net, size_t fil
     if (step->work.kernel == TULLE_KERNEL_OF_OP) kernel = (tulle_kernel){"f32", op, op};
     print(&j, ",\"op\":\"%s\",\"kernel\":\"%s%s%s\",\"path\":\"%s\"", op, kernel.function, *kernel.tile ? "_" : "",
           kernel.tile, kernel.path);
-    print(&j, ",\"macs\":%.0f,\"weights\":%u,\"nnz\":%u}", (double)step->work.macs, step->work.weights,
+    // Not as a double, which takes long arithmetic.
+    print(&j, ",\"macs\":%llu,\"weights\":%u,\"nnz\":%u}", (unsigned long long)step->work.macs, step->work.weights,
           step->work.nonzeros);
   }
   print(&j, "]}");

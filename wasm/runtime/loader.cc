@@ -123,7 +123,11 @@ bool Reader::constant(const char* name, const fb::Constant* from, tulle_tensor* 
     if (to->index_size != (uint64_t(tensor->elements) + 7) / 8)
       return fail("tensor '%s': its bitmask has %u bytes, its shape needs %u", name, unsigned(to->index_size),
                   unsigned((uint64_t(tensor->elements) + 7) / 8));
-    for (size_t i = 0; i < to->index_size; i++) nonzeros += unsigned(__builtin_popcount(to->index[i]));
+    for (size_t i = 0; i < to->index_size; i += 8) {
+      uint64_t bits = 0;
+      memcpy(&bits, to->index + i, to->index_size - i < 8 ? to->index_size - i : 8);
+      nonzeros += unsigned(__builtin_popcountll(bits));
+    }
     if (tensor->elements % 8 && to->index[to->index_size - 1] >> (tensor->elements % 8))
       return fail("tensor '%s': its bitmask has bits set beyond the last element", name);
   } else {

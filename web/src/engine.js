@@ -1,6 +1,13 @@
 // The engine worker: answers the page's calls one after another.
 
 import { createEngine } from './calls.js';
+// All at once, as in index.js.
+import './errors.js';
+import './library.js';
+import './options.js';
+import './pictures.js';
+import './types.js';
+import './wasm.js';
 
 const answer = createEngine();
 
