@@ -136,7 +136,9 @@ def test_chromium_and_wasmtime_give_the_same_bytes(page: Page) -> None:
                     for plane, text in zip(expected, next(results), strict=True):
                         actual = np.frombuffer(base64.b64decode(text), np.uint8).reshape(plane.shape)
                         np.testing.assert_array_equal(actual, plane)
-                    assert any((plane != before).any() for plane, before in zip(expected, frame, strict=True))
+                    assert size == (1, 1) or any(
+                        (plane != before).any() for plane, before in zip(expected, frame, strict=True)
+                    )
             mask = np.array(answers[0]["mask"]["data"], np.float32).reshape(compositor.mask.shape)  # type: ignore[union-attr]
             np.testing.assert_array_equal(mask, compositor.mask)
 
