@@ -22,6 +22,7 @@ from tulle.compression import compress
 from tulle.graph import Graph, Node, Tensor, reference
 from tulle.ops import BINARY, OPS
 from tulle.pack import pack, unpack
+from tulle.pack.checksum import with_checksum
 from tulle.pack.schema import tulle_generated as schema
 from tulle.sparsify import Options, sparsify
 from tulle.zoo import mobilenet_v2
@@ -256,7 +257,7 @@ def test_sparse_rows_in_every_encoding(variant: str, values: str, density: float
                     tensor.constant.scales = tensor.constant.scales[:1]
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), file_identifier=b"TULL")
-        data = bytes(builder.Output())
+        data = with_checksum(builder.Output())
         given = {name: case.values(case.graph.tensors[name].shape) for name in case.graph.inputs}
         (expected,) = reference.run(unpack(data), given, np.float64).values()
         with load(data, variant=variant) as loaded:  # type: ignore[arg-type]
