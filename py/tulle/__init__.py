@@ -43,7 +43,7 @@ from tulle.errors import TulleError
 from tulle.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from tulle import graph, hands, image, ops, pack, passes, sparsify, tflite, zoo
+    from tulle import graph, hands, image, ops, pack, passes, runtime, sparsify, tflite, zoo
     from tulle.conversion import Conversion, convert
     from tulle.graph import Graph
     from tulle.runtime import Model, load
@@ -67,6 +67,7 @@ __all__ = [
     "pack",
     "passes",
     "read_tflite",
+    "runtime",
     "sparsify",
     "tflite",
     "verify",
@@ -85,7 +86,7 @@ _LAZY = {
     "read_tflite": ("tulle.tflite", "read"),
     "verify": ("tulle.verification", "verify"),
 }
-_SUBMODULES = ("graph", "hands", "image", "ops", "pack", "passes", "sparsify", "tflite", "zoo")
+_SUBMODULES = ("graph", "hands", "image", "ops", "pack", "passes", "runtime", "sparsify", "tflite", "zoo")
 
 
 def __getattr__(name: str) -> Any:
