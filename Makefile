@@ -132,6 +132,10 @@ locks: $(VENV_BASE)  ## newer versions of what builds and tests use, with their 
 sbom: $(VENV_BASE) node  ## what tulle is made of and built with, as CycloneDX lists (build/sbom)
 	@$(PY) scripts/sbom.py
 
+.PHONY: release-dry-run
+release-dry-run: dev pyodide convert npm models sbom  ## all of a release but its publication (build/release; ARGS="--tag v0.1.0")
+	@$(PY) scripts/release.py $(ARGS)
+
 .PHONY: clean
 clean:  ## remove what was built
 	rm -rf build dist web/dist py/tulle/_wasm demos/models

@@ -14,6 +14,7 @@ from common import ROOT, SetupError
 
 MODULES = (
     "",
+    "runtime",
     "hands",
     "background",
     "image",
