@@ -11,7 +11,6 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import pytest
 
@@ -22,10 +21,10 @@ from tulle.compression import compress
 from tulle.graph import Graph, Node, Tensor, reference
 from tulle.ops import BINARY, OPS
 from tulle.pack import pack, unpack
-from tulle.pack.checksum import with_checksum
 from tulle.pack.schema import tulle_generated as schema
 from tulle.sparsify import Options, sparsify
 from tulle.zoo import mobilenet_v2
+from tulle_file import file_of, records
 
 TOLERANCE = 1e-5
 VARIANTS = ("simd", "relaxed")
@@ -249,15 +248,13 @@ def test_sparse_rows_in_every_encoding(variant: str, values: str, density: float
         weight[[0, 1, 5, 32]] = 0
         y = conv2d(case, x, weight, sparsity="sparse")
         case.graph.outputs = [case.op("to_plain", [y], case.graph.tensors[y].shape)]
-        model = schema.ModelT.InitFromPackedBuf(pack(case.graph, values.split(",")[0]))  # type: ignore[arg-type]
+        model = records(pack(case.graph, values.split(",")[0]))  # type: ignore[arg-type]
         for tensor in model.tensors:
             if tensor.constant is not None and len(tensor.shape) == 4:
                 encodings.add(tensor.constant.encoding)
                 if "one" in values and tensor.constant.scales is not None:
                     tensor.constant.scales = tensor.constant.scales[:1]
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(model.Pack(builder), file_identifier=b"TULL")
-        data = with_checksum(builder.Output())
+        data = file_of(model)
         given = {name: case.values(case.graph.tensors[name].shape) for name in case.graph.inputs}
         (expected,) = reference.run(unpack(data), given, np.float64).values()
         with load(data, variant=variant) as loaded:  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import pytest
 
@@ -17,6 +16,7 @@ from tulle.graph import Graph, Node, Quantization, Tensor
 from tulle.pack import pack, unpack
 from tulle.pack.recover import recover
 from tulle.pack.schema import tulle_generated as schema
+from tulle_file import file_of, records
 
 SHAPE = (12, 3, 3, 10)
 LITERT_STEP = 1
@@ -102,11 +102,9 @@ def assert_same_answers(graph: Graph) -> None:
 
 
 def changed(data: bytes, change: Callable[[Any], None]) -> bytes:
-    model = schema.ModelT.InitFromPackedBuf(data)
+    model = records(data)
     change(model)
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TULL")
-    return bytes(builder.Output())
+    return file_of(model)
 
 
 def constant_of(model: Any) -> Any:
