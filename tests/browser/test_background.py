@@ -518,9 +518,8 @@ def test_soak(camera: Browser, open_in: Open, thorough: bool, record_property: C
     found = run(page, SOAK, frames=10_000 if thorough else 300)
     last = heap()
     record_property("soak", found)
-    print(
-        f"{found['marks'][-1]['done']} frames in {found['seconds']:.0f} s, heap {first} to {last} bytes: {found['marks']}"
-    )
+    done = found["marks"][-1]["done"]
+    print(f"{done} frames in {found['seconds']:.0f} s, heap {first} to {last} bytes: {found['marks']}")
     assert found["open"] == 0
     assert len({mark["memoryBytes"] for mark in found["marks"][1:]}) == 1, "the engine's memory does not grow"
     assert last - first < 1_000_000
