@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A camera frame's way through a background effect without a GPU: tulle/background beside what call applications do.
 
-Their way is a 2D canvas (draw, `filter: blur`, composite operations) with the dense network in LiteRT.js, in the page;
-tulle's is `BackgroundProcessor.frame()`. Both take the same I420 VideoFrames and give a VideoFrame. Prints milliseconds,
-medians, and the 90th percentile of the whole as the page sees it. Ways take turns, a few frames each.
+Their way is a 2D canvas (draw, `filter: blur`, composite operations) with the dense network in LiteRT.js, in the
+page; tulle's is `BackgroundProcessor.frame()`. Both take the same I420 VideoFrames and give a VideoFrame. Prints
+milliseconds, medians, and the 90th percentile of the whole as the page sees it. Ways take turns, a few frames each.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ MEASURE = """async ({ base, width, height, threads, planes, warmup, runs, turns 
   const { start } = await import(new URL('bench/page/adapters/litertjs.js', base));
   const bytes = async (url) => new Uint8Array(await (await fetch(new URL(url, base))).arrayBuffer());
   const data = await bytes(planes);
-  const camera = (i) => new VideoFrame(data, { format: 'I420', codedWidth: width, codedHeight: height, timestamp: 33333 * i });
+  const camera = (i) => new VideoFrame(data,
+    { format: 'I420', codedWidth: width, codedHeight: height, timestamp: 33333 * i });
 
   const throughTulle = async (model) => {
     const processor = await BackgroundProcessor.create({ effect: 'blur', strength: 0.5, threads, model });

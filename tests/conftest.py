@@ -71,9 +71,7 @@ FLAGS = [
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--thorough", action="store_true", help="run all of tests/native, and ten thousand frames, not a sample"
-    )
+    parser.addoption("--thorough", action="store_true", help="run all of tests/native, ten thousand frames: no sample")
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,10 @@ const STAGE = { width: 640, height: 480 }; // pixels of the frame, whatever the 
 const SPARSE_TASKS = { selfie: ['selfie', 'ablation'], 'selfie-square': ['selfie-square'] };
 
 /**
- * The share of zeros among all weights to start with if there are only networks pruned by magnitude (20 % in the 1x1
- * convolutions). Without training, masks fall apart beyond that.
+ * The share of zeros among all weights to start with: if there are only networks pruned by magnitude, 20 % in the 1x1
+ * convolutions, since without training masks fall apart beyond that; else tulle's own of about 50 %.
  */
-const FIRST_SPARSITY = 0.1;
+const FIRST_SPARSITY = { pruned: 0.1, own: 0.25 };
 
 const clip = {
   kind: /** @type {const} */ ('clip'),
@@ -237,9 +237,11 @@ function offerSparse() {
   if (!dense || sparse.length === 0) throw new Error('models.json lists no such network: run `make demo` again.');
   sparse.sort((a, b) => sparsity(a) - sparsity(b));
   select('sparse-model').replaceChildren(...sparse.map((facts) => new Option(nameOf(facts), facts.name)));
-  const distance = (/** @type {ModelFacts} */ facts) => Math.abs(sparsity(facts) - FIRST_SPARSITY);
-  const first = sparse.find((facts) => facts.task === task && facts.role === 'own')
-    ?? sparse.filter(({ role }) => role === 'sparse').reduce((best, facts) => (distance(facts) < distance(best) ? facts : best));
+  const own = sparse.filter(({ role }) => role === 'own');
+  const level = own.length ? FIRST_SPARSITY.own : FIRST_SPARSITY.pruned;
+  const distance = (/** @type {ModelFacts} */ facts) => Math.abs(sparsity(facts) - level);
+  const first = own.find((facts) => facts.task === task) // made for this page
+    ?? (own.length ? own : sparse).reduce((best, facts) => (distance(facts) < distance(best) ? facts : best));
   select('sparse-model').value = first.name;
   models = { dense, sparse: first };
 }
@@ -451,12 +453,17 @@ ready.catch(fail);
 
 /**
  * For tests (tests/browser/test_demo_background.py): `ready` resolves once a picture is shown, `next` returns the exact
- * pixels that the networks see in the next frame, with their masks.
+ * pixels that the networks see in the next frame where the processors do not draw it, with their masks.
  */
 Object.assign(globalThis, {
   tulleDemo: {
     ready,
     next: nextResult,
+    /** The next frame as if it were the first, whose masks are as the networks give them. */
+    async fresh() {
+      await inTurn(async () => pair.newScene());
+      return nextResult();
+    },
     get frames() {
       return counted;
     },

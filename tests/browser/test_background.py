@@ -185,7 +185,8 @@ const plain = await playing(track);
 const picture = new ImageData(new Uint8ClampedArray(40 * 30 * 4).map((_, i) => [10, 60, 220, 255][i % 4]), 40, 30);
 const found = {};
 const looks = [
-  { effect: 'colour' }, { effect: 'picture', picture }, { effect: 'blur', strength: 1 }, { effect: 'none' }, { effect: 'colour' },
+  { effect: 'colour' }, { effect: 'picture', picture }, { effect: 'blur', strength: 1 }, { effect: 'none' },
+  { effect: 'colour' },
 ];
 for (const [i, look] of looks.entries()) {
   await processor.update(look);
@@ -207,7 +208,9 @@ def test_effects_change_while_the_track_runs(camera: Browser, open_in: Open, peo
     for name in ("0 colour", "4 colour"):
         np.testing.assert_allclose(frames[name][corner].mean((0, 1)), (200, 20, 40), atol=6)
     np.testing.assert_allclose(frames["1 picture"][corner].mean((0, 1)), (10, 60, 220), atol=6)
-    sharp = [np.abs(np.diff(np.asarray(Image.fromarray(person).resize((128, 72))).astype(int), axis=1)) for person in people]
+    sharp = [
+        np.abs(np.diff(np.asarray(Image.fromarray(person).resize((128, 72))).astype(int), axis=1)) for person in people
+    ]
     assert np.abs(np.diff(frames["2 blur"], axis=1))[:, :16].mean() < 0.7 * min(one[:, :16].mean() for one in sharp)
     shown = min(
         np.abs(np.asarray(Image.fromarray(person).resize((128, 72))).astype(int) - frames["3 none"]).mean()
@@ -221,7 +224,8 @@ def test_effects_change_while_the_track_runs(camera: Browser, open_in: Open, peo
 SIZES = """
 const processor = await BackgroundProcessor.create({ effect: 'colour', colour: [0, 255, 0], threads: 1 });
 const image = await createImageBitmap(await (await fetch('/person.png')).blob());
-const camera = drawnTrack(640, 360, (context, { width, height }) => width && height && context.drawImage(image, 0, 0, width, height));
+const show = (context, { width, height }) => width && height && context.drawImage(image, 0, 0, width, height);
+const camera = drawnTrack(640, 360, show);
 const processed = await processor.process(camera.track);
 let ended = 0;
 processed.addEventListener('ended', () => ended++);
@@ -230,7 +234,8 @@ const found = [];
 for (const [width, height] of [[640, 360], [355, 201], [0, 0], [360, 640], [1280, 720], [640, 360]]) {
   Object.assign(camera.canvas, { width, height });
   if (!width) { await pause(400); continue; }
-  await until(() => Math.abs(video.videoWidth - width) <= 1 && Math.abs(video.videoHeight - height) <= 1, `${width} x ${height}`);
+  const near = (a, b) => Math.abs(a - b) <= 1;
+  await until(() => near(video.videoWidth, width) && near(video.videoHeight, height), `${width} x ${height}`);
   await watch(video, 12, 0, 8, 8); // the canvas was black first
   const [seen] = await watch(video, 1, 0, 256, 144);
   found.push({ width, height, seen });
@@ -241,10 +246,10 @@ await pause(300);
 camera.track.enabled = true;
 await watch(video, 3, 0, 8, 8);
 camera.end();
-if (canvasOnly) camera.track.dispatchEvent(new Event('ended')); // which only the browser sends, of a camera that is gone
+if (canvasOnly) camera.track.dispatchEvent(new Event('ended')); // which the browser sends of a camera that is gone
 await until(() => processed.readyState === 'ended', 'the processed track ends');
 await pause(100);
-const again = drawnTrack(320, 180, (context, { width, height }) => context.drawImage(image, 0, 0, width, height));
+const again = drawnTrack(320, 180, show);
 const second = await playing(await processor.process(again.track));
 await watch(second, 3, 0, 8, 8);
 processor.stop();
@@ -267,7 +272,9 @@ def test_sizes_change_cameras_are_muted_and_tracks_end(
         page.evaluate("delete globalThis.MediaStreamTrackGenerator")
     found = run(page, SIZES, canvasOnly=canvas_only)
     right = dense_mask(people[0], model_path, litert)
-    agreements = {(one["width"], one["height"]): iou(not_green(pixels(one["seen"], *MASK)), right) for one in found["found"]}
+    agreements = {
+        (one["width"], one["height"]): iou(not_green(pixels(one["seen"], *MASK)), right) for one in found["found"]
+    }
     print(agreements, found["stats"])
     assert min(agreements.values()) >= 0.85
     assert found["states"] == [1, "canvas" if canvas_only else "streams"]
@@ -300,14 +307,17 @@ def test_a_dead_worker_ends_the_track_with_words(chromium: Browser, open_in: Ope
     run(page, DEATH)
     (worker,) = (worker for worker in page.workers if "background" in worker.url)
     worker.evaluate("() => { setTimeout(() => { throw new Error('broken here'); }); }")
-    found = run(page, """
+    found = run(
+        page,
+        """
     await until(() => said.length, 'onError is called');
     await until(() => run.processed.readyState === 'ended', 'the track ends');
     run.camera.end();
     const after = await run.processor.update({ effect: 'none' }).catch((error) => error.message);
     await run.processor.close();
     return { said, after };
-    """)
+    """,
+    )
     assert found["said"] == [["TulleError", found["after"]]]
     assert "the BackgroundProcessor stopped: " in found["after"] and "broken here" in found["after"]
 
@@ -318,11 +328,14 @@ def test_a_worker_that_hangs_is_noticed(chromium: Browser, open_in: Open) -> Non
     (worker,) = (worker for worker in page.workers if "background" in worker.url)
     page.evaluate("() => { setTimeout(() => {}, 0); }")
     worker.evaluate("() => { setTimeout(() => { for (;;); }); }")
-    found = run(page, """
+    found = run(
+        page,
+        """
     await until(() => said.length, 'onError is called');
     run.camera.end();
     return said;
-    """)
+    """,
+    )
     assert found[0][1].startswith("the BackgroundProcessor stopped: its worker has not answered for 10 s")
 
 
@@ -349,7 +362,8 @@ const sources = {
   VideoFrame: new VideoFrame(planes, { format: 'RGBX', codedWidth: width, codedHeight: height, timestamp: 5000 }),
   BGRX: new VideoFrame(planes.map((_, i) => planes[[i + 2, i, i - 2, i][i % 4]]),
     { format: 'BGRX', codedWidth: width, codedHeight: height, timestamp: 5000 }),
-  turned: new VideoFrame(lying, { format: 'RGBX', codedWidth: height, codedHeight: width, timestamp: 5000, rotation: 90 }),
+  turned: new VideoFrame(lying,
+    { format: 'RGBX', codedWidth: height, codedHeight: width, timestamp: 5000, rotation: 90 }),
 };
 const found = {};
 for (const [name, source] of Object.entries(sources)) {
@@ -373,14 +387,22 @@ return { found, stats };
 
 
 def test_every_kind_of_picture_is_processed_alike(
-    chromium: Browser, open_in: Open, site: Site, people: list[np.ndarray], model_path: Callable[[str], Path], litert: LiteRT
+    chromium: Browser,
+    open_in: Open,
+    site: Site,
+    people: list[np.ndarray],
+    model_path: Callable[[str], Path],
+    litert: LiteRT,
 ) -> None:
     site.put("/person.png", png(people[1]))
     result = run(open_in(chromium), same_picture("/person.png") + KINDS)
     found = result["found"]
     assert len(found) == 9
     reference = np.frombuffer(base64.b64decode(found["ImageData"]["data"]), np.uint8).reshape(360, 640, 4)[..., :3]
-    assert iou(not_green(np.asarray(Image.fromarray(reference).resize(MASK))), dense_mask(people[1], model_path, litert)) > 0.9
+    assert (
+        iou(not_green(np.asarray(Image.fromarray(reference).resize(MASK))), dense_mask(people[1], model_path, litert))
+        > 0.9
+    )
     for name, one in found.items():
         assert one["size"] == [640, 360], name
         assert one["kind"] == ("ImageData" if name == "ImageData" else "VideoFrame")
@@ -440,7 +462,7 @@ def test_what_is_wrong_is_said(chromium: Browser, open_in: Open) -> None:
     assert "none, blur, picture, colour, not sepia" in said["effect"]
     assert "0 to 1, not 2" in said["strength"]
     assert "needs the option picture" in said["picture"]
-    assert "no option \"blur\"" in said["option"]
+    assert 'no option "blur"' in said["option"]
     assert "not one of audio" in said["audio"]
     assert "the track has ended" in said["ended"]
     assert "is closed" in said["closed frame"]
@@ -457,7 +479,9 @@ const [track] = (await navigator.mediaDevices.getUserMedia({ video: true })).get
 const processor = await BackgroundProcessor.create({ effect: 'blur', threads: 2 });
 const processed = await processor.process(track);
 const video = await playing(processed);
-const looks = [{ effect: 'blur', strength: 0.3 }, { effect: 'colour', colour: [90, 90, 90] }, { effect: 'blur', strength: 1 }];
+const looks = [
+  { effect: 'blur', strength: 0.3 }, { effect: 'colour', colour: [90, 90, 90] }, { effect: 'blur', strength: 1 },
+];
 const marks = [];
 const began = performance.now();
 for (let next = 100, i = 0; processor.stats.frames < frames;) {
@@ -494,7 +518,8 @@ def test_soak(camera: Browser, open_in: Open, thorough: bool, record_property: C
     found = run(page, SOAK, frames=10_000 if thorough else 300)
     last = heap()
     record_property("soak", found)
-    print(f"{found['marks'][-1]['done']} frames in {found['seconds']:.0f} s, heap {first} to {last} bytes: {found['marks']}")
+    done = found["marks"][-1]["done"]
+    print(f"{done} frames in {found['seconds']:.0f} s, heap {first} to {last} bytes: {found['marks']}")
     assert found["open"] == 0
     assert len({mark["memoryBytes"] for mark in found["marks"][1:]}) == 1, "the engine's memory does not grow"
     assert last - first < 1_000_000

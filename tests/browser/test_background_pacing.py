@@ -11,8 +11,8 @@ from browser.conftest import evaluate
 
 pytestmark = pytest.mark.browser
 
-# A camera and a machine of so many milliseconds a frame, `network` and `rest`. A frame that comes while another is under
-# way waits, and is dropped when the next one comes.
+# A camera and a machine of so many milliseconds a frame, `network` and `rest`. A frame that comes while another is
+# under way waits, and is dropped when the next one comes.
 SIMULATE = """
 const { MOST_FRAMES, START, after, isDue, load } = await import('/web/src/background/pacing.js');
 let pace = START;
@@ -30,7 +30,8 @@ for (let i = 0; i < frames; i++) {
   oldest = Math.max(oldest, sinceNetwork);
   const [n, r] = [costly ? network : network / 8, rest];
   free = start + r + (runs ? n : 0);
-  if (paced) pace = after(pace, { network: runs ? n : undefined, rest: r, interval: before === undefined ? undefined : time - before });
+  const passed = before === undefined ? undefined : time - before;
+  if (paced) pace = after(pace, { network: runs ? n : undefined, rest: r, interval: passed });
   before = time;
   every.push(pace.every);
 }
