@@ -75,7 +75,7 @@ def prepare_file(name: str, path: Path, folder: Path) -> tuple[Model, int]:
     stray = STRAY if any(node.op in ("max_pool2d_argmax", "argmax") for node in graph.nodes) else 0.0
     extents = dict(original.extents)
     if original.rounds:  # the steps of a probability are 1/256, all that a picture of noise gives may be less
-        extents |= {n: 1.0 for n in graph.outputs if all(0 <= e[n].min() and e[n].max() <= 1 for e in expected)}
+        extents |= {n: 1.0 for n in graph.outputs if all(e[n].min() >= 0 and e[n].max() <= 1 for e in expected)}
     return (
         Model(name, files, missing, feeds, values, expected, tolerance, extents, stray, scales, original.name),
         macs,

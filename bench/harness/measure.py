@@ -74,8 +74,8 @@ def compare(
     stray: float = 0.0,
 ) -> float:
     """The largest error of any output over all sets of inputs, relative to that output's range (LiteRT's largest minus
-    smallest value over all sets; at least 1 for a single number, which is a score) or to its extent. The share `stray` of an output's
-    values, the worst ones, is left out.
+    smallest value over all sets; at least 1 for a single number, which is a score) or to its extent. The share `stray`
+    of an output's values, the worst ones, is left out.
 
     Outputs are matched by name, or by position where a runtime renames them. Raises BenchError if they can't be.
     """

@@ -71,7 +71,7 @@ class Model:
         values: [set][input] arrays, as the TFLite file takes them.
         expected: [set] LiteRT's outputs by name, float32.
         tolerance: largest error, relative to the output's range, that still counts as the same answer.
-        extents: the range of outputs, by name, where it is known better than from the values: errors are relative to it.
+        extents: the range of outputs, by name, where it is known better than from the values.
         stray: the share of an output's values that may be further off: where the model compares numbers that can be
             nearly equal, as max pools that keep places do.
         scales: scale and zero point of each quantised output of the TFLite file, by name.
