@@ -455,6 +455,17 @@ def test_depthwise_windows_that_lie_in_the_padding(variant: str, pads: tuple[int
     case.run(y, variant)
 
 
+@each(20)
+def test_depthwise_without_a_window(variant: str, seed: int) -> None:
+    """As batch normalisation is left behind."""
+    case = Case(seed)
+    shape = case.pick((1, 1), (1, 2), (3, 5), (7, 7), (9, 4), (16, 31)) + (case.size(9),)
+    x = case.input(1, *shape, chw=True)
+    weight = case.values((1, 1, 1, shape[2] * case.pick(1, 1, 3)))
+    y = conv2d(case, x, weight, kind="depthwise_conv2d", activation=ACTIVATIONS[seed % len(ACTIVATIONS)])
+    assert "f32_dwconv1x1" in {step["kernel"] for step in case.run(y, variant)} or shape[:2] == (1, 1)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_depthwise_as_models_have_it(variant: str, kernel: int, stride: int) -> None:
@@ -490,6 +501,19 @@ def test_transpose_conv2d(variant: str, seed: int) -> None:
         "transpose_conv2d", inputs, (1, *output, channels_out), chw=True, strides=strides, padding=tuple(pads), **attrs
     )
     case.run(y, variant)
+
+
+@pytest.mark.parametrize("activation", ["prelu", "sigmoid"])
+@pytest.mark.parametrize("channels", [(1, 1), (4, 4), (3, 2), (9, 7)])
+def test_transpose_conv2d_of_windows_side_by_side(variant: str, channels: tuple[int, int], activation: str) -> None:
+    for height, width in ((1, 1), (2, 3), (3, 4), (5, 9), (4, 16)):
+        case = Case(height, width)
+        inputs: list[str | None] = [case.input(1, height, width, channels[0], chw=True)]
+        inputs += [case.constant(case.values((channels[1], 2, 2, channels[0]))), None]
+        attrs = case.fused("transpose_conv2d", inputs, activation, channels[1])
+        shape = (1, 2 * height, 2 * width, channels[1])
+        y = case.op("transpose_conv2d", inputs, shape, chw=True, strides=(2, 2), padding=(0, 0, 0, 0), **attrs)
+        assert "upsample_conv" in paths(case.run(y, variant))
 
 
 @each(80)
@@ -758,6 +782,51 @@ def test_max_pool2d_argmax_and_back(variant: str, seed: int) -> None:
     case.run(y, variant, feed)
 
 
+def test_2x2_windows_over_every_width(variant: str) -> None:
+    """Places, also where the last row or column has half a window; NaN is no maximum."""
+    for width in range(1, 27):
+        for height in (1, 2, 5):
+            case = Case(width, height)
+            small = (1, -(-height // 2), -(-width // 2), 3)
+            pads = (0, height % 2, 0, width % 2)
+            x = case.input(1, height, width, 3, chw=True)
+            attrs = {"kernel": (2, 2), "strides": (2, 2), "padding": pads}
+            y = case.op("max_pool2d_argmax", [x], small, chw=True, activation="none", **attrs)
+            values = case.rng.integers(-2, 2, (1, height, width, 3)).astype(np.float32)
+            values[case.rng.random(values.shape) < 0.2] = np.nan
+            values[case.rng.random(values.shape) < 0.1] = -np.inf
+            graph = case.graph
+            graph.outputs = [case.op("to_plain", [y], small)]
+            padded = np.pad(np.where(np.isnan(values), -np.inf, values), ((0, 0), pads[:2], pads[2:], (0, 0)),
+                            constant_values=-np.inf)  # fmt: skip
+            windows = padded.reshape(1, small[1], 2, small[2], 2, 3).transpose(0, 1, 3, 5, 2, 4).reshape(*small, 4)
+            with load(pack(graph), variant=variant) as model:  # type: ignore[arg-type]
+                np.testing.assert_array_equal(model({"input0": values})[graph.outputs[0]], windows.argmax(-1))
+
+
+@each(8)
+def test_max_unpool2d_of_2x2_windows(variant: str, seed: int) -> None:
+    """Of any indices: whole ones, between two, beyond the window, none at all."""
+    case = Case(seed)
+    shape = (1, case.size(9), case.pick(1, 4, 6, 8, 11, 16), 3)
+    x, at = case.input(*shape, chw=True), case.input(*shape, chw=True)
+    whole = (1, 2 * shape[1], 2 * shape[2], 3)
+    y = case.op("max_unpool2d", [x, at], whole, chw=True, kernel=(2, 2), strides=(2, 2), padding=(0, 0, 0, 0))
+    case.graph.outputs = [case.op("to_plain", [y], whole)]
+    values = case.values(shape)
+    choices = np.array([0, 1, 2, 3, 3.75, 0.5, 4, -1, -0.5, np.nan, np.inf, -0.0], np.float32)
+    indices = case.rng.choice(choices, shape)
+    valid = (indices >= 0) & (indices < 4)
+    place = np.where(valid, indices, 0).astype(int)
+    expected = np.zeros((1, shape[1], 2, shape[2], 2, 3), np.float32)
+    for n, row, column, channel in zip(*np.nonzero(valid), strict=True):
+        k = place[n, row, column, channel]
+        expected[n, row, k // 2, column, k % 2, channel] = values[n, row, column, channel]
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        outputs = model({"input0": values, "input1": indices})
+    np.testing.assert_array_equal(outputs[case.graph.outputs[0]], expected.reshape(whole))
+
+
 def test_max_unpool2d_passes_over_indices_that_lead_nowhere(variant: str) -> None:
     case = Case(0)
     x, at = case.input(1, 2, 2, 1, chw=True), case.input(1, 2, 2, 1, chw=True)
@@ -961,6 +1030,26 @@ def test_layout_changes(variant: str, seed: int) -> None:
     case.run(case.input(*shape, chw=True), variant)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7, 8, 13])
+def test_layout_changes_of_few_channels(variant: str, channels: int) -> None:
+    for height, width in ((1, 2), (1, 5), (3, 3), (4, 4), (7, 9), (2, 33)):
+        case = Case(channels, height)
+        case.run(case.input(1, height, width, channels, chw=True), variant)
+
+
+@pytest.mark.parametrize("pads", [((0, 0), (0, 5)), ((0, 0), (2, 1)), ((1, 2), (0, 0)), ((0, 3), (1, 0))])
+def test_pads_of_whole_slices(variant: str, pads: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    """Of rows and of channels, where the rest is copied in one piece."""
+    for chw in (True, False):
+        for width in (1, 4, 7):
+            case = Case(width)
+            everything = ((0, 0), pads[0], (0, 0), pads[1])
+            shape = [n + sum(p) for n, p in zip((1, 5, width, 3), everything, strict=True)]
+            x = case.input(1, 5, width, 3, chw=chw)
+            y = case.op("pad", [x], shape, chw=chw, pads=everything, pad_mode="constant", pad_value=-1.5)
+            case.run(y, variant)
+
+
 @each(20)
 def test_reshape(variant: str, seed: int) -> None:
     case = Case(seed)
@@ -1076,6 +1165,7 @@ KERNEL_CASES: dict[str, Callable[[Case], str]] = {
     "DWCONV_3X3S2": depthwise_case(3, 2),
     "DWCONV_5X5": depthwise_case(5, 1),
     "DWCONV_5X5S2": depthwise_case(5, 2),
+    "DWCONV_1X1": depthwise_case(1, 1),
     "DWCONV": depthwise_case(7, 1),
     "DWCONV_SUM": lambda case: added(case, depthwise_of(case, x := image(case), 3, 1, "relu"), x),
     "RESIZE_SUM": lambda case: added(case, case.input(1, 16, 24, 6, chw=True), resize_case("resize_bilinear")(case)),

@@ -51,6 +51,15 @@ TULLE_INLINE void gemm_tile(const tulle_gemm* args, const float* input, float* o
       TULLE_UNROLL
       for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_hard_swish(sum[r][i]);
     }
+  } else if (args->finish && args->epilogue->kind == TULLE_ACT_PRELU) {
+    const float* slopes = args->epilogue->prelu + args->channel;
+    TULLE_UNROLL
+    for (uint32_t r = 0; r < rows; r++) {
+      if (r >= args->rows) break;
+      const v4 slope = v4_load_splat(slopes + r);
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_leaky(sum[r][i], slope);
+    }
   } else if (args->finish) {
     const v4 low = v4_splat(args->epilogue->low), high = v4_splat(args->epilogue->high);
     TULLE_UNROLL

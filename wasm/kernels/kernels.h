@@ -144,6 +144,11 @@ typedef struct {
   const tulle_epilogue* epilogue;
 } tulle_gemm;
 
+// Whether the kernel applies it as it stores.
+static inline bool tulle_in_gemm_store(tulle_activation kind) {
+  return tulle_in_store(kind) || kind == TULLE_ACT_PRELU;
+}
+
 // `count` pixels of `input`, `output` and `residual` (or NULL). With `exact`, nothing is stored beyond them.
 void tulle_f32_gemm(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
                     bool exact);
@@ -203,6 +208,11 @@ void tulle_f32_depthwise(const tulle_depthwise* args, const float* input, const 
 // The kernel that tulle_f32_depthwise runs for such arguments; TULLE_KERNEL_DWCONV if it has none. Of an epilogue it
 // does not know: variants for that go by the same name.
 tulle_kernel_id tulle_f32_depthwise_id(const tulle_depthwise* args);
+
+// 1x1 with stride 1, as batch normalisation leaves it behind where it cannot be folded: y[i] = x[i] * weight + bias for
+// n floats of one channel. Whole vectors: may write up to 3 floats beyond n.
+void tulle_f32_scale(const float* x, float weight, float bias, float* y, size_t n, const tulle_epilogue* epilogue,
+                     uint32_t channel);
 
 // Any other kernel, stride and dilation, from a zero-padded plane.
 typedef struct {
@@ -300,7 +310,8 @@ typedef struct {
 void tulle_f32_copy(const tulle_copy* copy, uint32_t begin, uint32_t end);
 
 // Nested loops over an output. from[loop][i] is where index i reads, in floats from the start of the input: the sum of
-// all loops' is the element. -1: outside, where the output gets `value`.
+// all loops' is where the `count` neighbouring floats of a run begin, with `before` and `after` values around them.
+// -1: outside, where the whole run is `value`.
 typedef struct {
   const float* input;
   float* output;
@@ -308,6 +319,7 @@ typedef struct {
   uint32_t sizes[TULLE_MAX_LOOPS];
   int64_t out_step[TULLE_MAX_LOOPS];
   const int32_t* from[TULLE_MAX_LOOPS];
+  size_t before, count, after;
   float value;
 } tulle_pad;
 

@@ -10,6 +10,7 @@ typedef struct {
   uint32_t channels, multiplier, out_height;
   tulle_epilogue epilogue;
   bool direct;  // a kernel reads the input as it is
+  bool scale;   // there is no window
   tulle_depthwise depthwise;
 
   // If none does:
@@ -48,6 +49,17 @@ static void run_direct(const depthwise_args* args, const float* inputs, float* o
   }
 }
 
+// Where there is no window.
+static void run_scale(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c, uint32_t channel_end,
+                      uint32_t top, uint32_t rows) {
+  const size_t first = (size_t)top * args->depthwise.out_width, count = (size_t)rows * args->depthwise.out_width;
+  for (; c < channel_end; c++) {
+    for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++)
+      tulle_f32_scale(inputs + c * args->x.stride + first, args->weights[o], args->bias[o],
+                      outputs + o * args->y.stride + first, count, &args->epilogue, o);
+  }
+}
+
 // The same through padded planes, for any kernel, stride and dilation.
 static void run_planes(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c,
                        uint32_t channel_end, uint32_t top, uint32_t rows, char* scratch) {
@@ -79,7 +91,9 @@ static void run_planes(const depthwise_args* args, const float* inputs, float* o
 
 static void run_depthwise(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   const depthwise_args* args = pointer;
-  if (args->direct) {
+  if (args->scale) {
+    run_scale(args, args->x.data, args->y.data, c, end, 0, args->out_height);
+  } else if (args->direct) {
     run_direct(args, args->x.data, args->y.data, c, end, 0, args->out_height);
   } else {
     run_planes(args, args->x.data, args->y.data, c, end, 0, args->out_height, scratch);
@@ -89,7 +103,9 @@ static void run_depthwise(const void* pointer, uint32_t c, uint32_t end, char* s
 static void depthwise_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
                            char* scratch) {
   const depthwise_args* args = pointer;
-  if (args->direct) {
+  if (args->scale) {
+    run_scale(args, input, output, 0, args->channels, top, rows);
+  } else if (args->direct) {
     run_direct(args, input, output, 0, args->channels, top, rows);
   } else {
     run_planes(args, input, output, 0, args->channels, top, rows, scratch);
@@ -173,9 +189,12 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
                                       .input_stride = args->x.stride,
                                       .output_stride = args->y.stride,
                                       .added = planner->sum.added};
-  const tulle_kernel_id kernel =
-      may_be_direct(op, x, w, y) ? tulle_f32_depthwise_id(&args->depthwise) : TULLE_KERNEL_DWCONV;
+  tulle_kernel_id kernel = may_be_direct(op, x, w, y) ? tulle_f32_depthwise_id(&args->depthwise) : TULLE_KERNEL_DWCONV;
   args->direct = kernel != TULLE_KERNEL_DWCONV;
+  // A 1x1 map has no room for a whole vector.
+  args->scale = taps == 1 && op->stride_h == 1 && op->stride_w == 1 && x->shape[1] == y->shape[1] &&
+                x->shape[2] == y->shape[2] && y->shape[1] * y->shape[2] > 1;
+  if (args->scale) kernel = TULLE_KERNEL_DWCONV_1X1;
   *work = (tulle_work){.run = run_depthwise,
                        .run_rows = planner->sum.added ? NULL : depthwise_rows,
                        .args = args,

@@ -33,7 +33,7 @@ tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t ta
 }
 
 void tulle_activate_block(const tulle_gemm* gemm, float* output, uint32_t count) {
-  if (!gemm->finish || tulle_in_store(gemm->epilogue->kind)) return;
+  if (!gemm->finish || tulle_in_gemm_store(gemm->epilogue->kind)) return;
   for (uint32_t r = 0; r < gemm->rows; r++)
     tulle_f32_activate(output + r * gemm->output_stride, count, gemm->epilogue, gemm->channel + r);
 }
