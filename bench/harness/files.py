@@ -20,7 +20,7 @@ from tulle.passes.fold_constants import fold_constants
 ROUNDED_TOLERANCE = 5e-2
 """As for `tulle verify`: where the file rounds activations to 8 bits and tulle does not."""
 
-STRAY = 1e-3
+STRAY = 1e-2
 """See Model."""
 
 DTYPES = {"FLOAT32": "float32", "INT8": "int8", "UINT8": "uint8", "INT32": "int32"}

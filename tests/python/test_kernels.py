@@ -455,6 +455,17 @@ def test_depthwise_windows_that_lie_in_the_padding(variant: str, pads: tuple[int
     case.run(y, variant)
 
 
+@pytest.mark.parametrize("summed", [False, True])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise_over_maps_whose_rows_share_cache_sets(variant: str, kernel: int, summed: bool) -> None:
+    """They are computed some rows at a time."""
+    for height, width in ((41, 256), (70, 128), (37, 260), (33, 512)):
+        case = Case(height, kernel)
+        x = case.input(1, height, width, 2, chw=True)
+        y = depthwise_of(case, x, kernel, 1, "relu6")
+        case.run(added(case, y, x) if summed else y, variant)
+
+
 @each(20)
 def test_depthwise_without_a_window(variant: str, seed: int) -> None:
     """As batch normalisation is left behind."""

@@ -22,6 +22,17 @@ typedef struct {
   uint32_t strip_rows, pad_top, kernel_rows;
 } depthwise_args;
 
+// Rows at a time. Columns are computed from top to bottom, four pixels wide, and the next one reads the same cache
+// lines: in maps of 128 or 256 pixels, whose rows share a few sets of L1, only so many rows stay there, with those of
+// the output.
+static uint32_t rows_in_l1(uint32_t width, uint32_t stride) {
+  enum { SETS = 64, WAYS = 8, LINE = 64 };
+  uint32_t step = width * (uint32_t)sizeof(float), sets = SETS;
+  while (sets > 1 && step % (2 * LINE) == 0) step /= 2, sets /= 2;
+  const uint32_t rows = sets * WAYS * 3 / 4 / (stride + 1) / 8 * 8;
+  return rows < 8 ? 8 : rows;
+}
+
 // Output rows [top, top + rows) of all outputs of input channels [c, channel_end).
 static void run_direct(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c,
                        uint32_t channel_end, uint32_t top, uint32_t rows) {
@@ -29,10 +40,22 @@ static void run_direct(const depthwise_args* args, const float* inputs, float* o
   const uint32_t taps = d->kernel * d->kernel, out_width = d->out_width;
   if (args->multiplier == 1 && args->y.stride > 1) {
     tulle_depthwise some = *d;
-    if (d->added) some.added = d->added + c * args->y.stride;
-    tulle_f32_depthwise(&some, inputs + c * args->x.stride, args->weights + (size_t)c * taps, args->bias + c,
-                        outputs + c * args->y.stride + (size_t)top * out_width, channel_end - c, top, rows,
-                        &args->epilogue, c);
+    const uint32_t most = rows_in_l1(d->width, d->stride);
+    if (rows <= most + most / 2) {
+      if (d->added) some.added = d->added + c * args->y.stride;
+      tulle_f32_depthwise(&some, inputs + c * args->x.stride, args->weights + (size_t)c * taps, args->bias + c,
+                          outputs + c * args->y.stride + (size_t)top * out_width, channel_end - c, top, rows,
+                          &args->epilogue, c);
+      return;
+    }
+    for (; c < channel_end; c++) {
+      for (uint32_t y = top; y < top + rows; y += most) {
+        if (d->added) some.added = d->added + c * args->y.stride + (size_t)(y - top) * out_width;
+        tulle_f32_depthwise(&some, inputs + c * args->x.stride, args->weights + (size_t)c * taps, args->bias + c,
+                            outputs + c * args->y.stride + (size_t)y * out_width, 1, y,
+                            top + rows - y < most ? top + rows - y : most, &args->epilogue, c);
+      }
+    }
     return;
   }
   tulle_depthwise same = *d;  // all outputs of one input channel
