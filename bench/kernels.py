@@ -78,9 +78,8 @@ async def measure(
             for variant in variants:
                 if number % PEAK_EVERY == 0:
                     peak[variant] = max(peak[variant], await host.peak(variant))
-                profiles.append(
-                    (model, layers, await host.measure(model.data, variant, warmup_ms, runs), variant, loads)
-                )
+                profile = await host.measure(model.data, variant, warmup_ms, runs)
+                profiles.append((model, layers, profile, variant, loads))
         progress.update(task, description="done", completed=len(shapes))
     rows = []
     for model, layers, profile, variant, loads in profiles:

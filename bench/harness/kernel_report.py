@@ -240,8 +240,8 @@ def _loads_line(rows: list[Json]) -> list[str]:
         return []
     shared = sum(value < FREE for value in loads)
     return [
-        f"- loads a cycle, every few shapes: {min(loads):.2f} to {max(loads):.2f}; under {FREE}, where somebody else uses "
-        f"the core, for {shared} of {len(loads)} rows"
+        f"- loads a cycle, every few shapes: {min(loads):.2f} to {max(loads):.2f}; under {FREE}, where somebody else "
+        f"uses the core, for {shared} of {len(loads)} rows"
     ]
 
 
