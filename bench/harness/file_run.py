@@ -28,8 +28,10 @@ from tulle import TulleError
 PEERS = ["litertjs", "tfjs-tflite", "onnxruntime-web"]
 """Measured unless others are asked for: the fastest on every file so far."""
 
-QUICK = Settings(repetitions=1, rounds=8, runs=3, burst_warmup=2, warmup=8, warmup_ms=400, turn_ms=60, extras=False)
-"""About 15 s for a file: 8 contenders, 24 to 1000 inferences of each, the more the quicker."""
+CORE = "data/core.wasm"
+
+QUICK = Settings(repetitions=1, rounds=5, runs=4, burst_warmup=2, warmup=8, warmup_ms=300, turn_ms=80, extras=False)
+"""About 15 s for a file: 8 contenders, 20 to 1000 inferences of each, the more the quicker."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,14 @@ class FileSet:
 
 
 async def _group(
-    browser: Browser, server: Server, folder: Path, model: Model, threads: int, peers: list[str], settings: Settings
+    browser: Browser,
+    server: Server,
+    folder: Path,
+    model: Model,
+    threads: int,
+    peers: list[str],
+    settings: Settings,
+    before: dict[str, float],
 ) -> Json:
     results = []
     for contender in file_contenders(model, threads, peers):
@@ -56,11 +65,9 @@ async def _group(
         identity = f"{model.name}-{threads}-{repetition}-{numbers[contender]}"
         return PageRunner(browser, server, contender, model, threads, identity)
 
-    core_url = server.url("core", "data/core.wasm")
-    states = [await core_state(browser, server, core_url)]
     await measure({model.name: model}, results, new_runner, settings, lambda done: None)
-    states.append(await core_state(browser, server, core_url))
-    return group_record(threads, results, states)
+    after = await core_state(browser, server, server.url("core", CORE))
+    return group_record(threads, results, [before, after])
 
 
 def print_file(console: Console, name: str, groups: list[Json]) -> None:
@@ -100,7 +107,7 @@ async def measure_files(
     left_out: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="tulle-bench-") as temporary:
         folder = Path(temporary)
-        (folder / "core.wasm").write_bytes(core_module())
+        (folder / Path(CORE).name).write_bytes(core_module())
         with Server(CHECKOUT, folder) as server:
             async with chromium() as browser:
                 for number, (name, find) in enumerate(files.find.items(), start=1):
@@ -112,7 +119,12 @@ async def measure_files(
                         left_out[name] = str(error)
                         console.print(f"[yellow]left out[/] {name}: {error}", highlight=False)
                         continue
-                    groups = [await _group(browser, server, folder, model, count, peers, settings) for count in threads]
+                    groups: list[Json] = []
+                    core = await core_state(browser, server, server.url("core", CORE))
+                    for count in threads:
+                        group = await _group(browser, server, folder, model, count, peers, settings, core)
+                        core = group["core"][-1]
+                        groups.append(group)
                     print_file(console, name, groups)
                     ours = model.files.get("tulle")
                     record: Json = {
