@@ -99,19 +99,20 @@ TULLE_API void tulle_model_free(tulle_model* model);
 
 // A JSON description, valid until the model is freed:
 //   {"name": str, "file_bytes": int, "arena_bytes": int, "weight_bytes": int,
-//    "inputs":  [{"name": str, "shape": [int], "mean": num, "std": num, "rgba8": bool}],
-//    "outputs": [{"name": str, "shape": [int]}],
+//    "inputs":  [{"name": str, "shape": [int], "dtype": str, "mean": num, "std": num, "rgba8": bool}],
+//    "outputs": [{"name": str, "shape": [int], "dtype": str}],
 //    "steps":   [{"name": str, "op": str, "kernel": str, "path": str, "macs": int, "weights": int, "nnz": int}]}
-// rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. kernel is the code that runs, with its tile; path
+// dtype is "float32" or, in a file of integers, "int8" or "uint8" with "scale": num and "zero_point": int, which stand for
+// (integer - zero_point) * scale. rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. kernel is the code that runs, with its tile; path
 // how the op is run ("sparse", "pairs", "dense", "depthwise", ...: see wasm/kernels/kernels.inc). macs counts the
 // multiply-adds that are executed (zeros skipped by a sparse kernel are not); weights and nnz count the op's weight
 // elements.
 TULLE_API const char* tulle_model_info(const tulle_model* model);
 
-// The float32 buffer of an input or output, row-major in the shape that tulle_model_info states. The
+// The buffer of an input or output, row-major in the shape and of the dtype that tulle_model_info states. The
 // address stays the same for the model's life. NULL if there is no such index.
-TULLE_API float* tulle_model_input(tulle_model* model, uint32_t index);
-TULLE_API const float* tulle_model_output(const tulle_model* model, uint32_t index);
+TULLE_API void* tulle_model_input(tulle_model* model, uint32_t index);
+TULLE_API const void* tulle_model_output(const tulle_model* model, uint32_t index);
 
 // Where the bytes of an image input are kept: whoever writes them here and gives tulle_model_set_rgba8 this address
 // spares it a copy. The address stays the same. NULL if the input takes no image.

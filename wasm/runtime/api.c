@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "image/image.h"
+#include "runtime/integers.h"
 #include "runtime/plan.h"
 
 // ---- JSON -------------------------------------------------------------------------------------------------
@@ -71,11 +72,17 @@ static void print_string(json* j, const char* s) {
 }
 
 static void print_tensor(json* j, const tulle_tensor* tensor) {
+  const tulle_quantization* integers = &tensor->quantization;
   print(j, "{\"name\":");
   print_string(j, tensor->name);
   print(j, ",\"shape\":[");
   for (uint32_t d = 0; d < tensor->rank; d++) print(j, "%s%u", d ? "," : "", tensor->shape[d]);
-  print(j, "]");
+  if (integers->type == TULLE_TYPE_FP32) {
+    print(j, "],\"dtype\":\"float32\"");
+  } else {
+    print(j, "],\"dtype\":\"%s\",\"scale\":%.9g,\"zero_point\":%d",
+          integers->type == TULLE_TYPE_INT8 ? "int8" : "uint8", (double)integers->scale, integers->zero_point);
+  }
 }
 
 static char* describe(const tulle_model* model, const tulle_net* net, size_t file_bytes) {
@@ -142,15 +149,19 @@ void tulle_model_free(tulle_model* model) {
 
 const char* tulle_model_info(const tulle_model* model) { return model->info; }
 
-float* tulle_model_input(tulle_model* model, uint32_t index) {
+void* tulle_model_input(tulle_model* model, uint32_t index) {
   if (index >= model->input_count) return NULL;
-  // The caller is about to write the floats.
-  model->inputs[index].is_rgba8 = false;
-  return model->inputs[index].data;
+  tulle_input* input = &model->inputs[index];
+  // The caller is about to write the elements.
+  input->is_rgba8 = false;
+  input->is_integers = input->integers.values != NULL;
+  return input->is_integers ? (void*)input->integers.values : input->data;
 }
 
-const float* tulle_model_output(const tulle_model* model, uint32_t index) {
-  return index < model->output_count ? model->outputs[index] : NULL;
+const void* tulle_model_output(const tulle_model* model, uint32_t index) {
+  if (index >= model->output_count) return NULL;
+  const tulle_output* output = &model->outputs[index];
+  return output->integers.values ? (const void*)output->integers.values : output->data;
 }
 
 static tulle_input* image_input(tulle_model* model, uint32_t index) {
@@ -173,6 +184,7 @@ tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uin
     return TULLE_ERROR;
   }
   const size_t count = (size_t)height * width;
+  input->is_integers = false;
   if (input->direct) {
     if (pixels != input->pixels) memcpy(input->pixels, pixels, 4 * count);
     input->is_rgba8 = true;
@@ -196,7 +208,7 @@ tulle_status tulle_model_set_picture(tulle_model* model, uint32_t index, const u
     tulle_engine_fail(model->engine, "input %u: %s", index, trouble);
     return TULLE_ERROR;
   }
-  input->is_rgba8 = false;
+  input->is_rgba8 = input->is_integers = false;
   return TULLE_OK;
 }
 
@@ -210,8 +222,16 @@ tulle_status tulle_picture_sample(tulle_engine* engine, const uint8_t* pixels, s
 }
 
 static void run(tulle_model* model, double* profile) {
+  for (uint32_t i = 0; i < model->input_count; i++) {
+    const tulle_input* input = &model->inputs[i];
+    if (input->is_integers) tulle_dequantize(&input->integers, input->data);
+  }
   tulle_engine_run(model->engine, model->steps, model->step_count, model->progress, model->scratch,
                    model->scratch_bytes, profile);
+  for (uint32_t i = 0; i < model->output_count; i++) {
+    const tulle_output* output = &model->outputs[i];
+    if (output->integers.values) tulle_quantize(output->data, &output->integers);
+  }
 }
 
 tulle_status tulle_model_run(tulle_model* model) {

@@ -17,7 +17,7 @@ struct tulle_model {
   char* info;
   uint32_t input_count, output_count;
   tulle_input* inputs;
-  const float** outputs;
+  tulle_output* outputs;
   tulle_memory memory;
   uint64_t weight_bytes, arena_bytes;
 };

@@ -52,6 +52,13 @@ static bool takes_bytes(const tulle_net* net, uint32_t tensor) {
   return true;
 }
 
+static bool plan_integers(tulle_planner* planner, const tulle_tensor* tensor, tulle_integers* integers) {
+  if (tensor->quantization.type == TULLE_TYPE_FP32) return true;
+  *integers = (tulle_integers){.count = tensor->elements, .quantization = tensor->quantization};
+  integers->values = tulle_plan_alloc(planner, tensor->elements);
+  return integers->values != NULL;
+}
+
 static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
   const tulle_net* net = planner->net;
   model->inputs = tulle_plan_alloc(planner, (net->input_count + 1) * sizeof *model->inputs);
@@ -64,6 +71,7 @@ static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
     const tulle_tensor* tensor = &net->tensors[net->inputs[i]];
     tulle_input* input = &model->inputs[i];
     input->data = planner->places[net->inputs[i]].data;
+    if (!plan_integers(planner, tensor, &input->integers)) return false;
     if (tensor->rank != 4 || tensor->shape[0] != 1 || tensor->shape[3] != 3) continue;
     input->height = tensor->shape[1];
     input->width = tensor->shape[2];
@@ -75,7 +83,11 @@ static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
     tulle_guard(input->pixels, pixel_bytes + TULLE_READABLE_BYTES, pixel_bytes + TULLE_SLACK_BYTES);
     input->direct = input->height * input->width > 1 && takes_bytes(net, net->inputs[i]);
   }
-  for (uint32_t i = 0; i < net->output_count; i++) model->outputs[i] = planner->places[net->outputs[i]].data;
+  for (uint32_t i = 0; i < net->output_count; i++) {
+    const tulle_tensor* tensor = &net->tensors[net->outputs[i]];
+    model->outputs[i].data = planner->places[net->outputs[i]].data;
+    if (!plan_integers(planner, tensor, &model->outputs[i].integers)) return false;
+  }
   return true;
 }
 

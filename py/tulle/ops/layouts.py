@@ -43,7 +43,7 @@ TO_PLAIN = _change("to_plain", "the image in the model's own order (inserted by 
 def _read_dequantize(call: Call) -> None:
     dtype = call.graph.tensors[call.input(0)].dtype
     if dtype == np.float32:  # the reader has turned quantised tensors into floats
-        call.add("reshape", [call.input(0)])
+        call.add("dequantize" if call.is_constant(0) else "reshape", [call.input(0)])
         return
     if dtype != np.float16:  # a constant, perhaps through DENSIFY: the reader refuses other float16 activations
         raise Unsupported(f"its input has type {dtype}: only float16 weights are supported")

@@ -98,7 +98,7 @@ class _Budget:
         self.referenced -= len(name or b"")
         for method in dir(table):
             if method.endswith("Length"):
-                self.referenced -= getattr(table, method)() * (1 if method in ("ValuesLength", "IndexLength") else 4)
+                self.referenced -= getattr(table, method)() * (1 if method in ("ValuesLength", "IndexLength", "ZeroPointsLength") else 4)
         if self.referenced < 0:
             raise TulleError("its names, lists and weights overlap")
 
@@ -119,7 +119,8 @@ def _tensor(record: Any) -> Tensor:
         values = np.zeros(0, np.uint8) if constant.values is None else constant.values
         try:
             scales = None if constant.scales is None else np.asarray(constant.scales, np.float32)
-            stored = Encoded(constant.type, constant.encoding, constant.count, values, constant.index, scales)
+            numbers = constant.type, constant.encoding, constant.count
+            stored = Encoded(*numbers, values, constant.index, scales, constant.zeroPoints)
             data = decode(stored, shape).astype(np.float32)
         except TulleError as error:
             raise TulleError(f"constant {name!r}: {error}") from None

@@ -14,7 +14,7 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.graph.stats import output_dimension
 from tulle.ops import LAYERS
 from tulle.pack.attributes import names, write_attributes
-from tulle.pack.encoding import Weights, choose_type, encode
+from tulle.pack.encoding import Weights, store
 from tulle.pack.limits import (
     ALIGNMENT,
     MAX_ELEMENTS,
@@ -26,7 +26,6 @@ from tulle.pack.limits import (
     MAX_UNPACKED_PER_BYTE,
     VERSION,
 )  # fmt: skip
-from tulle.pack.quantise import quantise
 from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
 from tulle.version import __version__
@@ -38,9 +37,9 @@ _LAYOUTS = names(schema.Layout)
 def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     """A lowered graph (docs/architecture.md) as a `.tulle` file. The same graph gives the same bytes.
 
-    `weights`: "auto" stores a constant as float16 where that is lossless and as float32 otherwise; "fp16" rounds the
-    weights of convolutions and fully connected layers; "int8" rounds them to 255 levels per output channel and stores
-    all else as "auto" does; "fp32" stores every value as float32.
+    `weights`: "auto" stores a constant as int8, uint8 or float16 where that is lossless, the smallest of them, and as
+    float32 otherwise; "fp16" rounds the weights of convolutions and fully connected layers; "int8" rounds them to 255
+    levels per output channel and stores all else as "auto" does; "fp32" stores every value as float32.
 
     Raises TulleError if the graph is not lowered, has ops or attributes that the format does not know, exceeds one of
     its limits, or if a weight does not fit float16 or is not finite where it should be rounded to int8.
@@ -102,12 +101,11 @@ def _tensor(tensor: Tensor, weights: Weights, channel_axis: int | None) -> Any:
     record.layout = _LAYOUTS[tensor.layout]
     record.inputMean, record.inputStd = float(tensor.mean), float(tensor.std)
     if tensor.data is not None:
-        stored = encode(choose_type(tensor.name, tensor.data, weights, is_weight=channel_axis is not None))
-        if weights == "int8" and channel_axis is not None:
-            stored = min(stored, encode(*quantise(tensor.name, tensor.data, channel_axis)), key=lambda way: way.nbytes)
+        stored = store(tensor.name, tensor.data, weights, channel_axis)
         record.constant = constant = schema.ConstantT()
         constant.type, constant.encoding, constant.count = stored.type, stored.encoding, stored.count
-        constant.values, constant.index, constant.scales = stored.values, stored.index, stored.scales
+        constant.values, constant.index = stored.values, stored.index
+        constant.scales, constant.zeroPoints = stored.scales, stored.zero_points
     return record
 
 

@@ -16,7 +16,7 @@ from tulle.graph import Graph, Tensor
 from tulle.ops import LAYERS
 from tulle.tflite.file import File
 
-QUANTISED = ("int8", "uint8", "int16", "int32")
+QUANTISED = ("int8", "uint8", "int16", "int32", "int64")
 # Ops whose result a quantised model clamps to the output type's range.
 CLAMPED = (*LAYERS, "add", "sub", "mul")
 

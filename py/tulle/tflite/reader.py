@@ -187,8 +187,7 @@ class _Reader:
         for index in operators:
             operator = file.graph.Operators(index)
             code = file.opcode(operator.OpcodeIndex())
-            # Files older than opcode 127 keep the code in the deprecated field.
-            builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            builtin = file.builtin(code)
             kind = OPERATOR_NAMES.get(builtin, f"operator {builtin}")
             if builtin == tflite.BuiltinOperator.CUSTOM:
                 kind = file.text(code.CustomCode())

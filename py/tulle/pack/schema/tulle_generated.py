@@ -81,6 +81,7 @@ class ValueType(object):
     fp32 = 0
     fp16 = 1
     int8 = 2
+    uint8 = 3
 
 
 # How a constant's values are laid out, row-major over `shape`.
@@ -227,8 +228,35 @@ class Constant(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
         return o == 0
 
+    # Constant
+    def ZeroPoints(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1))
+        return 0
+
+    # Constant
+    def ZeroPointsAsNumpy(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            return self._tab.GetVectorAsNumpy(flatbuffers.number_types.Uint8Flags, o)
+        return 0
+
+    # Constant
+    def ZeroPointsLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # Constant
+    def ZeroPointsIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        return o == 0
+
 def ConstantStart(builder):
-    builder.StartObject(6)
+    builder.StartObject(7)
 
 def ConstantAddType(builder, type):
     builder.PrependUint8Slot(0, type, 0)
@@ -257,6 +285,12 @@ def ConstantAddScales(builder, scales):
 def ConstantStartScalesVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
 
+def ConstantAddZeroPoints(builder, zeroPoints):
+    builder.PrependUOffsetTRelativeSlot(6, flatbuffers.number_types.UOffsetTFlags.py_type(zeroPoints), 0)
+
+def ConstantStartZeroPointsVector(builder, numElems):
+    return builder.StartVector(1, numElems, 1)
+
 def ConstantEnd(builder):
     return builder.EndObject()
 
@@ -276,6 +310,7 @@ class ConstantT(object):
         self.values = None  # type: List[int]
         self.index = None  # type: List[int]
         self.scales = None  # type: List[float]
+        self.zeroPoints = None  # type: List[int]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -322,6 +357,13 @@ class ConstantT(object):
                     self.scales.append(constant.Scales(i))
             else:
                 self.scales = constant.ScalesAsNumpy()
+        if not constant.ZeroPointsIsNone():
+            if np is None:
+                self.zeroPoints = []
+                for i in range(constant.ZeroPointsLength()):
+                    self.zeroPoints.append(constant.ZeroPoints(i))
+            else:
+                self.zeroPoints = constant.ZeroPointsAsNumpy()
 
     # ConstantT
     def Pack(self, builder):
@@ -349,6 +391,14 @@ class ConstantT(object):
                 for i in reversed(range(len(self.scales))):
                     builder.PrependFloat32(self.scales[i])
                 scales = builder.EndVector()
+        if self.zeroPoints is not None:
+            if np is not None and type(self.zeroPoints) is np.ndarray:
+                zeroPoints = builder.CreateNumpyVector(self.zeroPoints)
+            else:
+                ConstantStartZeroPointsVector(builder, len(self.zeroPoints))
+                for i in reversed(range(len(self.zeroPoints))):
+                    builder.PrependUint8(self.zeroPoints[i])
+                zeroPoints = builder.EndVector()
         ConstantStart(builder)
         ConstantAddType(builder, self.type)
         ConstantAddEncoding(builder, self.encoding)
@@ -359,8 +409,114 @@ class ConstantT(object):
             ConstantAddIndex(builder, index)
         if self.scales is not None:
             ConstantAddScales(builder, scales)
+        if self.zeroPoints is not None:
+            ConstantAddZeroPoints(builder, zeroPoints)
         constant = ConstantEnd(builder)
         return constant
+
+
+# Integers that stand for real numbers: (integer - zero_point) * scale.
+class Quantization(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = Quantization()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsQuantization(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def QuantizationBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x54\x55\x4C\x4C", size_prefixed=size_prefixed)
+
+    # Quantization
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # Quantization
+    def Type(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return 0
+
+    # Quantization
+    def Scale(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Float32Flags, o + self._tab.Pos)
+        return 0.0
+
+    # Quantization
+    def ZeroPoint(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Int32Flags, o + self._tab.Pos)
+        return 0
+
+def QuantizationStart(builder):
+    builder.StartObject(3)
+
+def QuantizationAddType(builder, type):
+    builder.PrependUint8Slot(0, type, 0)
+
+def QuantizationAddScale(builder, scale):
+    builder.PrependFloat32Slot(1, scale, 0.0)
+
+def QuantizationAddZeroPoint(builder, zeroPoint):
+    builder.PrependInt32Slot(2, zeroPoint, 0)
+
+def QuantizationEnd(builder):
+    return builder.EndObject()
+
+
+
+class QuantizationT(object):
+
+    # QuantizationT
+    def __init__(self):
+        self.type = 0  # type: int
+        self.scale = 0.0  # type: float
+        self.zeroPoint = 0  # type: int
+
+    @classmethod
+    def InitFromBuf(cls, buf, pos):
+        quantization = Quantization()
+        quantization.Init(buf, pos)
+        return cls.InitFromObj(quantization)
+
+    @classmethod
+    def InitFromPackedBuf(cls, buf, pos=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, pos)
+        return cls.InitFromBuf(buf, pos+n)
+
+    @classmethod
+    def InitFromObj(cls, quantization):
+        x = QuantizationT()
+        x._UnPack(quantization)
+        return x
+
+    # QuantizationT
+    def _UnPack(self, quantization):
+        if quantization is None:
+            return
+        self.type = quantization.Type()
+        self.scale = quantization.Scale()
+        self.zeroPoint = quantization.ZeroPoint()
+
+    # QuantizationT
+    def Pack(self, builder):
+        QuantizationStart(builder)
+        QuantizationAddType(builder, self.type)
+        QuantizationAddScale(builder, self.scale)
+        QuantizationAddZeroPoint(builder, self.zeroPoint)
+        quantization = QuantizationEnd(builder)
+        return quantization
 
 
 class Tensor(object):
@@ -450,8 +606,18 @@ class Tensor(object):
             return self._tab.Get(flatbuffers.number_types.Float32Flags, o + self._tab.Pos)
         return 1.0
 
+    # Tensor
+    def Quantization(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = Quantization()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
 def TensorStart(builder):
-    builder.StartObject(6)
+    builder.StartObject(7)
 
 def TensorAddName(builder, name):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
@@ -474,6 +640,9 @@ def TensorAddInputMean(builder, inputMean):
 def TensorAddInputStd(builder, inputStd):
     builder.PrependFloat32Slot(5, inputStd, 1.0)
 
+def TensorAddQuantization(builder, quantization):
+    builder.PrependUOffsetTRelativeSlot(6, flatbuffers.number_types.UOffsetTFlags.py_type(quantization), 0)
+
 def TensorEnd(builder):
     return builder.EndObject()
 
@@ -493,6 +662,7 @@ class TensorT(object):
         self.constant = None  # type: Optional[ConstantT]
         self.inputMean = 0.0  # type: float
         self.inputStd = 1.0  # type: float
+        self.quantization = None  # type: Optional[QuantizationT]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -528,6 +698,8 @@ class TensorT(object):
             self.constant = ConstantT.InitFromObj(tensor.Constant())
         self.inputMean = tensor.InputMean()
         self.inputStd = tensor.InputStd()
+        if tensor.Quantization() is not None:
+            self.quantization = QuantizationT.InitFromObj(tensor.Quantization())
 
     # TensorT
     def Pack(self, builder):
@@ -543,6 +715,8 @@ class TensorT(object):
                 shape = builder.EndVector()
         if self.constant is not None:
             constant = self.constant.Pack(builder)
+        if self.quantization is not None:
+            quantization = self.quantization.Pack(builder)
         TensorStart(builder)
         if self.name is not None:
             TensorAddName(builder, name)
@@ -553,6 +727,8 @@ class TensorT(object):
             TensorAddConstant(builder, constant)
         TensorAddInputMean(builder, self.inputMean)
         TensorAddInputStd(builder, self.inputStd)
+        if self.quantization is not None:
+            TensorAddQuantization(builder, quantization)
         tensor = TensorEnd(builder)
         return tensor
 
