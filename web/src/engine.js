@@ -15,7 +15,7 @@ self.onmessage = async (/** @type {MessageEvent<import('./calls.js').Request>} *
   const inputs = request.args.inputs;
   // The inputs' buffers are returned for reuse.
   const buffers = inputs.map(bufferOf);
-  const transfer = [...outputs.map((/** @type {Float32Array} */ output) => output.buffer), ...buffers.filter((it) => it)];
+  const transfer = [...outputs.map((/** @type {import('./wasm.js').Elements} */ it) => it.buffer), ...buffers.filter((it) => it)];
   self.postMessage({ ...reply, result: { ...reply.result, buffers } }, { transfer });
 };
 

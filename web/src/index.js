@@ -23,6 +23,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  */
 /** @typedef {import('./model.js').InputInfo} InputInfo */
 /** @typedef {import('./model.js').InputData} InputData */
+/** @typedef {import('./model.js').OutputData} OutputData */
+/** @typedef {import('./model.js').DType} DType */
 /** @typedef {import('./model.js').NumberArray} NumberArray */
 /** @typedef {import('./model.js').ImageInputInfo} ImageInputInfo */
 /** @typedef {import('./model.js').RunOptions} RunOptions */
@@ -60,9 +62,10 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 /**
  * Loads a `.tulle` model; a .tflite or .onnx file is converted first, by `tulle/convert`.
  * @template {string} [Output=string] in TypeScript, names of the outputs: `load<'boxes' | 'scores'>(url)`
+ * @template {OutputData} [Data=Float32Array<ArrayBuffer>] what they hold, if the file has integers: `load<string, Int8Array>`
  * @param {string | URL | Blob | ArrayBuffer | ArrayBufferView} source where to fetch the file, or its bytes (copied)
  * @param {LoadOptions} [options]
- * @returns {Promise<Model<Output>>}
+ * @returns {Promise<Model<Output, Data>>}
  * @throws {TulleError} (rejects) when the file cannot be fetched or is not a valid model, for options out of range,
  *   when the engine cannot be started, and when `signal` is aborted (`cause` is its reason)
  */
@@ -88,7 +91,7 @@ export async function load(source, options = {}) {
     stopIfAborted(signal, what);
     const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch(refused);
     const notes = [...configuration.notes, ...note, ...unnormalised(loaded.info)];
-    const model = /** @type {Model<Output>} */ (new Model(engine, loaded, { ...configuration, notes }));
+    const model = /** @type {Model<Output, Data>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
     stopIfAborted(signal, what);
     return model;

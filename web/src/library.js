@@ -2,8 +2,11 @@
 
 import { TulleError } from './errors.js';
 import { VIEW_BYTES, read, view } from './pictures.js';
+import { ARRAYS } from './wasm.js';
 
 /** @typedef {import('./wasm.js').CInfo} CInfo */
+/** @typedef {import('./wasm.js').CTensor} CTensor */
+/** @typedef {import('./wasm.js').Elements} Elements */
 /** @typedef {import('./wasm.js').Exports} Exports */
 /** @typedef {import('./wasm.js').Input} Input */
 /** @typedef {import('./wasm.js').ReadInput} ReadInput */
@@ -79,7 +82,7 @@ export class Library {
     this.#models.set(model, info);
     const { tulle_model_input, tulle_model_pixels } = this.#exports;
     const places = info.inputs.map((_, index) =>
-      ({ floats: tulle_model_input(model, index) >>> 0, pixels: tulle_model_pixels(model, index) >>> 0 }));
+      ({ elements: tulle_model_input(model, index) >>> 0, pixels: tulle_model_pixels(model, index) >>> 0 }));
     return { model, info, places };
   }
 
@@ -131,7 +134,7 @@ export class Library {
    * Feeds every input and runs. model.js has checked lengths; the views would throw on a wrong one.
    * @param {number} model
    * @param {ReadInput[]} inputs
-   * @returns {Float32Array<ArrayBuffer>[]} copies of the outputs
+   * @returns {Elements[]} copies of the outputs
    */
   run(model, inputs) {
     const info = /** @type {CInfo} */ (this.#models.get(model));
@@ -139,8 +142,8 @@ export class Library {
       if ('placed' in input) {
         const pixels = this.#exports.tulle_model_pixels(model, index);
         const [, height, width] = info.inputs[index].shape;
-        // Asking for the floats says that they are what was written.
-        if (input.placed === 'floats') this.#exports.tulle_model_input(model, index);
+        // Asking for the elements says that they are what was written.
+        if (input.placed === 'elements') this.#exports.tulle_model_input(model, index);
         else if (this.#exports.tulle_model_set_rgba8(model, index, pixels, height, width) !== 0) throw this.#error();
       } else if ('address' in input) {
         const { address, size } = input;
@@ -151,13 +154,12 @@ export class Library {
           this.#exports.tulle_model_set_rgba8(model, index, address, input.height, input.width);
         if (this.#withBytes(input.data, feed) !== 0) throw this.#error();
       } else {
-        const size = elements(info.inputs[index].shape);
-        this.#floats(this.#exports.tulle_model_input(model, index), size).set(input);
+        this.#elements(this.#exports.tulle_model_input(model, index), info.inputs[index]).set(input);
       }
     });
     if (this.#exports.tulle_model_run(model) !== 0) throw this.#error();
-    return info.outputs.map(({ shape }, index) =>
-      this.#floats(this.#exports.tulle_model_output(model, index), elements(shape)).slice());
+    return info.outputs.map((tensor, index) =>
+      this.#elements(this.#exports.tulle_model_output(model, index), tensor).slice());
   }
 
   /**
@@ -190,10 +192,12 @@ export class Library {
   // Views are created for every use, since growing the memory replaces `buffer`.
   /**
    * @param {number} address
-   * @param {number} length
+   * @param {CTensor} tensor
+   * @returns {Elements}
    */
-  #floats(address, length) {
-    return new Float32Array(this.#memory.buffer, address >>> 0, length);
+  #elements(address, { shape, dtype }) {
+    const views = /** @type {any} */ (ARRAYS); // memory may be shared, and copies of these are not
+    return new views[dtype](this.#memory.buffer, address >>> 0, elements(shape));
   }
 
   /** @param {number} address of a NUL-terminated UTF-8 string */

@@ -42,6 +42,28 @@ class Tensor:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
+@dataclass(frozen=True)
+class Quantization:
+    """Integers of 8 bits that stand for real numbers: (integer - zero_point) * scale.
+
+    Attributes:
+        dtype: "int8" or "uint8".
+    """
+
+    dtype: str
+    scale: float
+    zero_point: int
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether a `.tulle` file can hold it."""
+        if self.dtype not in ("int8", "uint8"):
+            return False
+        info = np.iinfo(self.dtype)
+        scale = np.float32(self.scale)
+        return bool(np.isfinite(scale) and scale > 0 and info.min <= self.zero_point <= info.max)
+
+
 @dataclass
 class Node:
     """One op: `inputs` and `outputs` are tensor names, None for an optional input left out."""
@@ -69,6 +91,8 @@ class Graph:
     outputs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What whoever made the graph has to say about it, for people."""
+    quantization: dict[str, Quantization] = field(default_factory=dict)
+    """Of the inputs and outputs that a `.tulle` file of the graph takes and gives as integers, by name."""
 
     def copy(self) -> Graph:
         """A copy whose nodes and tensors can be changed; constant arrays are shared, so never edit them in place."""
@@ -79,6 +103,7 @@ class Graph:
             list(self.inputs),
             list(self.outputs),
             list(self.notes),
+            dict(self.quantization),
         )
 
     def add_tensor(self, tensor: Tensor) -> str:

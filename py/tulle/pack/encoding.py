@@ -102,7 +102,7 @@ def encode(values: np.ndarray, scales: np.ndarray | None = None, zero_points: np
     stored = (values != (0 if zero_points is None else _along(zero_points, values))).reshape(-1)
     positions = np.flatnonzero(stored)
     nonzeros = flat[positions].view(np.uint8)
-    ways = [(schema.Encoding.dense, flat.view(np.uint8), None)]
+    ways: list[tuple[int, np.ndarray, np.ndarray | None]] = [(schema.Encoding.dense, flat.view(np.uint8), None)]
     if positions.size < flat.size:
         ways.append((schema.Encoding.bitmask, nonzeros, np.packbits(stored, bitorder="little")))
         ways.append((schema.Encoding.delta, nonzeros, _deltas(positions)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from tulle.errors import TulleError
 from tulle.files import file_kind
-from tulle.graph import Graph, Node, Tensor
+from tulle.graph import Graph, Node, Quantization, Tensor
 from tulle.pack.attributes import names, read_attributes
 from tulle.pack.encoding import Encoded, decode
 from tulle.pack.limits import (
@@ -24,6 +24,7 @@ from tulle.pack.limits import (
     MAX_REFERENCED_PER_BYTE,
     MAX_UNPACKED_FREE,
     MAX_UNPACKED_PER_BYTE,
+    QUANTIZED_IO,
     VERSION,
 )  # fmt: skip
 from tulle.pack.schema import tulle_generated as schema
@@ -31,6 +32,10 @@ from tulle.passes import check_lowered
 
 _KINDS = {number: name for name, number in names(schema.OpKind).items()}
 _LAYOUTS = {number: name for name, number in names(schema.Layout).items()}
+_TYPES = {number: name for name, number in names(schema.ValueType).items()}
+
+# Vectors of bytes; the others have numbers of four bytes.
+_BYTES = ("ValuesLength", "IndexLength", "ZeroPointsLength")
 
 # The errors that the generated accessors raise when they read out of bounds or partial records.
 _DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, UnicodeDecodeError)
@@ -56,10 +61,9 @@ def _graph(data: bytes) -> Graph:
     model = schema.Model.GetRootAs(data)
     if model.Version() > VERSION:
         raise TulleError(f"it has format version {model.Version()}, this tulle reads up to {VERSION}: update tulle")
-    if model.FeaturesLength():
-        raise TulleError(
-            f"it needs the feature {_text(model.Features(0))!r}, which this tulle does not have: update tulle"
-        )
+    for feature in (_text(model.Features(index)) for index in range(model.FeaturesLength())):
+        if feature != QUANTIZED_IO:
+            raise TulleError(f"it needs the feature {feature!r}, which this tulle does not have: update tulle")
     counts = [model.TensorsLength(), model.OpsLength(), model.InputsLength(), model.OutputsLength()]
     if max(counts) > MAX_RECORDS:
         raise TulleError(f"more than {MAX_RECORDS} tensors or ops")
@@ -83,6 +87,12 @@ def _graph(data: bytes) -> Graph:
         graph.nodes.append(_node(schema.OpT.InitFromObj(model.Ops(index)), tensors, graph))
     graph.inputs = [tensors[model.Inputs(index)].name for index in range(model.InputsLength())]
     graph.outputs = [tensors[model.Outputs(index)].name for index in range(model.OutputsLength())]
+    for index in {model.Inputs(i) for i in range(counts[2])} | {model.Outputs(i) for i in range(counts[3])}:
+        if (table := model.Tensors(index).Quantization()) is not None:
+            quantization = Quantization(_TYPES[table.Type()], table.Scale(), table.ZeroPoint())
+            if not quantization.is_valid or not model.FeaturesLength():
+                raise TulleError(f"tensor {tensors[index].name!r}: {quantization} is no quantization")
+            graph.quantization[tensors[index].name] = quantization
     return check_lowered(graph)
 
 
@@ -94,11 +104,11 @@ class _Budget:
         self.unpacked: float = MAX_UNPACKED_FREE + MAX_UNPACKED_PER_BYTE * size
 
     def refer(self, table: Any, name: bytes | None = None) -> None:
-        """Counts a table's name and vectors; they are of bytes or of numbers of four bytes."""
+        """Counts a table's name and vectors."""
         self.referenced -= len(name or b"")
         for method in dir(table):
             if method.endswith("Length"):
-                self.referenced -= getattr(table, method)() * (1 if method in ("ValuesLength", "IndexLength", "ZeroPointsLength") else 4)
+                self.referenced -= getattr(table, method)() * (1 if method in _BYTES else 4)
         if self.referenced < 0:
             raise TulleError("its names, lists and weights overlap")
 

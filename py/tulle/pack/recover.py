@@ -49,7 +49,8 @@ def _recover_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     magnitudes = np.abs(rows)
     peaks = magnitudes.max(axis=1)
     count = min(_SAMPLE, rows.shape[1])
-    shares = -np.partition(-magnitudes, count - 1, axis=1)[:, :count] / np.maximum(peaks, np.finfo(np.float32).tiny)[:, None]
+    largest = -np.partition(-magnitudes, count - 1, axis=1)[:, :count]
+    shares = largest / np.maximum(peaks, np.finfo(np.float32).tiny)[:, None]
     open_rows = np.flatnonzero(peaks)
     for peak in range(1, _MOST + 1):  # what integer the largest value of a row is
         multiples = shares[open_rows] * np.float32(peak)
@@ -66,8 +67,8 @@ def _recover_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _exact_scale(row: np.ndarray, near: np.float32) -> np.float32 | None:
-    """The float32 of which all values are multiples, rounded once: `near`, which two roundings led to, or one of the two
-    below and above it."""
+    """The float32 of which all values are multiples, rounded once: `near`, which two roundings led to, or one of the
+    two below and above it."""
     for steps in (0, -1, 1, -2, 2):
         scale = np.float32(near + steps * np.spacing(near))
         if scale > 0 and np.array_equal(np.rint(row / scale) * scale, row):

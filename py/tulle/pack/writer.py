@@ -24,6 +24,7 @@ from tulle.pack.limits import (
     MAX_RECORDS,
     MAX_UNPACKED_FREE,
     MAX_UNPACKED_PER_BYTE,
+    QUANTIZED_IO,
     VERSION,
 )  # fmt: skip
 from tulle.pack.schema import tulle_generated as schema
@@ -32,6 +33,7 @@ from tulle.version import __version__
 
 _KINDS = names(schema.OpKind)
 _LAYOUTS = names(schema.Layout)
+_TYPES = names(schema.ValueType)
 
 
 def pack(graph: Graph, weights: Weights = "auto") -> bytes:
@@ -59,6 +61,12 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     model.ops = [_op(node, numbers) for node in graph]
     model.inputs = np.array([numbers[name] for name in graph.inputs], "<u4")
     model.outputs = np.array([numbers[name] for name in graph.outputs], "<u4")
+    for name, quantization in graph.quantization.items():
+        model.tensors[numbers[name]].quantization = record = schema.QuantizationT()
+        record.type = _TYPES[quantization.dtype]
+        record.scale, record.zeroPoint = quantization.scale, quantization.zero_point
+    if graph.quantization:
+        model.features = [QUANTIZED_IO]
     stored = sum(t.constant.values.size for t in model.tensors if t.constant is not None)
     if stored > MAX_FILE_BYTES // 2:  # the builder doubles its buffer
         raise TulleError(f"graph {graph.name!r}: {stored} bytes of weights are more than a file can hold")
@@ -139,6 +147,9 @@ def _check(graph: Graph) -> None:
             raise TulleError(f"graph {graph.name!r} has {count} {what}; a file can hold {MAX_RECORDS}")
     for name in used:
         _check_tensor(graph.tensors[name])
+    for name, quantization in graph.quantization.items():
+        if name not in (*graph.inputs, *graph.outputs) or not quantization.is_valid:
+            raise TulleError(f"tensor {name!r}: {quantization} is no quantization of an input or output")
 
 
 def _check_tensor(tensor: Tensor) -> None:
