@@ -115,7 +115,8 @@ def constant_of(model: Any) -> Any:
 
 def spoil_scale(value: float) -> Callable[[Any], None]:
     def change(model: Any) -> None:
-        constant_of(model).scales[-1] = value
+        constant = constant_of(model)
+        constant.scales = np.append(constant.scales[:-1], np.float32(value))
 
     return change
 
