@@ -7,8 +7,8 @@ import { ARRAYS } from './wasm.js';
 
 /** @typedef {'float32' | 'int8' | 'uint8'} DType The type of an input's or output's elements. */
 
-/** @typedef {Float32Array<ArrayBuffer> | Int8Array<ArrayBuffer> | Uint8Array<ArrayBuffer>} OutputData An output's elements: a
- * Float32Array, unless the file was converted with `quantizedIo`. */
+/** @typedef {Float32Array | Int8Array | Uint8Array} OutputData An output's elements: a Float32Array, unless the file was converted
+ * with `quantizedIo`. */
 
 /**
  * @template {string} [Name=string]

@@ -68,7 +68,7 @@ def _unpacked(name: str, summary: str, read: Callable[[Call], None]) -> Op:
     )  # fmt: skip
 
 
-DEQUANTIZE = _unpacked("dequantize", "a float16 constant as float32 (folded away)", _read_dequantize)
+DEQUANTIZE = _unpacked("dequantize", "a float16 or quantised constant as float32 (folded away)", _read_dequantize)
 DENSIFY = _unpacked("densify", "a sparse constant as a dense one (folded away)", _read_densify)
 
 OPS = (TO_CHW, TO_PLAIN, DEQUANTIZE, DENSIFY)
