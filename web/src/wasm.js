@@ -64,16 +64,6 @@ export const ARRAYS = { float32: Float32Array, int8: Int8Array, uint8: Uint8Arra
  * @typedef {{ name: string, shape: number[], dtype: keyof typeof ARRAYS, scale?: number, zero_point?: number }} CTensor
  */
 
-/** @typedef {Float32Array<ArrayBuffer> | Int8Array<ArrayBuffer> | Uint8Array<ArrayBuffer>} Elements of an input or output, in its type */
-
-/** Their constructors by the names of the types. */
-export const ARRAYS = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array };
-
-/**
- * What tulle_model_info says of an input or output; scale and zero point are those of integers.
- * @typedef {{ name: string, shape: number[], dtype: keyof typeof ARRAYS, scale?: number, zero_point?: number }} CTensor
- */
-
 /**
  * What tulle_model_info says; see tulle.h.
  * @typedef {object} CInfo
