@@ -34,6 +34,20 @@ static void put(json* j, const char* text, size_t length) {
   j->text[j->length] = 0;
 }
 
+// Steps are many, and printf is slow as long as V8 has not compiled all of it a second time: these do without.
+static void put_texts(json* j, const char* const* texts) {
+  for (; *texts; texts++) put(j, *texts, strlen(*texts));
+}
+
+static void put_number(json* j, const char* before, uint64_t number) {
+  char digits[21];
+  size_t first = sizeof digits;
+  do digits[--first] = (char)('0' + number % 10);
+  while (number /= 10);
+  put_texts(j, (const char*[]){before, NULL});
+  put(j, digits + first, sizeof digits - first);
+}
+
 __attribute__((format(printf, 2, 3))) static void print(json* j, const char* format, ...) {
   char text[256];
   va_list args;
@@ -107,16 +121,17 @@ static char* describe(const tulle_model* model, const tulle_net* net, size_t fil
   print(&j, "],\"steps\":[");
   for (uint32_t i = 0; i < model->step_count; i++) {
     const tulle_step* step = &model->steps[i];
-    print(&j, "%s{\"name\":", i ? "," : "");
+    put_texts(&j, (const char*[]){i ? "," : "", "{\"name\":", NULL});
     print_string(&j, net->ops[step->op].name);
     const char* op = net->ops[step->op].kind_name;
     tulle_kernel kernel = tulle_kernels[step->work.kernel];
     if (step->work.kernel == TULLE_KERNEL_OF_OP) kernel = (tulle_kernel){"f32", op, op};
-    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s%s%s\",\"path\":\"%s\"", op, kernel.function, *kernel.tile ? "_" : "",
-          kernel.tile, kernel.path);
-    // Not as a double, which takes long arithmetic.
-    print(&j, ",\"macs\":%llu,\"weights\":%u,\"nnz\":%u}", (unsigned long long)step->work.macs, step->work.weights,
-          step->work.nonzeros);
+    put_texts(&j, (const char*[]){",\"op\":\"", op, "\",\"kernel\":\"", kernel.function, *kernel.tile ? "_" : "",
+                                  kernel.tile, "\",\"path\":\"", kernel.path, "\"", NULL});
+    put_number(&j, ",\"macs\":", step->work.macs);
+    put_number(&j, ",\"weights\":", step->work.weights);
+    put_number(&j, ",\"nnz\":", step->work.nonzeros);
+    put(&j, "}", 1);
   }
   print(&j, "]}");
   if (!j.failed) return j.text;
