@@ -40,7 +40,7 @@ def main() -> None:
     shutil.rmtree(again)
     for wheel in sorted((ROOT / "dist").glob(f"tulle-{version}-*emscripten*.whl")):
         shutil.copy(wheel, OUT)
-    command = ["npm", "pack", "--pack-destination", OUT, ROOT / "web"]
+    command: list[str | Path] = ["npm", "pack", "--pack-destination", OUT, ROOT / "web"]
     run_logged("npm pack", command, LOG)
     sums = "".join(f"{digest(file)}  {file.name}\n" for file in sorted(OUT.iterdir()))
     (OUT / "SHA256SUMS").write_text(sums)
@@ -82,7 +82,7 @@ def check_tree() -> None:
 
 def python_packages(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    command = [Path(sys.executable).with_name("hatchling"), "build", "-d", folder]
+    command: list[str | Path] = [Path(sys.executable).with_name("hatchling"), "build", "-d", folder]
     run_logged(f"wheel and sdist in {folder.name}", command, LOG)
 
 

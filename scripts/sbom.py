@@ -33,7 +33,14 @@ def main() -> None:
 
 def python(name: str, files: list[str]) -> None:
     text = "".join((locks.LOCKS / f"{file}.txt").read_text() for file in files)
-    command = [locks.tools() / "cyclonedx-py", "requirements", "--output-reproducible", "--of", "JSON", "-"]
+    command: list[str | Path] = [
+        locks.tools() / "cyclonedx-py",
+        "requirements",
+        "--output-reproducible",
+        "--of",
+        "JSON",
+        "-",
+    ]
     save(name, subprocess.run(command, input=text, capture_output=True, text=True))
 
 

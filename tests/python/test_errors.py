@@ -260,3 +260,16 @@ def test_constants_that_no_reader_would_take_are_not_written() -> None:
     b.graph.outputs = [b.last]
     with pytest.raises(TulleError, match="no reader would take such a file"):
         tulle.convert(b.graph)
+
+
+def test_thousands_of_outputs_and_of_one_name_take_no_time_to_speak_of() -> None:
+    """4000 layers of one name, every one of them an output: work that grows with the square takes minutes."""
+    b = Builder()
+    x = b.input("x", 1, 2, 2, 4)
+    b.graph.outputs = [b.op("activation", (1, 2, 2, 4), x=x, activation="tanh") for _ in range(4000)]
+    assert len(set(b.graph.outputs)) == 4000 and b.graph.outputs[-1] == "activation_3999"
+    start = time.process_time()
+    data = tulle.convert(b.graph).data
+    tulle.load(data, variant="simd").close()
+    assert len(unpack(data).outputs) == 4000
+    assert time.process_time() - start < 30

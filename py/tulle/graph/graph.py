@@ -108,12 +108,24 @@ class Graph:
 
     def add_tensor(self, tensor: Tensor) -> str:
         """Adds the tensor, renaming it if its name is taken; returns the name."""
-        name, count = tensor.name or "tensor", 1
-        while name in self.tensors:
-            name, count = f"{tensor.name}_{count}", count + 1
-        tensor.name = name
-        self.tensors[name] = tensor
-        return name
+        tensor.name = self._free_name(tensor.name or "tensor")
+        self.tensors[tensor.name] = tensor
+        return tensor.name
+
+    def _free_name(self, base: str) -> str:
+        """`base`, or with the number after those taken. By halves: a file can have thousands of tensors of one name."""
+        if base not in self.tensors:
+            return base
+        taken, free = 0, 1
+        while f"{base}_{free}" in self.tensors:
+            taken, free = free, 2 * free
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            if f"{base}_{middle}" in self.tensors:
+                taken = middle
+            else:
+                free = middle
+        return f"{base}_{free}"
 
     def add_constant(self, name: str, data: np.ndarray) -> str:
         """Adds an array as a constant tensor; returns its (unique) name."""
