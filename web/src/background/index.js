@@ -233,21 +233,21 @@ export class BackgroundProcessor {
    */
   async frame(source, options = {}) {
     checkNames('frame', options, ['paced']);
-    return this.#frame(source, this.#look, options.paced === true);
+    return this.#frame(source, options.paced === true, 0);
   }
 
   /**
    * @param {Picture} source
-   * @param {object} look
    * @param {boolean} paced
+   * @param {number} skipped frames before it that were dropped
    * @returns {Promise<any>}
    */
-  async #frame(source, look, paced) {
+  async #frame(source, paced, skipped) {
     if (!isPicture(source)) throw new TulleError(`frame() takes a picture, as a video or canvas, not ${typeName(source)}`);
     const frame = take(source);
     const as = typeName(source) === 'ImageData' || typeof VideoFrame !== 'function' ? 'ImageData' : 'VideoFrame';
     const time = typeName(source) === 'VideoFrame' ? /** @type {VideoFrame} */ (source).timestamp / 1000 : performance.now();
-    const answer = await this.#worker.call('frame', { frame, time, look, paced, as }, typeName(frame) === 'VideoFrame'
+    const answer = await this.#worker.call('frame', { frame, time, skipped, look: this.#look, paced, as }, typeName(frame) === 'VideoFrame'
       ? [/** @type {VideoFrame} */ (frame)] : []).catch((error) => {
       close(frame);
       throw error;
@@ -291,7 +291,7 @@ export class BackgroundProcessor {
    */
   async #throughCanvas(track, id) {
     await this.reset();
-    const work = (/** @type {HTMLVideoElement} */ video) => this.#frame(video, this.#look, true);
+    const work = (/** @type {HTMLVideoElement} */ video, /** @type {number} */ skipped) => this.#frame(video, true, skipped);
     return throughCanvas(track, work, (error) => this.#onEvent({
       event: 'ended', id, ...(error === undefined ? {} : { error: messageOf(error) }),
     }));

@@ -94,7 +94,8 @@ function end(track) {
 
 /**
  * @param {MediaStreamTrack} track
- * @param {(video: HTMLVideoElement) => Promise<VideoFrame | ImageData>} work one frame
+ * @param {(video: HTMLVideoElement, skipped: number) => Promise<VideoFrame | ImageData>} work one frame; so many before it
+ *   were dropped
  * @param {(error?: unknown) => void} onEnd the track has ended, or a frame could not be worked on
  * @returns {Promise<Passage>}
  */
@@ -113,6 +114,7 @@ export async function throughCanvas(track, work, onEnd) {
   let stopped = false;
   let busy = false;
   let late = 0;
+  let skipped = 0; // of these, since the last one that was worked on
   let request = 0;
   let clock = 0;
   const stop = () => {
@@ -133,11 +135,14 @@ export async function throughCanvas(track, work, onEnd) {
   const onFrame = async () => {
     if (busy || !video.videoWidth) { // 0 while a camera starts
       late += Number(busy);
+      skipped += Number(busy);
       return;
     }
     busy = true;
     try {
-      const frame = await work(video);
+      const working = work(video, skipped);
+      skipped = 0;
+      const frame = await working;
       if (!stopped) show(frame);
       if (typeName(frame) === 'VideoFrame') /** @type {VideoFrame} */ (frame).close();
     } catch (error) {

@@ -71,20 +71,20 @@ function inTurn(action) {
  * Puts the person in a frame before another background.
  * @template T
  * @param {import('../pictures.js').Sendable} source not closed here
- * @param {number} time of the frame, milliseconds
+ * @param {{ time: number, skipped?: number }} when milliseconds; frames between the one before and this that were dropped
  * @param {Look} look
  * @param {boolean} paced whether the mask of a frame before may serve
  * @param {(result: ReturnType<Compositor['run']>, taken: import('./frames.js').Taken) => T | Promise<T>} use takes the
  *   result out of the compositor's memory
  * @returns {Promise<T>}
  */
-async function process(source, time, look, paced, use) {
+async function process(source, { time, skipped = 0 }, look, paced, use) {
   const start = performance.now();
   const taken = await readInto(compositor, source);
   const { width, height } = taken;
   const copied = performance.now();
-  const interval = time - before.time;
-  const follows = width === before.width && height === before.height && (!paced || (interval > 0 && interval < PAUSE));
+  const passed = time - before.time;
+  const follows = width === before.width && height === before.height && (!paced || (passed > 0 && passed < PAUSE));
   if (!follows) {
     compositor.reset(); // the mask before is of another scene
     pace = { ...pace, served: Infinity };
@@ -98,7 +98,7 @@ async function process(source, time, look, paced, use) {
   const network = fresh ? result.ms.network : 0;
   if (paced) {
     pace = after(pace, {
-      network: fresh ? network : undefined, rest: end - start - network, interval: follows ? interval : undefined,
+      network: fresh ? network : undefined, rest: end - start - network, interval: follows ? passed / (1 + skipped) : undefined,
     });
   }
   counts.frames += 1;
@@ -195,7 +195,7 @@ async function pass(frame, writer) {
     }
   };
   if (look.effect !== 'none') {
-    return process(frame, frame.timestamp / 1000, look, true, (result, { init }) => write(toVideoFrame(result, init)));
+    return process(frame, { time: frame.timestamp / 1000 }, look, true, (result, { init }) => write(toVideoFrame(result, init)));
   }
   before = { time: NaN, width: frame.displayWidth, height: frame.displayHeight };
   counts.frames += 1;
@@ -266,11 +266,11 @@ const calls = {
 
   /**
    * One frame, apart from any track.
-   * @param {{ frame: import('../pictures.js').Sendable, time: number, look: Look, paced: boolean, as: 'ImageData' | 'VideoFrame' }} args
+   * @param {{ frame: import('../pictures.js').Sendable, time: number, skipped: number, look: Look, paced: boolean, as: 'ImageData' | 'VideoFrame' }} args
    */
-  frame({ frame, time, look, paced, as }) {
+  frame({ frame, time, skipped, look, paced, as }) {
     held.take(frame);
-    return inTurn(() => process(frame, time, look, paced, (result, { width, height, format, init }) => {
+    return inTurn(() => process(frame, { time, skipped }, look, paced, (result, { width, height, format, init }) => {
       if (as === 'ImageData' && format === 'RGBA') return { data: toPixels(result, width, height), width, height };
       return { frame: held.give(held.take(toVideoFrame(result, init))) };
     })).finally(() => held.close(frame)).then((made) => ({ ...made, stats: stats() }));
