@@ -103,11 +103,11 @@ TULLE_API void tulle_model_free(tulle_model* model);
 //    "inputs":  [{"name": str, "shape": [int], "dtype": str, "mean": num, "std": num, "rgba8": bool}],
 //    "outputs": [{"name": str, "shape": [int], "dtype": str}],
 //    "steps":   [{"name": str, "op": str, "kernel": str, "path": str, "macs": int, "weights": int, "nnz": int}]}
-// dtype is "float32" or, in a file of integers, "int8" or "uint8" with "scale": num and "zero_point": int, which stand for
-// (integer - zero_point) * scale. rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. kernel is the code that runs, with its tile; path
-// how the op is run ("sparse", "pairs", "dense", "depthwise", ...: see wasm/kernels/kernels.inc). macs counts the
-// multiply-adds that are executed (zeros skipped by a sparse kernel are not); weights and nnz count the op's weight
-// elements.
+// dtype is "float32" or, in a file of integers, "int8" or "uint8" with "scale": num and "zero_point": int, which stand
+// for (integer - zero_point) * scale. rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. kernel is the
+// code that runs, with its tile; path how the op is run ("sparse", "pairs", "dense", "depthwise", ...: see
+// wasm/kernels/kernels.inc). macs counts the multiply-adds that are executed (zeros skipped by a sparse kernel are
+// not); weights and nnz count the op's weight elements.
 TULLE_API const char* tulle_model_info(const tulle_model* model);
 
 // The buffer of an input or output, row-major in the shape and of the dtype that tulle_model_info states. The
