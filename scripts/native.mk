@@ -30,7 +30,8 @@ WARNINGS := -Wall -Wextra -Werror
 COMMON := -g -fno-math-errno -ffp-contract=off -pthread -I$(SOURCE_ROOT)/wasm -I$(SOURCE_ROOT)/wasm/include \
 	-Ithird_party/flatbuffers/include $(WARNINGS) -MMD -MP
 CFLAGS := -std=gnu11
-CXXFLAGS := -std=c++17 -fno-exceptions -fno-rtti
+# As in scripts/wasm.mk.
+CXXFLAGS := -std=c++17 -fno-exceptions -fno-rtti -fwrapv
 
 simd := -O2 -DNDEBUG -msse4.1 -fPIC
 relaxed := -O2 -DNDEBUG -mfma -fPIC

@@ -16,7 +16,9 @@ CFLAGS := -std=c11
 LOOPS := $(patsubst %,wasm/compose/%.c,blur guide matte mix rows) $(patsubst %,wasm/runtime/%.c,constant engine integers)
 # Only these loops are hot. The rest, most of it planning, is run once a load and is better small.
 optimise = $(if $(filter wasm/kernels/% wasm/image/% $(LOOPS),$1),-O3,-Os)
-CXXFLAGS := -std=c++17 -fno-exceptions -fno-rtti
+# FlatBuffers' verifier adds offsets to pointers before it checks them. In 32 bits they wrap around, which is defined with
+# -fwrapv.
+CXXFLAGS := -std=c++17 -fno-exceptions -fno-rtti -fwrapv
 # Linked as if for JavaScript, whose glue is thrown away: emcc links a bare .wasm with WASI, which has no shared memory.
 # -O2, since from -O3 on it renames imports and exports for that glue.
 LDFLAGS := -O2 -mbulk-memory --no-entry -sERROR_ON_UNDEFINED_SYMBOLS=0 -sWARN_ON_UNDEFINED_SYMBOLS=0 -sFILESYSTEM=0 -sSTACK_SIZE=262144 -sALLOW_MEMORY_GROWTH
