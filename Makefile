@@ -71,6 +71,10 @@ native: native-toolchain  ## build the C library for this machine, for tests and
 sanitize: dev native models  ## all models and kernels under sanitizers, natively (some twenty minutes; ARGS="-k race")
 	$(PY) -m pytest --thorough tests/native $(ARGS)
 
+.PHONY: soak
+soak: dev build models npm chromium  ## ten thousand frames of a camera through tulle/background (some six minutes)
+	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest --thorough tests/browser/test_background.py -k soak -s $(ARGS)
+
 .PHONY: fuzz
 fuzz: dev native models  ## look for files that crash or hang (SECONDS=120), with the lines that were reached
 	@$(NATIVE) fuzz

@@ -35,6 +35,7 @@ LONGEST = (
     "pyodide/test_convert.py",
     "browser/test_site.py",
     "browser/test_demo_background.py",
+    "browser/test_background.py",
     "browser/test_bench_smoke.py",
     "browser/test_bench_kernels_smoke.py",
     "browser/test_demo_hands.py",
@@ -67,6 +68,16 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="run all of tests/native, ten thousand frames: no sample")
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether all is to be run (`make sanitize`, `make soak`), not a short form of it (`make test`)."""
+    return bool(request.config.getoption("--thorough"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

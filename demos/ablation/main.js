@@ -2,13 +2,12 @@
 
 import { describeEngine, EngineControls, requireSimd } from '../lib/controls.js';
 import { copyOnClick, deviceLines, markdownTable } from '../lib/device.js';
-import { drawMask, HEIGHT, maskOf, WIDTH } from '../lib/mask.js';
+import { drawMask, HEIGHT, intersectionOverUnion, maskOf, WIDTH } from '../lib/mask.js';
 import { MovingAverage } from '../lib/meter.js';
 import { fileSize, loadCatalogue, sparsity } from '../lib/models.js';
 import { showBar } from '../lib/operations.js';
 import { element, fetchBitmap, messageOf, pixelsOf, setValue, showError, svg } from '../lib/page.js';
 import { Race } from '../lib/race.js';
-import { intersectionOverUnion } from '../lib/segment/matte.js';
 import { drawPlot } from './plot.js';
 import { loadNetworks, measureShare } from './share.js';
 

@@ -1,13 +1,13 @@
-// The page: reads frames, runs both networks on them, and shows picture, times and agreement.
+// The page: reads frames, runs both networks on them, shows picture, times and agreement, and calls itself.
 
 import { EngineControls, describeEngine, requireSimd } from '../lib/controls.js';
 import { LineChart } from '../lib/chart.js';
 import { fileSize, loadCatalogue, modelUrl, modelsFor, sparsity } from '../lib/models.js';
 import { MovingAverage } from '../lib/meter.js';
 import { calm, element, messageOf, setValue, showError, showEvery, svg } from '../lib/page.js';
-import { compositorKinds } from '../lib/segment/index.js';
 import { FrameSource, acceptFiles } from '../lib/source.js';
 import { GRADIENTS, cover, drawGradient, readBackground } from './backgrounds.js';
+import { LoopbackCall } from './call.js';
 import { Pair, SIDES } from './pair.js';
 
 /** @typedef {import('../lib/models.js').ModelFacts} ModelFacts */
@@ -20,12 +20,18 @@ const STAGE = { width: 640, height: 480 }; // pixels of the frame, whatever the 
 const SPARSE_TASKS = { selfie: ['selfie', 'ablation'], 'selfie-square': ['selfie-square'] };
 
 /**
- * The share of zeros among all weights to start with if there are only networks pruned by magnitude (20 % in the 1x1
- * convolutions). Without training, masks fall apart beyond that.
+ * The share of zeros among all weights to start with: if there are only networks pruned by magnitude, 20 % in the 1x1
+ * convolutions, since without training masks fall apart beyond that; else tulle's own of about 50 %.
  */
-const FIRST_SPARSITY = 0.1;
+const FIRST_SPARSITY = { pruned: 0.1, own: 0.25 };
 
-const clip = { kind: /** @type {const} */ ('clip'), url: new URL('../clips/carphone.webm', import.meta.url), title: 'Clip' };
+const clip = {
+  kind: /** @type {const} */ ('clip'),
+  url: new URL('../clips/carphone.webm', import.meta.url).href,
+  title: 'Clip',
+  /** The clip as a camera. @type {HTMLVideoElement | undefined} */
+  captured: undefined,
+};
 
 const pair = new Pair();
 const frame = document.createElement('canvas');
@@ -34,7 +40,7 @@ const chart = new LineChart(svg('chart'), SIDES.map((side) => ({ name: side, ton
 let agreement = new MovingAverage();
 
 /** @type {Look} */
-const look = { view: 'split', divider: 0.5, effect: 'blur', blur: 0.03, soft: true };
+const look = { view: 'split', divider: 0.5, effect: 'blur', strength: 0.5 };
 
 /** @type {import('../lib/models.js').Catalogue} */
 let catalogue;
@@ -42,6 +48,10 @@ let catalogue;
 let controls;
 /** @type {Record<Side, ModelFacts>} */
 let models;
+/** @type {HTMLCanvasElement} */
+let background;
+/** @type {LoopbackCall | undefined} */
+let call;
 /** @type {Promise<unknown>} */
 let turn = Promise.resolve();
 let shown = 0; // when the numbers were last updated
@@ -88,15 +98,15 @@ async function runFrames() {
 /** Runs the networks on the frame, and draws. */
 async function process() {
   const result = await pair.frame(frame, look);
-  if (!pair.compositor.canvas.isConnected) placeCanvas(); // not before there is something to show
-  if (pair.compositor.lost) {
-    switchCompositor('canvas');
-    say('The browser withdrew the GPU; the 2D canvas takes over.');
+  if (!pair.canvas.isConnected) placeCanvas(); // not before there is something to show
+  if (pair.gpu?.lost) {
+    switchCompositor('wasm');
+    say('The browser withdrew the GPU; WebAssembly takes over.');
   }
   counted++;
   for (const resolve of waiting.splice(0)) resolve(result);
   if (!pair.warm) { // shows the picture during the warm-up
-    await pair.warmUp(frame);
+    await pair.warmUp(frame, look);
     return redraw();
   }
   chart.push(result.milliseconds);
@@ -117,7 +127,8 @@ function redraw() {
 function showTimes() {
   const { meter } = pair;
   for (const [stage, name] of /** @type {const} */ ([
-    ['capture', 'capture'], ['prepare', 'prepare'], ['composite', 'composite'], ['dense', 'dense-ms'], ['sparse', 'sparse-ms'],
+    ['capture', 'capture'], ['copy', 'copy'], ['composite', 'composite'], ['dense', 'dense-ms'], ['sparse', 'sparse-ms'],
+    ['dense-frame', 'dense-frame'], ['sparse-frame', 'sparse-frame'],
   ])) {
     setValue(name, decimals(meter.stage(stage).mean, 1));
   }
@@ -161,11 +172,11 @@ function showLook() {
   element('replace-option').hidden = look.effect !== 'replace';
   const effects = { blur: 'blurred', replace: 'replaced', mask: 'black, the person white', none: 'as it is' };
   const networks = look.view === 'split' ? 'the dense network left, the sparse one right' : `the ${look.view} network`;
-  pair.compositor.canvas.setAttribute('aria-label', `The picture, its background ${effects[look.effect]}; ${networks}`);
+  pair.canvas.setAttribute('aria-label', `The picture, its background ${effects[look.effect]}; ${networks}`);
 }
 
 function placeCanvas() {
-  const { canvas } = pair.compositor;
+  const { canvas } = pair;
   canvas.setAttribute('role', 'img');
   element('picture').querySelector('canvas')?.remove();
   element('picture').prepend(canvas);
@@ -196,14 +207,14 @@ async function loadModels() {
   const urls = { dense: modelUrl(models.dense), sparse: modelUrl(models.sparse) };
   say(`Loading the two networks, ${SIDES.map((side) => fileSize(models[side].tulle_bytes)).join(' and ')}`);
   await pair.load(urls, controls.options);
-  controls.show(pair.model);
+  controls.show(pair.processor);
   const { width, height } = pair.size;
   for (const side of SIDES) {
     setValue(`${side}-load`, `${pair.loadTime[side].toFixed(0)} ms, both at once`);
-    setValue(`${side}-runs`, `${describeEngine(pair.model)} build, ${width} × ${height} pixels`);
+    setValue(`${side}-runs`, `${describeEngine(pair.processor)} build, ${width} × ${height} pixels`);
   }
   showFacts();
-  restart(describeEngine(pair.model));
+  restart(describeEngine(pair.processor));
   say(source.info?.title ?? '');
 }
 
@@ -226,9 +237,11 @@ function offerSparse() {
   if (!dense || sparse.length === 0) throw new Error('models.json lists no such network: run `make demo` again.');
   sparse.sort((a, b) => sparsity(a) - sparsity(b));
   select('sparse-model').replaceChildren(...sparse.map((facts) => new Option(nameOf(facts), facts.name)));
-  const distance = (/** @type {ModelFacts} */ facts) => Math.abs(sparsity(facts) - FIRST_SPARSITY);
-  const first = sparse.find((facts) => facts.task === task && facts.role === 'own')
-    ?? sparse.filter(({ role }) => role === 'sparse').reduce((best, facts) => (distance(facts) < distance(best) ? facts : best));
+  const own = sparse.filter(({ role }) => role === 'own');
+  const level = own.length ? FIRST_SPARSITY.own : FIRST_SPARSITY.pruned;
+  const distance = (/** @type {ModelFacts} */ facts) => Math.abs(sparsity(facts) - level);
+  const first = own.find((facts) => facts.task === task) // made for this page
+    ?? (own.length ? own : sparse).reduce((best, facts) => (distance(facts) < distance(best) ? facts : best));
   select('sparse-model').value = first.name;
   models = { dense, sparse: first };
 }
@@ -242,12 +255,75 @@ function nameOf({ task, role, title }) {
   return task === 'ablation' ? `${title}, solved for` : title;
 }
 
-/** @param {'gpu' | 'canvas'} kind */
+/** @param {'wasm' | 'gpu'} kind */
 function switchCompositor(kind) {
   pair.useCompositor(kind);
-  select('compositor').value = pair.compositor.kind;
+  select('compositor').value = kind;
   placeCanvas();
   pair.meter.reset();
+}
+
+// ---- the call ----
+
+/** What a call shows of the chosen look: it has no mask to show. */
+function callLook() {
+  const effects = /** @type {const} */ ({ blur: 'blur', replace: 'picture', mask: 'none', none: 'none' });
+  return { effect: effects[look.effect], strength: look.strength, picture: background };
+}
+
+async function startCall() {
+  element('call').textContent = 'End the call';
+  setPlaying(false); // the processors are for the call now
+  try {
+    const track = await callTrack();
+    call = await LoopbackCall.start(track, {
+      ...callLook(), ...controls.options, model: modelUrl(models.sparse), onError: (error) => endCall(error),
+    });
+    track.addEventListener('ended', () => endCall());
+    const video = /** @type {HTMLVideoElement} */ (element('far-end'));
+    video.srcObject = call.received;
+    await video.play();
+    showCall();
+  } catch (error) {
+    await endCall(error);
+  }
+}
+
+/** @param {unknown} [error] why */
+async function endCall(error) {
+  const ended = call;
+  call = undefined;
+  element('call').textContent = 'Start the call';
+  element('call-status').textContent = error === undefined ? 'No call.' : messageOf(error);
+  await ended?.end();
+  clip.captured?.pause();
+}
+
+function updateCall() {
+  call?.update(callLook()).catch((error) => endCall(error));
+}
+
+/** The camera or, where there is none, the clip. */
+async function callTrack() {
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 } });
+    return stream.getVideoTracks()[0];
+  } catch {
+    clip.captured ??= Object.assign(document.createElement('video'), { muted: true, loop: true, playsInline: true, src: clip.url });
+    await clip.captured.play();
+    const video = /** @type {any} */ (clip.captured); // Firefox has its own name for it
+    return (video.captureStream?.() ?? video.mozCaptureStream()).getVideoTracks()[0];
+  }
+}
+
+function showCall() {
+  if (!call) return;
+  const { width, height, fps, networkEvery, dropped, mean, way } = call.stats;
+  const total = mean.copy + mean.scale + mean.network / networkEvery + mean.mask + mean.composite + mean.hand;
+  element('call-status').textContent = !width ? 'Connecting' : `${width} × ${height}, ${decimals(fps, 0)} frames per second, `
+    + `${decimals(total, 1)} ms of work a frame, the network on ${networkEvery === 1 ? 'every frame' : `one frame in ${networkEvery}`}, `
+    + `${dropped} dropped; by way of ${way}`;
+  setTimeout(showCall, 500);
 }
 
 function offerBackgrounds() {
@@ -263,13 +339,16 @@ function offerBackgrounds() {
     return { label, canvas };
   });
   element('backgrounds').append(...choices.map(({ label }) => label));
-  pair.setBackground(choices[0].canvas);
+  background = choices[0].canvas;
+  pair.setBackground(background);
 }
 
 /** @param {HTMLCanvasElement} canvas */
 function setBackground(canvas) {
+  background = canvas;
   pair.setBackground(canvas);
   redraw();
+  updateCall();
 }
 
 function listen() {
@@ -286,14 +365,15 @@ function listen() {
       look.view = view;
       showLook();
       redraw();
+      updateCall();
     });
   }
-  for (const id of ['divider', 'blur', 'soft']) {
+  for (const id of ['divider', 'strength']) {
     input(id).addEventListener('input', () => {
       look.divider = Number(input('divider').value) / 100;
-      look.blur = Number(input('blur').value) / 100;
-      look.soft = input('soft').checked;
+      look.strength = Number(input('strength').value);
       redraw();
+      updateCall();
     });
   }
   input('background').addEventListener('change', async () => {
@@ -308,6 +388,7 @@ function listen() {
     }
   });
 
+  element('call').addEventListener('click', () => (call ? endCall() : startCall()));
   select('network').addEventListener('change', () => {
     offerSparse();
     reload();
@@ -317,7 +398,7 @@ function listen() {
     reload();
   });
   select('compositor').addEventListener('change', () => {
-    inTurn(async () => switchCompositor(select('compositor').value === 'gpu' ? 'gpu' : 'canvas')).then(redraw).catch(fail);
+    inTurn(async () => switchCompositor(select('compositor').value === 'gpu' ? 'gpu' : 'wasm')).then(redraw).catch(fail);
   });
 }
 
@@ -352,9 +433,8 @@ async function start() {
   await loadModels();
   await opening;
   listen();
-  select('compositor').options[0].disabled = !compositorKinds().includes('gpu');
-  select('compositor').value = pair.compositor.kind;
-  for (const id of ['camera', 'clip', 'own', 'play', 'network', 'sparse-model', 'compositor']) {
+  select('compositor').options[1].disabled = !document.createElement('canvas').getContext('webgl2');
+  for (const id of ['camera', 'clip', 'own', 'play', 'network', 'sparse-model', 'compositor', 'call']) {
     element(id).removeAttribute('disabled');
   }
   setPlaying(!calm.matches); // a still picture for visitors who want less motion, until they press Play
@@ -373,20 +453,31 @@ ready.catch(fail);
 
 /**
  * For tests (tests/browser/test_demo_background.py): `ready` resolves once a picture is shown, `next` returns the exact
- * pixels that the networks see in the next frame, with their masks.
+ * pixels that the networks see in the next frame where the processors do not draw it, with their masks.
  */
 Object.assign(globalThis, {
   tulleDemo: {
     ready,
     next: nextResult,
+    /** The next frame as if it were the first, whose masks are as the networks give them. */
+    async fresh() {
+      await inTurn(async () => pair.newScene());
+      return nextResult();
+    },
     get frames() {
       return counted;
     },
     get memoryBytes() {
-      return pair.model.info.memoryBytes;
+      return pair.memoryBytes;
     },
-    get compositor() {
-      return pair.compositor;
+    get canvas() {
+      return pair.canvas;
+    },
+    get gpu() {
+      return pair.gpu;
+    },
+    get call() {
+      return call;
     },
     models: () => models,
   },

@@ -1,50 +1,66 @@
-// The measurement: a dense and a sparse network on the same pixels, and the picture made with their masks.
+// The measurement: a dense and a sparse network on the same frames, each in a BackgroundProcessor of its own, and the
+// picture made with what they give.
 
-import { MatteMaker, Segmenter, createCompositor, intersectionOverUnion } from '../lib/segment/index.js';
+import { BackgroundProcessor } from '../../web/src/background/index.js';
+import { intersectionOverUnion } from '../lib/mask.js';
 import { Meter } from '../lib/meter.js';
+import { context2d } from '../lib/page.js';
+import { alphaOf } from '../lib/segment/composition.js';
+import { GpuCompositor } from '../lib/segment/gpu.js';
 
 /** @typedef {'dense' | 'sparse'} Side */
 /** @typedef {'split' | Side} View */
-/** @typedef {import('../lib/segment/index.js').Compositor} Compositor */
-/** @typedef {import('../lib/segment/index.js').Effect} Effect */
+/** @typedef {import('../../web/src/background/index.js').Mask} Mask */
 
 /** @type {readonly Side[]} */
 export const SIDES = ['dense', 'sparse'];
 
-/** Stages of a frame. "dense" and "sparse" are the networks' inferences. */
-export const STAGES = /** @type {const} */ (['capture', 'prepare', 'dense', 'sparse', 'composite']);
+/**
+ * Stages of a frame. "dense" and "sparse" are the networks' inferences; "dense-frame" and "sparse-frame" what a page waits
+ * for a whole frame: the way to the worker and back, and all that is done there.
+ */
+export const STAGES = /** @type {const} */ ([
+  'capture', 'copy', 'dense', 'sparse', 'composite', 'dense-frame', 'sparse-frame',
+]);
 
-const WARM_UP = 8; // runs before timing, during which the browser's optimising compiler finishes
+const WARM_UP = 8; // frames before timing, during which the browser's optimising compiler finishes
+
+/** The blur's standard deviation at strength 1 in parts of the frame's height, for the GPU. */
+const WIDEST_BLUR = 0.06;
 
 /**
  * @typedef {object} Look
  * @property {View} view "split": dense to the left of `divider`, sparse to its right; else one network alone
  * @property {number} divider 0 to 1
- * @property {Effect} effect
- * @property {number} blur see Layer in lib/segment/composition.js
- * @property {boolean} soft
+ * @property {'blur' | 'replace' | 'mask' | 'none'} effect
+ * @property {number} strength of the blur, 0 to 1
  */
 
 /**
  * @typedef {object} Result
- * @property {ImageData} input what the networks saw
- * @property {Partial<Record<Side, Float32Array>>} masks of the networks that ran
+ * @property {ImageData | undefined} input what the networks were given, if not the whole frame
+ * @property {Partial<Record<Side, Mask>>} masks of the networks that ran
  * @property {number | undefined} iou of the two masks, where both ran
  * @property {Partial<Record<Side, number>>} milliseconds of the inferences
  */
 
 export class Pair {
   meter = new Meter(STAGES);
-  /** @type {Compositor} */
-  compositor = createCompositor();
   /** Milliseconds from `load()` to ready, starting the engine included. @type {Record<Side, number>} */
   loadTime = { dense: NaN, sparse: NaN };
   /** Whether the networks have run often enough to be timed. */
   warm = false;
-  /** @type {Partial<Record<Side, Segmenter>>} */
-  #segmenters = {};
-  #mattes = { dense: new MatteMaker(), sparse: new MatteMaker() };
+  /** Of the masks, in pixels. */
+  size = { width: 0, height: 0 };
+  /** What draws instead of the processors. @type {GpuCompositor | undefined} */
+  gpu;
+  /** @type {Partial<Record<Side, BackgroundProcessor>>} */
+  #processors = {};
+  #canvas = document.createElement('canvas');
+  #small = document.createElement('canvas');
   #frames = 0;
+  /** What the processors were told last. */
+  #told = '';
   /** @type {HTMLCanvasElement | undefined} */
   #background;
 
@@ -58,7 +74,7 @@ export class Pair {
     this.warm = false;
     const start = performance.now();
     const loads = await Promise.allSettled(SIDES.map(async (side) => {
-      this.#segmenters[side] = await Segmenter.load(urls[side], options);
+      this.#processors[side] = await BackgroundProcessor.create({ model: urls[side], ...options });
       this.loadTime[side] = performance.now() - start;
     }));
     const failed = loads.find((load) => load.status === 'rejected');
@@ -66,40 +82,48 @@ export class Pair {
       await this.close();
       throw failed.reason;
     }
-    const { dense, sparse } = this.#both();
-    if (dense.width !== sparse.width || dense.height !== sparse.height) {
+    const sizes = [];
+    for (const processor of Object.values(this.#both())) {
+      await processor.frame(new ImageData(16, 9));
+      sizes.push(await processor.mask());
+    }
+    if (sizes[0].width !== sizes[1].width || sizes[0].height !== sizes[1].height) {
       await this.close();
       throw new Error('The dense and the sparse network take pictures of different sizes, so they cannot be compared.');
     }
+    const [{ width, height }] = sizes;
+    this.size = { width, height };
+    Object.assign(this.#small, this.size);
+    this.#told = '';
     this.restart();
   }
 
+  /** Holds the picture, at the size of the frame. */
+  get canvas() {
+    return this.gpu?.canvas ?? this.#canvas;
+  }
+
   get loaded() {
-    return SIDES.every((side) => this.#segmenters[side]);
+    return SIDES.every((side) => this.#processors[side]);
   }
 
-  /** The sparse network's model; both networks have its threads and variant. */
-  get model() {
-    return this.#both().sparse.model;
+  /** The sparse network's processor; both have its threads and variant. */
+  get processor() {
+    return this.#both().sparse;
   }
 
-  /** Of the masks, in pixels. */
-  get size() {
-    const { width, height } = this.#both().dense;
-    return { width, height };
+  /** Bytes of both engines. */
+  get memoryBytes() {
+    return SIDES.reduce((sum, side) => sum + this.#both()[side].stats.memoryBytes, 0);
   }
 
   /**
    * Warms up both networks, and starts new averages.
    * @param {HTMLCanvasElement} frame
+   * @param {Look} look
    */
-  async warmUp(frame) {
-    const { dense, sparse } = this.#both();
-    const input = dense.read(frame);
-    for (let i = 0; i < WARM_UP; i++) {
-      await dense.run(input);
-      await sparse.run(input);
-    }
+  async warmUp(frame, look) {
+    for (let i = 0; i < WARM_UP; i++) await this.frame(frame, { ...look, view: 'split' });
     this.warm = true;
     this.meter.reset();
   }
@@ -112,70 +136,133 @@ export class Pair {
 
   /** Forgets earlier masks, since the scene changed. */
   newScene() {
-    for (const side of SIDES) this.#mattes[side].reset();
+    for (const side of SIDES) this.#processors[side]?.reset();
   }
 
   /**
-   * Finds the person and draws the picture into `compositor.canvas`.
+   * Finds the person and draws the picture into `canvas`.
    * @param {HTMLCanvasElement} frame
    * @param {Look} look
    * @returns {Promise<Result>}
    */
   async frame(frame, look) {
-    const segmenters = this.#both();
+    const processors = this.#both();
     const sides = look.view === 'split' ? this.#order() : [look.view];
-    const input = await this.meter.time('prepare', () => segmenters.dense.read(frame));
+    // Where the processors do not draw, a frame of the network's own size is enough for them.
+    const whole = !this.gpu && (look.effect === 'blur' || look.effect === 'replace');
+    await this.#tell(whole ? look : undefined);
+    const input = whole ? undefined : this.#shrink(frame);
     /** @type {Result} */
     const result = { input, masks: {}, iou: undefined, milliseconds: {} };
+    /** @type {Partial<Record<Side, VideoFrame | ImageData>>} */
+    const pictures = {};
+    const spent = [];
     for (const side of sides) {
-      result.masks[side] = await this.meter.time(side, () => segmenters[side].run(input));
-      result.milliseconds[side] = this.meter.stage(side).last;
+      const processor = processors[side];
+      const start = performance.now();
+      const picture = await processor.frame(input ?? frame);
+      const took = performance.now() - start;
+      const { ms } = processor.stats;
+      result.masks[side] = await processor.mask();
+      result.milliseconds[side] = ms.network;
+      this.meter.add(side, ms.network);
+      if (!whole) continue;
+      pictures[side] = picture;
+      this.meter.add(`${side}-frame`, took);
+      this.meter.add('copy', ms.copy);
+      spent.push(ms.scale + ms.mask + ms.composite);
     }
     const { dense, sparse } = result.masks;
-    if (dense && sparse) result.iou = intersectionOverUnion(dense, sparse);
-    await this.meter.time('composite', () => this.#draw(frame, result, look));
+    if (dense && sparse) result.iou = intersectionOverUnion(dense.data, sparse.data);
+    if (whole) this.meter.add('composite', spent.reduce((sum, ms) => sum + ms, 0) / spent.length);
+    const start = performance.now();
+    this.#draw(frame, input, pictures, result.masks, look);
+    if (this.gpu) this.meter.add('composite', performance.now() - start);
     return result;
   }
 
   /**
    * @param {HTMLCanvasElement} frame
-   * @param {Result} result
+   * @param {ImageData | undefined} input
+   * @param {Partial<Record<Side, VideoFrame | ImageData>>} pictures what the processors drew; closed here
+   * @param {Partial<Record<Side, Mask>>} masks
    * @param {Look} look
    */
-  #draw(frame, { input, masks }, { view, divider, effect, blur, soft }) {
-    const middle = Math.round(divider * frame.width);
+  #draw(frame, input, pictures, masks, { view, divider, effect, strength }) {
+    const { width, height } = frame;
+    const middle = Math.round(divider * width);
     const columns = {
-      dense: { left: 0, right: view === 'split' ? middle : frame.width },
-      sparse: { left: view === 'split' ? middle : 0, right: frame.width },
+      dense: { left: 0, right: view === 'split' ? middle : width },
+      sparse: { left: view === 'split' ? middle : 0, right: width },
     };
-    this.compositor.begin(frame);
+    this.gpu?.begin(frame);
+    if (this.#canvas.width !== width || this.#canvas.height !== height) Object.assign(this.#canvas, { width, height });
+    const context = context2d(this.#canvas, { alpha: false });
     for (const side of SIDES) {
       const mask = masks[side];
       if (!mask) continue;
-      const alpha = this.#mattes[side].next(mask);
-      this.compositor.draw({ input, alpha, effect, blur, soft, ...columns[side] });
+      const { left, right } = columns[side];
+      if (this.gpu && input) {
+        this.gpu.draw({ input, alpha: alphaOf(mask.data), effect, blur: WIDEST_BLUR * strength, soft: true, left, right });
+        continue;
+      }
+      const picture = pictures[side];
+      const image = effect === 'mask' ? this.#show(mask) : picture && 'close' in picture ? picture : frame;
+      const scale = effect === 'mask' ? this.size.width / width : 1;
+      const rows = effect === 'mask' ? this.size.height : height;
+      if (right > left) context.drawImage(image, left * scale, 0, (right - left) * scale, rows, left, 0, right - left, height);
+      if (picture && 'close' in picture) picture.close();
     }
   }
 
-  /** @param {HTMLCanvasElement} background */
+  /** What is to be seen where the GPU does not draw it. @param {HTMLCanvasElement} background */
   setBackground(background) {
     this.#background = background;
-    this.compositor.setBackground(background);
+    this.#told = '';
+    this.gpu?.setBackground(background);
   }
 
-  /** @param {'gpu' | 'canvas'} kind of compositor to use from now on */
+  /** @param {'wasm' | 'gpu'} kind of compositor to use from now on */
   useCompositor(kind) {
-    const compositor = createCompositor(kind);
-    if (this.#background) compositor.setBackground(this.#background);
-    this.compositor.close();
-    this.compositor = compositor;
+    this.gpu?.close();
+    this.gpu = kind === 'gpu' ? GpuCompositor.create() ?? undefined : undefined;
+    if (kind === 'gpu' && !this.gpu) throw new Error('This browser offers no WebGL2 here.');
+    if (this.#background) this.gpu?.setBackground(this.#background);
   }
 
   async close() {
     for (const side of SIDES) {
-      await this.#segmenters[side]?.close();
-      delete this.#segmenters[side];
+      await this.#processors[side]?.close();
+      delete this.#processors[side];
     }
+  }
+
+  /** Tells the processors what to draw. @param {Look} [look] undefined: something cheap */
+  async #tell(look) {
+    const effect = look?.effect === 'replace' ? 'picture' : look ? 'blur' : 'colour';
+    const strength = look?.strength ?? 0;
+    if (this.#told === `${effect} ${strength}`) return;
+    this.#told = `${effect} ${strength}`;
+    const picture = effect === 'picture' ? this.#background : undefined;
+    for (const processor of Object.values(this.#both())) await processor.update({ effect, strength, picture });
+  }
+
+  /** The frame at the network's size. @param {HTMLCanvasElement} frame */
+  #shrink(frame) {
+    const { width, height } = this.size;
+    const context = context2d(this.#small, { alpha: false, willReadFrequently: true });
+    context.imageSmoothingQuality = 'medium'; // averages when a frame is much larger; "low" skips pixels
+    context.drawImage(frame, 0, 0, width, height);
+    return context.getImageData(0, 0, width, height);
+  }
+
+  /** @param {Mask} mask as a picture */
+  #show({ data, width, height }) {
+    const image = new ImageData(width, height);
+    const alpha = alphaOf(data);
+    for (let i = 0; i < alpha.length; i++) image.data.fill(alpha[i], 4 * i, 4 * i + 3).fill(255, 4 * i + 3, 4 * i + 4);
+    context2d(this.#small, { alpha: false, willReadFrequently: true }).putImageData(image, 0, 0);
+    return this.#small;
   }
 
   /** Alternates the order, so that neither network always finds the caches warm. */
@@ -184,7 +271,7 @@ export class Pair {
   }
 
   #both() {
-    const { dense, sparse } = this.#segmenters;
+    const { dense, sparse } = this.#processors;
     if (!dense || !sparse) throw new Error('The networks are not loaded.');
     return { dense, sparse };
   }

@@ -1,8 +1,7 @@
 // The tasks to compare networks on: their pictures, and how results are drawn and compared.
 
-import { drawMask, HEIGHT, maskOf, WIDTH } from '../lib/mask.js';
+import { drawMask, HEIGHT, intersectionOverUnion, maskOf, WIDTH } from '../lib/mask.js';
 import { fetchBitmap, pixelsOf } from '../lib/page.js';
-import { intersectionOverUnion } from '../lib/segment/matte.js';
 import { drawSkeleton, meanDistance } from '../lib/skeleton.js';
 import { INPUT_SIZE, OUTPUT } from '../../web/src/hands/landmarks.js';
 

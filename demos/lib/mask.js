@@ -1,5 +1,4 @@
-// Masks of people: reading them from the landscape selfie model's output, drawing one over its picture.
-// To compare two: intersectionOverUnion of segment/matte.js.
+// Masks of people: reading them from the landscape selfie model's output, drawing one over its picture, comparing two.
 
 /** Size of the landscape model's input and mask, in pixels. */
 export const WIDTH = 256;
@@ -36,4 +35,22 @@ export function drawMask(canvas, pixels, mask) {
     });
   }
   context.putImageData(shown, 0, 0);
+}
+
+/**
+ * Intersection over union of two masks: the pixels that are person in both, divided by those that are in either.
+ * @param {Float32Array} a probabilities
+ * @param {Float32Array} b as many
+ * @returns {number} 0 to 1; 1 where neither sees anybody
+ */
+export function intersectionOverUnion(a, b) {
+  let both = 0;
+  let either = 0;
+  for (let i = 0; i < a.length; i++) {
+    const inA = a[i] > 0.5;
+    const inB = b[i] > 0.5;
+    if (inA && inB) both++;
+    if (inA || inB) either++;
+  }
+  return either === 0 ? 1 : both / either;
 }

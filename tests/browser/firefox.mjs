@@ -17,7 +17,11 @@ const browser = await puppeteer.launch({
   executablePath: process.argv[2],
   headless: true,
   protocolTimeout: 180_000,
-  extraPrefsFirefox: { 'network.captive-portal-service.enabled': false, 'network.connectivity-service.enabled': false },
+  extraPrefsFirefox: {
+    'network.captive-portal-service.enabled': false,
+    'network.connectivity-service.enabled': false,
+    'media.peerconnection.ice.loopback': true, // a call within a machine that may have no other network
+  },
 });
 const results = [];
 try {

@@ -1,4 +1,4 @@
-"""The background demo in a real Chromium: right masks, the same picture from both compositors, clear words."""
+"""The background demo in a real Chromium: right masks, pictures from both compositors, a call, clear words."""
 
 from __future__ import annotations
 
@@ -85,42 +85,44 @@ def answer_instead(path: str, **answer: Any) -> Callable[[Page], None]:
 
 @dataclass
 class Shown:
-    """A frame: what the networks saw (RGB, uint8), their masks, and the page's picture of it (RGB, uint8)."""
+    """A frame: what the networks saw (RGB, uint8; None where the processors had the whole frame), their masks, and the
+    page's picture of it (RGB, uint8)."""
 
-    input: np.ndarray
+    input: np.ndarray | None
     masks: dict[str, np.ndarray]
     iou: float | None
     picture: np.ndarray
 
 
 NEXT = """
-async () => {
+async (which) => {
   const encode = ({ buffer, byteOffset, byteLength }) => new Uint8Array(buffer, byteOffset, byteLength).toBase64();
-  const { input, masks, iou } = await tulleDemo.next();
-  const { canvas } = tulleDemo.compositor;
+  const { input, masks, iou } = await tulleDemo[which]();
+  const { canvas } = tulleDemo;
   const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d');
   copy.drawImage(canvas, 0, 0);
   const picture = copy.getImageData(0, 0, canvas.width, canvas.height);
-  const coded = Object.fromEntries(Object.entries(masks).map(([side, mask]) => [side, encode(mask)]));
   const size = ({ data, width, height }) => ({ data: encode(data), width, height });
-  return { input: size(input), picture: size(picture), masks: coded, iou: iou ?? null };
+  const coded = Object.fromEntries(Object.entries(masks).map(([side, mask]) => [side, size(mask)]));
+  return { input: input ? size(input) : null, picture: size(picture), masks: coded, iou: iou ?? null };
 }
 """
 
 
-def next_frame(page: Page) -> Shown:
-    """The next frame that the page shows."""
-    answer = page.evaluate(NEXT)
+def next_frame(page: Page, which: str = "next") -> Shown:
+    """The next frame that the page shows; "fresh": with masks that no frame before has steadied."""
+    answer = page.evaluate(NEXT, which)
     pixels = {
         name: np.frombuffer(base64.b64decode(image["data"]), np.uint8).reshape(image["height"], image["width"], 4)
         for name, image in answer.items()
-        if name in ("input", "picture")
+        if name in ("input", "picture") and image is not None
     }
-    shape = pixels["input"].shape[:2]
     masks = {
-        side: np.frombuffer(base64.b64decode(mask), np.float32).reshape(shape) for side, mask in answer["masks"].items()
+        side: np.frombuffer(base64.b64decode(mask["data"]), np.float32).reshape(mask["height"], mask["width"])
+        for side, mask in answer["masks"].items()
     }
-    return Shown(pixels["input"][..., :3], masks, answer["iou"], pixels["picture"][..., :3])
+    seen = pixels["input"][..., :3] if "input" in pixels else None
+    return Shown(seen, masks, answer["iou"], pixels["picture"][..., :3])
 
 
 def settled(page: Page) -> Shown:
@@ -133,6 +135,7 @@ def check_masks(shown: list[Shown], models: dict[str, Path | bytes], litert: Lit
     """Asserts that both networks' masks are LiteRT's on the same pixels."""
     for side, model in models.items():
         for i, frame in enumerate(shown):
+            assert frame.input is not None
             (right,) = litert(model, {"input_1": frame.input[None] / np.float32(255)}).values()
             error = float(np.abs(frame.masks[side] - right[0, ..., 0]).max())
             assert error <= SAME, f"{side}, frame {i}: off by {error}"
@@ -140,10 +143,10 @@ def check_masks(shown: list[Shown], models: dict[str, Path | bytes], litert: Lit
 
 @pytest.fixture(scope="module")
 def sparse_name(demo_models: Path) -> str:
-    """The sparse network that the page starts with: tulle's own where it ships, else one pruned by the build."""
+    """The sparse network that the page starts with: the one made for it where it ships, else that of 50 % zeros."""
     facts = json.loads((demo_models / "models.json").read_text()).values()
     own = [model["name"] for model in facts if model["task"] == "selfie" and model["role"] == "own"]
-    return own[0] if own else f"{DENSE}_20"
+    return own[0] if own else f"{DENSE}_tulle_50"
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +174,11 @@ def test_masks_are_litert_s_and_agree(
     open_demo: OpenDemo, tflite_models: dict[str, Path | bytes], litert: LiteRT
 ) -> None:
     visit = open_demo().started()
-    shown = [next_frame(visit.page) for _ in range(4)]  # of the clip
-    shown += [next_frame(visit.page) for _ in show_files(visit.page, PEOPLE[::2])]
-    assert len({frame.input.tobytes() for frame in shown}) >= 6, "the frames differ"
+    visit.page.get_by_label("None", exact=True).check()
+    settled(visit.page)
+    shown = [next_frame(visit.page, "fresh") for _ in range(3)]  # of the clip
+    shown += [next_frame(visit.page, "fresh") for _ in show_files(visit.page, PEOPLE[::2])]
+    assert len({frame.masks["dense"].tobytes() for frame in shown}) >= 5, "the frames differ"
     check_masks(shown, tflite_models, litert)
     for frame in shown:
         agreement = oracle.iou(frame.masks["dense"], frame.masks["sparse"])
@@ -191,8 +196,10 @@ def test_the_mask_check_notices_a_wrong_network(
     wrong = (demo_models / f"{DENSE}_50.tulle").read_bytes()
     name = DENSE if side == "dense" else sparse_name
     visit = open_demo(answer_instead(f"{name}.tulle", body=wrong)).started()
+    visit.page.get_by_label("None", exact=True).check()
+    settled(visit.page)
     with pytest.raises(AssertionError, match=f"{side}, frame 0: off by"):
-        check_masks([next_frame(visit.page)], {side: tflite_models[side]}, litert)
+        check_masks([next_frame(visit.page, "fresh")], {side: tflite_models[side]}, litert)
 
 
 def test_camera_frames_from_the_shared_folder(
@@ -201,9 +208,11 @@ def test_camera_frames_from_the_shared_folder(
 ) -> None:  # fmt: skip
     with camera_browser(chromium, chromium_path, shared_dir / "video" / "person.mjpeg") as browser:
         visit = open_demo(browser=browser).started()
+        visit.page.get_by_label("None", exact=True).check()
         visit.page.click("#camera")
         expect(visit.page.locator("#status")).to_contain_text("Your camera")
-        shown = [settled(visit.page) for _ in range(3)]
+        settled(visit.page)
+        shown = [next_frame(visit.page, "fresh") for _ in range(3)]
         check_masks(shown, tflite_models, litert)
         assert min(oracle.iou(frame.masks["dense"], frame.masks["sparse"]) for frame in shown) > LEAST_IOU
         assert visit.complaints == []
@@ -212,6 +221,7 @@ def test_camera_frames_from_the_shared_folder(
 def test_masks_do_not_depend_on_threads_and_hardly_on_the_build(open_demo: OpenDemo) -> None:
     visit = open_demo().started()
     page = visit.page
+    page.get_by_label("None", exact=True).check()
     next(show_files(page, PEOPLE[:1]))
     found = {}
     for variant in ("relaxed", "simd"):
@@ -221,7 +231,7 @@ def test_masks_do_not_depend_on_threads_and_hardly_on_the_build(open_demo: OpenD
             expected = f"{threads} thread{'s' if threads == '2' else ''}, {variant} build, 256 × 144 pixels"
             expect(page.locator("[data-value=sparse-runs]")).to_have_text(expected)
             page.evaluate("tulleDemo.next().then(() => {})")
-            found[variant, threads] = next_frame(page).masks
+            found[variant, threads] = next_frame(page, "fresh").masks
     for side in SIDES:
         for variant in ("relaxed", "simd"):
             np.testing.assert_array_equal(found[variant, "1"][side], found[variant, "2"][side])
@@ -232,18 +242,19 @@ def test_masks_do_not_depend_on_threads_and_hardly_on_the_build(open_demo: OpenD
 def test_other_networks_can_be_chosen(open_demo: OpenDemo, model_path: Callable[[str], Path], litert: LiteRT) -> None:
     visit = open_demo().started()
     page = visit.page
+    page.get_by_label("None", exact=True).check()
     next(show_files(page, PEOPLE[:1]))
     page.select_option("#sparse-model", f"{DENSE}_50")
     expect(page.locator("[data-value=sparse-model]")).to_contain_text("50%")
     page.evaluate("tulleDemo.next().then(() => {})")
     sparse = write(magnitude(read(model_path(DENSE)), 0.5), weights="fp32", sparse=True)
-    check_masks([next_frame(page)], {"sparse": sparse}, litert)
+    check_masks([next_frame(page, "fresh")], {"sparse": sparse}, litert)
 
     page.select_option("#network", "selfie-square")
     expect(page.locator("[data-value=dense-runs]")).to_contain_text("256 × 256")
     page.evaluate("tulleDemo.next().then(() => {})")
-    frame = next_frame(page)
-    assert frame.input.shape == (256, 256, 3)
+    frame = next_frame(page, "fresh")
+    assert frame.input is not None and frame.input.shape == (256, 256, 3)
     check_masks([frame], {"dense": model_path(SQUARE)}, litert)
     assert visit.complaints == []
 
@@ -252,7 +263,7 @@ def test_other_networks_can_be_chosen(open_demo: OpenDemo, model_path: Callable[
 
 
 LIBRARY = """
-const { createCompositor } = await import('/demos/lib/segment/index.js');
+const { GpuCompositor } = await import('/demos/lib/segment/gpu.js');
 const constants = await import('/demos/lib/segment/composition.js');
 const canvasOf = ({ data, width, height }) => {
   const canvas = document.createElement('canvas');
@@ -272,19 +283,17 @@ const layer = {
   blur,
 };
 const result = {};
-for (const kind of ['gpu', 'canvas']) {
-  const compositor = createCompositor(kind);
-  compositor.setBackground(canvasOf(background));
-  for (const effect of constants.EFFECTS) {
-    for (const soft of [true, false]) {
-      compositor.begin(canvasOf(frame));
-      compositor.draw({ ...layer, effect, soft, left: 0, right: 20 }); // in two parts, as the page does
-      compositor.draw({ ...layer, effect, soft, left: 20, right: frame.width });
-      result[`${kind} ${effect} ${soft}`] = pixelsOf(compositor.canvas);
-    }
+const compositor = GpuCompositor.create();
+compositor.setBackground(canvasOf(background));
+for (const effect of constants.EFFECTS) {
+  for (const soft of [true, false]) {
+    compositor.begin(canvasOf(frame));
+    compositor.draw({ ...layer, effect, soft, left: 0, right: 20 }); // in two parts, as the page does
+    compositor.draw({ ...layer, effect, soft, left: 20, right: frame.width });
+    result[`${effect} ${soft}`] = pixelsOf(compositor.canvas);
   }
-  compositor.close();
 }
+compositor.close();
 const light = new Uint8Array(constants.lightOf(canvasOf(background)).data.buffer).toBase64();
 return { result, light, constants: { ...constants } };
 """
@@ -301,7 +310,7 @@ def rgb(text: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("blur", [0.01, 0.06])
-def test_both_compositors_draw_what_numpy_does(blur: float, chromium: Browser, address: str) -> None:
+def test_the_gpu_draws_what_numpy_does(blur: float, chromium: Browser, address: str) -> None:
     person = Image.open(PEOPLE[2]).convert("RGB")
     frame = np.asarray(person.resize((96, 72)))
     small = np.asarray(person.resize((32, 18)))
@@ -323,74 +332,43 @@ def test_both_compositors_draw_what_numpy_does(blur: float, chromium: Browser, a
     names = oracle.Constants.__dataclass_fields__
     constants = oracle.Constants(**{name: answer["constants"][name] for name in names})
     light = rgb(answer["light"], (constants.LIGHT_SIZE, constants.LIGHT_SIZE))
-    assert len(answer["result"]) == 16
+    assert len(answer["result"]) == 8
     for what, text in answer["result"].items():
-        _, effect, soft = what.split()
+        effect, soft = what.split()
         expected = oracle.compose(
             frame.astype(float), small.astype(float), alpha / 255, effect, blur, soft == "true",
             background.astype(float), light.astype(float), constants,
         )  # fmt: skip
         error = np.abs(rgb(text, frame.shape) - expected)
         # One step for rounding; the graphics processor keeps the blur, before a division by 1 - alpha, in bytes.
-        bound = 3.0 if what.startswith("gpu blur") else 1.0
+        bound = 3.0 if effect == "blur" else 1.0
         assert error.max() <= bound, f"{what}: off by {error.max()}"
 
 
-def test_the_example_in_the_readme_works(open_demo: OpenDemo) -> None:
-    readme = (ROOT / "demos" / "lib" / "segment" / "README.md").read_text()
-    example = readme.split("```js\n")[1].split("```")[0].split("\n", 1)[1]  # without its import
-    page = open_demo().started().page
-    body = """
-    const { MatteMaker, Segmenter, createCompositor } = await import('/demos/lib/segment/index.js');
-    const frame = Object.assign(document.createElement('canvas'), { width: 192, height: 144 });
-    frame.getContext('2d').drawImage(tulleDemo.compositor.canvas, 0, 0, 192, 144);
-    """
-    body += example.replace("'selfie", "'/demos/models/selfie") + "await show(frame);"
-    body += """
-    const pixels = compositor.canvas.getContext('2d').getImageData(0, 0, 192, 144).data;
-    const before = frame.getContext('2d').getImageData(0, 0, 192, 144).data;
-    await segmenter.close();
-    return [compositor.canvas.isConnected, pixels.filter((value, i) => Math.abs(value - before[i]) > 2).length];
-    """
-    page.get_by_label("None", exact=True).check()
-    settled(page)
-    connected, changed = evaluate(page, body)
-    assert connected
-    assert 0.1 < changed / (192 * 144 * 3) < 0.9, "the background changes, the person does not"
-
-
 MATTES = """
-const { MatteMaker, intersectionOverUnion } = await import('/demos/lib/segment/index.js');
-const maker = new MatteMaker();
-const alphas = masks.map((mask) => [...maker.next(new Float32Array(mask))]);
-maker.reset();
-alphas.push([...maker.next(new Float32Array(masks[1]))]);
+const { alphaOf } = await import('/demos/lib/segment/composition.js');
+const { intersectionOverUnion } = await import('/demos/lib/mask.js');
 const [a, b] = masks.map((mask) => new Float32Array(mask));
 const nobody = new Float32Array(a.length);
-return { alphas, ious: [[a, b], [nobody, nobody], [a, nobody]].map((pair) => intersectionOverUnion(...pair)) };
+const pairs = [[a, b], [nobody, nobody], [a, nobody]];
+return { alpha: [...alphaOf(a)], ious: pairs.map((pair) => intersectionOverUnion(...pair)) };
 """
 
 
-def test_mattes_are_steadied_and_masks_compared_as_numpy_does(chromium: Browser, address: str) -> None:
+def test_mattes_are_made_and_masks_compared_as_numpy_does(chromium: Browser, address: str) -> None:
     rng = np.random.default_rng(1)
-    masks = [rng.random(500) for _ in range(3)]
-    masks[0][:4], masks[1][:4] = [0, 1, 0, 1], [1, 0, 0, 1]  # the network is sure
+    masks = [rng.random(500) for _ in range(2)]
     page = chromium.new_page()
     try:
         page.goto(address + "/demos/models/models.json")
         answer = evaluate(page, MATTES, masks=[mask.tolist() for mask in masks])
     finally:
         page.close()
-    before = None
-    for mask, found in zip(masks, answer["alphas"], strict=False):
-        expected, before = oracle.matte(mask, before)
-        np.testing.assert_allclose(found, expected, atol=1)
-    np.testing.assert_allclose(answer["alphas"][3], oracle.matte(masks[1])[0], atol=1)
-    assert answer["alphas"][1][:4] == [255, 0, 0, 255], "what the network is sure of follows at once"
+    np.testing.assert_allclose(answer["alpha"], oracle.matte(masks[0])[0], atol=1)
     assert answer["ious"] == pytest.approx([oracle.iou(masks[0], masks[1]), 1, 0])
 
 
-@pytest.mark.parametrize("compositor", ["gpu", "canvas"])
+@pytest.mark.parametrize("compositor", ["gpu", "wasm"])
 def test_each_network_draws_its_own_side(compositor: str, open_demo: OpenDemo) -> None:
     visit = open_demo().started()
     page = visit.page
@@ -399,11 +377,10 @@ def test_each_network_draws_its_own_side(compositor: str, open_demo: OpenDemo) -
     expect(page.locator("[data-value=sparse-model]")).to_contain_text("50%")
     next(show_files(page, PEOPLE[:1]))
     page.get_by_label("Mask").check()
-    page.get_by_label("Soft edges").uncheck()
     for middle in (0, 25, 100):
         page.locator("#divider").fill(str(middle))
         shown = settled(page)
-        assert page.evaluate("tulleDemo.compositor.kind") == compositor
+        assert page.evaluate("Boolean(tulleDemo.gpu)") == (compositor == "gpu")
         height, width = shown.picture.shape[:2]
         upsampled = {
             side: oracle.linear(oracle.matte(mask)[0][..., None].astype(float), (height, width))
@@ -412,46 +389,61 @@ def test_each_network_draws_its_own_side(compositor: str, open_demo: OpenDemo) -
         first = width * middle // 100
         expected = np.hstack([upsampled["dense"][:, :first], upsampled["sparse"][:, first:]])
         assert np.abs(upsampled["dense"] - upsampled["sparse"]).mean() > 10, "the sides can be told apart"
-        assert np.abs(shown.picture - expected).max() <= 2
+        assert np.abs(shown.picture - expected).mean() < 4, "but for the edges, which the GPU draws along the frame's"
     assert visit.complaints == []
 
 
-def test_without_webgl_the_picture_is_the_same(chromium: Browser, chromium_path: str, open_demo: OpenDemo) -> None:
+def test_without_webgl_nothing_is_missing(chromium: Browser, chromium_path: str, open_demo: OpenDemo) -> None:
     pictures = {}
     without = chromium.browser_type.launch(executable_path=chromium_path, args=[*FLAGS, "--disable-3d-apis"])
     try:
-        for kind, browser in {"gpu": chromium, "canvas": without}.items():
+        for kind, browser in {"gpu": chromium, "wasm": without}.items():
             visit = open_demo(browser=browser).started()
             page = visit.page
-            if kind == "gpu":  # emulated here, and so not taken by itself
+            page.select_option("#sparse-model", f"{DENSE}_10")
+            expect(page.locator("[data-value=sparse-model]")).to_contain_text("10%")
+            assert page.locator("#compositor option[value=gpu]").is_disabled() == (kind == "wasm")
+            if kind == "gpu":
                 page.select_option("#compositor", kind)
-                page.evaluate("tulleDemo.next().then(() => {})")
-            assert page.evaluate("tulleDemo.compositor.kind") == kind
             next(show_files(page, PEOPLE[:1]))
             for effect in ("Blur", "Replace", "None"):
                 page.get_by_label(effect, exact=True).check()
                 pictures[kind, effect] = settled(page).picture.astype(int)
-            assert page.locator("#compositor option[value=gpu]").is_disabled() == (kind == "canvas")
             assert visit.complaints == []
     finally:
         without.close()
-    for effect in ("Blur", "Replace", "None"):
-        error = np.abs(pictures["gpu", effect] - pictures["canvas", effect])
-        assert error.max() <= 4 and error.mean() < 0.5, f"{effect}: {error.max()}, {error.mean()}"
-    change = np.abs(pictures["gpu", "Blur"] - pictures["gpu", "None"])
+    for effect in ("Blur", "Replace"):  # two ways to much the same picture
+        assert np.abs(pictures["gpu", effect] - pictures["wasm", effect]).mean() < 8, effect
+    change = np.abs(pictures["wasm", "Blur"] - pictures["wasm", "None"])
     assert change.mean() > 1, "the blur is seen"
     middle = (slice(200, 280), slice(280, 360))
-    assert change[middle].mean() < 3 < np.abs(pictures["gpu", "Replace"] - pictures["gpu", "None"]).mean()
+    assert change[middle].mean() < 3 < np.abs(pictures["wasm", "Replace"] - pictures["wasm", "None"]).mean()
 
 
 def test_a_lost_graphics_processor_is_replaced(open_demo: OpenDemo) -> None:
     visit = open_demo().started()
     visit.page.select_option("#compositor", "gpu")
     settled(visit.page)
-    visit.page.evaluate("tulleDemo.compositor.close()")
-    expect(visit.page.locator("#status")).to_contain_text("the 2D canvas takes over")
+    visit.page.evaluate("tulleDemo.gpu.close()")
+    expect(visit.page.locator("#status")).to_contain_text("WebAssembly takes over")
     assert settled(visit.page).picture.std() > 10
-    expect(visit.page.locator("#compositor")).to_have_value("canvas")
+    expect(visit.page.locator("#compositor")).to_have_value("wasm")
+    assert visit.complaints == []
+
+
+@pytest.mark.parametrize("with_camera", [False, True])
+def test_the_page_calls_itself(with_camera: bool, chromium: Browser, camera: Browser, open_demo: OpenDemo) -> None:
+    visit = open_demo(browser=camera if with_camera else chromium).started()
+    page = visit.page
+    page.click("#call")
+    expect(page.locator("#call-status")).to_contain_text("frames per second")
+    expect(page.locator("#play")).to_have_text("Play")  # the comparison pauses
+    page.wait_for_function("document.querySelector('#far-end').currentTime > 1")
+    page.get_by_label("Replace").check()
+    page.wait_for_function("tulleDemo.call.stats.frames > 20")
+    page.click("#call")
+    expect(page.locator("#call-status")).to_have_text("No call.")
+    assert page.evaluate("tulleDemo.call === undefined")
     assert visit.complaints == []
 
 
@@ -478,7 +470,7 @@ def test_own_background(open_demo: OpenDemo, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("compositor", "frames"), [("canvas", 300), ("gpu", 100)])  # WebGL is emulated here: slow
+@pytest.mark.parametrize(("compositor", "frames"), [("wasm", 300), ("gpu", 100)])  # WebGL is emulated here: slow
 def test_camera_frames_without_error_or_growing_memory(
     compositor: str, frames: int, camera: Browser, open_demo: OpenDemo
 ) -> None:
@@ -510,7 +502,7 @@ def test_camera_frames_without_error_or_growing_memory(
     assert page.evaluate("tulleDemo.memoryBytes") == memory
     assert last - first < 2_000_000, f"from {first} to {last} bytes"
     expect(page.locator("[data-value=window]")).to_have_text("100")
-    for stage in ("capture", "prepare", "dense-ms", "sparse-ms", "composite", "fps", "iou"):
+    for stage in ("capture", "dense-ms", "sparse-ms", "composite", "fps", "iou"):
         assert float(visit.value(stage)) > 0
     speedup = float(visit.value("dense-ms")) / float(visit.value("sparse-ms"))
     assert float(visit.value("speedup")) == pytest.approx(speedup, rel=0.1)  # of rounded figures
@@ -596,7 +588,7 @@ def test_the_line_and_the_choices_work_by_keyboard(open_demo: OpenDemo) -> None:
     for _ in range(8):
         page.keyboard.press("Tab")
         order.append(page.evaluate("document.activeElement.id || document.activeElement.value"))
-    assert order == ["camera", "clip", "own", "play", "blur", "split", "blur", "soft"]
+    assert order == ["camera", "clip", "own", "play", "blur", "split", "strength", "threads"]
     page.locator("input[name=effect][value=blur]").focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("radio", name="Dusk")).to_be_visible()
@@ -608,10 +600,9 @@ def test_the_line_and_the_choices_work_by_keyboard(open_demo: OpenDemo) -> None:
 def test_every_control_has_a_name(open_demo: OpenDemo) -> None:
     page = open_demo().started().page
     for role, names in {
-        "button": ["Use the camera", "Clip", "Pause"],
+        "button": ["Use the camera", "Clip", "Pause", "Start the call"],
         "combobox": ["Threads", "Build", "Network", "Sparse model", "Composite with"],
         "radio": ["Blur", "Replace", "Mask", "None", "Both", "Dense", "Sparse"],
-        "checkbox": ["Soft edges"],
         "slider": ["Strength", "Where the sparse network's side begins, in percent of the width"],
     }.items():
         for name in names:
@@ -648,7 +639,7 @@ def test_the_first_result_is_light(open_demo: OpenDemo, record_property: Callabl
 def test_a_network_for_something_else_is_refused(open_demo: OpenDemo, demo_models: Path) -> None:
     hand = (demo_models / "hand_landmark_lite.tulle").read_bytes()
     page = open_demo(answer_instead(f"{DENSE}.tulle", body=hand)).page
-    expect(page.get_by_role("alert")).to_contain_text("is no selfie segmentation network")
+    expect(page.get_by_role("alert")).to_contain_text("finds no people")
 
 
 def test_a_broken_model_is_named(open_demo: OpenDemo, demo_models: Path) -> None:

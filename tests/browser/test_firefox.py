@@ -13,11 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser
 
 import tulle
 from browser.conftest import decode
 from browser.server import Site
+from browser.test_background import HELPERS as CALL_HELPERS
+from browser.test_background import MASK, dense_mask, iou, not_green
+from browser.test_background import pixels as pixels_of
 from conftest import LiteRT, missing
 from paths import ROOT
 from pyodide.conftest import pure_wheels, pyodide_folder
@@ -80,11 +84,34 @@ OWN_MODEL = """async () => {
   return outputs;
 }"""
 
+# A camera that shows a person still, through tulle/background and a call, as the far end sees it.
+PERSON = ROOT / "demos" / "images" / "person" / "1.jpg"
+CALL = f"""async () => {{
+  {CALL_HELPERS}
+  document.getElementById('play').click(); // the page itself pauses
+  const {{ BackgroundProcessor }} = await import(new URL('../web/src/background/index.js', location.href));
+  const image = await createImageBitmap(await (await fetch(new URL('../images/person/1.jpg', location.href))).blob());
+  const camera = drawnTrack(640, 360, (context) => context.drawImage(image, 0, 0, 640, 360));
+  const processor = await BackgroundProcessor.create({{ effect: 'colour', colour: [0, 255, 0] }});
+  const processed = await processor.process(camera.track);
+  const call = await startCall(processed);
+  await watch(call.video, 30, 0, 8, 8);
+  const seen = await watch(call.video, 8, 2, 256, 144);
+  const {{ stats }} = processor;
+  processor.stop();
+  const ended = processed.readyState;
+  call.end();
+  camera.end();
+  await until(() => processor.stats.open === 0, 'all frames are closed');
+  await processor.close();
+  return {{ seen, stats, ended }};
+}}"""
+
 # What each page is asked once it is ready.
 QUESTIONS = {
     "": SAME_PIXELS,
     "hands/": "() => {}",
-    "background/": "() => {}",
+    "background/": CALL,
     "compare/": COMPARE,
     "ablation/": "() => {}",
     "model/": OWN_MODEL,
@@ -160,6 +187,21 @@ def test_a_file_of_ones_own_is_converted_and_runs(
     found = decode(answer["value"]["answer"])
     for name, expected in litert(model_path(OWN), {info.name: x}).items():
         np.testing.assert_allclose(found[name], expected.ravel(), atol=1e-3)
+
+
+def test_the_far_end_of_a_call_sees_the_person_alone(
+    answers: dict[str, dict[str, Any]], model_path: Callable[[str], Path], litert: LiteRT
+) -> None:
+    answer = answers["background/"]
+    assert "error" not in answer, answer["error"]
+    found = answer["value"]["answer"]
+    right = dense_mask(np.asarray(Image.open(PERSON).convert("RGB").resize((640, 360))), model_path, litert)
+    agreement = [iou(not_green(pixels_of(text, *MASK)), right) for text in found["seen"]]
+    print(agreement, found["stats"])
+    assert min(agreement) >= 0.9
+    assert found["stats"]["way"] == "canvas"
+    assert found["stats"]["frames"] > 30
+    assert found["ended"] == "ended"
 
 
 def test_the_plain_build_answers_as_in_chromium_to_the_bit(

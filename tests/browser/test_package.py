@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
@@ -16,6 +17,7 @@ import build_models
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import HERE, OpenPage, tiny_graph
 from browser.server import Site
+from browser.test_background import pictures_of_people
 from browser.test_demo_hands import scene
 from conftest import missing
 from paths import ROOT
@@ -134,3 +136,48 @@ def test_a_page_names_the_hands_before_the_camera(
             assert errors == []
     assert len(texts) > 3, "the finger moves"
     assert all(0.2 < float(text.split()[1].rstrip(",")) < 0.9 for text in texts)
+
+
+# The middle of each picture, and how sharp its left edge is, where nobody is.
+BLURRED = """async () => {
+  const video = document.querySelector('video');
+  const context = new OffscreenCanvas(640, 360).getContext('2d', { willReadFrequently: true });
+  const seen = [];
+  for (let i = 0; i < 12; i++) {
+    await new Promise((resolve) => video.requestVideoFrameCallback(resolve));
+    context.drawImage(video, 0, 0, 640, 360);
+    const { data } = context.getImageData(0, 0, 100, 360);
+    let edges = 0;
+    for (let at = 4; at < data.length; at += 4) edges += Math.abs(data[at + 1] - data[at - 3]);
+    seen.push((edges * 4) / data.length);
+  }
+  return Math.max(...seen);
+}"""
+
+
+@pytest.mark.parametrize("how", ["Vite", "plain server"])
+def test_a_page_blurs_the_camera(how: str, app: Path, chromium: Browser, chromium_path: str, tmp_path: Path) -> None:
+    """background.js, bundled, and as it is with an import map; it has to stay short."""
+    lines = (app / "background.js").read_text().splitlines()
+    assert sum(bool(line.strip()) for line in lines) < 15
+    page_html = (app / "background.html").read_text()
+    person = pictures_of_people()[0]
+    sharp = np.abs(np.diff(person[:, :100, 1].astype(int), axis=1)).mean()
+    with Site() as site:
+        if how == "Vite":
+            npm(app, "run", "build")
+            site.mount("/", app / "dist")
+        else:
+            site.mount("/", app)
+            imports = '{ "imports": { "tulle/background": "/node_modules/tulle/src/background/index.js" } }'
+            head = f'<head>\n    <script type="importmap">{imports}</script>'
+            site.put("/background.html", page_html.replace("<head>", head).encode())
+        with camera_browser(chromium, chromium_path, write_mjpeg(tmp_path / "clip.mjpeg", [person] * 30)) as browser:
+            page = browser.new_page()
+            errors: list[str] = []
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+            page.goto(site.url + "/background.html")
+            page.wait_for_function("document.querySelector('video').currentTime > 0.5", timeout=60_000)
+            assert page.evaluate(BLURRED) < 0.5 * sharp
+            assert errors == []

@@ -16,14 +16,9 @@ from tulle.runtime.host import Build, Library, Variant
 KERNEL_CASES = {"test_kernels.py": 6, "test_kernels_sanitized.py": 150}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--thorough", action="store_true", help="run all of tests/native, not a sample")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of the kernels' cases a sample will do: all of them run on the wasm builds."""
-    # The option is not there where pytest was started on another folder.
-    if config.getoption("--thorough", default=False):
+    if config.getoption("--thorough"):
         return
     dropped = {id(item) for item in items if item.get_closest_marker("thorough")}
     for name, every in KERNEL_CASES.items():
@@ -68,9 +63,3 @@ def address_sanitizer(use_host: Callable) -> None:
     """Models run in a process with AddressSanitizer: of 32 bits for "simd", with fused multiply-adds for "relaxed"."""
     names = {"simd": "asan32", "relaxed": "asan"}
     use_host(lambda build: HostProcess(native_file(f"tulle-host-{names[build]}")))
-
-
-@pytest.fixture
-def thorough(request: pytest.FixtureRequest) -> bool:
-    """Whether all is to be run (`make sanitize`), not a short form of it (`make test`)."""
-    return bool(request.config.getoption("--thorough", default=False))

@@ -48,7 +48,12 @@ def test_a_python_name_without_a_docstring_stops_the_build(tmp_path: Path, monke
 
 def test_javascript_has_every_public_name(tmp_path: Path) -> None:
     typedoc(WEB, tmp_path)
-    pages = {"tulle": "index.js", "tulle/hands": "hands/index.js", "tulle/background": "background/index.js", "tulle/convert": "convert/index.js"}
+    pages = {
+        "tulle": "index.js",
+        "tulle/hands": "hands/index.js",
+        "tulle/background": "background/index.js",
+        "tulle/convert": "convert/index.js",
+    }
     for page, source in pages.items():
         text = (WEB / "src" / source).read_text()
         public = set(re.findall(r"^export (?:async )?(?:function|class|const) (\w+)", text, re.MULTILINE))

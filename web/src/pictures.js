@@ -222,6 +222,10 @@ const DIRECT = /** @type {const} */ ({ I420: 'I420', NV12: 'NV12', RGBX: 'RGBA',
 /** By VideoColorSpace.matrix. A frame that does not say is BT.601 to Chromium. */
 const MATRIX = /** @type {const} */ ({ bt709: 'bt709', smpte170m: 'bt601', bt470bg: 'bt601', 'bt2020-ncl': 'bt2020' });
 
+/** How a frame's luma and chroma belong to its colours. @param {VideoColorSpace} colorSpace */
+export const coloursOf = ({ matrix, fullRange }) =>
+  ({ matrix: MATRIX[/** @type {keyof typeof MATRIX} */ (matrix)] ?? 'bt601', fullRange: fullRange === true });
+
 /**
  * The pixels of what take() made, which is closed unless it is the caller's own. At once for Pixels and ImageBitmap,
  * later for the others.
@@ -311,8 +315,8 @@ async function readFrame(frame, place) {
     // With alpha, the bytes are premultiplied in some frames and not in others.
     const opaque = !frame.format?.endsWith('A') || isOpaque(data);
     if (!opaque) return put(draw(frame, width, height, 'VideoFrame'), place);
-    const matrix = MATRIX[/** @type {keyof typeof MATRIX} */ (colorSpace.matrix)] ?? 'bt601';
-    return new Pixels(format, width, height, data, planes, matrix, colorSpace.fullRange === true);
+    const { matrix, fullRange } = coloursOf(colorSpace);
+    return new Pixels(format, width, height, data, planes, matrix, fullRange);
   } catch (error) {
     if (error instanceof TulleError) throw error;
     throw new TulleError(`the VideoFrame cannot be read: ${messageOf(error)}`, { cause: error });

@@ -108,6 +108,9 @@ export function sendable(source) {
 /** Milliseconds that pool threads are given to end. */
 const ENDING = 100;
 
+/** Chromium 156 never ends a worker that is terminated while workers of its own are still ending. */
+const workersEnd = () => new Promise((resolve) => { setTimeout(resolve, ENDING); });
+
 /**
  * In a worker: answers calls one after the other, in their order. What is no TulleError is fatal.
  * @param {Record<string, (args: any) => any>} calls by name; "close" comes last
@@ -118,9 +121,11 @@ export function answerCalls(calls, transferred = () => []) {
   let turn = Promise.resolve();
   self.onmessage = (/** @type {MessageEvent<Request>} */ { data: { id, call, args } }) => {
     turn = turn.then(() => calls[call](args)).then(async (result) => {
-      // Chromium 156 never ends a worker that is terminated while workers of its own are still ending.
-      if (call === 'close') await new Promise((resolve) => { setTimeout(resolve, ENDING); });
+      if (call === 'close') await workersEnd();
       self.postMessage({ id, result }, { transfer: transferred(result) });
-    }).catch((error) => self.postMessage({ id, error: messageOf(error), fatal: !(error instanceof TulleError) }));
+    }).catch(async (error) => {
+      if (call === 'create') await workersEnd();
+      self.postMessage({ id, error: messageOf(error), fatal: !(error instanceof TulleError) });
+    });
   };
 }

@@ -1,4 +1,5 @@
-// Puts a person in front of another background: the formulas, which gpu.js and canvas.js implement.
+// Puts a person in front of another background on the GPU: the formulas, as gpu.js implements them. tulle/background has
+// the same idea in C, for the CPU.
 //
 // 1. At the mask's size, the frame without the person is blurred: rgb * (1 - alpha) and 1 - alpha by the same
 //    Gaussian, then the first divided by the second, so that the person's colours leave no halo in the background. The
@@ -23,17 +24,6 @@ export const EFFECTS = ['blur', 'replace', 'mask', 'none'];
  * @property {number} right column to stop before
  */
 
-/**
- * @typedef {object} Compositor
- * @property {HTMLCanvasElement} canvas holds the result, at the size of the frame
- * @property {'gpu' | 'canvas'} kind
- * @property {boolean} lost whether the browser took the graphics context away; make another compositor then
- * @property {(frame: HTMLCanvasElement) => void} begin takes the next frame
- * @property {(background: HTMLCanvasElement) => void} setBackground for the effect "replace", stretched to the frame
- * @property {(layer: Layer) => void} draw draws some columns of the frame with one matte
- * @property {() => void} close frees its resources
- */
-
 /** How many of the mask's pixels a pixel of the frame is made from, in each direction. */
 export const TAPS = 4;
 
@@ -52,6 +42,26 @@ export const MOST_TAPS = 24;
 
 /** Side of the square that a replacement background is reduced to for its light, in pixels. */
 export const LIGHT_SIZE = 16;
+
+/**
+ * Probabilities up to FLOOR are background, from CEILING on person: without this the background shimmers. Both are
+ * chosen high, since a rim of the old background is more visible than a missing rim of the person.
+ */
+const FLOOR = 0.4;
+const CEILING = 0.9;
+
+/**
+ * @param {Float32Array} mask probabilities
+ * @returns {Uint8ClampedArray} as many values, 0 background to 255 person
+ */
+export function alphaOf(mask) {
+  const alpha = new Uint8ClampedArray(mask.length);
+  for (let i = 0; i < mask.length; i++) {
+    const t = Math.min(1, Math.max(0, (mask[i] - FLOOR) / (CEILING - FLOOR)));
+    alpha[i] = 255 * t * t * (3 - 2 * t); // the cubic that GLSL calls smoothstep
+  }
+  return alpha;
+}
 
 /**
  * Standard deviation of the blur in pixels of the mask, at least half a pixel.
@@ -73,7 +83,7 @@ export function blurTaps(sigma) {
 }
 
 /**
- * The frame at the mask's size with the matte as its alpha, not premultiplied: the input of both compositors.
+ * The frame at the mask's size with the matte as its alpha, not premultiplied.
  * @param {ImageData} input
  * @param {Uint8ClampedArray} alpha
  * @returns {Uint8Array} RGBA

@@ -4,11 +4,8 @@ import { EFFECTS, blurSigma, blurTaps, lightOf, mixedPlaces, withAlpha } from '.
 import { BLUR, COMPOSE, COVER } from './shaders.js';
 
 /** @typedef {import('./composition.js').Layer} Layer */
-/** @typedef {import('./composition.js').Compositor} Compositor */
 
-/** @implements {Compositor} */
 export class GpuCompositor {
-  kind = /** @type {const} */ ('gpu');
   #gl;
   #blur;
   #compose;
@@ -16,16 +13,11 @@ export class GpuCompositor {
   #targets;
   #maskSize = { width: 0, height: 0 };
 
-  /**
-   * @param {boolean} fast only where hardware does it: emulated, WebGL2 is no faster than canvas.js, and takes the
-   *   processors from the network
-   * @returns {GpuCompositor | null} null where the browser offers no WebGL2
-   */
-  static create(fast) {
+  /** @returns {GpuCompositor | null} null where the browser offers no WebGL2 */
+  static create() {
     const canvas = document.createElement('canvas');
     const gl = canvas.getContext('webgl2', { alpha: false, antialias: false, depth: false });
-    if (!gl || (fast && isEmulated(gl))) return null;
-    return new GpuCompositor(canvas, gl);
+    return gl && new GpuCompositor(canvas, gl);
   }
 
   /**
@@ -33,6 +25,7 @@ export class GpuCompositor {
    * @param {WebGL2RenderingContext} gl
    */
   constructor(canvas, gl) {
+    /** Holds the result, at the size of the frame. */
     this.canvas = canvas;
     this.#gl = gl;
     this.#blur = program(gl, BLUR, ['flip', 'source', 'step', 'sigma', 'taps', 'first']);
@@ -49,24 +42,25 @@ export class GpuCompositor {
     this.setBackground(black());
   }
 
+  /** Whether the browser took the graphics context away; make another compositor then. */
   get lost() {
     return this.#gl.isContextLost();
   }
 
-  /** @param {HTMLCanvasElement} frame */
+  /** Takes the next frame. @param {HTMLCanvasElement} frame */
   begin(frame) {
     if (this.canvas.width !== frame.width) this.canvas.width = frame.width;
     if (this.canvas.height !== frame.height) this.canvas.height = frame.height;
     this.#upload(this.#textures.frame, frame);
   }
 
-  /** @param {HTMLCanvasElement} background */
+  /** For the effect "replace", stretched to the frame. @param {HTMLCanvasElement} background */
   setBackground(background) {
     this.#upload(this.#textures.background, background);
     this.#upload(this.#textures.light, lightOf(background));
   }
 
-  /** @param {Layer} layer */
+  /** Draws some columns of the frame with one matte. @param {Layer} layer */
   draw({ input, alpha, effect, blur, soft, left, right }) {
     const gl = this.#gl;
     const { width, height } = this.canvas;
@@ -154,17 +148,6 @@ export class GpuCompositor {
     gl.bindTexture(gl.TEXTURE_2D, target);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, source);
   }
-}
-
-/**
- * Whether WebGL is drawn in software. Judged by the renderer's name, because headless Chromium ignores
- * failIfMajorPerformanceCaveat.
- * @param {WebGL2RenderingContext} gl
- */
-function isEmulated(gl) {
-  const names = gl.getExtension('WEBGL_debug_renderer_info');
-  const name = gl.getParameter(names ? names.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
-  return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
 }
 
 /** @param {WebGL2RenderingContext} gl */

@@ -2,6 +2,8 @@
 
 import { MAX_THREADS, Model, TulleError, VARIANTS, load, support } from 'tulle';
 import { HAND_CONNECTIONS, HandTracker } from 'tulle/hands';
+import { BackgroundProcessor } from 'tulle/background';
+import type { BackgroundProcessorOptions, BackgroundStats, Effect, Mask } from 'tulle/background';
 import type { Hand, HandTrackerOptions, HandTrackerResult } from 'tulle/hands';
 import type { InputInfo, LoadOptions, ModelInfo, ProfileRow, RunOptions, TensorInfo, Variant } from 'tulle';
 
@@ -59,6 +61,24 @@ export async function hands(video: HTMLVideoElement): Promise<string | undefined
   return first?.handedness;
 }
 
+export async function background(track: MediaStreamTrack, picture: Blob): Promise<MediaStreamTrack> {
+  const options: BackgroundProcessorOptions = { effect: 'blur', strength: 0.6, threads: 2, onError: (error) => console.log(error.message) };
+  const processor: BackgroundProcessor = await BackgroundProcessor.create(options);
+  const processed: MediaStreamTrack = await processor.process(track, { effect: 'colour', colour: [0, 128, 255] });
+  await processor.update({ effect: 'picture', picture });
+  const frame: VideoFrame = await processor.frame(document.createElement('video'), { paced: true });
+  const image: ImageData = await processor.frame(new ImageData(4, 3));
+  const mask: Mask = await processor.mask();
+  const { networkEvery, ms, way }: BackgroundStats = processor.stats;
+  const effect: Effect = processor.effect;
+  console.log(frame.displayWidth, image.width, mask.data[0] ?? 0, networkEvery, ms.composite, way, effect);
+  processor.stop();
+  await processor.close();
+  return processed;
+}
+
+// @ts-expect-error no such effect
+export const noEffect = (processor: BackgroundProcessor) => processor.update({ effect: 'sepia' });
 // @ts-expect-error no such option
 export const noHands = HandTracker.create({ numHands: 2 });
 // @ts-expect-error no such output

@@ -6,6 +6,6 @@ const headers = {
   'Cross-Origin-Embedder-Policy': 'require-corp',
 };
 
-const pages = { rolldownOptions: { input: ['index.html', 'hands.html'] } };
+const pages = { rolldownOptions: { input: ['index.html', 'hands.html', 'background.html'] } };
 
 export default defineConfig({ server: { headers }, preview: { headers }, build: pages });
