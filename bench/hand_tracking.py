@@ -93,9 +93,9 @@ BURST = """async ({ name, from, count }) => {
 
 EPILOG = """\b
 Examples:
-  python bench/hands.py                     by part, one thread and two
-  python bench/hands.py --threads 1 --rounds 30
-  python bench/hands.py --soak 10000        is memory flat, is every frame closed?
+  python bench/hand_tracking.py                     by part, one thread and two
+  python bench/hand_tracking.py --threads 1 --rounds 30
+  python bench/hand_tracking.py --soak 10000        is memory flat, is every frame closed?
 """
 
 
