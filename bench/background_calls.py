@@ -179,11 +179,12 @@ def table(found: dict[tuple[int, int, int], dict[str, Any]]) -> Table:
 @click.option("--warmup", default=30, show_default=True, help="Frames of each way before timing.")
 @click.option("--runs", default=10, show_default=True, help="Frames of a turn.")
 @click.option("--turns", default=8, show_default=True, help="Turns of each way.")
-@explained
 def main(threads: tuple[int, ...], warmup: int, runs: int, turns: int) -> None:
     """Milliseconds of a frame, by stage: tulle/background, and a 2D canvas with LiteRT.js."""
-    install()
-    Console().print(table(asyncio.run(measure(threads, {"warmup": warmup, "runs": runs, "turns": turns}))))
+    console = Console()
+    with explained(console):
+        install()
+        console.print(table(asyncio.run(measure(threads, {"warmup": warmup, "runs": runs, "turns": turns}))))
 
 
 if __name__ == "__main__":

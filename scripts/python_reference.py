@@ -13,8 +13,8 @@ from griffe import Alias, Class, Function, GriffeLoader, Module, Object, Parser
 from common import ROOT, SetupError
 
 MODULES = (
-    "", "runtime", "background", "hands", "image", "sparsify", "train", "graph", "tflite", "onnx", "zoo", "passes", "ops",
-    "pack",
+    "", "runtime", "background", "hands", "image", "sparsify", "train", "graph", "tflite", "onnx", "zoo", "passes",
+    "ops", "pack",
 )  # fmt: skip
 """Below `tulle`, in the order of the pages."""
 

@@ -53,7 +53,7 @@ def outputs_of(info: dict[str, Any]) -> list[TensorInfo]:
 
 
 def _port(row: dict[str, Any], **image: Any) -> TensorInfo:
-    integers = {name: row.get(name) for name in ("scale", "zero_point")}
+    integers: dict[str, Any] = {name: row.get(name) for name in ("scale", "zero_point")}
     return TensorInfo(row["name"], tuple(row["shape"]), row["dtype"], **image, **integers)
 
 
