@@ -149,7 +149,7 @@ async def measure(threads: tuple[int, ...], options: dict[str, int]) -> dict[tup
                 for width, height in SIZES:
                     for number in threads:
                         page = await browser.new_page()
-                        await page.goto(server.url("tulle", "bench/page/python.html"))
+                        await page.goto(server.url("tulle", "bench/page/contender.html"))
                         given = {
                             **options,
                             "base": server.url("tulle", ""),
@@ -174,7 +174,7 @@ def table(found: dict[tuple[int, int, int], dict[str, Any]]) -> Table:
     return shown
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=EPILOG, help=__doc__)
 @click.option("--threads", type=int, multiple=True, default=(1, 2), show_default=True)
 @click.option("--warmup", default=30, show_default=True, help="Frames of each way before timing.")
 @click.option("--runs", default=10, show_default=True, help="Frames of a turn.")
@@ -184,7 +184,8 @@ def main(threads: tuple[int, ...], warmup: int, runs: int, turns: int) -> None:
     console = Console()
     with explained(console):
         install()
-        console.print(table(asyncio.run(measure(threads, {"warmup": warmup, "runs": runs, "turns": turns}))))
+        options = {"warmup": warmup, "runs": runs, "turns": turns}
+        console.print(table(asyncio.run(measure(threads, options))))
 
 
 if __name__ == "__main__":
