@@ -178,7 +178,7 @@ def markdown(report: Json) -> str:
         "## Files",
         "",
         table(
-            ["file", "from", "MMAC", "KB", ".tulle KB", "oracle", "measured", "loads a cycle"],
+            ["file", "from", "MMAC", "KB", ".tulle KB", "oracle", "peers", "measured", "loads a cycle"],
             [
                 [
                     name,
@@ -187,6 +187,7 @@ def markdown(report: Json) -> str:
                     f"{record['bytes'] / 1024:,.0f}",
                     f"{record['tulle_bytes'] / 1024:,.0f}" if record["tulle_bytes"] else "",
                     record["oracle"],
+                    ", ".join(_peers(record)),
                     record["date"],
                     " ".join(f"{state['loads']:.2f}" for group in record["groups"] for state in group["core"]),
                 ]
@@ -196,6 +197,11 @@ def markdown(report: Json) -> str:
         "",
     ]
     return "\n".join(parts)
+
+
+def _peers(record: Json) -> list[str]:
+    runtimes = {one["runtime"] for group in record["groups"] for one in group["contenders"].values()}
+    return sorted(runtimes - {"tulle"})
 
 
 def write(name: str, report: Json, folder: Path) -> list[Path]:
