@@ -8,6 +8,15 @@
 // Padded input that a task works on at a time: two thirds of a 48 KB L1.
 #define TULLE_STRIP_BYTES (32 * 1024)
 
+// A function that has one caller, called through a pointer: Binaryen would make it part of its caller, and V8 takes
+// tens of milliseconds to compile what is large. See docs/performance.md.
+#define TULLE_APART(function)                  \
+  ({                                           \
+    __typeof__(&(function)) hidden = function; \
+    __asm__("" : "+r"(hidden));                \
+    hidden;                                    \
+  })
+
 // Whether input, weight ([.., kh, kw, ..]) and output of a convolution fit together; sets the error if not.
 bool tulle_check_conv(tulle_planner* planner, const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w,
                       const tulle_tensor* y);

@@ -187,10 +187,7 @@ static bool cut(tulle_planner* planner, stream* s, uint32_t passes, uint32_t pie
 static bool pack_streams(tulle_planner* planner, sparse_args* args, const tulle_sparse* rows, size_t column_bytes) {
   uint32_t* order = tulle_plan_alloc(planner, (size_t)rows->rows * sizeof *order);
   if (!order) return false;
-  // Through a pointer: Binaryen would make it part of the function that plans convolutions, and V8 would compile that.
-  uint32_t (*pair_rows)(tulle_planner*, const tulle_sparse*, uint32_t*) = tulle_pair_rows;
-  __asm__("" : "+r"(pair_rows));
-  const uint32_t pairs = pair_rows(planner, rows, order);
+  const uint32_t pairs = TULLE_APART(tulle_pair_rows)(planner, rows, order);
   if (pairs == UINT32_MAX) return false;
   tulle_spmm* s = &args->spmm;
   s->pair_rows = order;

@@ -28,10 +28,11 @@ static void run_strips(const conv_args* args, const float* input, float* output_
         tulle_f32_pad_chw(&args->plane, input + c * dense->input_stride, in_row, in_rows,
                           planes + c * args->plane_stride);
     } else if (args->image->is_rgba8) {
-      tulle_f32_pad_rgba8(&args->plane, args->image->pixels, args->image->scale, args->image->shift, in_row, in_rows,
-                          planes, args->plane_stride, line);
+      TULLE_APART(tulle_f32_pad_rgba8)(&args->plane, args->image->pixels, args->image->scale, args->image->shift,
+                                       in_row, in_rows, planes, args->plane_stride, line);
     } else {
-      tulle_f32_pad_hwc(&args->plane, input, args->channels, in_row, in_rows, planes, args->plane_stride, line);
+      TULLE_APART(tulle_f32_pad_hwc)(&args->plane, input, args->channels, in_row, in_rows, planes, args->plane_stride,
+                                     line);
     }
     for (uint32_t block = first_block; block < block_end; block++) {
       const tulle_gemm gemm = tulle_gemm_block(dense, block, 0, dense->taps);
