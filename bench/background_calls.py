@@ -180,7 +180,6 @@ def table(found: dict[tuple[int, int, int], dict[str, Any]]) -> Table:
 @click.option("--runs", default=10, show_default=True, help="Frames of a turn.")
 @click.option("--turns", default=8, show_default=True, help="Turns of each way.")
 def main(threads: tuple[int, ...], warmup: int, runs: int, turns: int) -> None:
-    """Milliseconds of a frame, by stage: tulle/background, and a 2D canvas with LiteRT.js."""
     console = Console()
     with explained(console):
         install()

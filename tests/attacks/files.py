@@ -546,7 +546,7 @@ def a_count_whose_bytes_overflow_to_the_right_number() -> bytes:
     return file_of(model)
 
 
-@attack("int8 values without scales")
+@attack("integer values without scales")
 def no_scales() -> bytes:
     model = small()
     constant = weight(model)
@@ -563,10 +563,10 @@ def scales_that_do_not_fit() -> bytes:
     return file_of(model)
 
 
-@attack("unknown value type 3 or encoding 0")
+@attack("unknown value type 9 or encoding 0")
 def an_unknown_value_type() -> bytes:
     model = small()
-    weight(model).type = 3
+    weight(model).type = 9
     return file_of(model)
 
 
