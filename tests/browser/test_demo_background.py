@@ -438,9 +438,9 @@ def test_the_page_calls_itself(with_camera: bool, chromium: Browser, camera: Bro
     page.click("#call")
     expect(page.locator("#call-status")).to_contain_text("frames per second")
     expect(page.locator("#play")).to_have_text("Play")  # the comparison pauses
-    page.wait_for_function("document.querySelector('#far-end').currentTime > 1")
+    wait_until(page, "document.querySelector('#far-end').currentTime > 1")
     page.get_by_label("Replace").check()
-    page.wait_for_function("tulleDemo.call.stats.frames > 20")
+    wait_until(page, "tulleDemo.call.stats.frames > 20")
     page.click("#call")
     expect(page.locator("#call-status")).to_have_text("No call.")
     assert page.evaluate("tulleDemo.call === undefined")
