@@ -80,6 +80,10 @@ fuzz: dev native models  ## look for files that crash or hang (SECONDS=120), wit
 	@$(NATIVE) fuzz
 	@$(PY) scripts/fuzz.py --seconds $(or $(SECONDS),120) $(ARGS)
 
+.PHONY: soak
+soak: dev build chromium  ## 20,000 runs, 500 loads and 10,000 frames in Chromium: memory flat, outputs the same (some minutes)
+	TULLE_SOAK=1 CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest -s tests/browser/test_soak.py
+
 .PHONY: pyodide
 pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md
 	$(PY) scripts/pyodide_wheels.py
@@ -120,6 +124,18 @@ schema: toolchain  ## C, C++ and Python code from wasm/format/tulle.fbs
 tables: dev  ## the tables of ops, operators and passes in README.md and docs/
 	$(PY) scripts/op_tables.py
 
+.PHONY: locks
+locks: $(VENV_BASE)  ## newer versions of what builds and tests use, with their hashes (locks/)
+	@$(PY) scripts/locks.py
+
+.PHONY: sbom
+sbom: $(VENV_BASE) node  ## what tulle is made of and built with, as CycloneDX lists (build/sbom)
+	@$(PY) scripts/sbom.py
+
+.PHONY: release-dry-run
+release-dry-run: dev pyodide convert npm models sbom  ## all of a release but its publication (build/release; ARGS="--tag v0.1.0")
+	@$(PY) scripts/release.py $(ARGS)
+
 .PHONY: clean
 clean:  ## remove what was built
 	rm -rf build dist web/dist py/tulle/_wasm demos/models
@@ -134,7 +150,7 @@ distclean: clean  ## remove what was fetched too: .venv, .cache (toolchain, mode
 .PHONY: dev
 dev: $(VENV_DEV)
 
-$(VENV_BASE): pyproject.toml
+$(VENV_BASE): pyproject.toml $(wildcard locks/*.txt)
 	@$(PYTHON) scripts/make_venv.py
 	@touch $@
 

@@ -42,6 +42,8 @@ MODEL_WARMUP_MS = 300.0
 """Warm-up of a whole model, which calls each kernel less often than a model of one shape does."""
 PEAK_EVERY = 40
 """Shapes after which the peak is measured again; the highest of all counts."""
+LOADS_EVERY = 10
+"""Shapes after which the loads a cycle are measured again."""
 
 EPILOG = """\b
 Examples:
@@ -61,6 +63,7 @@ async def measure(
 ) -> tuple[list[Json], dict[str, float]]:
     """The rows of the report and the peak of each variant, showing progress."""
     profiles = []
+    loads: float | None = None
     peak = dict.fromkeys(variants, 0.0)
     columns = TextColumn("{task.description:<40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     # Redrawn only between models: a redraw during one would take its processor time.
@@ -70,14 +73,17 @@ async def measure(
             progress.update(task, description=str(shape), completed=number)
             progress.refresh()
             model = build(shape)
+            if number % LOADS_EVERY == 0:
+                loads = await host.loads()
             for variant in variants:
                 if number % PEAK_EVERY == 0:
                     peak[variant] = max(peak[variant], await host.peak(variant))
-                profiles.append((model, layers, await host.measure(model.data, variant, warmup_ms, runs), variant))
+                profile = await host.measure(model.data, variant, warmup_ms, runs)
+                profiles.append((model, layers, profile, variant, loads))
         progress.update(task, description="done", completed=len(shapes))
     rows = []
-    for model, layers, profile, variant in profiles:
-        rows += rows_of(model, layers, profile, variant, peak[variant])
+    for model, layers, profile, variant, loads in profiles:
+        rows += [{**row, "loads": loads} for row in rows_of(model, layers, profile, variant, peak[variant])]
     return rows, peak
 
 

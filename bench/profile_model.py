@@ -18,7 +18,7 @@ from rich.table import Table
 from harness.browser import chromium
 from harness.contenders import Contender, PageRunner
 from harness.errors import BenchError, explained
-from harness.models import CHECKOUT, SPECS, Model, tflite_bytes
+from harness.models import CHECKOUT, SPECS, Feed, Model, tflite_bytes
 from harness.server import Server
 from harness.timing import middle
 from tulle import convert
@@ -51,12 +51,15 @@ def place(data: bytes, folder: Path) -> Model:
     """The model and random inputs as files for a page."""
     graph = unpack(data)
     (folder / "model.tulle").write_bytes(data)
-    inputs: list[Json] = [{"name": name, "shape": list(graph.tensors[name].shape)} for name in graph.inputs]
+    shapes = [list(graph.tensors[name].shape) for name in graph.inputs]
+    inputs: list[Json] = [
+        {"name": name, "shape": shape, "dtype": "float32"} for name, shape in zip(graph.inputs, shapes, strict=True)
+    ]
     generator = np.random.default_rng(0)
     values = [np.asarray(generator.random(i["shape"], dtype=np.float32)) for i in inputs]
     for number, value in enumerate(values):
         (folder / f"model.0.{number}.nhwc").write_bytes(value.tobytes())
-    return Model("model", {"tulle": ["model.tulle"]}, {}, inputs, [values], [])
+    return Model("model", {"tulle": ["model.tulle"]}, {}, {"tulle": Feed(inputs, "nhwc")}, [values], [])
 
 
 async def measure(model: Model, folder: Path, variant: str, threads: int, runs: int) -> Json:

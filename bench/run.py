@@ -7,6 +7,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from harness import machine
 from harness.browser import chromium
 from harness.contenders import PEERS, Contender, NativeRunner, PageRunner, Runner, contenders
 from harness.errors import BenchError, explained
+from harness.file_run import PEERS as FILE_PEERS
+from harness.file_run import QUICK, FileSet, measure_files
 from harness.install import install, versions
 from harness.measure import Result, Settings, measure
 from harness.models import CHECKOUT, SPECS, Model, prepare
@@ -34,6 +37,8 @@ Examples:
   python bench/run.py                                   everything, about half an hour
   python bench/run.py --quick                           does it all work? the figures mean little
   python bench/run.py --models hand_landmark_tulle --threads 1 --peers litertjs,native
+  python bench/run.py model.tflite other.onnx           files of your own, 15 s each
+  python bench/run.py --suite published                 published files, the worst first
 """
 console = Console(stderr=True)
 
@@ -205,7 +210,29 @@ POSITIVE = click.IntRange(1)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+def file_set(paths: tuple[Path, ...], suite: str | None, only: str | None) -> FileSet:
+    """The files that the command line asks for."""
+    find: dict[str, Callable[[], Path]] = {}
+    source = {}
+    for path in paths:
+        name = path.stem if path.stem not in find else path.name
+        find[name], source[name] = partial(Path, path), path.name
+    if suite:
+        from harness.published import SUITE, published_file
+
+        wanted = [part.strip() for part in only.split(",")] if only else list(SUITE)
+        unknown = [name for name in wanted if name not in SUITE]
+        if unknown:
+            raise BenchError(f"{', '.join(unknown)}: not in the suite, which has {', '.join(SUITE)}")
+        for name in wanted:
+            find[name], source[name] = partial(published_file, name), SUITE[name].source
+    return FileSet(find, source)
+
+
 @click.command(epilog=EPILOG)
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--suite", type=click.Choice(["published"]), help="Measure published files, as if each were given.")
+@click.option("--only", help="Some files of the suite, by name.")
 @click.option("--models", callback=_names(list(SPECS)), help=f"Some of {', '.join(SPECS)} (default: all).")
 @click.option("--threads", default="1,2", show_default=True, callback=_threads, help="Thread counts.")
 @click.option("--peers", callback=_names(list(PEERS)), help=f"Some of {', '.join(PEERS)} (default: all).")
@@ -223,6 +250,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Folder for results.json, results.md and results.svg.",
 )
 def main(
+    files: tuple[Path, ...],
+    suite: str | None,
+    only: str | None,
     models: list[str],
     threads: list[int],
     peers: list[str],
@@ -237,7 +267,20 @@ def main(
     """Measures tulle against its peers, in one headless Chromium, taking turns.
 
     Lists are comma-separated. Nothing is written until everything has been measured.
+
+    With FILES (.tflite, .onnx) or --suite these are measured instead of the models, each on its own and for a shorter
+    time, and every file goes into files.md (a suite's into published.md) as soon as it is done.
     """
+    if files or suite:
+        with explained(console):
+            install()
+            load = machine.wait_until_quiet(QUIET_WITHIN, force or quick)
+            chosen = file_set(files, suite, only)
+            some = peers if len(peers) < len(PEERS) else FILE_PEERS
+            name = suite or "files"
+            paths = asyncio.run(measure_files(console, name, chosen, threads, some, QUICK, load, output))
+        console.print("written: " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
+        return
     settings = Settings(repetitions, rounds, runs)
     if quick:
         settings = Settings(repetitions=1, rounds=2, runs=5, warmup=5)

@@ -3,7 +3,10 @@
 
     python3 scripts/make_venv.py [EXTRA]
 
-tulle is installed in place ("editable"), with the packages of an extra of pyproject.toml if one is named.
+tulle is installed in place ("editable"), with the packages of an extra of pyproject.toml if one is named: those of the
+lock files (`locks/`), each with its hash. TULLE_UNLOCKED=1 takes the newest that pyproject.toml allows instead, as
+Python 3.10 does, which has no lock.
+
 The extra `dev` includes `train` if PyTorch is already in .venv, or if pip has a wheel of it in a folder
 (`find-links`). PyTorch is never fetched from an index for this: on Linux that means gigabytes of CUDA libraries.
 Without it the training tests skip; install any build with `.venv/bin/pip install torch` and run `make dev` again to
@@ -12,16 +15,19 @@ enable them.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from common import CACHE, ROOT, SetupError, main_guard, run_logged, say
+from locks import LOCKS, PYTHON
 
 VENV = ROOT / ".venv"
 MINIMUM = (3, 10)
 TORCH = "torch==2.13.0"  # the tested version; the extra `train` allows others
+LOCKED = {"": ["base"], "[site]": ["base", "site"], "[dev]": ["base", "dev"], "[dev,train]": ["base", "dev", "train"]}
 
 
 def main() -> None:
@@ -29,16 +35,14 @@ def main() -> None:
     extra = f"[{sys.argv[1]}]" if len(sys.argv) > 1 else ""
     if extra == "[dev]" and has_torch():
         extra = "[dev,train]"
-    install = [
-        str(VENV / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "-e",
-        f"{ROOT}{extra}",
-    ]
-    run_logged(f"pip install tulle{extra} with its dependencies", install, CACHE / "pip.log")
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    log = CACHE / "pip.log"
+    if "TULLE_UNLOCKED" in os.environ or sys.version_info < tuple(map(int, PYTHON.split("."))):
+        run_logged(f"pip install tulle{extra} with the newest dependencies", [*pip, "-e", f"{ROOT}{extra}"], log)
+        return
+    files = [part for name in LOCKED[extra] for part in ("-r", str(LOCKS / f"{name}.txt"))]
+    run_logged(f"pip install the dependencies of tulle{extra}", [*pip, "--require-hashes", "--no-deps", *files], log)
+    run_logged("pip install tulle", [*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], log)
 
 
 def make_venv() -> None:

@@ -12,7 +12,10 @@ from griffe import Alias, Class, Function, GriffeLoader, Module, Object, Parser
 
 from common import ROOT, SetupError
 
-MODULES = ("", "hands", "image", "sparsify", "train", "graph", "tflite", "onnx", "zoo", "passes", "ops", "pack")
+MODULES = (
+    "", "runtime", "background", "hands", "image", "sparsify", "train", "graph", "tflite", "onnx", "zoo", "passes",
+    "ops", "pack",
+)  # fmt: skip
 """Below `tulle`, in the order of the pages."""
 
 

@@ -28,9 +28,28 @@ SERVED = ("bench", "demos", "docs", "tests", "web")
 PORT = 8000
 PORTS_TRIED = 20
 
+# What the pages run under, and a site of them can: no script but files of this server, WebAssembly, and Pyodide from
+# where tulle/convert takes it. With Pyodide's packages from here too, `https:` and the CDN can go.
+POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'wasm-unsafe-eval' https://cdn.jsdelivr.net",
+        "connect-src 'self' https:",
+        "img-src 'self' blob: data:",
+        "media-src 'self' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+)
+
 
 class Handler(SimpleHTTPRequestHandler):
-    """Static files with the headers of cross-origin isolation. `served`: the folders of the root; None for all."""
+    """Static files with the headers of cross-origin isolation and the policy.
+
+    `served`: the folders of the root; None for all.
+    """
 
     def __init__(self, *args: Any, served: Sequence[str] | None = SERVED, **kwargs: Any) -> None:
         self.served = served
@@ -54,6 +73,7 @@ class Handler(SimpleHTTPRequestHandler):
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Content-Security-Policy", POLICY)
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()

@@ -13,9 +13,9 @@ WARNINGS := -Wall -Wextra -Werror
 # -fno-math-errno lets roundf and floorf become single instructions; nothing here reads errno.
 COMMON := -DNDEBUG -msimd128 -mbulk-memory -fno-math-errno -Iwasm -Iwasm/include -Ithird_party/flatbuffers/include $(WARNINGS) -MMD -MP
 CFLAGS := -std=c11
-LOOPS := $(patsubst %,wasm/compose/%.c,blur guide matte mix rows)
+LOOPS := $(patsubst %,wasm/compose/%.c,blur guide matte mix rows) $(patsubst %,wasm/runtime/%.c,constant engine integers)
 # Only these loops are hot. The rest, most of it planning, is run once a load and is better small.
-optimise = $(if $(filter wasm/kernels/% wasm/image/% $(LOOPS) wasm/runtime/constant.c wasm/runtime/engine.c,$1),-O3,-Os)
+optimise = $(if $(filter wasm/kernels/% wasm/image/% $(LOOPS),$1),-O3,-Os)
 CXXFLAGS := -std=c++17 -fno-exceptions -fno-rtti
 # Linked as if for JavaScript, whose glue is thrown away: emcc links a bare .wasm with WASI, which has no shared memory.
 # -O2, since from -O3 on it renames imports and exports for that glue.

@@ -2,8 +2,8 @@
 
     python tests/random_models.py --count 5000 --seed 0
 
-builds them, runs each in tulle and in LiteRT, and prints how many differ, by op and attribute. What one seed builds
-never changes, so `--seed N --count 1` repeats a failure.
+builds them, runs each in tulle and in LiteRT, and prints how many differ, by op and attribute. A seed builds the same
+until an operator is added, so `--seed N --count 1` repeats a failure.
 """
 
 from __future__ import annotations
@@ -488,6 +488,22 @@ def arg(m: RandomModel, kind: str, x: int) -> int:
     return m.model.op("CAST", [index], out, "CastOptions")
 
 
+def top(m: RandomModel, kind: str, x: int) -> int:
+    """The values, and behind them where they were."""
+    shape = m.model.shape(x)
+    if x not in m.model.inputs or not shape:  # as for ARG_MAX
+        raise Unfit
+    k = m.draw(1, shape[-1])
+    m.note(kind, rank=len(shape), k=k)
+    out = (*shape[:-1], k)
+    values, index = m.model.op(
+        kind, [x, m.model.constant(k, np.int32)], [out, out], "TopKV2Options", dtype=[np.float32, np.int32]
+    )
+    index = m.model.op("CAST", [index], out, "CastOptions")
+    both = (*shape[:-1], 2 * k)
+    return m.model.op("CONCATENATION", [values, index], both, "ConcatenationOptions", axis=len(shape) - 1)
+
+
 def gather(m: RandomModel, kind: str, x: int) -> int:
     shape = m.model.shape(x)
     if not shape:
@@ -702,6 +718,7 @@ OPS: dict[str, Callable[[RandomModel, str, int], int]] = {
     "POW": power,
     **dict.fromkeys(("L2_NORMALIZATION", "LOCAL_RESPONSE_NORMALIZATION", "LOG_SOFTMAX"), normalise),
     **dict.fromkeys(("ARG_MAX", "ARG_MIN"), arg),
+    "TOPK_V2": top,
     "GATHER": gather,
     **dict.fromkeys(("TILE", "BROADCAST_TO"), repeat),
     "REVERSE_V2": reverse,
@@ -715,7 +732,7 @@ OPS: dict[str, Callable[[RandomModel, str, int], int]] = {
 # Ops with many attributes are drawn more often, and so are those that often do not fit.
 KINDS = [
     *OPS, *["CONV_2D"] * 6, *["DEPTHWISE_CONV_2D"] * 5, *["TRANSPOSE_CONV", "AVERAGE_POOL_2D", "MAX_POOL_2D"] * 2,
-    *["SPACE_TO_DEPTH", "SQUEEZE", "EXPAND_DIMS", "ARG_MAX"] * 2,
+    *["SPACE_TO_DEPTH", "SQUEEZE", "EXPAND_DIMS", "ARG_MAX", "TOPK_V2"] * 2,
 ]  # fmt: skip
 
 

@@ -12,7 +12,9 @@ from ai_edge_litert import schema_py_generated as schema
 TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.float16): schema.TensorType.FLOAT16,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int64): schema.TensorType.INT64,
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.bool_): schema.TensorType.BOOL,
@@ -70,12 +72,13 @@ class TfliteModel:
         options: str = "", version: int = 1, dtype: Any = np.float32, quantization: dict[str, Any] | None = None,
         custom: bytes = b"", **fields: Any,
     ) -> Any:  # fmt: skip
-        """Adds an operator of that `kind` (a builtin's name, or a custom op's); `shape`: of the output, or a list of
-        shapes. Returns the output's tensor, or a list of them.
+        """Adds an operator of that `kind` (a builtin's name, or a custom op's); `shape` and `dtype`: of the output, or
+        lists of them. Returns the output's tensor, or a list of them.
         """
         several = bool(shape) and not isinstance(shape[0], int | np.integer)
         shapes: Any = shape if several else [shape]
-        results = [self.tensor(each, dtype, **(quantization or {})) for each in shapes]
+        dtypes = dtype if isinstance(dtype, list) else [dtype] * len(shapes)
+        results = [self.tensor(each, kind, **(quantization or {})) for each, kind in zip(shapes, dtypes, strict=True)]
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(kind, version)
         operator.inputs, operator.outputs = list(inputs), results

@@ -86,14 +86,30 @@ def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> 
     return result
 
 
+def file_contenders(model: Model, threads: int, peers: list[str], with_tulle: bool = True) -> list[Contender]:
+    """The contenders for a file that somebody brings: tulle with its worker and without, and those peers that read the
+    file's own format; they also get a copy without custom ops, if there is one."""
+    result = []
+    if with_tulle:
+        result.append(Contender("tulle", "tulle", model.name, "tulle", "relaxed"))
+        result.append(Contender(NO_WORKER, "tulle", model.name, "tulle", "relaxed", worker=False))
+    for peer in peers:
+        if PEERS[peer] in model.files and (peer != "native" or threads == 1):
+            result.append(Contender(peer, peer, model.name, PEERS[peer]))
+            if PEERS[peer] == "tflite" and "tflite-builtin" in model.files:
+                result.append(Contender(f"{peer}, built-in ops", peer, model.name, "tflite-builtin"))
+    return result
+
+
 class Runner(Protocol):
     """A running contender. It does nothing between two calls."""
 
     async def open(self) -> float:
         """Starts it; milliseconds from the model's bytes in memory to the first output, with the runtime's start."""
 
-    async def burst(self, warmup: int, runs: int) -> list[float]:
-        """Milliseconds of each of `runs` inferences after `warmup` uncounted ones."""
+    async def burst(self, warmup: int, runs: int, milliseconds: float = 0) -> list[float]:
+        """Milliseconds of each inference after `warmup` uncounted ones: of `runs`, and more until `milliseconds` have
+        passed."""
 
     async def outputs(self) -> list[list[tuple[str, np.ndarray]]]:
         """For every set of inputs, names and values (flat) of the outputs."""
@@ -160,9 +176,7 @@ class PageRunner:
             return self._server.url(self._identity, f"data/{name}")
 
         name, sets = self._model.name, range(len(self._model.values))
-        inputs, order = self._model.inputs, "nhwc"
-        if self._contender.file_format == "onnx":
-            inputs, order = [{**i, "shape": [i["shape"][axis] for axis in (0, 3, 1, 2)]} for i in inputs], "nchw"
+        feed = self._model.feeds[self._contender.file_format]
         milliseconds: float = await self._call(
             "open",
             {
@@ -173,14 +187,14 @@ class PageRunner:
                     "worker": self._contender.worker,
                 },
                 "files": [data(file) for file in self._model.files[self._contender.file_format]],
-                "inputs": inputs,
-                "values": [[data(f"{name}.{s}.{i}.{order}") for i in range(len(inputs))] for s in sets],
+                "inputs": feed.inputs,
+                "values": [[data(f"{name}.{s}.{i}.{feed.suffix}") for i in range(len(feed.inputs))] for s in sets],
             },
         )
         return milliseconds
 
-    async def burst(self, warmup: int, runs: int) -> list[float]:
-        times: list[float] = await self._call("burst", warmup, runs)
+    async def burst(self, warmup: int, runs: int, milliseconds: float = 0) -> list[float]:
+        times: list[float] = await self._call("burst", warmup, runs, milliseconds)
         return times
 
     async def outputs(self) -> list[list[tuple[str, np.ndarray]]]:
@@ -221,8 +235,12 @@ class NativeRunner:
     async def open(self) -> float:
         return self._load_and_run()
 
-    async def burst(self, warmup: int, runs: int) -> list[float]:
-        return self._interpreter.times(self._model.values[0], warmup + runs)[warmup:]
+    async def burst(self, warmup: int, runs: int, milliseconds: float = 0) -> list[float]:
+        self._interpreter.times(self._model.values[0], warmup)
+        times: list[float] = []
+        while len(times) < runs or sum(times) < milliseconds:
+            times += self._interpreter.times(self._model.values[0], 1)
+        return times
 
     async def outputs(self) -> list[list[tuple[str, np.ndarray]]]:
         answers = [self._interpreter.run(values) for values in self._model.values]

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from playwright.async_api import Error, Page
+from playwright.async_api import Browser, Error, Page
 
 import tulle
 from harness.browser import chromium
+from harness.core import core_module, core_state
 from harness.errors import BenchError
 from harness.peak import MACS_PER_ROUND, peak_module
 from harness.server import Server
@@ -42,6 +43,9 @@ class Host(Protocol):
 
     async def peak(self, variant: str) -> float:
         """The peak in 10^9 multiply-adds per second: relaxed_madd, or mul and add for "simd"."""
+
+    async def loads(self) -> float | None:
+        """Loads a cycle, which fall while somebody else uses the core; None where that is not measured."""
 
 
 def _gmacs(milliseconds: float) -> float:
@@ -80,12 +84,16 @@ class Wasmtime:
             best = min(best, (time.perf_counter() - begin) * 1e3)
         return _gmacs(best)
 
+    async def loads(self) -> float | None:
+        return None
+
 
 class Chromium:
     """A page for each variant, served from the checkout; models go through files in `folder`."""
 
-    def __init__(self, name: str, pages: dict[str, Page], server: Server, folder: Path) -> None:
-        self.name = name
+    def __init__(self, browser: Browser, pages: dict[str, Page], server: Server, folder: Path) -> None:
+        self.name = f"Chromium {browser.version}"
+        self._browser = browser
         self._pages = pages
         self._server = server
         self._folder = folder
@@ -112,6 +120,10 @@ class Chromium:
         url = self._place(f"peak-{variant}.wasm", peak_module(variant))
         return _gmacs(await self._call(variant, "peak", {"url": url, "rounds": PEAK_ROUNDS, "runs": PEAK_RUNS}))
 
+    async def loads(self) -> float | None:
+        state = await core_state(self._browser, self._server, self._place("core.wasm", core_module()))
+        return state["loads"]
+
 
 @asynccontextmanager
 async def open_host(kind: str, variants: list[str], folder: Path) -> AsyncIterator[Host]:
@@ -127,4 +139,4 @@ async def open_host(kind: str, variants: list[str], folder: Path) -> AsyncIterat
                 await page.goto(server.url("kernels", "bench/page/kernels.html"))
                 await page.wait_for_function("self.kernels !== undefined")
                 pages[variant] = page
-            yield Chromium(f"Chromium {browser.version}", pages, server, folder)
+            yield Chromium(browser, pages, server, folder)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.core import FREE
 from harness.kernel_hosts import Profile
 from harness.kernel_models import KernelModel, random_weights
 from harness.report import table, write_report
@@ -199,6 +200,7 @@ def markdown(report: Json) -> str:
         f"- load average before the first run: {machine['load_average']}{noisy}",
         f"- middle half of {settings['runs']} runs per shape; {machine['date']}; shapes: {settings['shapes']}",
         f"- peak GMAC/s (relaxed: relaxed_madd; simd: mul and add), twelve accumulators in registers: {peaks}",
+        *_loads_line(report["rows"]),
         "",
         "## 1x1 convolution",
         "",
@@ -230,6 +232,17 @@ def markdown(report: Json) -> str:
     for variant in report["peak"]:
         parts += [f"## Every 1x1 shape, {variant}", "", _layer_table(report, variant), ""]
     return "\n".join(parts)
+
+
+def _loads_line(rows: list[Json]) -> list[str]:
+    loads = [row["loads"] for row in rows if row["loads"] is not None]
+    if not loads:
+        return []
+    shared = sum(value < FREE for value in loads)
+    return [
+        f"- loads a cycle, every few shapes: {min(loads):.2f} to {max(loads):.2f}; under {FREE}, where somebody else "
+        f"uses the core, for {shared} of {len(loads)} rows"
+    ]
 
 
 def draw(report: Json, path: Path) -> None:

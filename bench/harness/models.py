@@ -6,7 +6,7 @@ Everything is made from scratch in a working folder at each run, so that it alwa
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,15 @@ SPECS = {
 }
 
 
+@dataclass(frozen=True)
+class Feed:
+    """The inputs of a model in one file format: `inputs` has name, shape and dtype of each, and the values of input i
+    in set s are the file `{model}.{s}.{i}.{suffix}`."""
+
+    inputs: list[dict[str, Any]]
+    suffix: str
+
+
 @dataclass
 class Model:
     """A model ready to be measured.
@@ -58,20 +67,31 @@ class Model:
         files: paths below the working folder by format: "tflite", "tflite-builtin" (custom ops replaced by TFLite's
             own), "tulle", "tulle-dense", "onnx", "tfjs"; a format that could not be made has its reason in `missing`
             instead. A format may take several files.
-        inputs: name and shape of each, as the TFLite file has them.
-        values: [set][input] float32 arrays.
-        expected: [set] LiteRT's outputs by name.
+        feeds: the inputs by format, as `files` has them.
+        values: [set][input] arrays, as the TFLite file takes them.
+        expected: [set] LiteRT's outputs by name, float32.
+        tolerance: largest error, relative to the output's range, that still counts as the same answer.
+        extents: the range of outputs, by name, where it is known better than from the values.
+        stray: the share of an output's values that may be further off: where the model compares numbers that can be
+            nearly equal, as max pools that keep places do.
+        scales: scale and zero point of each quantised output of the TFLite file, by name.
+        oracle: what computed `expected`.
     """
 
     name: str
     files: dict[str, list[str]]
     missing: dict[str, str]
-    inputs: list[dict[str, Any]]
+    feeds: dict[str, Feed]
     values: list[list[np.ndarray]]
     expected: list[dict[str, np.ndarray]]
+    tolerance: float = 1e-2
+    extents: dict[str, float] = field(default_factory=dict)
+    stray: float = 0.0
+    scales: dict[str, tuple[float, int]] = field(default_factory=dict)
+    oracle: str = "LiteRT"
 
 
-def _picture(shape: tuple[int, ...], low: float, high: float, generator: np.random.Generator) -> np.ndarray:
+def picture(shape: tuple[int, ...], low: float, high: float, generator: np.random.Generator) -> np.ndarray:
     """A seeded image of soft blobs with some noise: models have not been trained on anything like white noise alone."""
     _, height, width, channels = shape
     planes = []
@@ -82,29 +102,33 @@ def _picture(shape: tuple[int, ...], low: float, high: float, generator: np.rand
     return (low + (high - low) * np.clip(image, 0, 1)).astype(np.float32)[None]
 
 
-def _shared() -> Path:
+def shared() -> Path:
+    """What is not part of the project; may be absent."""
     return Path(os.environ.get("TULLE_SHARED") or CHECKOUT.parent / "shared")
 
 
 def tflite_bytes(spec: Spec) -> bytes:
     """The model as a TFLite file. Raises BenchError with what to do if it can't be had."""
-    if spec.name == "mobilenet_v2":
-        return _mobilenet_v2()
-    for folder in (CHECKOUT / "demos/weights", CHECKOUT / ".cache/models", _shared() / "models"):
-        path = folder / f"{spec.name}.tflite"
+    return _mobilenet_v2() if spec.name == "mobilenet_v2" else tflite_bytes_of(spec.name)
+
+
+def tflite_bytes_of(name: str) -> bytes:
+    """A TFLite file of the checkout, of `make models` or of ../shared. Raises BenchError if there is none."""
+    for folder in (CHECKOUT / "demos/weights", CHECKOUT / ".cache/models", shared() / "models"):
+        path = folder / f"{name}.tflite"
         if path.is_file():
             return path.read_bytes()
-    raise BenchError(f"{spec.name}.tflite is neither in .cache/models (run `make models`) nor in ../shared/models")
+    raise BenchError(f"{name}.tflite is neither in .cache/models (run `make models`) nor in ../shared/models")
 
 
 def _mobilenet_v2() -> bytes:
     """MobileNetV2 as TFLite, with its published weights where ../shared has them and random ones otherwise; both take
     the same time."""
-    weights = _shared() / "models/weights/mobilenet_v2_1.0_224.npz"
+    weights = shared() / "models/weights/mobilenet_v2_1.0_224.npz"
     return write(mobilenet_v2(weights if weights.is_file() else None))
 
 
-class _Files:
+class Files:
     """Makes a model's file for each format that is asked for."""
 
     def __init__(self, name: str, folder: Path, tflite: bytes) -> None:
@@ -140,7 +164,7 @@ def prepare(name: str, folder: Path, formats: set[str]) -> Model:
     Raises BenchError if there is no TFLite file to start from.
     """
     spec = SPECS[name]
-    maker = _Files(name, folder, tflite_bytes(spec))
+    maker = Files(name, folder, tflite_bytes(spec))
     files, missing = {"tflite": maker.make("tflite")}, {}
     for file_format in sorted(formats - {"tflite"}):
         try:
@@ -152,9 +176,12 @@ def prepare(name: str, folder: Path, formats: set[str]) -> Model:
     generator = np.random.default_rng(SEED)
     values, expected = [], []
     for index in range(INPUT_SETS):
-        values.append([_picture(tuple(i["shape"]), spec.low, spec.high, generator) for i in native.inputs])
+        values.append([picture(tuple(i["shape"]), spec.low, spec.high, generator) for i in native.inputs])
         expected.append(native.run(values[-1]))
         for number, value in enumerate(values[-1]):
             (folder / f"{name}.{index}.{number}.nhwc").write_bytes(value.tobytes())
             (folder / f"{name}.{index}.{number}.nchw").write_bytes(value.transpose(0, 3, 1, 2).tobytes())
-    return Model(name, files, missing, native.inputs, values, expected)
+    inputs = [{**i, "dtype": "float32"} for i in native.inputs]
+    turned = [{**i, "shape": [i["shape"][axis] for axis in (0, 3, 1, 2)]} for i in inputs]
+    feeds = {file_format: Feed(inputs, "nhwc") for file_format in files} | {"onnx": Feed(turned, "nchw")}
+    return Model(name, files, missing, feeds, values, expected)

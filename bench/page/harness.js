@@ -1,10 +1,12 @@
 // The page side of the benchmark: one contender with one model. run.py drives it through `window.bench`.
 //
 // An adapter is a module with `start(options)`, which loads the runtime and resolves to an object with
-// `load(bytes, inputs)`, which resolves to a model: `run(values)` takes one Float32Array per input and resolves to
-// `[{name, data: Float32Array}]`, the data copied out of the runtime's memory; `close()` frees the model.
+// `load(bytes, inputs)`, which resolves to a model: `run(values)` takes one typed array per input and resolves to
+// `[{name, data}]`, each `data` a typed array copied out of the runtime's memory; `close()` frees the model.
 
 let runtime, model, bytes, inputs, current;
+
+const TYPES = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array, int32: Int32Array };
 
 async function fetchBytes(url) {
   const response = await fetch(url);
@@ -25,7 +27,7 @@ function encode(floats) {
 window.bench = {
   /**
    * Loads the runtime and the model and runs once. `files` are the URLs that make up the model, `inputs` its
-   * inputs in order ({name, shape}) and `values[set][input]` the URLs of their values.
+   * inputs in order ({name, shape, dtype}) and `values[set][input]` the URLs of their values.
    * Resolves to the milliseconds from the model's bytes in memory, and nothing else loaded, to the first output.
    */
   async open({ adapter, options, files, inputs: described, values }) {
@@ -36,7 +38,8 @@ window.bench = {
     inputs = described;
     current = [];
     for (const set of values) {
-      current.push((await Promise.all(set.map(fetchBytes))).map((buffer) => new Float32Array(buffer)));
+      const buffers = await Promise.all(set.map(fetchBytes));
+      current.push(buffers.map((buffer, i) => new TYPES[inputs[i].dtype](buffer)));
     }
     const copy = copyOfBytes();
     const begin = performance.now();
@@ -46,12 +49,16 @@ window.bench = {
     return performance.now() - begin;
   },
 
-  /** Milliseconds of each of `runs` inferences, after `warmup` that are not counted. */
-  async burst(warmup, runs) {
+  /**
+   * Milliseconds of each inference, after `warmup` that are not counted: of `runs`, and of more until `least`
+   * milliseconds have passed.
+   */
+  async burst(warmup, runs, least = 0) {
     const values = current[0];
     for (let i = 0; i < warmup; i++) await model.run(values);
     const times = [];
-    for (let i = 0; i < runs; i++) {
+    const first = performance.now();
+    while (times.length < runs || performance.now() - first < least) {
       const begin = performance.now();
       await model.run(values);
       times.push(performance.now() - begin);
@@ -63,7 +70,7 @@ window.bench = {
   async outputs() {
     const result = [];
     for (const values of current) {
-      result.push((await model.run(values)).map(({ name, data }) => ({ name, data: encode(data) })));
+      result.push((await model.run(values)).map(({ name, data }) => ({ name, data: encode(Float32Array.from(data)) })));
     }
     return result;
   },

@@ -27,6 +27,11 @@ import { median, noise, takeTurns } from './timing.js';
 const FIRST = 'hand_landmark_tulle';
 const PROFILES = 11; // whose median is an operator's time
 const LEVELS = [0.3, 0.5, 0.7, 0.8, 0.9];
+/**
+ * Where Python and its packages come from, for tests and for sites that serve them themselves.
+ * @type {Pick<import('../../web/src/convert/index.js').PythonOptions, 'pyodide' | 'onnx'>}
+ */
+const python = /** @type {any} */ (globalThis).tullePython ?? {};
 const SAMPLE = new URL('../images/open-hand.jpg', import.meta.url);
 const STAGES = {
   pyodide: 'Loading Python for the browser: some 10 MB the first time',
@@ -82,11 +87,14 @@ function check(signal) {
 /** @param {boolean} idle */
 function enable(idle) {
   button('cancel').disabled = idle;
-  controls.disabled = !idle || !opened;
-  for (const id of ['download', 'copy']) button(id).disabled = !opened;
+  controls.disabled = input('worker').disabled = !idle || !opened;
+  for (const id of ['download', 'report', 'copy']) button(id).disabled = !opened;
   button('prune').disabled = !idle || !opened?.source;
   for (const id of ['picture', 'sample']) input(id).disabled = !idle || !takesPicture();
 }
+
+/** Options of load() that the visitor has chosen. */
+const engine = () => ({ ...controls.options, worker: input('worker').checked });
 
 const takesPicture = () => opened?.model.inputs.filter(({ image }) => image).length === 1;
 
@@ -102,7 +110,7 @@ async function open(file, fileName, signal, outputs) {
   const name = fileName.replace(/\.\w+$/, '') || 'model';
   say(`Reading ${fileName}, ${fileSize(file.size)}`);
   const identifier = new TextDecoder('latin1').decode(await file.slice(4, 8).arrayBuffer());
-  const options = { name: fileName, signal, onProgress: (/** @type {{ stage: keyof typeof STAGES }} */ { stage }) => say(STAGES[stage]) };
+  const options = { ...python, name: fileName, signal, onProgress: (/** @type {{ stage: keyof typeof STAGES }} */ { stage }) => say(STAGES[stage]) };
   /** @type {Omit<Opened, 'model'>} */
   let found;
   if (identifier === 'TULL') {
@@ -115,7 +123,7 @@ async function open(file, fileName, signal, outputs) {
   }
   check(signal);
   say('Starting it');
-  const model = await load(found.bytes, { ...controls.options, signal });
+  const model = await load(found.bytes, { ...engine(), signal });
   await opened?.model.close();
   opened = { ...found, model };
   await show(signal);
@@ -127,11 +135,11 @@ function normalisation() {
   return { inputMean, inputStd };
 }
 
-/** With other threads or another build. @param {AbortSignal} signal */
+/** With other threads, another build or in another thread. @param {AbortSignal} signal */
 async function reload(signal) {
   if (!opened) return;
   say('Starting it');
-  const model = await load(opened.bytes, { ...controls.options, signal });
+  const model = await load(opened.bytes, { ...engine(), signal });
   await opened.model.close();
   opened = { ...opened, model };
   await show(signal);
@@ -160,10 +168,11 @@ async function show(signal) {
   showOperators(rows, undefined);
   setValue('picture', takesPicture() ? 'Outputs appear here.' : 'This model has no input that takes pictures, so it was run on random numbers.');
   element('prune-note').textContent = source ? 'About a minute.' : 'Needs the .tflite or .onnx file.';
-  say(`Timing it on ${describeEngine(model)} build`);
+  const how = `${describeEngine(model)} build${input('worker').checked ? '' : ', in the page itself'}`;
+  say(`Timing it on ${how}`);
   const { medians: [ms], runs } = await takeTurns([model], () => check(signal));
   setValue('ms', milliseconds(ms));
-  setValue('runs', `median of ${runs} runs, ${describeEngine(model)} build`);
+  setValue('runs', `median of ${runs} runs, ${how}`);
   const timed = await profiles(model, PROFILES);
   showOperators(rows, rows.map((_, row) => median(timed.map((profile) => profile[row].ms))));
   if (takesPicture() && shownPicture) await runPicture(shownPicture);
@@ -221,9 +230,9 @@ async function prune(signal) {
   const body = /** @type {HTMLTableElement} */ (element('levels')).tBodies[0];
   for (const [index, sparsity] of LEVELS.entries()) {
     say(`Pruning to ${percent(sparsity)} zeros`);
-    const bytes = await convert(source, { name, signal, sparsity, outputs, ...normalisation() });
+    const bytes = await convert(source, { ...python, name, signal, sparsity, outputs, ...normalisation() });
     check(signal);
-    const sparse = await load(bytes, controls.options);
+    const sparse = await load(bytes, engine());
     try {
       say(`Timing ${percent(sparsity)} zeros and dense in turn`);
       const { medians: [denseMs, sparseMs] } = await takeTurns([dense, sparse], () => check(signal));
@@ -316,13 +325,41 @@ function say(text) {
   element('status').textContent = text;
 }
 
-function download() {
-  if (!opened) return;
-  const url = URL.createObjectURL(new Blob([opened.bytes], { type: 'application/octet-stream' }));
+/** Offers a file to the visitor. @param {BlobPart} content @param {string} type @param {string} name */
+function offer(content, type, name) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   const link = document.createElement('a');
-  Object.assign(link, { href: url, download: `${opened.name}.tulle` });
+  Object.assign(link, { href: url, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+/** What the page shows, as Markdown. */
+function reportText() {
+  const shown = (/** @type {string} */ name) => document.querySelector(`[data-value=${name}]`)?.textContent?.trim() ?? '';
+  const table = (/** @type {string} */ id) => {
+    const [head, ...body] = [.../** @type {HTMLTableElement} */ (element(id)).rows]
+      .map((row) => `| ${[...row.cells].map(({ textContent }) => textContent?.replaceAll('|', '\\|')).join(' | ')} |`);
+    return [head, head.replace(/[^|]+/g, ' --- '), ...body].join('\n');
+  };
+  return `# ${shown('name')}
+
+${shown('summary')}. ${shown('source')}
+
+${shown('ms')} milliseconds a run, ${shown('runs')}, on ${navigator.userAgent}, ${navigator.hardwareConcurrency} logical cores.
+
+## With zeros, pruned by magnitude: speed, not quality
+
+${table('levels')}
+
+## Inputs and outputs
+
+${table('ports')}
+
+## Operators
+
+${table('operators')}
+`;
 }
 
 /** The text that the button copies. */
@@ -381,7 +418,11 @@ function wire() {
     begin((signal) => open(again, name, signal, partOutputs));
   });
   button('prune').addEventListener('click', () => begin(prune));
-  button('download').addEventListener('click', download);
+  button('download').addEventListener('click', () => {
+    if (opened) offer(opened.bytes, 'application/octet-stream', `${opened.name}.tulle`);
+  });
+  button('report').addEventListener('click', () => offer(reportText(), 'text/markdown', `${opened?.name}.md`));
+  input('worker').addEventListener('change', () => begin(reload));
   copyOnClick(button('copy'), code);
   const picture = input('picture');
   picture.addEventListener('change', () => {

@@ -44,7 +44,7 @@ from tulle.errors import TulleError
 from tulle.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from tulle import background, graph, hands, image, ops, pack, passes, sparsify, tflite, zoo
+    from tulle import background, graph, hands, image, ops, pack, passes, runtime, sparsify, tflite, zoo
     from tulle.conversion import Conversion, convert
     from tulle.graph import Graph
     from tulle.runtime import Model, load
@@ -69,6 +69,7 @@ __all__ = [
     "pack",
     "passes",
     "read_tflite",
+    "runtime",
     "sparsify",
     "tflite",
     "verify",
@@ -87,7 +88,7 @@ _LAZY = {
     "read_tflite": ("tulle.tflite", "read"),
     "verify": ("tulle.verification", "verify"),
 }
-_SUBMODULES = ("background", "graph", "hands", "image", "ops", "pack", "passes", "sparsify", "tflite", "zoo")
+_SUBMODULES = ("background", "graph", "hands", "image", "ops", "pack", "passes", "runtime", "sparsify", "tflite", "zoo")
 
 
 def __getattr__(name: str) -> Any:

@@ -87,8 +87,8 @@ def compress(
 
     Args:
         source: path or bytes of a `.tulle` or `.tflite` file.
-        values: "auto" uses float16 where that is lossless; "fp16" and "int8" round the weights of convolutions and
-            fully connected layers, int8 with a scale for each output channel; "fp32" widens.
+        values: "auto" uses int8 or float16 where that is lossless; "fp16" and "int8" round the weights of convolutions
+            and fully connected layers, int8 with a scale for each output channel; "fp32" widens.
         images: values of the model's only input, on which both models' outputs are compared.
         progress: wraps the loop over the images.
 

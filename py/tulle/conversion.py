@@ -98,27 +98,30 @@ def convert(
     name: str | None = None,
     outputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    quantized_io: bool = False,
 ) -> Conversion:
     """Converts a TFLite or ONNX model.
 
     Args:
         source: a `.tflite` or `.onnx` file (which needs `tulle[onnx]`) as a path, as bytes or another buffer, or open
             in binary mode; or a Graph.
-        weights: "auto" stores a constant as float16 if that is lossless, as float32 otherwise; "fp16" and "int8"
-            round weights; "fp32" stores everything as float32.
+        weights: "auto" stores a constant as int8, uint8 or float16 if that is lossless, as float32 otherwise; "fp16"
+            and "int8" round weights; "fp32" stores everything as float32.
         sparse: "auto" decides layer by layer whether it runs sparse; "always" and "never" decide for all.
         input_mean, input_std: image inputs given as bytes are fed as (pixel - mean) / std.
         name: of the model; by default the source's own.
         outputs: names of tensors to convert up to, instead of the source's own outputs; later ops are dropped.
         input_shapes: by name, shapes of an ONNX file's inputs that have dynamic sizes, in its order.
+        quantized_io: int8 and uint8 inputs and outputs of a quantised TFLite file stay integers, with its scales and
+            zero points; otherwise they are float32.
 
     Raises TulleError if the source cannot be read, is not a TFLite or ONNX file, or has ops that tulle cannot run; the
     error lists all of these.
     """
     given: PathLike | bytes | Graph = in_memory(source)
-    if isinstance(given, Graph) and (outputs is not None or input_shapes):
-        raise TulleError("outputs and input shapes can be chosen of a file, not of a Graph")
-    graph = given if isinstance(given, Graph) else read_model(given, outputs, input_shapes)
+    if isinstance(given, Graph) and (outputs is not None or input_shapes or quantized_io):
+        raise TulleError("outputs, input shapes and quantized_io can be chosen of a file, not of a Graph")
+    graph = given if isinstance(given, Graph) else read_model(given, outputs, input_shapes, quantized_io)
     steps = Report()
     lowered = lower(graph, sparse=sparse, input_mean=input_mean, input_std=input_std, report=steps)
     if name is not None:
@@ -143,6 +146,7 @@ def read_model(
     source: ModelFile,
     outputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    quantized_io: bool = False,
 ) -> Graph:
     """A TFLite or ONNX file as a Graph.
 
@@ -156,7 +160,9 @@ def read_model(
     if kind == "tflite":
         if input_shapes:
             raise TulleError("input shapes can be chosen of an ONNX file only: export the TFLite model with this shape")
-        return read(given, outputs=outputs)
+        return read(given, outputs=outputs, quantized_io=quantized_io)
+    if quantized_io:
+        raise TulleError("quantized_io is for TFLite files: the inputs and outputs of ONNX models stay float32")
     from tulle import onnx
 
     return onnx.read(given, outputs=outputs, input_shapes=input_shapes)

@@ -117,8 +117,12 @@ def report(graph: Graph, file_format: str, file_bytes: int) -> ModelReport:
 
 
 def _ports(graph: Graph, names: list[str]) -> list[Port]:
-    tensors = [graph.tensors[name] for name in names]
-    return [Port(tensor.name, tensor.shape, str(tensor.dtype), tensor.mean, tensor.std) for tensor in tensors]
+    ports = []
+    for tensor in (graph.tensors[name] for name in names):
+        integers = graph.quantization.get(tensor.name)
+        dtype = integers.dtype if integers else str(tensor.dtype)
+        ports.append(Port(tensor.name, tensor.shape, dtype, tensor.mean, tensor.std))
+    return ports
 
 
 def _ops(graph: Graph, total: int) -> list[OpShare]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from tulle.conversion import read_model
 from tulle.errors import TulleError
-from tulle.files import PathLike, read_bytes
+from tulle.files import PathLike, file_kind, read_bytes
 from tulle.graph import Graph, Node
 from tulle.ops import OPS
 from tulle.oracle import oracle
+from tulle.pack import pack, unpack
 from tulle.passes.fold_constants import fold_constants
 from tulle.runtime import Model, TensorInfo, load
 from tulle.runtime.host import Variant
@@ -84,11 +85,13 @@ def verify(
         input_shapes: as they were given to `convert`.
         progress: wraps the loop over the inputs to show its progress.
 
+    Integer inputs and outputs are compared as the numbers that they stand for.
+
     The oracle is LiteRT's interpreter or ONNX Runtime where the package ai-edge-litert or onnxruntime is installed,
     else the NumPy reference in float32 or ONNX's reference evaluator. Raises TulleError if a file cannot be read, or
     if the two do not have the same inputs and outputs.
     """
-    with load(read_bytes(converted), variant=variant) as model:
+    with load(_with_floats(read_bytes(converted)), variant=variant) as model:
         graph = fold_constants(_read(source, [info.name for info in model.outputs], input_shapes))
         original = oracle(source, graph, input_shapes)
         _check_ports(graph, model)
@@ -110,6 +113,14 @@ def verify(
     if tolerance is None:
         tolerance = ROUNDED_TOLERANCE if original.rounds else TOLERANCE
     return Verification(original.name, model.variant, len(cases), tolerance, rows)
+
+
+def _with_floats(data: bytes) -> bytes:
+    """The same file with float32 inputs and outputs."""
+    if file_kind(data) != "tulle" or not (graph := unpack(data)).quantization:
+        return data
+    graph.quantization = {}
+    return pack(graph)
 
 
 def _read(source: PathLike, ends: list[str], shapes: Mapping[str, Sequence[int]] | None) -> Graph:

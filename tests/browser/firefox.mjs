@@ -2,7 +2,8 @@
 //
 //     node firefox.mjs FIREFOX < visits.json
 //
-// visits.json: [{ url, script }], `script` the text of an async function without arguments. To standard output comes
+// visits.json: [{ url, script, before }], `script` the text of an async function without arguments, `before` what runs before
+// the page's own scripts, if anything. To standard output comes
 // [{ value, complaints }]: what the function gave, or { error }, and the page's console errors and exceptions.
 
 import { createRequire } from 'node:module';
@@ -24,13 +25,14 @@ const browser = await puppeteer.launch({
 });
 const results = [];
 try {
-  for (const { url, script } of visits) {
+  for (const { url, script, before } of visits) {
     const page = await browser.newPage();
     const complaints = [];
     page.on('pageerror', (error) => complaints.push(`thrown: ${error.message}`));
     page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
     const result = { complaints };
     try {
+      if (before) await page.evaluateOnNewDocument(before);
       await page.goto(url);
       result.value = await page.evaluate(`(${script})()`);
     } catch (error) {

@@ -39,6 +39,7 @@ def test_quick_run_measures_every_kind_of_kernel(chromium_path: str, tmp_path: P
         (variant, kind) for variant in report["peak"] for kind in ("pointwise", "vector", "depthwise", "entry")
     }
     for row in rows:
+        assert 0.2 < row["loads"] < 5
         assert row["us"] > 0 and 0 < row["share_of_peak"] < 1.2
         assert row["gmacs"] == pytest.approx(row["macs"] / row["us"] / 1e3)
     pointwise = [row for row in rows if row["kind"] == "pointwise"]

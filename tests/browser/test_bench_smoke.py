@@ -167,6 +167,91 @@ def test_answers_are_compared_by_name_and_relative_to_range(environment: dict[st
         compare([[("points", np.float32([0, 100]))]], expected)
 
 
+def test_errors_are_relative_to_known_ranges_and_some_values_may_stray(
+    environment: dict[str, str], harness: None
+) -> None:
+    from harness.measure import compare
+
+    expected = [{"map": np.linspace(0, 1, 200, dtype=np.float32)}]
+    found = expected[0]["map"].copy()
+    found[7] += 0.5
+    assert compare([[("map", found)]], expected) == pytest.approx(0.5)
+    assert compare([[("map", found)]], expected, {"map": 10.0}) == pytest.approx(0.05)
+    assert compare([[("map", found)]], expected, stray=1e-3) == pytest.approx(0.5)
+    assert compare([[("map", found)]], expected, stray=1e-2) == 0
+    found[9] = np.nan
+    found[10:13] += 0.25
+    assert compare([[("map", found)]], expected, stray=1e-2) == pytest.approx(0.25)
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_files_are_measured_and_kept(environment: dict[str, str], tmp_path: Path, harness: None) -> None:
+    """A TFLite file, then an ONNX file: the report has both, each against the runtimes for its format."""
+    from harness.export_onnx import export_onnx
+    from tulle.tflite import write
+    from tulle.zoo import mobilenet_v1
+
+    graph = mobilenet_v1(width=0.25, size=32)
+    sources = {"one.tflite": write(graph), "two.onnx": export_onnx(graph)}
+    for name, data in sources.items():
+        (tmp_path / name).write_bytes(data)
+        arguments = (str(tmp_path / name), "--threads", "1", "--force", "--output", str(tmp_path))
+        done = run("run.py", *arguments, environment=environment)
+        assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "files.json").read_text())
+    peers = {"one": {"litertjs", "tfjs-tflite"}, "two": {"onnxruntime-web"}}
+    assert set(report["files"]) == set(peers)
+    for name, record in report["files"].items():
+        [group] = record["groups"]
+        assert set(group["contenders"]) == {"tulle", "tulle, no worker"} | peers[name]
+        for contender in group["contenders"].values():
+            assert contender["status"] == "ok", contender
+            assert 0 < contender["ms"]["low"] <= contender["ms"]["median"] and contender["ms"]["runs"] >= 20
+        # Dependent additions take a cycle each: what a processor does, whoever else uses it.
+        assert all(0.3 < state["ghz"] < 8 and 0.2 < state["loads"] < 5 for state in group["core"])
+    text = (tmp_path / "files.md").read_text()
+    assert "| one |" in text and "| two |" in text and "geometric mean" in text
+
+
+def test_the_worst_file_comes_first_and_wrong_answers_do_not_count(
+    environment: dict[str, str], harness: None, tmp_path: Path
+) -> None:
+    from harness import file_report
+
+    def one(runtime: str, ms: float, status: str = "ok") -> dict[str, Any]:
+        figures = {"median": ms, "low": ms / 2, "runs": 60}
+        return {"runtime": runtime, "status": status, "error": "", "max_error": 0.0, "open_ms": 1.0, "ms": figures}
+
+    def file(*contenders: tuple[str, dict[str, Any]], loads: float = 2.0) -> dict[str, Any]:
+        core = [{"ghz": 4.0, "loads": 2.0, "madds": 2.0}, {"ghz": 4.0, "loads": loads, "madds": 2.0}]
+        group = {"threads": 1, "core": core, "contenders": dict(contenders)}
+        about = {"source": "", "bytes": 1, "tulle_bytes": 1, "macs": 1, "oracle": "LiteRT", "date": ""}
+        return {**about, "groups": [group]}
+
+    files = {
+        "good": file(("tulle", one("tulle", 1.0)), ("litertjs", one("litertjs", 3.0))),
+        "bad": file(("tulle", one("tulle", 4.0)), ("litertjs", one("litertjs", 3.0)), loads=1.4),
+        "lied to": file(
+            ("tulle", one("tulle", 1.0)), ("litertjs", one("litertjs", 2.0)), ("other", one("other", 0.1, "wrong"))
+        ),
+        "wrong": file(("tulle", one("tulle", 1.0, "wrong")), ("litertjs", one("litertjs", 2.0))),
+    }
+    rows = [dict(zip(file_report.HEADER, row, strict=True)) for row in file_report.rows(files, 1)]
+    assert [row["file"] for row in rows] == ["bad", "lied to", "good", "wrong"]
+    assert [row["peer / tulle"] for row in rows] == ["0.75", "2.00", "3.00", ""]
+    assert [row["core"] for row in rows] == ["shared", "", "", ""]
+    ratios = [file_report.ratio(record["groups"][0], "tulle") for record in files.values()]
+    assert file_report.summary(ratios) == "least 0.75, geometric mean 1.65, 3 files"
+
+    report = {"files": {"good": files["good"]}, "left_out": {"gone": "no", "lost": "no"}}
+    (tmp_path / "r.json").write_text(json.dumps({"files": {"bad": files["bad"], "good": {}}, "left_out": {}}))
+    merged = file_report.merge(report, tmp_path / "r.json")
+    assert merged["files"] == {"bad": files["bad"], "good": files["good"]}
+    (tmp_path / "r.json").write_text(json.dumps({"files": {"gone": files["bad"]}, "left_out": {"old": "no"}}))
+    assert file_report.merge(report, tmp_path / "r.json")["left_out"] == {"old": "no", "lost": "no"}
+
+
 def test_busy_machine_is_refused(environment: dict[str, str], harness: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness import machine
     from harness.errors import BenchError

@@ -18,7 +18,7 @@ import build_demo
 from browser import composite_oracle as oracle
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import evaluate
-from browser.visit import Visit, demo_server
+from browser.visit import Visit, demo_server, wait_until
 from conftest import FLAGS, LiteRT
 from paths import ROOT
 from tulle.sparsify import magnitude
@@ -540,7 +540,7 @@ def test_paused_pictures_still_follow_the_settings(open_demo: OpenDemo) -> None:
     page.wait_for_timeout(500)
     assert page.evaluate("tulleDemo.frames") == frames, "nothing moves"
     page.get_by_label("None", exact=True).check()
-    page.wait_for_function("(before) => tulleDemo.frames > before", arg=frames)
+    wait_until(page, "(before) => tulleDemo.frames > before", arg=frames)
     page.click("#play")
     settled(page)
     assert visit.complaints == []

@@ -20,7 +20,7 @@ from browser import hand_oracle
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import evaluate
 from browser.hand_oracle import Region
-from browser.visit import Visit, demo_server
+from browser.visit import Visit, demo_server, wait_until
 from conftest import LiteRT
 from paths import ROOT, SHARED
 
@@ -143,7 +143,8 @@ def show(tmp_path: Path) -> Callable[[Page, np.ndarray], None]:
         Image.fromarray(frame).save(tmp_path / name)
         page.set_input_files("#own", tmp_path / name)
         expect(page.locator("#status")).to_have_text(f"{name}, {frame.shape[1]} × {frame.shape[0]}")
-        page.wait_for_function(
+        wait_until(
+            page,
             "([w, h]) => tulleDemo.last.frame.width === w && tulleDemo.last.frame.height === h",
             arg=[frame.shape[1], frame.shape[0]],
         )
@@ -481,7 +482,7 @@ def test_300_camera_frames_without_error_or_growing_memory(
         apart, right = [], []
         before = (0, 0)
         for target in range(50, 351, 25):
-            page.wait_for_function(f"tulleDemo.frames >= {start + target}", timeout=60_000)
+            wait_until(page, f"tulleDemo.frames >= {start + target}", timeout=60_000)
             for hand in look(page, 1)[1][0]:
                 a, b = (np.array(answer["raw"]).reshape(21, 3)[:, :2] for answer in hand.answers)
                 right.append(hand.answers[1]["right"])
@@ -508,7 +509,7 @@ def test_a_refused_camera_leaves_the_moving_pictures(open_demo: OpenDemo) -> Non
     expect(visit.page.locator("#status")).to_have_text(expected)
     expect(visit.page.locator("#moving")).to_have_attribute("aria-pressed", "true")
     before = visit.page.evaluate("tulleDemo.frames")
-    visit.page.wait_for_function(f"tulleDemo.frames > {before + 5}")
+    wait_until(visit.page, f"tulleDemo.frames > {before + 5}")
     assert visit.complaints == []
 
 
@@ -545,7 +546,7 @@ def test_landmarks_are_drawn_over_the_hand(
     page = open_demo(color_scheme="light").started().page
     page.set_checked("#regions", regions)
     show(page, SCENES["one"])
-    page.wait_for_function("tulleDemo.last.frame.height === 400 && tulleDemo.last.hands.length === 1")
+    wait_until(page, "tulleDemo.last.frame.height === 400 && tulleDemo.last.hands.length === 1")
     page.click("#play")
     page.wait_for_timeout(100)
     found = page.evaluate(NEAREST_COLOUR)
@@ -593,9 +594,9 @@ def test_pictures_stand_still_for_visitors_who_want_less_motion(open_demo: OpenD
     page.wait_for_timeout(700)
     assert page.evaluate("tulleDemo.frames") == before
     choose(page, "dense")  # and what stands still is looked at again
-    page.wait_for_function(f"tulleDemo.frames === {before + 1}")
+    wait_until(page, f"tulleDemo.frames === {before + 1}")
     page.click("#play")
-    page.wait_for_function(f"tulleDemo.frames > {before + 3}")
+    wait_until(page, f"tulleDemo.frames > {before + 3}")
 
 
 def test_it_can_be_used_by_keyboard(open_demo: OpenDemo) -> None:
@@ -651,7 +652,7 @@ def test_a_network_that_cannot_be_had_leaves_the_others(open_demo: OpenDemo) -> 
     page.locator("#networks label.dense").click()
     expect(page.get_by_role("alert")).to_contain_text("HTTP 503")
     before = page.evaluate("tulleDemo.frames")
-    page.wait_for_function(f"tulleDemo.frames > {before + 3}")
+    wait_until(page, f"tulleDemo.frames > {before + 3}")
     choose(page, "distilled")
     expect(page.get_by_role("alert")).to_be_hidden()
 

@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 import tulle
-from browser.visit import Visit, demo_server
+from browser.visit import Visit, demo_server, wait_until
 from paths import ROOT
 from tulle.sparsify import magnitude
 
@@ -83,9 +83,9 @@ def show_hands(page: Page, folder: Path) -> None:
     wall.save(folder / "wall.png")
     page.set_input_files("#own", folder / "wall.png")
     expect(page.locator("#status")).to_have_text("wall.png, 640 × 400")
-    page.wait_for_function("tulleDemo.last.frame.width === 640 && tulleDemo.last.frame.height === 400")
+    wait_until(page, "tulleDemo.last.frame.width === 640 && tulleDemo.last.frame.height === 400")
     page.click("#play")
-    page.wait_for_function("tulleDemo.last.hands.length === 1")
+    wait_until(page, "tulleDemo.last.hands.length === 1")
     check_skeleton(page, ".view canvas", (80 / 640, 100 / 640, 240 / 640))
 
 

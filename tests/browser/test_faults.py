@@ -279,25 +279,25 @@ def test_fifty_loads_and_closes_at_once(page: Page, how: dict[str, object]) -> N
     expect_workers(page, 0)
 
 
+KEEP_RUNNING = """
+    window.model = await tulle.load('/tiny.tulle', { threads: 2, timeout: 1000 });
+    window.running = true;
+    window.done = (async () => {
+      let longest = 0;
+      for (let count = 0; running; count += 1) {
+        const start = performance.now();
+        const { y } = await model.run(new Float32Array(48).fill(count));
+        longest = Math.max(longest, performance.now() - start);
+        if (y[0] !== 2 * count) throw new Error(`${y[0]} instead of ${2 * count}`);
+      }
+      return longest;
+    })();
+"""
+
+
 def test_a_page_that_sleeps_in_mid_run(page: Page, chromium: Browser) -> None:
-    """As a frozen tab or a closed notebook, for longer than `timeout`: the workers sleep too, and are not dead."""
-    evaluate(
-        page,
-        """
-        window.model = await tulle.load('/tiny.tulle', { threads: 2, timeout: 1000 });
-        window.running = true;
-        window.done = (async () => {
-          let longest = 0;
-          for (let count = 0; running; count += 1) {
-            const start = performance.now();
-            const { y } = await model.run(new Float32Array(48).fill(count));
-            longest = Math.max(longest, performance.now() - start);
-            if (y[0] !== 2 * count) throw new Error(`${y[0]} instead of ${2 * count}`);
-          }
-          return longest;
-        })();
-        """,
-    )
+    """As in a closed notebook, for longer than `timeout`: the workers sleep too, and are not dead."""
+    evaluate(page, KEEP_RUNNING)
     processes = chromium.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
     renderers = [process["id"] for process in processes if process["type"] == "renderer"]
     assert renderers
@@ -308,3 +308,19 @@ def test_a_page_that_sleeps_in_mid_run(page: Page, chromium: Browser) -> None:
             time.sleep(3)
     page.wait_for_timeout(300)
     assert evaluate(page, "window.running = false; return done") > 2000
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_tab_that_is_hidden_and_frozen_in_mid_run(page: Page, threads: int) -> None:
+    """As Chromium does with a tab behind others: its timers stop, for longer than `timeout`, and go on."""
+    evaluate(page, KEEP_RUNNING.replace("threads: 2", f"threads: {threads}"))
+    behind = page.context.new_page()  # in front of it
+    behind.goto("about:blank")
+    behind.bring_to_front()
+    session = page.context.new_cdp_session(page)
+    session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    time.sleep(2.5)
+    session.send("Page.setWebLifecycleState", {"state": "active"})
+    page.wait_for_timeout(300)
+    evaluate(page, "window.running = false; return done")
+    assert evaluate(page, "return (await model.run(new Float32Array(48).fill(4))).y[0]") == 8

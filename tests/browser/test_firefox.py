@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser
 
+import tulle
 from browser.conftest import decode
 from browser.server import Site
 from browser.test_background import HELPERS as CALL_HELPERS
@@ -23,10 +24,14 @@ from browser.test_background import MASK, dense_mask, iou, not_green
 from browser.test_background import pixels as pixels_of
 from conftest import LiteRT, missing
 from paths import ROOT
+from pyodide.conftest import pure_wheels, pyodide_folder
+
+__all__ = ["pure_wheels", "pyodide_folder"]  # fixtures
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 DRIVER = Path(__file__).with_name("firefox.mjs")
+OWN = "selfie_segmentation_landscape"
 SIGMOIDS = ("Identity_1", "Identity_2")  # presence, handedness
 
 # Opens a page and waits until it shows what it is there for.
@@ -56,6 +61,27 @@ SAME_PIXELS = """async () => {
     const outputs = await (await load(url, { variant: 'simd', ...how })).run(input);
     return Object.fromEntries(Object.entries(outputs).map(([name, values]) => [name, encode(values)]));
   }));
+}"""
+
+# A TFLite file given to the page "Your model", and what the model that it becomes answers to the same made-up pixels.
+OWN_MODEL = """async () => {
+  const bytes = await (await fetch('/own.tflite')).arrayBuffer();
+  const files = new DataTransfer();
+  files.items.add(new File([bytes], 'own.tflite'));
+  const input = document.querySelector('#file');
+  input.files = files.files;
+  input.dispatchEvent(new Event('change'));
+  const text = (selector) => document.querySelector(selector).textContent;
+  while (text('[data-value=name]') !== 'own' || text('#status') !== 'Ready') {
+    if (!document.querySelector('#notice').hidden) throw new Error(text('#notice'));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  const model = tulleDemo.model();
+  const [{ name, shape }] = model.inputs;
+  const size = shape.reduce((product, side) => product * side, 1);
+  const outputs = await model.run({ [name]: Float32Array.from({ length: size }, (_, i) => ((i * 7919) % 256) / 255) });
+  for (const name in outputs) outputs[name] = new Uint8Array(outputs[name].buffer).toBase64();
+  return outputs;
 }"""
 
 # A camera that shows a person still, through tulle/background and a call, as the far end sees it.
@@ -88,13 +114,16 @@ QUESTIONS = {
     "background/": CALL,
     "compare/": COMPARE,
     "ablation/": "() => {}",
+    "model/": OWN_MODEL,
 }
 
 
 @pytest.fixture(scope="module")
-def site(site_folder: Path) -> Iterator[Site]:
+def site(site_folder: Path, pyodide_folder: Path, model_path: Callable[[str], Path]) -> Iterator[Site]:
     with Site() as site:
         site.mount("/", site_folder)
+        site.mount("/pyodide/", pyodide_folder)
+        site.put("/own.tflite", model_path(OWN).read_bytes())
         yield site
 
 
@@ -110,6 +139,7 @@ def answers(site: Site) -> dict[str, dict[str, Any]]:
     visits = [
         {
             "url": f"{site.url}/{page}",
+            "before": f"globalThis.tullePython = {{ pyodide: '{site.url}/pyodide/' }}",
             "script": f"async () => ({{ ...await ({READY})(), answer: await ({question})() }})",
         }
         for page, question in QUESTIONS.items()
@@ -145,6 +175,18 @@ def test_the_networks_answer_as_litert_does(
         for name, right in expected.items():
             scale = 1.0 if name in SIGMOIDS else float(np.ptp(right))
             np.testing.assert_allclose(found[name], right.ravel(), atol=1e-3 * scale, err_msg=f"{network} {name}")
+
+
+def test_a_file_of_ones_own_is_converted_and_runs(
+    answers: dict[str, dict[str, Any]], model_path: Callable[[str], Path], litert: LiteRT
+) -> None:
+    answer = answers["model/"]
+    assert "error" not in answer, answer["error"]
+    (info,) = tulle.load(model_path(OWN)).inputs
+    x = (np.arange(np.prod(info.shape)) * 7919 % 256 / np.float32(255)).astype(np.float32).reshape(info.shape)
+    found = decode(answer["value"]["answer"])
+    for name, expected in litert(model_path(OWN), {info.name: x}).items():
+        np.testing.assert_allclose(found[name], expected.ravel(), atol=1e-3)
 
 
 def test_the_far_end_of_a_call_sees_the_person_alone(

@@ -53,6 +53,8 @@ def test_each_limit_is_named(page: Page, site: Site) -> None:
           failed('/large.tulle', { ops: 2 }),
           failed('/large.tulle', { tensorBytes: 12_000_000 }),
           failed('/large.tulle', { memoryBytes: 20_000_000 }),
+          failed('/large.tulle', { macs: 1_000_000 }),
+          failed('/tiny.tulle', { macs: 2 ** 53 }),
           failed('/tiny.tulle', { memory: 1 }),
           failed('/tiny.tulle', { ops: -1 }),
           failed('/tiny.tulle', 3),
@@ -69,9 +71,13 @@ def test_each_limit_is_named(page: Page, site: Site) -> None:
     assert result[3][0].startswith("cannot load /large.tulle: the model has ") and "ops, the limit is 2" in result[3][0]
     assert "takes 12.6 MB, the limit is 12.0 MB" in result[4][0]
     assert "the model needs at least " in result[5][0] and "MB of memory, the limit is 20.0 MB" in result[5][0]
-    assert result[6][0].startswith('there is no limit "memory"; there are fileBytes, tensorBytes, ops, memoryBytes')
-    assert result[7][0] == "limit ops must be an integer from 1 to 2^32 - 1, not -1"
-    assert result[8][0] == "limits are an object, not Number"
+    assert "a run takes up to " in result[6][0] and "multiply-adds, the limit is 1.0 million" in result[6][0]
+    assert result[7][0] == "limit macs must be an integer from 1 to 2^53 - 1, not 9007199254740992"
+    assert result[8][0].startswith(
+        'there is no limit "memory"; there are fileBytes, tensorBytes, ops, memoryBytes, macs'
+    )
+    assert result[9][0] == "limit ops must be an integer from 1 to 2^32 - 1, not -1"
+    assert result[10][0] == "limits are an object, not Number"
     expect_workers(page, 0)
 
 
@@ -110,6 +116,7 @@ def test_python_has_the_same_limits() -> None:
         (tulle.runtime.Limits(ops=2), "ops, the limit is 2"),
         (tulle.runtime.Limits(tensor_bytes=12_000_000), "takes 12.6 MB, the limit is 12.0 MB"),
         (tulle.runtime.Limits(memory_bytes=20_000_000), "MB of memory, the limit is 20.0 MB"),
+        (tulle.runtime.Limits(macs=1_000_000), "a run takes up to .* multiply-adds, the limit is 1.0 million"),
     ]:
         with pytest.raises(tulle.TulleError, match=message):
             tulle.load(data, limits=limits)

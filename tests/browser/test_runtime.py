@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from browser.conftest import OpenPage, decode, evaluate, expect_workers, package_site, tiny_graph
 from browser.server import Site
-from tulle.graph import Graph, Node, Tensor
+from tulle.graph import Graph, Node, Quantization, Tensor
 from tulle.pack import pack
 
 pytestmark = pytest.mark.browser
@@ -269,6 +269,47 @@ def test_takes_values_of_another_realm(page: Page, how: dict[str, object]) -> No
         how=how,
     )
     assert result == [[6] * 48, [2] * 48]
+
+
+@pytest.mark.parametrize("how", [{"threads": 1}, {"threads": 2}, {"worker": False}])
+def test_integers_go_in_and_come_out(page: Page, site: Site, how: dict[str, object]) -> None:
+    """y = (q - 10) - 3: as elements, as a picture of the same bytes, and after each other."""
+    graph = tiny_graph()
+    graph.quantization = {"x": Quantization("uint8", 0.5, 10), "y": Quantization("int8", 1.0, -3)}
+    graph.tensors["x"].mean, graph.tensors["x"].std = 10, 2
+    site.put("/integers.tulle", pack(graph))
+    result = evaluate(
+        page,
+        """
+        const model = await tulle.load('/integers.tulle', how);
+        const bytes = Uint8Array.from({ length: 48 }, (_, i) => 5 * i);
+        const pixels = new ImageData(4, 4);
+        pixels.data.forEach((_, i) => { pixels.data[i] = i % 4 === 3 ? 255 : bytes[3 * (i >> 2) + i % 4]; });
+        const answers = [];
+        for (const input of [bytes, pixels, new Uint8ClampedArray(bytes), bytes.map((byte) => byte + 1), pixels.data]) {
+          const { y } = await model.run(input);
+          answers.push([y.constructor.name, [...y]]);
+        }
+        const refused = [];
+        for (const input of [new Int8Array(48), new Float32Array(48), new Uint8Array(47)]) {
+          refused.push((await outcome(model.run(input))).error);
+        }
+        return { answers, refused, inputs: model.inputs, outputs: model.outputs, kept: bytes.length };
+        """,
+        how=how,
+    )
+    q = 5 * np.arange(48)
+    expected, higher = ((np.clip(values - 13, -128, 127)).tolist() for values in (q, q + 1))
+    assert result["answers"] == [["Int8Array", values] for values in (expected, expected, expected, higher, expected)]
+    assert result["refused"] == [
+        'input "x" of shape [1, 4, 4, 3] takes a Uint8Array or a picture, not Int8Array',
+        'input "x" of shape [1, 4, 4, 3] takes a Uint8Array or a picture, not Float32Array',
+        'input "x" of shape [1, 4, 4, 3]: 4 x 4 pixels are 48 bytes (RGB) or 64 (RGBA), not 47',
+    ]
+    assert result["kept"] == 48
+    (given,), (taken,) = result["inputs"], result["outputs"]
+    assert (given["dtype"], given["scale"], given["zeroPoint"], given["image"]) == ("uint8", 0.5, 10, True)
+    assert (taken["dtype"], taken["scale"], taken["zeroPoint"]) == ("int8", 1, -3)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

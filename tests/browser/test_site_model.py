@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import tulle
 from browser.visit import Visit, demo_server
 from conftest import LiteRT
 from paths import ROOT
-from pyodide.conftest import pure_wheels, pyodide_folder
+from pyodide.conftest import onnx_wheels, pure_wheels, pyodide_folder
 from python.test_tflite_read import patched, rename_op
 
-__all__ = ["pure_wheels", "pyodide_folder"]  # fixtures
+__all__ = ["onnx_wheels", "pure_wheels", "pyodide_folder"]  # fixtures
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -36,7 +37,7 @@ def server(built: Path, archive: Path, demo_models: Path) -> Iterator[str]:
 
 @pytest.fixture
 def open_page(chromium: Browser, server: str, pyodide_folder: Path) -> Iterator[Callable[..., Visit]]:
-    """open_page(**context options) visits the page; what it asks of the CDN comes from this machine."""
+    """open_page(setup, **context options) visits the page; what it asks of the CDN comes from this machine."""
     contexts: list[BrowserContext] = []
 
     def serve(route: Route) -> None:
@@ -46,11 +47,11 @@ def open_page(chromium: Browser, server: str, pyodide_folder: Path) -> Iterator[
         headers["Content-Type"] = kinds.get(file.suffix, "application/octet-stream")
         route.fulfill(body=file.read_bytes(), headers=headers) if file.is_file() else route.abort()
 
-    def open_page(**options: Any) -> Visit:
+    def open_page(setup: Callable[[Page], None] | None = None, **options: Any) -> Visit:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         contexts.append(context)
         context.route(f"{CDN}**", serve)
-        return Visit(context, f"{server}/demos/model/").started()
+        return Visit(context, f"{server}/demos/model/", setup).started()
 
     yield open_page
     for context in contexts:
@@ -121,9 +122,55 @@ def test_a_tflite_file_is_converted_timed_pruned_and_run(
     times = page.locator("#levels tbody tr td:nth-child(4)").all_inner_texts()
     assert len(times) == 5 and all(0.3 < float(text[:-1]) < 20 for text in times)
     shot(page, "desk")
+    with page.expect_download() as download:
+        page.locator("#report").click()
+    assert download.value.suggested_filename == f"{MODEL}.md"
+    report = Path(download.value.path()).read_text()
+    for text in (f"# {MODEL}\n", visit.value("summary"), "| 80 % | ", "| operator, as it runs | how many |", *times):
+        assert text in report
     page.locator("#threads").select_option("1")
     expect(page.locator("[data-value=runs]")).to_contain_text("1 thread,", timeout=LONG)
     ready(page)
+    page.locator("#worker").uncheck()
+    expect(page.locator("[data-value=runs]")).to_contain_text("in the page itself", timeout=LONG)
+    ready(page)
+    assert visit.complaints == []
+
+
+def test_an_onnx_file_is_converted_and_run(
+    open_page: Callable[..., Visit], server: str, onnx_wheels: list[Path], tmp_path: Path
+) -> None:
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    random = np.random.default_rng(3)
+    weights = {"w": random.standard_normal((8, 3, 3, 3)), "v": random.standard_normal((5, 8, 1, 1))}
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        onnx.helper.make_node("Relu", ["y"], ["z"]),
+        onnx.helper.make_node("Conv", ["z", "v"], ["scores"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "net",
+        [onnx.helper.make_tensor_value_info("x", 1, [1, 3, 31, 40])],
+        [onnx.helper.make_tensor_value_info("scores", 1, None)],
+        [onnx.numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    wheels = {f"{server}/wheels/{path.name}": path for path in onnx_wheels}
+
+    def setup(page: Page) -> None:
+        page.add_init_script(f"globalThis.tullePython = {{ onnx: {json.dumps(list(wheels))} }}")
+        page.context.route(f"{server}/wheels/**", lambda route: route.fulfill(path=wheels[route.request.url]))
+
+    visit = open_page(setup)
+    give(visit.page, tmp_path / "net.onnx")
+    expect(visit.page.locator("[data-value=name]")).to_have_text("net", timeout=LONG)
+    ready(visit.page)
+    assert "The .onnx file has" in visit.value("source")
+    x = random.random((1, 3, 31, 40), np.float32)
+    outputs = visit.page.evaluate(RUN, x.transpose(0, 2, 3, 1).ravel().tolist())
+    (expected,) = runtime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(outputs["scores"], expected.transpose(0, 2, 3, 1).ravel(), atol=1e-4)
     assert visit.complaints == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
@@ -30,6 +31,15 @@ def demo_server() -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def wait_until(page: Page, expression: str, arg: Any = None, timeout: int = 60_000) -> None:
+    """Playwright's wait_for_function, which the policy of serve.py forbids: it evaluates in the page itself."""
+    for _ in range(timeout // 20):
+        if page.evaluate(expression, arg):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"not within {timeout} ms: {expression}")
 
 
 class Visit:

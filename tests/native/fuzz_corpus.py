@@ -11,9 +11,11 @@ import contextlib
 import hashlib
 import io
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -21,6 +23,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "py")]
 
 import random_models  # noqa: E402
 import tulle  # noqa: E402
+from python.test_random_ops_quantised import quantised_network  # noqa: E402
 
 MOST_BYTES = 20_000
 RANDOM_MODELS = 600
@@ -52,6 +55,9 @@ def main(folder: Path) -> None:
     options = ["--quiet", "--no-summary", "-p", "no:cacheprovider", "-k", "simd and not sparsify_makes"]
     with contextlib.redirect_stdout(io.StringIO()):
         pytest.main([*options, *(str(ROOT / "tests" / "python" / name) for name in tests)], plugins=[recorder])
+    for seed, dtype in product(range(4), (np.int8, np.uint8)):
+        data, _, _ = quantised_network(np.random.default_rng(seed), dtype)
+        recorder.write(tulle.convert(data, quantized_io=True).data)
     for seed in range(RANDOM_MODELS):
         data, _, _ = random_models.build(seed)
         sparse = ("auto", "always", "never")[seed % 3]

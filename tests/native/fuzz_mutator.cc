@@ -103,7 +103,7 @@ void fill(Random& random, fb::TensorT& tensor) {
   const uint64_t count = elements(tensor);
   if (count > 20000) return;
   auto constant = std::make_unique<fb::ConstantT>();
-  constant->type = fb::ValueType(draw(random, 3));
+  constant->type = fb::ValueType(draw(random, 4));
   constant->encoding = fb::Encoding(draw(random, 3));
   const size_t width = constant->type == fb::ValueType_fp32 ? 4 : constant->type == fb::ValueType_fp16 ? 2 : 1;
   const uint32_t zeros = draw(random, 101);  // per cent
@@ -127,20 +127,22 @@ void fill(Random& random, fb::TensorT& tensor) {
     constant->values.insert(constant->values.end(), static_cast<const uint8_t*>(from),
                             static_cast<const uint8_t*>(from) + width);
   }
-  if (constant->type == fb::ValueType_int8) {
+  if (width == 1) {
     const int32_t first = tensor.shape.empty() ? 1 : tensor.shape.front(),
                   last = tensor.shape.empty() ? 1 : tensor.shape.back();
     const int32_t choices[] = {1, first, last};
     constant->scales.assign(size_t(std::clamp(choices[draw(random, 3)], 0, 20000)), 0.01f);
+    if (constant->type == fb::ValueType_uint8)
+      constant->zero_points.assign(constant->scales.size(), uint8_t(draw(random, 256)));
   }
   tensor.constant = std::move(constant);
 }
 
 void change_constant(Random& random, fb::TensorT& tensor) {
   fb::ConstantT& constant = *tensor.constant;
-  switch (draw(random, 10)) {
+  switch (draw(random, 11)) {
     case 0:
-      constant.type = fb::ValueType(draw(random, 4));
+      constant.type = fb::ValueType(draw(random, 5));
       break;
     case 1:
       constant.encoding = fb::Encoding(draw(random, 4));
@@ -157,7 +159,11 @@ void change_constant(Random& random, fb::TensorT& tensor) {
     case 5:
       change_list(random, constant.scales);
       break;
-    case 6:  // fillers that go together with nothing else
+    case 6:
+      if (!constant.scales.empty()) pick(random, constant.scales) = real(random);
+      change_list(random, constant.zero_points);
+      break;
+    case 7:  // fillers that go together with nothing else
       constant.encoding = fb::Encoding_delta;
       constant.index.insert(constant.index.end(), draw(random, 40), 255);
       break;
@@ -182,7 +188,7 @@ void resize(Random& random, fb::ModelT& model) {
 }
 
 void change_tensor(Random& random, fb::TensorT& tensor) {
-  switch (draw(random, 8)) {
+  switch (draw(random, 9)) {
     case 0:
       tensor.layout = fb::Layout(draw(random, 3));
       break;
@@ -201,6 +207,12 @@ void change_tensor(Random& random, fb::TensorT& tensor) {
       break;
     case 4:
       if (tensor.constant) change_constant(random, tensor);
+      break;
+    case 5:
+      tensor.quantization = std::make_unique<fb::QuantizationT>();
+      tensor.quantization->type = fb::ValueType(draw(random, 4) ? 2 + draw(random, 2) : draw(random, 6));
+      tensor.quantization->scale = draw(random, 4) ? 0.02f : real(random);
+      tensor.quantization->zero_point = draw(random, 4) ? int32_t(draw(random, 128)) : number(random, 0);
       break;
     default:
       change_list(random, tensor.shape);
@@ -281,6 +293,7 @@ void change(Random& random, fb::ModelT& model) {
   } else if (what < 11 && has_tensors) {
     auto& tensor = pick(random, model.tensors);
     change_tensor(random, *tensor);
+    if (tensor->quantization && draw(random, 8)) model.features = {"quantized_io"};
   } else if (what < 14 && has_tensors) {
     resize(random, model);
   } else if (what < 16 && has_tensors) {

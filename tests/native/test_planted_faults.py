@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
 
@@ -17,7 +16,7 @@ from native.hosts import BUILDS, HostProcess
 from paths import ROOT
 from tulle.graph import Graph, Node, Tensor
 from tulle.pack import pack
-from tulle.pack.schema import tulle_generated as schema
+from tulle_file import file_of, records
 
 pytestmark = pytest.mark.thorough
 
@@ -99,11 +98,9 @@ def test_leak(tmp_path: Path, use_host: Callable) -> None:
 def test_unchecked_index(tmp_path: Path, use_host: Callable) -> None:
     line = "to->inputs[i] >= int32_t(net->tensor_count)"
     program = planted(tmp_path, "asan", line, "to->inputs[i] == 12345")
-    model = schema.ModelT.InitFromPackedBuf(elu_of(17), 0)
+    model = records(elu_of(17))
     model.ops[1].inputs = [len(model.tensors) + 3]
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TULL")
-    data = bytes(builder.Output())
+    data = file_of(model)
     with pytest.raises(tulle.TulleError, match="names tensor"):
         run(data, native_file("tulle-host-asan"), use_host)
     with pytest.raises(RuntimeError, match="heap-buffer-overflow"):

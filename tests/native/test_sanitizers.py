@@ -14,6 +14,8 @@ import tulle
 from native.conftest import native_file
 from native.hosts import HostProcess
 from python.test_parity import MODELS, answers, check  # noqa: F401 (answers is a fixture)
+from python.test_quantized_files import assert_same_answers, conv_of, integers
+from python.test_random_ops_quantised import quantised_network
 
 THREADS = [2, 4, 8]
 
@@ -32,6 +34,19 @@ def compare_random_models(count: int, seed: int) -> None:
 @pytest.mark.usefixtures("address_sanitizer")
 def test_random_models_touch_nothing_else(thorough: bool) -> None:
     compare_random_models(2000 if thorough else 18, seed=0)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.usefixtures("address_sanitizer")
+def test_integers_touch_nothing_else(dtype: type) -> None:
+    for axis, zeros in product((None, 0, -1), (0, 0.5, 0.95)):
+        assert_same_answers(conv_of(integers(dtype, axis, zeros)))
+    data, _, _ = quantised_network(np.random.default_rng(0), dtype)
+    with tulle.load(tulle.convert(data, quantized_io=True).data) as model:
+        (info,) = model.inputs
+        for x in (np.ones(info.shape, dtype), np.ones((*info.shape[1:3], 3), np.uint8)):
+            assert next(iter(model(x).values())).dtype == dtype
+            model.profile()
 
 
 @pytest.mark.parametrize(

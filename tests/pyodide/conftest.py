@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,46 @@ def pyodide_folder(pure_wheels: dict[str, str], tmp_path_factory: pytest.TempPat
                 folder, [pyodide_wheels.HOME / "wheels" / pure_wheels[name] for name in ("micropip", "packaging")]
             )
     return folder
+
+
+# The package onnx wants ml_dtypes at its import, for kinds of numbers that no network here has. Pyodide's own site has
+# its wheel, which is compiled; this stands in for it, since tests must not need that site.
+NAMES = """bfloat16 float4_e2m1fn float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu int2 int4
+uint2 uint4 float6_e2m3fn float6_e3m2fn float8_e3m4 float8_e4m3 float8_e4m3b11fnuz int1 uint1"""
+ML_DTYPES = "import numpy\n" + "\n".join(f"{name} = numpy.dtype([('{name}', 'u1')])" for name in NAMES.split())
+
+
+def wheel(folder: Path, name: str, version: str, code: str) -> Path:
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", code)
+        archive.writestr(
+            f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        archive.writestr(
+            f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{name}-{version}.dist-info/RECORD", "")
+    return path
+
+
+@pytest.fixture(scope="session")
+def onnx_wheels(pyodide_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The package onnx for Pyodide, and what it needs."""
+    folder = pyodide_wheels.HOME / "wheels"
+    names = {"onnx-1.23.2-*": "onnx==1.23.2", "protobuf-7.36.2-py3*": "protobuf==7.36.2",
+             "typing_extensions-4.16.0*": "typing_extensions==4.16.0"}  # fmt: skip
+    with locked("onnx-wheels"):
+        for pattern, requirement in names.items():
+            if not list(folder.glob(pattern)):
+                options = ["--no-deps", "--only-binary", ":all:", "--platform", "pyemscripten_2026_0_wasm32"]
+                options += ["--implementation", "cp", "--python-version", "3.14", "--dest", str(folder)]
+                command = [sys.executable, "-m", "pip", "download", "--quiet", *options, requirement]
+                result = subprocess.run(command, capture_output=True, text=True, check=False)
+                if result.returncode:
+                    pytest.skip(f"the package onnx for Pyodide cannot be had: {result.stderr.strip()[-300:]}")
+    stand_in = wheel(tmp_path_factory.mktemp("wheels"), "ml_dtypes", "0.5.4", ML_DTYPES)
+    return [*(next(folder.glob(pattern)) for pattern in names), stand_in]
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,41 @@ def test_page_without_isolation_gets_one_thread_and_a_warning(models: Site, in_c
     assert any("the page is not cross-origin isolated" in warning for warning in answer["warnings"])
 
 
+LIMITS = """
+import json, tulle
+Limits = tulle.runtime.Limits
+errors = []
+for source in ("/hand.tulle", url):
+    data = tulle.files.read_bytes(source) if source == "/hand.tulle" else source
+    for limits in (Limits(file_bytes=1000), Limits(ops=3), Limits(tensor_bytes=100_000),
+                   Limits(memory_bytes=1_000_000), Limits(macs=1_000_000)):
+        try:
+            await tulle.load_async(data, limits=limits)
+        except tulle.TulleError as error:
+            errors.append(str(error))
+async with await tulle.load_async(url, limits=Limits(file_bytes=4_000_000, ops=1000, macs=10**9)) as model:
+    outputs = len(model.outputs)
+json.dumps({"errors": errors, "outputs": outputs})
+"""
+
+
+def test_limits_reach_the_browser_engine(models: Site, in_chromium: Run) -> None:
+    files = options(models, VERSIONS[0], "/hand.tulle")
+    url = f"{models.url}/hand.tulle"
+    answer = json.loads(in_chromium(VERSIONS[0], LIMITS, globals={"url": url}, **files))
+    assert answer["outputs"] == 4
+    messages = [
+        "the file has 1.6 MB",
+        "ops, the limit is 3",
+        "the limit is 0.1 MB",
+        "MB of memory, the limit is 1.0 MB",
+        "multiply-adds, the limit is 1.0 million",
+    ]
+    assert len(answer["errors"]) == 2 * len(messages)
+    for error, message in zip(answer["errors"], 2 * messages, strict=True):
+        assert message in error
+
+
 PICTURES = """
 import json, js, numpy, tulle
 from pyodide.ffi import to_js

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +21,6 @@ from browser.server import Site
 from conftest import LiteRT
 from paths import ROOT
 from python.test_tflite_read import patched, rename_op
-from sharing import locked
 from tulle.inspection import describe
 from tulle.sparsify import Options, sparsify
 from tulle.tflite import read
@@ -197,26 +194,6 @@ def test_load_takes_a_tflite_file_and_keeps_what_it_made(page: Page, site: Site)
 
 # ---- ONNX ----
 
-# The package onnx wants ml_dtypes at its import, for kinds of numbers that no network here has. Pyodide's own site has
-# its wheel, which is compiled; this stands in for it, since tests must not need that site.
-NAMES = """bfloat16 float4_e2m1fn float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu int2 int4
-uint2 uint4 float6_e2m3fn float6_e3m2fn float8_e3m4 float8_e4m3 float8_e4m3b11fnuz int1 uint1"""
-ML_DTYPES = "import numpy\n" + "\n".join(f"{name} = numpy.dtype([('{name}', 'u1')])" for name in NAMES.split())
-
-
-def wheel(folder: Path, name: str, version: str, code: str) -> Path:
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{name}.py", code)
-        archive.writestr(
-            f"{name}-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        )
-        archive.writestr(
-            f"{name}-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(f"{name}-{version}.dist-info/RECORD", "")
-    return path
-
 
 def test_onnx(page: Page, site: Site, onnx_wheels: list[Path], tmp_path: Path) -> None:
     helper = pytest.importorskip("onnx.helper")
@@ -230,8 +207,7 @@ def test_onnx(page: Page, site: Site, onnx_wheels: list[Path], tmp_path: Path) -
     )
     data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
     site.put("/net.onnx", data)
-    urls = [site.url + site.put(f"/onnx/{path.name}", path.read_bytes()) for path in
-            [*onnx_wheels, wheel(tmp_path, "ml_dtypes", "0.5.4", ML_DTYPES)]]  # fmt: skip
+    urls = [site.url + site.put(f"/onnx/{path.name}", path.read_bytes()) for path in onnx_wheels]
     answer = in_page(page, """
       const file = new File([await bytes('/net.onnx')], 'net.onnx');
       const without = await settle(convert(file, { pyodide, onnx: ['/nowhere-1.0-py3-none-any.whl'] }));
@@ -242,21 +218,3 @@ def test_onnx(page: Page, site: Site, onnx_wheels: list[Path], tmp_path: Path) -
     assert "reading ONNX needs the Python package onnx" in answer["without"]["message"]
     assert answer["stages"] == ["packages", "converting"]
     assert base64.b64decode(answer["converted"]["bytes"]) == tulle.convert(data, name="net").data
-
-
-@pytest.fixture(scope="session")
-def onnx_wheels(pyodide_folder: Path) -> list[Path]:
-    """The package onnx for Pyodide, and what it needs."""
-    folder = pyodide_wheels.HOME / "wheels"
-    names = {"onnx-1.23.2-*": "onnx==1.23.2", "protobuf-7.36.2-py3*": "protobuf==7.36.2",
-             "typing_extensions-4.16.0*": "typing_extensions==4.16.0"}  # fmt: skip
-    with locked("onnx-wheels"):
-        for pattern, requirement in names.items():
-            if not list(folder.glob(pattern)):
-                options = ["--no-deps", "--only-binary", ":all:", "--platform", "pyemscripten_2026_0_wasm32"]
-                options += ["--implementation", "cp", "--python-version", "3.14", "--dest", str(folder)]
-                command = [sys.executable, "-m", "pip", "download", "--quiet", *options, requirement]
-                result = subprocess.run(command, capture_output=True, text=True, check=False)
-                if result.returncode:
-                    pytest.skip(f"the package onnx for Pyodide cannot be had: {result.stderr.strip()[-300:]}")
-    return [next(folder.glob(pattern)) for pattern in names]

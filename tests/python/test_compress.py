@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -23,6 +22,7 @@ from tulle.pack import pack, unpack
 from tulle.pack.quantise import quantise
 from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import lower
+from tulle_file import file_of, records
 
 
 def zeroed(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> np.ndarray:
@@ -87,8 +87,7 @@ def test_weights_that_are_not_finite_are_refused(bad: float) -> None:
 
 
 def constants(data: bytes) -> list[Any]:
-    model = schema.ModelT.InitFromPackedBuf(data)
-    return [tensor.constant for tensor in model.tensors if tensor.constant is not None]
+    return [tensor.constant for tensor in records(data).tensors if tensor.constant is not None]
 
 
 @pytest.mark.parametrize("density", [0.06, 0.3, 1.0])
@@ -115,12 +114,10 @@ def test_each_encoding_holds_int8_values() -> None:
 
 @pytest.mark.parametrize("scales", [None, [], [1.0, 2.0]])
 def test_wrong_scales_are_refused_by_both_readers(scales: list[float] | None) -> None:
-    model = schema.ModelT.InitFromPackedBuf(pack(network(), "int8"))
+    model = records(pack(network(), "int8"))
     constant = next(t.constant for t in model.tensors if t.constant is not None and t.constant.type == 2)
     constant.scales = scales
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TULL")
-    data = bytes(builder.Output())
+    data = file_of(model)
     for read in (unpack, tulle.load):
         with pytest.raises(TulleError, match="scales"):
             read(data)

@@ -14,7 +14,7 @@ import mediapipe_image_oracle
 from tulle import TulleError
 from tulle.image import Region, read_image, to_input
 from tulle.runtime import TensorInfo
-from tulle.runtime.pictures import View, sample
+from tulle.runtime.pictures import Border, Format, View, sample
 
 
 def info(height: int, width: int, mean: float = 0, std: float = 1) -> TensorInfo:
@@ -230,6 +230,63 @@ def test_regions_are_mediapipes(case: mediapipe_image_oracle.Case) -> None:
     difference = np.abs(ours[0] - mediapipe_image_oracle.answer(case))
     # OpenCV rounds weights to 1/32, and values to whole numbers.
     assert difference.mean() < 0.5 and np.quantile(difference, 0.99) < 6
+
+
+def bilinear_oracle(plane: np.ndarray, x: np.ndarray, y: np.ndarray, edge: bool) -> np.ndarray:
+    """Float64 bilinear samples of plane [height, width, channels] where pixel i has its centre at i; beyond it 0."""
+    height, width, _ = plane.shape
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    result = np.zeros((*x.shape, plane.shape[2]))
+    for right, below in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        column, row = left + right, top + below
+        weight = np.where(right, x - left, left + 1 - x) * np.where(below, y - top, top + 1 - y)
+        values = plane[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+        inside = edge | ((column >= 0) & (column < width) & (row >= 0) & (row < height))
+        result += (weight * inside)[..., None] * values
+    return result
+
+
+@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("format", ["RGB", "RGBA", "I420", "NV12"])
+def test_turned_pictures_as_in_float64(format: Format, seed: int) -> None:
+    """Planes of one to four channels, of any size and scale, in part beyond the picture."""
+    random = np.random.default_rng(seed)
+    width, height = (int(n) for n in random.integers(1, 60, 2))
+    out_height, out_width = (int(n) for n in random.integers(1, 40, 2))
+    box = (random.uniform(0, width), random.uniform(0, height), *random.uniform(1, 9 * max(width, height), 2))
+    if seed % 3:  # all of it inside
+        box = (width / 2, height / 2, width * 0.6, height * 0.5)
+    rotation, flip = random.uniform(-pi, pi), seed % 5 == 0
+    border: Border = "edge" if seed % 2 else "black"
+    half = ((height + 1) // 2, (width + 1) // 2)
+    whole = (height, width)
+    shapes = {
+        "RGB": [(*whole, 3)], "RGBA": [(*whole, 4)],
+        "I420": [(*whole, 1), (*half, 1), (*half, 1)], "NV12": [(*whole, 1), (*half, 2)],
+    }[format]  # fmt: skip
+    planes = [random.integers(0, 256, shape, np.uint8) for shape in shapes]
+    view = View(width, height, box, rotation, flip, border=border, format=format, full_range=True)
+    ours = np.frombuffer(sample(b"".join(plane.tobytes() for plane in planes), view, out_height, out_width), np.float32)
+
+    across, down = box[2] / out_width, box[3] / out_height
+    sampled = []
+    for index, plane in enumerate(planes):
+        scale = 0.5 if index else 1.0
+        counts = [1 if scale * n <= 4 else min(int(np.ceil(scale * n)), 64) for n in (across, down)]
+        fine = [(np.arange(size * count) + 0.5) / count - 0.5 - (size / 2 - 0.5)
+                for size, count in zip((out_width, out_height), counts, strict=True)]  # fmt: skip
+        u, v = np.meshgrid(fine[0] * across * (-1 if flip else 1), fine[1] * down)
+        c, s = np.cos(rotation), np.sin(rotation)
+        x, y = scale * (box[0] + c * u - s * v) - 0.5, scale * (box[1] + s * u + c * v) - 0.5
+        black = 128 if index else 0
+        values = bilinear_oracle(plane.astype(np.float64) - black, x, y, border == "edge")
+        sampled.append(values.reshape(out_height, counts[1], out_width, counts[0], -1).mean((1, 3)))
+    values = np.concatenate(sampled, -1)[..., :3]
+    if len(planes) > 1:
+        luma, u, v = np.moveaxis(values, -1, 0)
+        rgb = np.stack([luma + 1.402 * v, luma - 0.344136 * u - 0.714136 * v, luma + 1.772 * u], -1)
+        values = np.clip(rgb, 0, 255)
+    np.testing.assert_allclose(ours.reshape(values.shape), values, atol=5e-3)
 
 
 def test_what_does_not_fit_is_named(picture: np.ndarray) -> None:

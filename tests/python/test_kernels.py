@@ -20,9 +20,11 @@ from tulle import load
 from tulle.compression import compress
 from tulle.graph import Graph, Node, Tensor, reference
 from tulle.ops import BINARY, OPS
-from tulle.pack import pack
+from tulle.pack import pack, unpack
+from tulle.pack.schema import tulle_generated as schema
 from tulle.sparsify import Options, sparsify
 from tulle.zoo import mobilenet_v2
+from tulle_file import file_of, records
 
 TOLERANCE = 1e-5
 VARIANTS = ("simd", "relaxed")
@@ -218,6 +220,64 @@ def test_pointwise_as_models_have_it(
         x = case.input(1, height, width, channels_in, chw=True)
         weight = case.values((channels_out, 1, 1, channels_in), 0.8)
         case.run(conv2d(case, x, weight, sparsity=sparsity, activation=activation, residual=residual), variant)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6", "relu_n1_to_1", "hard_swish", "tanh", "prelu"])
+@pytest.mark.parametrize("inputs", [20, 113, 250])
+def test_every_loop_over_sparse_rows(variant: str, inputs: int, activation: str) -> None:
+    """Whatever rows begin with (bias, residual, the pass before) and end with, in tiles of 11, 12 and 13 vectors."""
+    for pixels in (*range(41, 53), 97, 100, 196):
+        for bias, residual in itertools.product((True, False), repeat=2):
+            case = Case(pixels, inputs)
+            x = case.input(1, 1, pixels, inputs, chw=True)
+            weight = case.values((9, 1, 1, inputs), 0.9)
+            weight[4] = 0
+            y = conv2d(case, x, weight, sparsity="sparse", bias=bias, residual=residual, activation=activation)
+            case.run(y, variant)
+
+
+@pytest.mark.parametrize("density", [0, 0.02, 0.3, 0.95])
+@pytest.mark.parametrize("values", ["fp32", "fp16", "int8", "int8, one scale"])
+def test_sparse_rows_in_every_encoding(variant: str, values: str, density: float) -> None:
+    """Rows of 70 elements begin within the bytes of a bitmask, and rows that are empty are not mentioned at all."""
+    encodings = set()
+    for size in (1, 7):
+        case = Case(size, int(100 * density))
+        x = case.input(1, size, size, 70, chw=True)
+        weight = case.values((33, 1, 1, 70), 1 - density)
+        weight[[0, 1, 5, 32]] = 0
+        y = conv2d(case, x, weight, sparsity="sparse")
+        case.graph.outputs = [case.op("to_plain", [y], case.graph.tensors[y].shape)]
+        model = records(pack(case.graph, values.split(",")[0]))  # type: ignore[arg-type]
+        for tensor in model.tensors:
+            if tensor.constant is not None and len(tensor.shape) == 4:
+                encodings.add(tensor.constant.encoding)
+                if "one" in values and tensor.constant.scales is not None:
+                    tensor.constant.scales = tensor.constant.scales[:1]
+        data = file_of(model)
+        given = {name: case.values(case.graph.tensors[name].shape) for name in case.graph.inputs}
+        (expected,) = reference.run(unpack(data), given, np.float64).values()
+        with load(data, variant=variant) as loaded:  # type: ignore[arg-type]
+            (answer,) = loaded(given).values()
+        np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-4)
+    dense, bitmask, delta = schema.Encoding.dense, schema.Encoding.bitmask, schema.Encoding.delta
+    assert encodings == {0: {delta}, 0.02: {delta}, 0.3: {bitmask}}.get(density, encodings & {bitmask, dense})
+
+
+def test_relu_after_sparse_rows_keeps_nan(variant: str) -> None:
+    for activation in ("none", "relu", "relu6"):
+        case = Case(5)
+        x = case.input(1, 7, 7, 3, chw=True)
+        weight = np.array([[1, 0, 0], [0, 2, 1], [0, 0, 0]], np.float32)[:, None, None, :]
+        y = conv2d(case, x, weight, sparsity="sparse", activation=activation)
+        case.graph.outputs = [case.op("to_plain", [y], (1, 7, 7, 3))]
+        values = np.ones((1, 7, 7, 3), np.float32)
+        values[0, ::2, 1, 2] = np.nan
+        with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+            (answer,) = model(values).values()
+        expected = np.zeros((1, 7, 7, 3), bool)
+        expected[0, ::2, 1, 1] = True
+        np.testing.assert_array_equal(np.isnan(answer), expected)
 
 
 @each(60)
@@ -455,6 +515,28 @@ def test_depthwise_windows_that_lie_in_the_padding(variant: str, pads: tuple[int
     case.run(y, variant)
 
 
+@pytest.mark.parametrize("summed", [False, True])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise_over_maps_whose_rows_share_cache_sets(variant: str, kernel: int, summed: bool) -> None:
+    """They are computed some rows at a time."""
+    for height, width in ((41, 256), (70, 128), (37, 260), (33, 512)):
+        case = Case(height, kernel)
+        x = case.input(1, height, width, 2, chw=True)
+        y = depthwise_of(case, x, kernel, 1, "relu6")
+        case.run(added(case, y, x) if summed else y, variant)
+
+
+@each(20)
+def test_depthwise_without_a_window(variant: str, seed: int) -> None:
+    """As batch normalisation is left behind."""
+    case = Case(seed)
+    shape = case.pick((1, 1), (1, 2), (3, 5), (7, 7), (9, 4), (16, 31)) + (case.size(9),)
+    x = case.input(1, *shape, chw=True)
+    weight = case.values((1, 1, 1, shape[2] * case.pick(1, 1, 3)))
+    y = conv2d(case, x, weight, kind="depthwise_conv2d", activation=ACTIVATIONS[seed % len(ACTIVATIONS)])
+    assert "f32_dwconv1x1" in {step["kernel"] for step in case.run(y, variant)} or shape[:2] == (1, 1)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_depthwise_as_models_have_it(variant: str, kernel: int, stride: int) -> None:
@@ -490,6 +572,19 @@ def test_transpose_conv2d(variant: str, seed: int) -> None:
         "transpose_conv2d", inputs, (1, *output, channels_out), chw=True, strides=strides, padding=tuple(pads), **attrs
     )
     case.run(y, variant)
+
+
+@pytest.mark.parametrize("activation", ["prelu", "sigmoid"])
+@pytest.mark.parametrize("channels", [(1, 1), (4, 4), (3, 2), (9, 7)])
+def test_transpose_conv2d_of_windows_side_by_side(variant: str, channels: tuple[int, int], activation: str) -> None:
+    for height, width in ((1, 1), (2, 3), (3, 4), (5, 9), (4, 16)):
+        case = Case(height, width)
+        inputs: list[str | None] = [case.input(1, height, width, channels[0], chw=True)]
+        inputs += [case.constant(case.values((channels[1], 2, 2, channels[0]))), None]
+        attrs = case.fused("transpose_conv2d", inputs, activation, channels[1])
+        shape = (1, 2 * height, 2 * width, channels[1])
+        y = case.op("transpose_conv2d", inputs, shape, chw=True, strides=(2, 2), padding=(0, 0, 0, 0), **attrs)
+        assert "upsample_conv" in paths(case.run(y, variant))
 
 
 @each(80)
@@ -721,6 +816,42 @@ def test_argmax(variant: str, seed: int) -> None:
 
 
 @each(40)
+def test_topk(variant: str, seed: int) -> None:
+    """Exactly: equal numbers, both zeros, infinities and NaN too."""
+    case = Case(seed)
+    shape = [case.size(9) for _ in range(case.pick(1, 2, 3, 4, 5, 6))]
+    axis = int(case.rng.integers(len(shape)))
+    size = shape[axis] = case.size() * case.pick(1, 1, 7)
+    kept = tuple(
+        case.pick(1, size, int(case.rng.integers(1, size + 1))) if d == axis else n for d, n in enumerate(shape)
+    )
+    attrs = {"axis": axis, "largest": case.pick(True, False)}
+    x = case.values(shape)
+    if seed % 2:
+        odd = case.rng.choice(np.array([-np.inf, -2, -0.0, 0.0, 1e-40, 3, np.inf, np.nan], np.float32), shape)
+        x = np.where(case.rng.random(shape) < case.pick(0.2, 1), odd, x)
+    name = case.input(*shape)
+    case.graph.outputs = [case.op(op, [name], kept, **attrs) for op in ("topk", "topk_indices")]
+
+    def first(line: np.ndarray) -> list[int]:
+        numbers = line if attrs["largest"] else -line
+        order = sorted(
+            range(size),
+            key=lambda i: (np.isnan(line[i]) != attrs["largest"], 0 if np.isnan(line[i]) else -numbers[i], i),
+        )
+        return order[: kept[axis]]
+
+    places = np.apply_along_axis(first, axis, x)
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        for _ in range(2):
+            best, where = model({name: x}).values()
+            np.testing.assert_array_equal(where, places)
+            np.testing.assert_array_equal(best.view(np.uint32), np.take_along_axis(x, places, axis).view(np.uint32))
+    for output, values in zip(reference.run(case.graph, {name: x}).values(), (best, where), strict=True):
+        np.testing.assert_array_equal(output, values)
+
+
+@each(40)
 def test_matmul(variant: str, seed: int) -> None:
     case = Case(seed)
     rows, depth, columns = case.size(), case.size(), case.size()
@@ -756,6 +887,51 @@ def test_max_pool2d_argmax_and_back(variant: str, seed: int) -> None:
     values = case.input(*shape, chw=True)
     y = case.op("max_unpool2d", [values, indices], (1, height, width, channels), chw=True, **attrs)
     case.run(y, variant, feed)
+
+
+def test_2x2_windows_over_every_width(variant: str) -> None:
+    """Places, also where the last row or column has half a window; NaN is no maximum."""
+    for width in range(1, 27):
+        for height in (1, 2, 5):
+            case = Case(width, height)
+            small = (1, -(-height // 2), -(-width // 2), 3)
+            pads = (0, height % 2, 0, width % 2)
+            x = case.input(1, height, width, 3, chw=True)
+            attrs = {"kernel": (2, 2), "strides": (2, 2), "padding": pads}
+            y = case.op("max_pool2d_argmax", [x], small, chw=True, activation="none", **attrs)
+            values = case.rng.integers(-2, 2, (1, height, width, 3)).astype(np.float32)
+            values[case.rng.random(values.shape) < 0.2] = np.nan
+            values[case.rng.random(values.shape) < 0.1] = -np.inf
+            graph = case.graph
+            graph.outputs = [case.op("to_plain", [y], small)]
+            padded = np.pad(np.where(np.isnan(values), -np.inf, values), ((0, 0), pads[:2], pads[2:], (0, 0)),
+                            constant_values=-np.inf)  # fmt: skip
+            windows = padded.reshape(1, small[1], 2, small[2], 2, 3).transpose(0, 1, 3, 5, 2, 4).reshape(*small, 4)
+            with load(pack(graph), variant=variant) as model:  # type: ignore[arg-type]
+                np.testing.assert_array_equal(model({"input0": values})[graph.outputs[0]], windows.argmax(-1))
+
+
+@each(8)
+def test_max_unpool2d_of_2x2_windows(variant: str, seed: int) -> None:
+    """Of any indices: whole ones, between two, beyond the window, none at all."""
+    case = Case(seed)
+    shape = (1, case.size(9), case.pick(1, 4, 6, 8, 11, 16), 3)
+    x, at = case.input(*shape, chw=True), case.input(*shape, chw=True)
+    whole = (1, 2 * shape[1], 2 * shape[2], 3)
+    y = case.op("max_unpool2d", [x, at], whole, chw=True, kernel=(2, 2), strides=(2, 2), padding=(0, 0, 0, 0))
+    case.graph.outputs = [case.op("to_plain", [y], whole)]
+    values = case.values(shape)
+    choices = np.array([0, 1, 2, 3, 3.75, 0.5, 4, -1, -0.5, np.nan, np.inf, -0.0], np.float32)
+    indices = case.rng.choice(choices, shape)
+    valid = (indices >= 0) & (indices < 4)
+    place = np.where(valid, indices, 0).astype(int)
+    expected = np.zeros((1, shape[1], 2, shape[2], 2, 3), np.float32)
+    for n, row, column, channel in zip(*np.nonzero(valid), strict=True):
+        k = place[n, row, column, channel]
+        expected[n, row, k // 2, column, k % 2, channel] = values[n, row, column, channel]
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        outputs = model({"input0": values, "input1": indices})
+    np.testing.assert_array_equal(outputs[case.graph.outputs[0]], expected.reshape(whole))
 
 
 def test_max_unpool2d_passes_over_indices_that_lead_nowhere(variant: str) -> None:
@@ -961,6 +1137,26 @@ def test_layout_changes(variant: str, seed: int) -> None:
     case.run(case.input(*shape, chw=True), variant)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 7, 8, 13])
+def test_layout_changes_of_few_channels(variant: str, channels: int) -> None:
+    for height, width in ((1, 2), (1, 5), (3, 3), (4, 4), (7, 9), (2, 33)):
+        case = Case(channels, height)
+        case.run(case.input(1, height, width, channels, chw=True), variant)
+
+
+@pytest.mark.parametrize("pads", [((0, 0), (0, 5)), ((0, 0), (2, 1)), ((1, 2), (0, 0)), ((0, 3), (1, 0))])
+def test_pads_of_whole_slices(variant: str, pads: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    """Of rows and of channels, where the rest is copied in one piece."""
+    for chw in (True, False):
+        for width in (1, 4, 7):
+            case = Case(width)
+            everything = ((0, 0), pads[0], (0, 0), pads[1])
+            shape = [n + sum(p) for n, p in zip((1, 5, width, 3), everything, strict=True)]
+            x = case.input(1, 5, width, 3, chw=chw)
+            y = case.op("pad", [x], shape, chw=chw, pads=everything, pad_mode="constant", pad_value=-1.5)
+            case.run(y, variant)
+
+
 @each(20)
 def test_reshape(variant: str, seed: int) -> None:
     case = Case(seed)
@@ -1076,6 +1272,7 @@ KERNEL_CASES: dict[str, Callable[[Case], str]] = {
     "DWCONV_3X3S2": depthwise_case(3, 2),
     "DWCONV_5X5": depthwise_case(5, 1),
     "DWCONV_5X5S2": depthwise_case(5, 2),
+    "DWCONV_1X1": depthwise_case(1, 1),
     "DWCONV": depthwise_case(7, 1),
     "DWCONV_SUM": lambda case: added(case, depthwise_of(case, x := image(case), 3, 1, "relu"), x),
     "RESIZE_SUM": lambda case: added(case, case.input(1, 16, 24, 6, chw=True), resize_case("resize_bilinear")(case)),
@@ -1088,6 +1285,8 @@ KERNEL_CASES: dict[str, Callable[[Case], str]] = {
          case.op("max_pool2d_argmax", [image(case)], (1, 4, 6, 6), chw=True, activation="none", **POOL)],
         (1, 8, 12, 6), chw=True, **POOL,
     ),
+    "RESIZE_BILINEAR": resize_case("resize_bilinear"),
+    "RESIZE_NEAREST": resize_case("resize_nearest"),
     "GLOBAL_POOL": lambda case: case.op("mean", [image(case)], (1, 6), axes=(1, 2), keep_dims=False),
     "REDUCE": lambda case: case.op("sum", [case.input(5, 7, 3)], (5, 3), axes=(1,), keep_dims=False),
     "SAMPLE": lambda case: case.op(
@@ -1106,13 +1305,14 @@ def test_every_kernel_of_the_list(variant: str, name: str, monkeypatch: pytest.M
     [listed] = [kernel for kernel in kernels(variant) if kernel.c_name == name]
     if name == "SPMM":
         monkeypatch.setattr("tulle.runtime.model.WASMTIME_TILE", 12)
-    if name in KERNEL_CASES:
-        case = Case(3)
-        steps = case.run(KERNEL_CASES[name](case), variant)
-    else:  # what an op of that name runs; test_ops.py looks at its results
-        op = OPS[name.lower()]
-        graph, feeds = op.example(np.random.default_rng(0)).graph(op)
-        with load(tulle.convert(graph).data, variant=variant) as model:  # type: ignore[arg-type]
-            model(feeds)
-            steps = list(model.profile())
+    case = Case(3)
+    steps = case.run(KERNEL_CASES[name](case), variant)
     assert (listed.name, listed.path) in {(step["kernel"], step["path"]) for step in steps}
+
+
+@pytest.mark.parametrize("name", ["argmax", "cumsum", "matmul", "softmax", "topk"])
+def test_the_kernel_of_one_op_goes_by_its_name(variant: str, name: str) -> None:
+    graph, _ = OPS[name].example(np.random.default_rng(0)).graph(OPS[name])
+    with load(tulle.convert(graph).data, variant=variant) as model:  # type: ignore[arg-type]
+        [step] = [step for step in model.profile() if step["op"] == name]
+    assert (step["kernel"], step["path"]) == (f"f32_{name}", name)

@@ -96,6 +96,12 @@ def flat_shape(m: OnnxModel) -> str:
     return m.node("Concat", batch, m.constant([-1], np.int64), axis=0)
 
 
+def top(m: OnnxModel, x: str, k: int, **attributes: int) -> str:
+    """The values plus the places they were at."""
+    values, places = m.node("TopK", x, m.constant([k], np.int64), outputs=2, **attributes)
+    return m.node("Add", values, m.node("Cast", places, to=1))
+
+
 IMAGE = (1, 6, 9, 7)
 Case = Callable[[OnnxModel], str]
 
@@ -282,6 +288,10 @@ CASES: dict[str, Case] = {
         m.constant(2, np.int64)),
     "cumulative sums of a signal's channels": lambda m: m.node("CumSum", m.node("Conv", signal(m), m.noise(5, 6, 3)),
         m.constant(-2, np.int64)),
+    "top k": lambda m: top(m, "x", 3),
+    "top k of the smallest": lambda m: top(m, "x", 9, axis=2, largest=0),
+    "top k of a map's channels": lambda m: top(m, m.node("Conv", "x", m.noise(5, 6, 3, 3)), 4, axis=-3),
+    "top k of a signal": lambda m: top(m, m.node("Conv", signal(m), m.noise(5, 6, 3)), 1, axis=2, largest=0),
     "gather": lambda m: m.node("Gather", "x", m.constant([3, 4, 5, 1, 0], np.int64), axis=1),
     "gather one": lambda m: m.node("Gather", "x", m.constant(-2, np.int64), axis=2),
     "gather a table": lambda m: m.node("Gather", "x", m.constant([[0, 2, 4], [6, 5, 5]], np.int64), axis=3),
@@ -374,6 +384,60 @@ def test_cumulative_sums_along_no_axis_are_refused(axis: object, cause: str) -> 
 def test_cumulative_sums_along_a_computed_axis_are_refused() -> None:
     m = OnnxModel(IMAGE)
     refused(m.finish(m.node("CumSum", "x", m.node("ReduceMax", "x", keepdims=0))), "computed while running")
+
+
+@pytest.mark.parametrize(
+    ("k", "axis", "cause"),
+    [
+        (np.int64(0), 1, "k is 0, not from 1 to 6"), (np.int64(7), 1, "k is 7"), (np.int64(-1), 1, "k is -1"),
+        (np.int64(2**62), 1, "k is 4611686018427387904"), (np.array([1, 2]), 1, "not one integer"),
+        (np.float32(1), 1, "not one integer"), (np.int64(1), 4, "axis 4 is"), (np.int64(1), -5, "axis -5 is"),
+    ],
+)  # fmt: skip
+def test_top_k_of_more_than_there_are_is_refused(k: Any, axis: int, cause: str) -> None:
+    m = OnnxModel(IMAGE)
+    values, _ = m.node("TopK", "x", m.constant(k, k.dtype), outputs=2, axis=axis)
+    refused(m.finish(values), cause)
+
+
+def test_top_k_of_a_computed_k_is_refused() -> None:
+    m = OnnxModel(IMAGE)
+    refused(m.finish(m.node("TopK", "x", m.node("ReduceMax", "x", keepdims=0), outputs=2)[0]), "computed while running")
+
+
+def test_top_k_of_opset_1_has_k_as_an_attribute() -> None:
+    m = OnnxModel((2, 5), opset=9)
+    x = np.array([[3, 1, 3, 2, 0], [0, 0, 0, 0, 0]], np.float32)
+    values, places = m.node("TopK", "x", outputs=2, k=3)
+    with tulle.load(read(m.finish(values, places))) as model:
+        outputs = model(x)
+    np.testing.assert_array_equal(outputs[values], [[3, 3, 2], [0, 0, 0]])
+    np.testing.assert_array_equal(outputs[places], [[0, 2, 3], [0, 1, 2]])
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+@pytest.mark.parametrize("shape", [(1,), (31,), (2, 17, 3), (1, 5, 3, 9)])
+def test_top_k_orders_as_onnx_runtime_does(shape: tuple[int, ...], largest: int) -> None:
+    """Equal numbers, both zeros, infinities and NaN, along every axis; tulle sorts where it need not."""
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    choice = np.array([-np.inf, -2, -0.0, 0.0, 1, 3, np.inf, np.nan], np.float32)
+    for axis, size in enumerate(shape):
+        for k in sorted({1, (size + 1) // 2, size}):
+            m = OnnxModel(shape)
+            x = m.random.choice(choice, shape)
+            outputs = m.node("TopK", "x", m.constant([k], np.int64), outputs=2, axis=axis, largest=largest)
+            unsorted = m.node(
+                "TopK", "x", m.constant([k], np.int64), outputs=2, axis=axis - len(shape), largest=largest, sorted=0
+            )
+            with tulle.load(read(m.finish(*outputs, *unsorted))) as model:
+                got = model(x)
+            proto = onnx.load_model_from_string(m.finish(*outputs))
+            for info, kind in zip(proto.graph.output, (TensorProto.FLOAT, TensorProto.INT64), strict=True):
+                info.type.tensor_type.elem_type = kind
+            session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+            for name, again, values in zip(outputs, unsorted, session.run(outputs, {"x": x}), strict=True):
+                np.testing.assert_array_equal(got[name], values)
+                np.testing.assert_array_equal(got[again], values)
 
 
 def test_a_bias_that_varies_over_the_rows_is_refused() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import zlib
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
+import tulle
 from paths import ROOT
 from tulle import TulleError
 from tulle.graph import Graph, Node, Tensor
@@ -17,6 +19,7 @@ from tulle.pack import limits, pack, unpack
 from tulle.pack.attributes import names
 from tulle.pack.encoding import decode, encode
 from tulle.pack.schema import tulle_generated as schema
+from tulle_file import file_of, records
 
 CONV = {"strides": (2, 1), "dilations": (1, 2), "padding": (0, 1, 2, 3), "activation": "relu6", "sparsity": "sparse"}
 
@@ -244,11 +247,44 @@ def test_unknown_weights_option() -> None:
         pack(conv_graph(pruned((4, 1, 1, 3), 1)), weights="int4")  # type: ignore[arg-type]
 
 
+def test_the_checksum_is_the_crc_32_of_the_file() -> None:
+    data = pack(conv_graph(pruned((7, 3, 3, 3), 0.4), pruned((7,), 1)))
+    stored = records_with_checksum(data).checksum
+    place = data.index(stored.to_bytes(4, "little"))
+    assert stored == zlib.crc32(data[:place] + bytes(4) + data[place + 4 :])
+    tulle.load(data).close()
+
+
+def records_with_checksum(data: bytes) -> Any:
+    return schema.ModelT.InitFromPackedBuf(data)
+
+
+def test_any_byte_that_changes_on_the_way_is_noticed() -> None:
+    data = pack(conv_graph(pruned((7, 3, 3, 3), 0.4), pruned((7,), 1)))
+    reasons = set()
+    for place in range(64, len(data)):  # bytes of the root table before may hide the checksum itself
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        for read in (unpack, tulle.load):
+            with pytest.raises(TulleError, match=r"checksum|cut short") as error:
+                read(bytes(damaged))
+            reasons |= {reason for reason in ("checksum", "cut short") if reason in str(error.value)}
+    assert len(reasons) == 2
+
+
+def test_older_files_have_no_checksum() -> None:
+    data = file_of(records(pack(conv_graph(pruned((7, 3, 3, 3), 0.4), pruned((7,), 1)))))
+    assert records_with_checksum(data).checksum is None
+    assert unpack(data).outputs == ["result"]
+    tulle.load(data).close()
+
+
 def test_damaged_files_never_raise_anything_else() -> None:
     data = pack(conv_graph(pruned((7, 3, 3, 3), 0.4), pruned((7,), 1)))
     for size in range(len(data)):
         with suppress(TulleError):  # cut within the last name, it still reads; the C library refuses that too
             unpack(data[:size])
+    data = file_of(records(data))
     rng = np.random.default_rng(1)
     for _ in range(2000):
         damaged = bytearray(data)
@@ -259,15 +295,11 @@ def test_damaged_files_never_raise_anything_else() -> None:
 
 
 def test_newer_files_are_refused_by_name() -> None:
-    import flatbuffers
-
     def file(**fields: Any) -> bytes:
-        model = schema.ModelT.InitFromPackedBuf(pack(conv_graph(pruned((4, 1, 1, 3), 1))))
+        model = records(pack(conv_graph(pruned((4, 1, 1, 3), 1))))
         for name, value in fields.items():
             setattr(model, name, value)
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(model.Pack(builder), file_identifier=b"TULL")
-        return bytes(builder.Output())
+        return file_of(model)
 
     assert unpack(file()).outputs == ["result"]
     with pytest.raises(TulleError, match=r"version 2.*update tulle"):

@@ -161,6 +161,63 @@ def test_cumulative_sums_along_no_axis_are_refused(axis: object, cause: str) -> 
         tulle.convert(m.finish(*m.outputs))
 
 
+def top(shape: tuple[int, ...], k: object, kept: tuple[int, ...]) -> TfliteModel:
+    m = TfliteModel()
+    m.outputs = m.op("TOPK_V2", [m.input(shape), m.constant(k, np.int32)], [kept, kept], "TopKV2Options",
+                     dtype=[np.float32, np.int32])  # fmt: skip
+    return m
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (5, 1), (3, 31), (2, 3, 17), (1, 5, 3, 9)])
+def test_the_largest_in_litert_s_order(shape: tuple[int, ...]) -> None:
+    """Of equal numbers the first comes first; infinities are numbers."""
+    x = np.random.default_rng(0).choice(np.array([-np.inf, -2, -0.0, 0.0, 1, 3, np.inf], np.float32), shape)
+    for k in sorted({1, 2, shape[-1] - 1, shape[-1]} & {*range(1, shape[-1] + 1)}):
+        m = top(shape, k, (*shape[:-1], k))
+        same_as_litert(m, x, *m.outputs)
+
+
+def test_nan_is_the_largest() -> None:
+    """As in NumPy, PyTorch and ONNX Runtime; LiteRT puts it behind all numbers."""
+    x, m = np.array([1, np.nan, np.inf, np.nan, 2], np.float32), top((5,), 4, (4,))
+    with tulle.load(m.finish(*m.outputs)) as model:
+        values, indices = model(x).values()
+    np.testing.assert_array_equal(values, [np.nan, np.nan, np.inf, 2])
+    np.testing.assert_array_equal(indices, [1, 3, 2, 4])
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_one_of_both_outputs_costs_nothing_for_the_other(wanted: int) -> None:
+    m = top((2, 9), 3, (2, 3))
+    output = m.outputs[wanted]
+    same_as_litert(m, noise(2, 9), output)
+    graph = tulle.convert(m.finish(output)).graph
+    assert [node.op for node in graph] == [("topk", "topk_indices")[wanted]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "k", "kept", "cause"),
+    [
+        ((4, 5), 0, (4, 0), "empty shape"), ((4, 5), 6, (4, 6), "1 to 5 elements"),
+        ((4, 5), -1, (4, 3), r"it gives \[4, -1\], the output has \[4, 3\]"),
+        ((4, 5), 2, (4, 3), r"it gives \[4, 2\], the output has \[4, 3\]"),
+        ((4, 5), 2**31 - 1, (4, 5), "it gives"), ((4, 5), [2, 2], (4, 2), "2 numbers k"), ((), 1, (1,), "1 numbers k"),
+    ],
+)  # fmt: skip
+def test_more_than_there_are_is_refused(shape: tuple[int, ...], k: object, kept: tuple[int, ...], cause: str) -> None:
+    m = top(shape, k, kept)
+    with pytest.raises(TulleError, match=cause):
+        tulle.convert(m.finish(*m.outputs))
+
+
+def test_a_k_that_is_computed_is_refused() -> None:
+    m = TfliteModel()
+    inputs = [m.input((9,)), m.input((1,), np.int32)]
+    both = m.op("TOPK_V2", inputs, [(3,), (3,)], "TopKV2Options", dtype=[np.float32, np.int32])
+    with pytest.raises(TulleError, match="computed while running"):
+        tulle.convert(m.finish(*both))
+
+
 # ---- small files that describe large tensors -----------------------------------------------------------------------
 
 HUGE = 2**28  # elements, the most that a .tulle file may hold in one tensor

@@ -36,7 +36,7 @@ void tulle_stage_steady(const void* stage, uint32_t begin, uint32_t end, char* s
   const tulle_compositor* c = ((const tulle_stage*)stage)->compositor;
   const v4 one = v4_splat(1);
   for (uint32_t y = begin; y < end; y++) {
-    const float* mask = c->model->outputs[0] + (size_t)y * c->mask_width;
+    const float* mask = c->model->outputs[0].data + (size_t)y * c->mask_width;
     float *before = c->probability + (size_t)y * c->mask_width, *luma_before = tulle_mask_row(c, c->before_luma, y);
     float* alpha = tulle_mask_row(c, c->alpha, y);
     const float* guide[3];

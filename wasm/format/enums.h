@@ -30,7 +30,8 @@
 #define TULLE_VALUE_TYPES(X) \
   X(TULLE_TYPE_FP32, fp32)   \
   X(TULLE_TYPE_FP16, fp16)   \
-  X(TULLE_TYPE_INT8, int8)
+  X(TULLE_TYPE_INT8, int8)   \
+  X(TULLE_TYPE_UINT8, uint8)
 
 #define TULLE_ENCODINGS(X)           \
   X(TULLE_ENCODING_DENSE, dense)     \

@@ -19,6 +19,9 @@ namespace format {
 struct Constant;
 struct ConstantBuilder;
 
+struct Quantization;
+struct QuantizationBuilder;
+
 struct Tensor;
 struct TensorBuilder;
 
@@ -68,11 +71,13 @@ enum OpKind : uint8_t {
   OpKind_equal = 35,
   OpKind_mask = 36,
   OpKind_cumsum = 37,
+  OpKind_topk = 38,
+  OpKind_topk_indices = 39,
   OpKind_MIN = OpKind_conv2d,
-  OpKind_MAX = OpKind_cumsum
+  OpKind_MAX = OpKind_topk_indices
 };
 
-inline const OpKind (&EnumValuesOpKind())[38] {
+inline const OpKind (&EnumValuesOpKind())[40] {
   static const OpKind values[] = {
     OpKind_conv2d,
     OpKind_depthwise_conv2d,
@@ -111,13 +116,15 @@ inline const OpKind (&EnumValuesOpKind())[38] {
     OpKind_greater,
     OpKind_equal,
     OpKind_mask,
-    OpKind_cumsum
+    OpKind_cumsum,
+    OpKind_topk,
+    OpKind_topk_indices
   };
   return values;
 }
 
 inline const char * const *EnumNamesOpKind() {
-  static const char * const names[39] = {
+  static const char * const names[41] = {
     "conv2d",
     "depthwise_conv2d",
     "transpose_conv2d",
@@ -156,13 +163,15 @@ inline const char * const *EnumNamesOpKind() {
     "equal",
     "mask",
     "cumsum",
+    "topk",
+    "topk_indices",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameOpKind(OpKind e) {
-  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_cumsum)) return "";
+  if (::flatbuffers::IsOutRange(e, OpKind_conv2d, OpKind_topk_indices)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesOpKind()[index];
 }
@@ -284,31 +293,34 @@ enum ValueType : uint8_t {
   ValueType_fp32 = 0,
   ValueType_fp16 = 1,
   ValueType_int8 = 2,
+  ValueType_uint8 = 3,
   ValueType_MIN = ValueType_fp32,
-  ValueType_MAX = ValueType_int8
+  ValueType_MAX = ValueType_uint8
 };
 
-inline const ValueType (&EnumValuesValueType())[3] {
+inline const ValueType (&EnumValuesValueType())[4] {
   static const ValueType values[] = {
     ValueType_fp32,
     ValueType_fp16,
-    ValueType_int8
+    ValueType_int8,
+    ValueType_uint8
   };
   return values;
 }
 
 inline const char * const *EnumNamesValueType() {
-  static const char * const names[4] = {
+  static const char * const names[5] = {
     "fp32",
     "fp16",
     "int8",
+    "uint8",
     nullptr
   };
   return names;
 }
 
 inline const char *EnumNameValueType(ValueType e) {
-  if (::flatbuffers::IsOutRange(e, ValueType_fp32, ValueType_int8)) return "";
+  if (::flatbuffers::IsOutRange(e, ValueType_fp32, ValueType_uint8)) return "";
   const size_t index = static_cast<size_t>(e);
   return EnumNamesValueType()[index];
 }
@@ -420,7 +432,8 @@ struct Constant FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_COUNT = 8,
     VT_VALUES = 10,
     VT_INDEX = 12,
-    VT_SCALES = 14
+    VT_SCALES = 14,
+    VT_ZERO_POINTS = 16
   };
   tulle::format::ValueType type() const {
     return static_cast<tulle::format::ValueType>(GetField<uint8_t>(VT_TYPE, 0));
@@ -440,6 +453,9 @@ struct Constant FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<float> *scales() const {
     return GetPointer<const ::flatbuffers::Vector<float> *>(VT_SCALES);
   }
+  const ::flatbuffers::Vector<uint8_t> *zero_points() const {
+    return GetPointer<const ::flatbuffers::Vector<uint8_t> *>(VT_ZERO_POINTS);
+  }
   bool Verify(::flatbuffers::Verifier &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint8_t>(verifier, VT_TYPE, 1) &&
@@ -451,6 +467,8 @@ struct Constant FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(index()) &&
            VerifyOffset(verifier, VT_SCALES) &&
            verifier.VerifyVector(scales()) &&
+           VerifyOffset(verifier, VT_ZERO_POINTS) &&
+           verifier.VerifyVector(zero_points()) &&
            verifier.EndTable();
   }
 };
@@ -477,6 +495,9 @@ struct ConstantBuilder {
   void add_scales(::flatbuffers::Offset<::flatbuffers::Vector<float>> scales) {
     fbb_.AddOffset(Constant::VT_SCALES, scales);
   }
+  void add_zero_points(::flatbuffers::Offset<::flatbuffers::Vector<uint8_t>> zero_points) {
+    fbb_.AddOffset(Constant::VT_ZERO_POINTS, zero_points);
+  }
   explicit ConstantBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -495,8 +516,10 @@ inline ::flatbuffers::Offset<Constant> CreateConstant(
     uint32_t count = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint8_t>> values = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint8_t>> index = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<float>> scales = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<float>> scales = 0,
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint8_t>> zero_points = 0) {
   ConstantBuilder builder_(_fbb);
+  builder_.add_zero_points(zero_points);
   builder_.add_scales(scales);
   builder_.add_index(index);
   builder_.add_values(values);
@@ -513,12 +536,15 @@ inline ::flatbuffers::Offset<Constant> CreateConstantDirect(
     uint32_t count = 0,
     const std::vector<uint8_t> *values = nullptr,
     const std::vector<uint8_t> *index = nullptr,
-    const std::vector<float> *scales = nullptr) {
+    const std::vector<float> *scales = nullptr,
+    const std::vector<uint8_t> *zero_points = nullptr) {
   if (values) { _fbb.ForceVectorAlignment(values->size(), sizeof(uint8_t), 64); }
   auto values__ = values ? _fbb.CreateVector<uint8_t>(*values) : 0;
   if (index) { _fbb.ForceVectorAlignment(index->size(), sizeof(uint8_t), 64); }
   auto index__ = index ? _fbb.CreateVector<uint8_t>(*index) : 0;
   auto scales__ = scales ? _fbb.CreateVector<float>(*scales) : 0;
+  if (zero_points) { _fbb.ForceVectorAlignment(zero_points->size(), sizeof(uint8_t), 64); }
+  auto zero_points__ = zero_points ? _fbb.CreateVector<uint8_t>(*zero_points) : 0;
   return tulle::format::CreateConstant(
       _fbb,
       type,
@@ -526,7 +552,70 @@ inline ::flatbuffers::Offset<Constant> CreateConstantDirect(
       count,
       values__,
       index__,
-      scales__);
+      scales__,
+      zero_points__);
+}
+
+/// Integers that stand for real numbers: (integer - zero_point) * scale.
+struct Quantization FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
+  typedef QuantizationBuilder Builder;
+  enum FlatBuffersVTableOffset FLATBUFFERS_VTABLE_UNDERLYING_TYPE {
+    VT_TYPE = 4,
+    VT_SCALE = 6,
+    VT_ZERO_POINT = 8
+  };
+  tulle::format::ValueType type() const {
+    return static_cast<tulle::format::ValueType>(GetField<uint8_t>(VT_TYPE, 0));
+  }
+  float scale() const {
+    return GetField<float>(VT_SCALE, 0.0f);
+  }
+  int32_t zero_point() const {
+    return GetField<int32_t>(VT_ZERO_POINT, 0);
+  }
+  bool Verify(::flatbuffers::Verifier &verifier) const {
+    return VerifyTableStart(verifier) &&
+           VerifyField<uint8_t>(verifier, VT_TYPE, 1) &&
+           VerifyField<float>(verifier, VT_SCALE, 4) &&
+           VerifyField<int32_t>(verifier, VT_ZERO_POINT, 4) &&
+           verifier.EndTable();
+  }
+};
+
+struct QuantizationBuilder {
+  typedef Quantization Table;
+  ::flatbuffers::FlatBufferBuilder &fbb_;
+  ::flatbuffers::uoffset_t start_;
+  void add_type(tulle::format::ValueType type) {
+    fbb_.AddElement<uint8_t>(Quantization::VT_TYPE, static_cast<uint8_t>(type), 0);
+  }
+  void add_scale(float scale) {
+    fbb_.AddElement<float>(Quantization::VT_SCALE, scale, 0.0f);
+  }
+  void add_zero_point(int32_t zero_point) {
+    fbb_.AddElement<int32_t>(Quantization::VT_ZERO_POINT, zero_point, 0);
+  }
+  explicit QuantizationBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
+        : fbb_(_fbb) {
+    start_ = fbb_.StartTable();
+  }
+  ::flatbuffers::Offset<Quantization> Finish() {
+    const auto end = fbb_.EndTable(start_);
+    auto o = ::flatbuffers::Offset<Quantization>(end);
+    return o;
+  }
+};
+
+inline ::flatbuffers::Offset<Quantization> CreateQuantization(
+    ::flatbuffers::FlatBufferBuilder &_fbb,
+    tulle::format::ValueType type = tulle::format::ValueType_fp32,
+    float scale = 0.0f,
+    int32_t zero_point = 0) {
+  QuantizationBuilder builder_(_fbb);
+  builder_.add_zero_point(zero_point);
+  builder_.add_scale(scale);
+  builder_.add_type(type);
+  return builder_.Finish();
 }
 
 struct Tensor FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -537,7 +626,8 @@ struct Tensor FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_LAYOUT = 8,
     VT_CONSTANT = 10,
     VT_INPUT_MEAN = 12,
-    VT_INPUT_STD = 14
+    VT_INPUT_STD = 14,
+    VT_QUANTIZATION = 16
   };
   const ::flatbuffers::String *name() const {
     return GetPointer<const ::flatbuffers::String *>(VT_NAME);
@@ -557,6 +647,9 @@ struct Tensor FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   float input_std() const {
     return GetField<float>(VT_INPUT_STD, 1.0f);
   }
+  const tulle::format::Quantization *quantization() const {
+    return GetPointer<const tulle::format::Quantization *>(VT_QUANTIZATION);
+  }
   bool Verify(::flatbuffers::Verifier &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyOffset(verifier, VT_NAME) &&
@@ -568,6 +661,8 @@ struct Tensor FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyTable(constant()) &&
            VerifyField<float>(verifier, VT_INPUT_MEAN, 4) &&
            VerifyField<float>(verifier, VT_INPUT_STD, 4) &&
+           VerifyOffset(verifier, VT_QUANTIZATION) &&
+           verifier.VerifyTable(quantization()) &&
            verifier.EndTable();
   }
 };
@@ -594,6 +689,9 @@ struct TensorBuilder {
   void add_input_std(float input_std) {
     fbb_.AddElement<float>(Tensor::VT_INPUT_STD, input_std, 1.0f);
   }
+  void add_quantization(::flatbuffers::Offset<tulle::format::Quantization> quantization) {
+    fbb_.AddOffset(Tensor::VT_QUANTIZATION, quantization);
+  }
   explicit TensorBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -612,8 +710,10 @@ inline ::flatbuffers::Offset<Tensor> CreateTensor(
     tulle::format::Layout layout = tulle::format::Layout_plain,
     ::flatbuffers::Offset<tulle::format::Constant> constant = 0,
     float input_mean = 0.0f,
-    float input_std = 1.0f) {
+    float input_std = 1.0f,
+    ::flatbuffers::Offset<tulle::format::Quantization> quantization = 0) {
   TensorBuilder builder_(_fbb);
+  builder_.add_quantization(quantization);
   builder_.add_input_std(input_std);
   builder_.add_input_mean(input_mean);
   builder_.add_constant(constant);
@@ -630,7 +730,8 @@ inline ::flatbuffers::Offset<Tensor> CreateTensorDirect(
     tulle::format::Layout layout = tulle::format::Layout_plain,
     ::flatbuffers::Offset<tulle::format::Constant> constant = 0,
     float input_mean = 0.0f,
-    float input_std = 1.0f) {
+    float input_std = 1.0f,
+    ::flatbuffers::Offset<tulle::format::Quantization> quantization = 0) {
   auto name__ = name ? _fbb.CreateString(name) : 0;
   auto shape__ = shape ? _fbb.CreateVector<int32_t>(*shape) : 0;
   return tulle::format::CreateTensor(
@@ -640,7 +741,8 @@ inline ::flatbuffers::Offset<Tensor> CreateTensorDirect(
       layout,
       constant,
       input_mean,
-      input_std);
+      input_std,
+      quantization);
 }
 
 /// One op. Which attributes mean something depends on `kind`; the others keep their defaults.
@@ -677,7 +779,8 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_BETA = 58,
     VT_BLOCK = 60,
     VT_EXCLUSIVE = 62,
-    VT_REVERSE = 64
+    VT_REVERSE = 64,
+    VT_LARGEST = 66
   };
   tulle::format::OpKind kind() const {
     return static_cast<tulle::format::OpKind>(GetField<uint8_t>(VT_KIND, 0));
@@ -772,6 +875,9 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   bool reverse() const {
     return GetField<uint8_t>(VT_REVERSE, 0) != 0;
   }
+  bool largest() const {
+    return GetField<uint8_t>(VT_LARGEST, 0) != 0;
+  }
   bool Verify(::flatbuffers::Verifier &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint8_t>(verifier, VT_KIND, 1) &&
@@ -813,6 +919,7 @@ struct Op FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<uint16_t>(verifier, VT_BLOCK, 2) &&
            VerifyField<uint8_t>(verifier, VT_EXCLUSIVE, 1) &&
            VerifyField<uint8_t>(verifier, VT_REVERSE, 1) &&
+           VerifyField<uint8_t>(verifier, VT_LARGEST, 1) &&
            verifier.EndTable();
   }
 };
@@ -914,6 +1021,9 @@ struct OpBuilder {
   void add_reverse(bool reverse) {
     fbb_.AddElement<uint8_t>(Op::VT_REVERSE, static_cast<uint8_t>(reverse), 0);
   }
+  void add_largest(bool largest) {
+    fbb_.AddElement<uint8_t>(Op::VT_LARGEST, static_cast<uint8_t>(largest), 0);
+  }
   explicit OpBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -957,7 +1067,8 @@ inline ::flatbuffers::Offset<Op> CreateOp(
     float beta = 1.0f,
     uint16_t block = 1,
     bool exclusive = false,
-    bool reverse = false) {
+    bool reverse = false,
+    bool largest = false) {
   OpBuilder builder_(_fbb);
   builder_.add_beta(beta);
   builder_.add_pad_value(pad_value);
@@ -982,6 +1093,7 @@ inline ::flatbuffers::Offset<Op> CreateOp(
   builder_.add_stride_h(stride_h);
   builder_.add_kernel_w(kernel_w);
   builder_.add_kernel_h(kernel_h);
+  builder_.add_largest(largest);
   builder_.add_reverse(reverse);
   builder_.add_exclusive(exclusive);
   builder_.add_half_pixel_centers(half_pixel_centers);
@@ -1025,7 +1137,8 @@ inline ::flatbuffers::Offset<Op> CreateOpDirect(
     float beta = 1.0f,
     uint16_t block = 1,
     bool exclusive = false,
-    bool reverse = false) {
+    bool reverse = false,
+    bool largest = false) {
   auto name__ = name ? _fbb.CreateString(name) : 0;
   auto inputs__ = inputs ? _fbb.CreateVector<int32_t>(*inputs) : 0;
   auto outputs__ = outputs ? _fbb.CreateVector<int32_t>(*outputs) : 0;
@@ -1066,7 +1179,8 @@ inline ::flatbuffers::Offset<Op> CreateOpDirect(
       beta,
       block,
       exclusive,
-      reverse);
+      reverse,
+      largest);
 }
 
 struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
@@ -1079,7 +1193,8 @@ struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_TENSORS = 12,
     VT_OPS = 14,
     VT_INPUTS = 16,
-    VT_OUTPUTS = 18
+    VT_OUTPUTS = 18,
+    VT_CHECKSUM = 20
   };
   uint32_t version() const {
     return GetField<uint32_t>(VT_VERSION, 1);
@@ -1105,6 +1220,9 @@ struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const ::flatbuffers::Vector<uint32_t> *outputs() const {
     return GetPointer<const ::flatbuffers::Vector<uint32_t> *>(VT_OUTPUTS);
   }
+  ::flatbuffers::Optional<uint32_t> checksum() const {
+    return GetOptional<uint32_t, uint32_t>(VT_CHECKSUM);
+  }
   bool Verify(::flatbuffers::Verifier &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyField<uint32_t>(verifier, VT_VERSION, 4) &&
@@ -1125,6 +1243,7 @@ struct Model FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            verifier.VerifyVector(inputs()) &&
            VerifyOffsetRequired(verifier, VT_OUTPUTS) &&
            verifier.VerifyVector(outputs()) &&
+           VerifyField<uint32_t>(verifier, VT_CHECKSUM, 4) &&
            verifier.EndTable();
   }
 };
@@ -1157,6 +1276,9 @@ struct ModelBuilder {
   void add_outputs(::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> outputs) {
     fbb_.AddOffset(Model::VT_OUTPUTS, outputs);
   }
+  void add_checksum(uint32_t checksum) {
+    fbb_.AddElement<uint32_t>(Model::VT_CHECKSUM, checksum);
+  }
   explicit ModelBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -1181,8 +1303,10 @@ inline ::flatbuffers::Offset<Model> CreateModel(
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<tulle::format::Tensor>>> tensors = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<::flatbuffers::Offset<tulle::format::Op>>> ops = 0,
     ::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> inputs = 0,
-    ::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> outputs = 0) {
+    ::flatbuffers::Offset<::flatbuffers::Vector<uint32_t>> outputs = 0,
+    ::flatbuffers::Optional<uint32_t> checksum = ::flatbuffers::nullopt) {
   ModelBuilder builder_(_fbb);
+  if(checksum) { builder_.add_checksum(*checksum); }
   builder_.add_outputs(outputs);
   builder_.add_inputs(inputs);
   builder_.add_ops(ops);
@@ -1203,7 +1327,8 @@ inline ::flatbuffers::Offset<Model> CreateModelDirect(
     const std::vector<::flatbuffers::Offset<tulle::format::Tensor>> *tensors = nullptr,
     const std::vector<::flatbuffers::Offset<tulle::format::Op>> *ops = nullptr,
     const std::vector<uint32_t> *inputs = nullptr,
-    const std::vector<uint32_t> *outputs = nullptr) {
+    const std::vector<uint32_t> *outputs = nullptr,
+    ::flatbuffers::Optional<uint32_t> checksum = ::flatbuffers::nullopt) {
   auto features__ = features ? _fbb.CreateVector<::flatbuffers::Offset<::flatbuffers::String>>(*features) : 0;
   auto name__ = name ? _fbb.CreateString(name) : 0;
   auto producer__ = producer ? _fbb.CreateString(producer) : 0;
@@ -1220,7 +1345,8 @@ inline ::flatbuffers::Offset<Model> CreateModelDirect(
       tensors__,
       ops__,
       inputs__,
-      outputs__);
+      outputs__,
+      checksum);
 }
 
 inline const tulle::format::Model *GetModel(const void *buf) {

@@ -63,24 +63,103 @@ TULLE_INLINE v4 bilinear(const tulle_plane* plane, double x, double y, bool edge
   return bilinear_at_edge(plane, (int64_t)left, (int64_t)top, across, down, edge, black);
 }
 
+// Four samples of a plane of one or two channels, at (x + k * step_x, y + k * step_y), all with their neighbours inside
+// it: the first channels in sum[0], the second ones in sum[1], to which they are added.
+TULLE_INLINE void bilinear_four(const tulle_plane* plane, double x, double y, v4 steps_x, v4 steps_y, uint32_t channels,
+                                v4 black, v4* sum) {
+  // The whole pixel of the first in double, the rest from there in float: exact enough however far from 0 it lies.
+  const double left = floor(x), top = floor(y);
+  const uint8_t* first = plane->data + (size_t)top * plane->stride + (size_t)left * channels;
+  const v4 right_of = wasm_f32x4_add(v4_splat((float)(x - left)), steps_x);
+  const v4 below_of = wasm_f32x4_add(v4_splat((float)(y - top)), steps_y);
+  const v4 column = wasm_f32x4_floor(right_of), row = wasm_f32x4_floor(below_of);
+  const v4 across = wasm_f32x4_sub(right_of, column), down = wasm_f32x4_sub(below_of, row);
+  int32_t columns[4], rows[4];
+  wasm_v128_store(columns, wasm_i32x4_trunc_sat_f32x4(column));
+  wasm_v128_store(rows, wasm_i32x4_trunc_sat_f32x4(row));
+  const uint8_t* p[4];
+  TULLE_UNROLL for (int k = 0; k < 4; k++) {
+    p[k] = first + (ptrdiff_t)rows[k] * plane->stride + (ptrdiff_t)columns[k] * (ptrdiff_t)channels;
+  }
+  v128_t above = v4_splat(0), below = above;  // of each sample two neighbours, in the bytes of one lane
+  const v128_t byte = wasm_i32x4_splat(255);
+  if (channels == 1) {
+    above = wasm_v128_load16_lane(p[0], above, 0);
+    above = wasm_v128_load16_lane(p[1], above, 2);
+    above = wasm_v128_load16_lane(p[2], above, 4);
+    above = wasm_v128_load16_lane(p[3], above, 6);
+    below = wasm_v128_load16_lane(p[0] + plane->stride, below, 0);
+    below = wasm_v128_load16_lane(p[1] + plane->stride, below, 2);
+    below = wasm_v128_load16_lane(p[2] + plane->stride, below, 4);
+    below = wasm_v128_load16_lane(p[3] + plane->stride, below, 6);
+  } else {
+    above = wasm_v128_load32_lane(p[0], above, 0);
+    above = wasm_v128_load32_lane(p[1], above, 1);
+    above = wasm_v128_load32_lane(p[2], above, 2);
+    above = wasm_v128_load32_lane(p[3], above, 3);
+    below = wasm_v128_load32_lane(p[0] + plane->stride, below, 0);
+    below = wasm_v128_load32_lane(p[1] + plane->stride, below, 1);
+    below = wasm_v128_load32_lane(p[2] + plane->stride, below, 2);
+    below = wasm_v128_load32_lane(p[3] + plane->stride, below, 3);
+  }
+  TULLE_UNROLL for (uint32_t c = 0; c < channels; c++) {
+    const v4 a = wasm_f32x4_convert_i32x4(wasm_v128_and(wasm_u32x4_shr(above, 8 * c), byte));
+    const v4 b = wasm_f32x4_convert_i32x4(wasm_v128_and(wasm_u32x4_shr(above, 8 * (c + channels)), byte));
+    const v4 d = wasm_f32x4_convert_i32x4(wasm_v128_and(wasm_u32x4_shr(below, 8 * c), byte));
+    const v4 e = wasm_f32x4_convert_i32x4(wasm_v128_and(wasm_u32x4_shr(below, 8 * (c + channels)), byte));
+    sum[c] = wasm_f32x4_add(sum[c], wasm_f32x4_sub(mix(mix(a, b, across), mix(d, e, across), down), black));
+  }
+}
+
+TULLE_INLINE bool is_inside(const tulle_plane* plane, double x, double y) {
+  // A hundredth of a pixel from the edge, rounding does not lead over it.
+  return x >= 0.01 && y >= 0.01 && x + 1.01 < plane->width && y + 1.01 < plane->height;
+}
+
 TULLE_INLINE void sample_turned(const tulle_plane* plane, const tulle_affine* a, bool edge, uint32_t across,
                                 uint32_t down, float* out, uint32_t height, uint32_t width, uint32_t channels) {
   const v4 black = v4_splat(plane->black);
   const v4 share = v4_splat(1.0f / (float)(across * down));
   const uint32_t written = channels < 3 ? channels : 3;
+  const v4 lanes = wasm_f32x4_make(0, 1, 2, 3);
+  const v4 steps_x = wasm_f32x4_mul(lanes, v4_splat((float)a->x_column));
+  const v4 steps_y = wasm_f32x4_mul(lanes, v4_splat((float)a->y_column));
   for (uint32_t row = 0; row < height; row++) {
-    for (uint32_t column = 0; column < width; column++) {
-      v4 sum = v4_splat(0);
+    uint32_t column = 0;
+    while (column < width) {
+      float* o = out + 3 * ((size_t)row * width + column);
+      // Where the first and the last sample of the first and the last of four pixels lie inside, all do.
+      bool four = channels <= 2 && column + 4 <= width;
+      for (int corner = 0; four && corner < 4; corner++) {
+        const double c = column + (corner & 1 ? 3.5 : -0.5), r = row + (corner & 2 ? 0.5 : -0.5);
+        four = is_inside(plane, a->x0 + c * a->x_column + r * a->x_row, a->y0 + c * a->y_column + r * a->y_row);
+      }
+      v4 sum[2] = {v4_splat(0), v4_splat(0)};
       for (uint32_t j = 0; j < down; j++) {
         const double r = row + (j + 0.5) / down - 0.5;
         for (uint32_t i = 0; i < across; i++) {
           const double c = column + (i + 0.5) / across - 0.5;
           const double x = a->x0 + c * a->x_column + r * a->x_row;
           const double y = a->y0 + c * a->y_column + r * a->y_row;
-          sum = wasm_f32x4_add(sum, bilinear(plane, x, y, edge, channels, black));
+          if (four) {
+            bilinear_four(plane, x, y, steps_x, steps_y, channels < 2 ? 1 : 2, black, sum);
+          } else {
+            sum[0] = wasm_f32x4_add(sum[0], bilinear(plane, x, y, edge, channels, black));
+          }
         }
       }
-      v4_store_first(out + 3 * ((size_t)row * width + column), wasm_f32x4_mul(sum, share), written);
+      if (!four) {
+        v4_store_first(o, wasm_f32x4_mul(sum[0], share), written);
+        column++;
+        continue;
+      }
+      float values[2][4];
+      TULLE_UNROLL for (uint32_t c = 0; c < 2; c++) v4_store(values[c], wasm_f32x4_mul(sum[c], share));
+      for (int k = 0; k < 4; k++) {
+        o[3 * k] = values[0][k];
+        if (channels == 2) o[3 * k + 1] = values[1][k];
+      }
+      column += 4;
     }
   }
 }

@@ -59,9 +59,10 @@ TULLE_API void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vecto
 typedef enum {
   TULLE_LIMIT_OPS = 0,
   TULLE_LIMIT_TENSOR_BYTES = 1,  // of one tensor, as float32
-  TULLE_LIMIT_MEMORY_BYTES = 2   // of the model: activations, unpacked weights, and all else that its plan needs
+  TULLE_LIMIT_MEMORY_BYTES = 2,  // of the model: activations, unpacked weights, and all else that its plan needs
+  TULLE_LIMIT_KILO_MACS = 3      // thousands of multiply-adds of a run, zeros and other work included; 2^32 - 1: any
 } tulle_limit;
-#define TULLE_LIMITS 3
+#define TULLE_LIMITS 4
 TULLE_API void tulle_engine_set_limit(tulle_engine* engine, uint32_t limit, uint32_t most);
 
 // Worker i (1 <= i < threads) is a thread the host starts: it sets its stack pointer to
@@ -99,19 +100,20 @@ TULLE_API void tulle_model_free(tulle_model* model);
 
 // A JSON description, valid until the model is freed:
 //   {"name": str, "file_bytes": int, "arena_bytes": int, "weight_bytes": int,
-//    "inputs":  [{"name": str, "shape": [int], "mean": num, "std": num, "rgba8": bool}],
-//    "outputs": [{"name": str, "shape": [int]}],
+//    "inputs":  [{"name": str, "shape": [int], "dtype": str, "mean": num, "std": num, "rgba8": bool}],
+//    "outputs": [{"name": str, "shape": [int], "dtype": str}],
 //    "steps":   [{"name": str, "op": str, "kernel": str, "path": str, "macs": int, "weights": int, "nnz": int}]}
-// rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. kernel is the code that runs, with its tile; path
-// how the op is run ("sparse", "pairs", "dense", "depthwise", ...: see wasm/kernels/kernels.inc). macs counts the
-// multiply-adds that are executed (zeros skipped by a sparse kernel are not); weights and nnz count the op's weight
-// elements.
+// dtype is "float32" or, in a file of integers, "int8" or "uint8" with "scale": num and "zero_point": int, which stand
+// for (integer - zero_point) * scale. rgba8: the input is [1, H, W, 3] and takes tulle_model_set_rgba8. kernel is the
+// code that runs, with its tile; path how the op is run ("sparse", "pairs", "dense", "depthwise", ...: see
+// wasm/kernels/kernels.inc). macs counts the multiply-adds that are executed (zeros skipped by a sparse kernel are
+// not); weights and nnz count the op's weight elements.
 TULLE_API const char* tulle_model_info(const tulle_model* model);
 
-// The float32 buffer of an input or output, row-major in the shape that tulle_model_info states. The
+// The buffer of an input or output, row-major in the shape and of the dtype that tulle_model_info states. The
 // address stays the same for the model's life. NULL if there is no such index.
-TULLE_API float* tulle_model_input(tulle_model* model, uint32_t index);
-TULLE_API const float* tulle_model_output(const tulle_model* model, uint32_t index);
+TULLE_API void* tulle_model_input(tulle_model* model, uint32_t index);
+TULLE_API const void* tulle_model_output(const tulle_model* model, uint32_t index);
 
 // Where the bytes of an image input are kept: whoever writes them here and gives tulle_model_set_rgba8 this address
 // spares it a copy. The address stays the same. NULL if the input takes no image.

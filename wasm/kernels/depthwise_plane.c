@@ -1,8 +1,22 @@
-// Depthwise convolution with any kernel, stride and dilation, from a zero-padded plane, a vector at a time.
+// Depthwise convolution without a window, and with any kernel, stride and dilation, from a zero-padded plane, a vector
+// at a time.
 
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
+
+void tulle_f32_scale(const float* x, float weight, float bias, float* y, size_t n, const tulle_epilogue* epilogue,
+                     uint32_t channel) {
+  const v4 weights = v4_splat(weight), biases = v4_splat(bias);
+  if (epilogue->kind == TULLE_ACT_PRELU) {
+    const v4 slope = v4_load_splat(epilogue->prelu + channel);
+    for (size_t i = 0; i < n; i += 4) v4_store(y + i, v4_leaky(v4_madd(weights, v4_load(x + i), biases), slope));
+    return;
+  }
+  const v4 low = v4_splat(epilogue->low), high = v4_splat(epilogue->high);
+  for (size_t i = 0; i < n; i += 4) v4_store(y + i, v4_clamp(v4_madd(weights, v4_load(x + i), biases), low, high));
+  if (epilogue->kind != TULLE_ACT_NONE) tulle_f32_activate(y, n, epilogue, channel);
+}
 
 void tulle_f32_depthwise_plane(const tulle_depthwise_plane* d, const float* plane, const float* weights, float bias,
                                float* output, const tulle_epilogue* epilogue, uint32_t channel) {

@@ -31,6 +31,7 @@
 
 // The kernels of kernels.inc.
 typedef enum {
+  TULLE_KERNEL_OF_OP,  // one that a single op runs, and that goes by its name
 #define KERNEL(c_name, function, tile, path, builds) TULLE_BUILD_##builds(TULLE_KERNEL_##c_name)
 #include "kernels/kernels.inc"
 #undef KERNEL
@@ -83,11 +84,9 @@ typedef struct {
 typedef struct {
   const float* input;
   float* output;
-  const float* residual;  // added before the activation, or NULL
-  size_t output_stride, residual_stride;
-  const float* bias;  // one an output channel
-  bool accumulate;    // start from the output as it is, not from bias and residual
-  bool finish;        // apply the epilogue: no further input channels follow
+  const float* added;  // to the sums before the epilogue, or NULL: a residual, or the output of the pass before
+  size_t output_stride, added_stride;
+  const float* bias;  // one an output channel, or NULL where there is something added
   tulle_epilogue epilogue;
   // Of tulle_f32_spmm: row by row; where each row begins, and one more; the output channel of each.
   const tulle_nonzero* nonzeros;
@@ -143,6 +142,11 @@ typedef struct {
   size_t input_step;  // floats from 8 pixels to the next 8 in the input
   const tulle_epilogue* epilogue;
 } tulle_gemm;
+
+// Whether the kernel applies it as it stores.
+static inline bool tulle_in_gemm_store(tulle_activation kind) {
+  return tulle_in_store(kind) || kind == TULLE_ACT_PRELU;
+}
 
 // `count` pixels of `input`, `output` and `residual` (or NULL). With `exact`, nothing is stored beyond them.
 void tulle_f32_gemm(const tulle_gemm* args, const float* input, float* output, const float* residual, uint32_t count,
@@ -203,6 +207,11 @@ void tulle_f32_depthwise(const tulle_depthwise* args, const float* input, const 
 // The kernel that tulle_f32_depthwise runs for such arguments; TULLE_KERNEL_DWCONV if it has none. Of an epilogue it
 // does not know: variants for that go by the same name.
 tulle_kernel_id tulle_f32_depthwise_id(const tulle_depthwise* args);
+
+// 1x1 with stride 1, as batch normalisation leaves it behind where it cannot be folded: y[i] = x[i] * weight + bias for
+// n floats of one channel. Whole vectors: may write up to 3 floats beyond n.
+void tulle_f32_scale(const float* x, float weight, float bias, float* y, size_t n, const tulle_epilogue* epilogue,
+                     uint32_t channel);
 
 // Any other kernel, stride and dilation, from a zero-padded plane.
 typedef struct {
@@ -287,6 +296,17 @@ typedef struct {
 // of those before it if `exclusive`, counted from the end if `reverse`. Stores exactly these floats.
 void tulle_f32_cumsum(const tulle_cumsum* args, const float* x, float* y, uint32_t inner);
 
+// The first `k` of `size` elements in order: the largest ones descending, or the smallest ones ascending. Of equal ones
+// the first comes first; NaN is larger than all numbers.
+typedef struct {
+  uint32_t size, k;
+  size_t step;  // floats from one element to the next, in the input and in the output
+  bool largest, indices;
+} tulle_topk;
+
+// The elements themselves or, if `indices`, which they are. `best`: room for k numbers.
+void tulle_f32_topk(const tulle_topk* args, const float* x, float* y, uint64_t* best);
+
 // Nested loops over an input and an output, the outermost first; steps in floats.
 typedef struct {
   const float* input;
@@ -300,7 +320,8 @@ typedef struct {
 void tulle_f32_copy(const tulle_copy* copy, uint32_t begin, uint32_t end);
 
 // Nested loops over an output. from[loop][i] is where index i reads, in floats from the start of the input: the sum of
-// all loops' is the element. -1: outside, where the output gets `value`.
+// all loops' is where the `count` neighbouring floats of a run begin, with `before` and `after` values around them.
+// -1: outside, where the whole run is `value`.
 typedef struct {
   const float* input;
   float* output;
@@ -308,6 +329,7 @@ typedef struct {
   uint32_t sizes[TULLE_MAX_LOOPS];
   int64_t out_step[TULLE_MAX_LOOPS];
   const int32_t* from[TULLE_MAX_LOOPS];
+  size_t before, count, after;
   float value;
 } tulle_pad;
 

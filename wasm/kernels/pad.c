@@ -180,6 +180,17 @@ TULLE_INLINE void split_channels(const float* image, uint32_t width, uint32_t ch
       v4_store(line + 2 * next + x, wasm_i32x4_shuffle(wasm_i32x4_shuffle(a, b, 2, 5, 5, 5), c, 0, 1, 4, 7));
     }
   }
+  if (channels == 4) {
+    for (; x + 4 <= width; x += 4, image += 16) {
+      const v4 a = v4_load(image), b = v4_load(image + 4), c = v4_load(image + 8), d = v4_load(image + 12);
+      const v4 ab = wasm_i32x4_shuffle(a, b, 0, 4, 1, 5), cd = wasm_i32x4_shuffle(c, d, 0, 4, 1, 5);
+      const v4 ab_high = wasm_i32x4_shuffle(a, b, 2, 6, 3, 7), cd_high = wasm_i32x4_shuffle(c, d, 2, 6, 3, 7);
+      v4_store(line + x, wasm_i64x2_shuffle(ab, cd, 0, 2));
+      v4_store(line + next + x, wasm_i64x2_shuffle(ab, cd, 1, 3));
+      v4_store(line + 2 * next + x, wasm_i64x2_shuffle(ab_high, cd_high, 0, 2));
+      v4_store(line + 3 * next + x, wasm_i64x2_shuffle(ab_high, cd_high, 1, 3));
+    }
+  }
   for (; x < width; x++) {
     for (uint32_t c = 0; c < channels; c++) line[c * next + x] = *image++;
   }

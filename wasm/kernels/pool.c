@@ -5,6 +5,9 @@
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
+// Of float32. A maximum is larger.
+#define LOWEST (-3.402823466e+38f)
+
 // The part of a window that lies inside the input: [*begin, *end) from the output's index.
 static void window(uint32_t out, uint32_t stride, uint32_t kernel, uint32_t pad, uint32_t size, uint32_t* begin,
                    uint32_t* end) {
@@ -92,14 +95,46 @@ void tulle_f32_average_all(const tulle_pool* p, const float* input, float* outpu
   *output = tulle_f32_sum(input, pixels) / (float)pixels;
 }
 
+// Where the maximum of each 2x2 window lies, of the `count` windows of a row, 4 at a time; a NaN is no maximum.
+// Returns how many windows that were.
+static uint32_t argmax_2x2(const float* row, const float* next, uint32_t count, float* output) {
+  uint32_t x = 0;
+  for (; x + 4 <= count; x += 4) {
+    const v4 a = v4_load(row + 2 * x), b = v4_load(row + 2 * x + 4);
+    const v4 c = v4_load(next + 2 * x), d = v4_load(next + 2 * x + 4);
+    const v4 values[4] = {wasm_i32x4_shuffle(a, b, 0, 2, 4, 6), wasm_i32x4_shuffle(a, b, 1, 3, 5, 7),
+                          wasm_i32x4_shuffle(c, d, 0, 2, 4, 6), wasm_i32x4_shuffle(c, d, 1, 3, 5, 7)};
+    v4 best = V4_CONSTANT(LOWEST), place = v4_splat(0.0f);
+    const v4 one = V4_CONSTANT(1.0f);
+    v4 number = place;
+    TULLE_UNROLL
+    for (int i = 0; i < 4; i++, number = wasm_f32x4_add(number, one)) {
+      const v4 larger = wasm_f32x4_gt(values[i], best);
+      best = wasm_v128_bitselect(values[i], best, larger);
+      place = wasm_v128_bitselect(number, place, larger);
+    }
+    v4_store(output + x, place);
+  }
+  return x;
+}
+
 void tulle_f32_max_pool_argmax(const tulle_pool* p, const float* input, float* output) {
+  // Windows of 2x2 next to each other, those at the end that reach beyond the input aside.
+  const bool by_2 = p->kernel_h == 2 && p->kernel_w == 2 && p->stride_h == 2 && p->stride_w == 2 && p->pad_top == 0 &&
+                    p->pad_left == 0;
+  const uint32_t whole = p->width / 2 < p->out_width ? p->width / 2 : p->out_width;
   for (uint32_t y = 0; y < p->out_height; y++) {
-    uint32_t top, bottom;
+    uint32_t top, bottom, x = 0;
     window(y, p->stride_h, p->kernel_h, p->pad_top, p->height, &top, &bottom);
-    for (uint32_t x = 0; x < p->out_width; x++) {
+    if (by_2 && bottom - top == 2) {
+      const float* row = input + (size_t)top * p->width;
+      x = argmax_2x2(row, row + p->width, whole, output);
+      output += x;
+    }
+    for (; x < p->out_width; x++) {
       uint32_t left, right;
       window(x, p->stride_w, p->kernel_w, p->pad_left, p->width, &left, &right);
-      float best = -3.402823466e+38f;
+      float best = LOWEST;
       uint32_t row = 0, column = 0;  // of the input, plus the padding before it
       for (uint32_t i = top; i < bottom; i++)
         for (uint32_t j = left; j < right; j++) {
@@ -112,7 +147,35 @@ void tulle_f32_max_pool_argmax(const tulle_pool* p, const float* input, float* o
   }
 }
 
+// A row of 2x2 windows next to each other. Whatever leads out of its window is nowhere.
+static void unpool_2x2(const float* input, const float* indices, uint32_t count, float* row, float* next) {
+  uint32_t x = 0;
+  for (; x + 4 <= count; x += 4) {
+    const v4 values = v4_load(input + x), index = v4_load(indices + x), place = wasm_f32x4_trunc(index);
+    const v4 valid = wasm_v128_and(values, wasm_f32x4_ge(index, v4_splat(0.0f)));
+    const v4 at_0 = wasm_v128_and(valid, wasm_f32x4_eq(place, v4_splat(0.0f)));
+    const v4 at_1 = wasm_v128_and(valid, wasm_f32x4_eq(place, V4_CONSTANT(1.0f)));
+    const v4 at_2 = wasm_v128_and(valid, wasm_f32x4_eq(place, V4_CONSTANT(2.0f)));
+    const v4 at_3 = wasm_v128_and(valid, wasm_f32x4_eq(place, V4_CONSTANT(3.0f)));
+    v4_store(row + 2 * x, wasm_i32x4_shuffle(at_0, at_1, 0, 4, 1, 5));
+    v4_store(row + 2 * x + 4, wasm_i32x4_shuffle(at_0, at_1, 2, 6, 3, 7));
+    v4_store(next + 2 * x, wasm_i32x4_shuffle(at_2, at_3, 0, 4, 1, 5));
+    v4_store(next + 2 * x + 4, wasm_i32x4_shuffle(at_2, at_3, 2, 6, 3, 7));
+  }
+  for (; x < count; x++) {
+    row[2 * x] = row[2 * x + 1] = next[2 * x] = next[2 * x + 1] = 0;
+    if (!(indices[x] >= 0 && indices[x] < 4)) continue;
+    const uint32_t index = (uint32_t)indices[x];
+    (index < 2 ? row : next)[2 * x + index % 2] = input[x];
+  }
+}
+
 void tulle_f32_max_unpool(const tulle_pool* p, const float* input, const float* indices, float* output) {
+  if (is_2x2(p) && 2 * p->out_height == p->height && 2 * p->out_width == p->width) {
+    for (uint32_t y = 0; y < p->out_height; y++, input += p->out_width, indices += p->out_width, output += 2 * p->width)
+      unpool_2x2(input, indices, p->out_width, output, output + p->width);
+    return;
+  }
   tulle_f32_zero(output, (size_t)p->height * p->width);
   const float places = (float)(p->kernel_h * p->kernel_w);
   for (uint32_t y = 0; y < p->out_height; y++) {

@@ -8,63 +8,71 @@
 // The kernel is bound by those loads. Two output channels with nonzeros in the same columns share them: in a tile of up
 // to 24 pixels x 2 channels each input vector is loaded once for both.
 
+#include <math.h>
+
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
-// Initialises the accumulators of an output channel.
-TULLE_INLINE void start(const tulle_spmm* args, uint32_t channel, const float* output, size_t pixel, v4* sum,
-                        const uint32_t vectors) {
-  const v4 bias = v4_load_splat(args->bias + channel);
-  TULLE_UNROLL
-  for (uint32_t i = 0; i < vectors; i++) sum[i] = bias;
-  if (args->accumulate) {
-    TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_load(output + 4 * i);
-  } else if (args->residual) {
-    const float* residual = args->residual + channel * args->residual_stride + pixel;
-    TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) sum[i] = wasm_f32x4_add(sum[i], v4_load(residual + 4 * i));
-  }
+// What happens to the sums before they are stored: nothing, a maximum as in ReLU, or all that an epilogue may say.
+typedef enum { NOTHING, MAXIMUM, EPILOGUE } ending;
+
+static ending ending_of(const tulle_epilogue* epilogue) {
+  if (epilogue->kind != TULLE_ACT_NONE || epilogue->high != INFINITY) return EPILOGUE;
+  return epilogue->low == -INFINITY ? NOTHING : MAXIMUM;
 }
 
-// Stores the accumulators, with the epilogue if they are complete.
-TULLE_INLINE void store(const tulle_spmm* args, uint32_t channel, float* output, v4 low, v4 high, v4* sum,
+// Initialises the accumulators of an output channel.
+TULLE_INLINE void start(const tulle_spmm* args, uint32_t channel, size_t pixel, const bool added, v4* sum,
                         const uint32_t vectors) {
-  if (!args->finish) {
+  if (added) {
+    const float* x = args->added + channel * args->added_stride + pixel;
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, sum[i]);
-    return;
+    for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_load(x + 4 * i);
+    if (!args->bias) return;
   }
+  const v4 bias = v4_load_splat(args->bias + channel);
   TULLE_UNROLL
-  for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_clamp(sum[i], low, high);
-  if (args->epilogue.kind == TULLE_ACT_HARD_SWISH) {
+  for (uint32_t i = 0; i < vectors; i++) sum[i] = added ? wasm_f32x4_add(sum[i], bias) : bias;
+}
+
+// Stores the accumulators.
+TULLE_INLINE void store(const tulle_spmm* args, uint32_t channel, float* output, v4 low, v4 high, const ending end,
+                        v4* sum, const uint32_t vectors) {
+  if (end == MAXIMUM) {
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_hard_swish(sum[i]);
+    for (uint32_t i = 0; i < vectors; i++) sum[i] = wasm_f32x4_pmax(sum[i], low);
+  } else if (end == EPILOGUE) {
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_clamp(sum[i], low, high);
+    if (args->epilogue.kind == TULLE_ACT_HARD_SWISH) {
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_hard_swish(sum[i]);
+    }
   }
   TULLE_UNROLL
   for (uint32_t i = 0; i < vectors; i++) v4_store(output + 4 * i, sum[i]);
-  if (!tulle_in_store(args->epilogue.kind)) tulle_f32_activate(output, 4 * vectors, &args->epilogue, channel);
+  if (end == EPILOGUE && !tulle_in_store(args->epilogue.kind))
+    tulle_f32_activate(output, 4 * vectors, &args->epilogue, channel);
 }
 
-TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel,
-                            const uint32_t vectors) {
+TULLE_INLINE void spmm_tile(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, const bool added,
+                            const ending end, const uint32_t vectors) {
   const char* input = (const char*)(args->input + pixel);
   const v4 low = v4_splat(args->epilogue.low), high = v4_splat(args->epilogue.high);
   const tulle_nonzero* next = args->nonzeros + args->row_start[row];
   for (; row < row_end; row++) {
-    const tulle_nonzero* end = args->nonzeros + args->row_start[row + 1];
+    const tulle_nonzero* last = args->nonzeros + args->row_start[row + 1];
     const uint32_t channel = args->rows[row];
-    float* output = args->output + channel * args->output_stride + pixel;
     v4 sum[TULLE_SPMM_MAX_VECTORS];
-    start(args, channel, output, pixel, sum, vectors);
-    for (; next != end; next++) {
+    start(args, channel, pixel, added, sum, vectors);
+    for (; next != last; next++) {
       const v4 weight = v4_load_splat(&next->value);
       const float* x = (const float*)(input + next->offset);
       TULLE_UNROLL
       for (uint32_t i = 0; i < vectors; i++) sum[i] = v4_madd(weight, v4_load(x + 4 * i), sum[i]);
     }
-    store(args, channel, output, low, high, sum, vectors);
+    store(args, channel, args->output + channel * args->output_stride + pixel, low, high, end, sum, vectors);
   }
 }
 
@@ -72,6 +80,7 @@ TULLE_INLINE void spmm_pair_tile(const tulle_spmm* args, uint32_t pair, uint32_t
                                  const uint32_t vectors) {
   const char* input = (const char*)(args->input + pixel);
   const v4 low = v4_splat(args->epilogue.low), high = v4_splat(args->epilogue.high);
+  const bool added = args->added;
   const tulle_nonzero_pair* next = args->pairs + args->pair_start[pair];
   for (; pair < pair_end; pair++) {
     const tulle_nonzero_pair* end = args->pairs + args->pair_start[pair + 1];
@@ -79,8 +88,8 @@ TULLE_INLINE void spmm_pair_tile(const tulle_spmm* args, uint32_t pair, uint32_t
     float* output = args->output + one * args->output_stride + pixel;
     float* other_output = args->output + other * args->output_stride + pixel;
     v4 sum[TULLE_SPMM_PAIR_MAX_VECTORS], other_sum[TULLE_SPMM_PAIR_MAX_VECTORS];
-    start(args, one, output, pixel, sum, vectors);
-    start(args, other, other_output, pixel, other_sum, vectors);
+    start(args, one, pixel, added, sum, vectors);
+    start(args, other, pixel, added, other_sum, vectors);
     for (; next != end; next++) {
       const v4 weight = v4_load_splat(&next->values[0]), other_weight = v4_load_splat(&next->values[1]);
       const float* channel = (const float*)(input + next->offset);
@@ -91,46 +100,70 @@ TULLE_INLINE void spmm_pair_tile(const tulle_spmm* args, uint32_t pair, uint32_t
         other_sum[i] = v4_madd(other_weight, x, other_sum[i]);
       }
     }
-    store(args, one, output, low, high, sum, vectors);
-    store(args, other, other_output, low, high, other_sum, vectors);
+    store(args, one, output, low, high, EPILOGUE, sum, vectors);
+    store(args, other, other_output, low, high, EPILOGUE, other_sum, vectors);
   }
 }
 
 // One function for each width: V8 compiles only those that a model uses, and sooner.
-#define TILE(kernel, vectors)                                                                                        \
-  __attribute__((noinline)) static void kernel##_##vectors(const tulle_spmm* args, uint32_t unit, uint32_t unit_end, \
-                                                           size_t pixel) {                                           \
-    kernel##_tile(args, unit, unit_end, pixel, vectors);                                                             \
+#define FUNCTION(name, ...)                                                                                            \
+  __attribute__((noinline)) static void name(const tulle_spmm* args, uint32_t unit, uint32_t unit_end, size_t pixel) { \
+    __VA_ARGS__;                                                                                                       \
   }
-TILE(spmm, 1)
-TILE(spmm, 2)
-TILE(spmm, 3)
-TILE(spmm, 4)
-TILE(spmm, 5)
-TILE(spmm, 6)
-TILE(spmm, 7)
-TILE(spmm, 8)
-TILE(spmm, 9)
-TILE(spmm, 10)
-TILE(spmm, 11)
-TILE(spmm, 12)
-TILE(spmm, 13)
-TILE(spmm_pair, 1)
-TILE(spmm_pair, 2)
-TILE(spmm_pair, 3)
-TILE(spmm_pair, 4)
-TILE(spmm_pair, 5)
+
+#define TILE(vectors) FUNCTION(spmm_##vectors, spmm_tile(args, unit, unit_end, pixel, args->added, EPILOGUE, vectors))
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
+TILE(6)
+TILE(7)
+TILE(8)
+TILE(9)
+TILE(10)
+TILE(11)
+#undef TILE
+
+// Larger maps are cut into tiles of 12 and 13. They have functions for what is to be done with each row as well.
+#define TILE(vectors, added, end) \
+  FUNCTION(spmm_##vectors##_##added##_##end, spmm_tile(args, unit, unit_end, pixel, added, end, vectors))
+#define TILES(vectors)           \
+  TILE(vectors, false, NOTHING)  \
+  TILE(vectors, false, MAXIMUM)  \
+  TILE(vectors, false, EPILOGUE) \
+  TILE(vectors, true, NOTHING)   \
+  TILE(vectors, true, MAXIMUM)   \
+  TILE(vectors, true, EPILOGUE)
+TILES(12)
+TILES(13)
+#undef TILES
+#undef TILE
+
+#define TILE(vectors) FUNCTION(spmm_pair_##vectors, spmm_pair_tile(args, unit, unit_end, pixel, vectors))
+TILE(1)
+TILE(2)
+TILE(3)
+TILE(4)
+TILE(5)
 #if TULLE_SPMM_PAIR_MAX_VECTORS == 6
-TILE(spmm_pair, 6)
+TILE(6)
 #endif
 #undef TILE
+#undef FUNCTION
 
 typedef void tile(const tulle_spmm*, uint32_t, uint32_t, size_t);
 
 void tulle_f32_spmm(const tulle_spmm* args, uint32_t row, uint32_t row_end, size_t pixel, uint32_t vectors) {
-  static tile* const tiles[] = {spmm_1, spmm_2, spmm_3,  spmm_4,  spmm_5,  spmm_6, spmm_7,
-                                spmm_8, spmm_9, spmm_10, spmm_11, spmm_12, spmm_13};
-  tiles[vectors - 1](args, row, row_end, pixel);
+  static tile* const narrow[] = {spmm_1, spmm_2, spmm_3, spmm_4,  spmm_5, spmm_6,
+                                 spmm_7, spmm_8, spmm_9, spmm_10, spmm_11};
+#define TILES(vectors, added) \
+  {spmm_##vectors##_##added##_NOTHING, spmm_##vectors##_##added##_MAXIMUM, spmm_##vectors##_##added##_EPILOGUE}
+  static tile* const wide[2][2][3] = {{TILES(12, false), TILES(12, true)}, {TILES(13, false), TILES(13, true)}};
+#undef TILES
+  tile* kernel =
+      vectors < 12 ? narrow[vectors - 1] : wide[vectors - 12][args->added != NULL][ending_of(&args->epilogue)];
+  kernel(args, row, row_end, pixel);
 }
 
 void tulle_f32_spmm_pairs(const tulle_spmm* args, uint32_t pair, uint32_t pair_end, size_t pixel, uint32_t vectors) {

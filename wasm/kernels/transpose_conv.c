@@ -21,7 +21,7 @@ void tulle_f32_transpose_conv_row(const tulle_transpose_conv* t, const float* in
                                   uint32_t y, float* output, float* phases) {
   const uint32_t stride = t->stride_w, columns = (t->out_width + stride - 1) / stride,
                  phase_floats = t->out_width / stride + 8;
-  for (uint32_t p = 0; p < stride; p++)
+  for (uint32_t p = 0; p < stride && p < t->out_width; p++)
     for (uint32_t x = 0; x < columns; x += 4) v4_store(phases + p * phase_floats + x, v4_splat(bias));
   for (uint32_t ky = 0; ky < t->kernel_h; ky++) {
     // Output row y gets input row i where i * stride_h + ky - pad_top = y.
@@ -48,7 +48,7 @@ void tulle_f32_transpose_conv_row(const tulle_transpose_conv* t, const float* in
     for (uint32_t x = 0; x < t->out_width; x++) output[x] = phases[x];
     return;
   }
-  for (uint32_t p = 0; p < stride; p++)
+  for (uint32_t p = 0; p < stride && p < t->out_width; p++)
     for (uint32_t x = p, i = 0; x < t->out_width; x += stride, i++) output[x] = phases[p * phase_floats + i];
 }
 

@@ -18,19 +18,33 @@ float* tulle_plan_bias(tulle_planner* planner, const tulle_op* op, uint32_t chan
 // A constant decoded for the time of planning only; the caller frees it. NULL (error set) when out of memory.
 float* tulle_plan_decode(tulle_planner* planner, const tulle_tensor* tensor);
 
-// The nonzeros of a matrix of `columns` columns, for the sparse kernels: units of `group` rows, 1 (tulle_nonzero) or 2
-// (tulle_nonzero_pair, columns in which either row has a nonzero), in the order of `order` or, if that is NULL, as they
-// are; `passes` pieces of the columns one after the other. A column's offset is column * column_bytes.
-// unit_start: [passes][units + 1]. NULL (error set) when out of memory.
-const void* tulle_pack_nonzeros(tulle_planner* planner, const float* weights, const uint32_t* order, uint32_t units,
-                                uint32_t group, uint32_t columns, uint32_t passes, size_t column_bytes,
-                                const uint32_t** unit_start);
+// The nonzeros of a matrix, row by row, for the time of planning.
+typedef struct {
+  uint32_t rows, columns, count;
+  uint32_t* start;   // [rows + 1] where each row begins in the next two
+  uint32_t* column;  // ascending in a row
+  float* value;
+} tulle_sparse;
+
+// Reads the rows of a constant; its first dimension counts them. tulle_free_sparse has to follow. False (error set)
+// when out of memory.
+bool tulle_read_sparse(tulle_planner* planner, const tulle_tensor* weight, tulle_sparse* rows);
+void tulle_free_sparse(tulle_sparse* rows);
+
+// The nonzeros for the sparse kernels: units of `group` rows, 1 (tulle_nonzero) or 2 (tulle_nonzero_pair, columns in
+// which either row has a nonzero), in the order of `order` or, if that is NULL, as they are; `passes` pieces of the
+// columns one after the other. A column's offset is column * column_bytes. unit_start: [passes][units + 1]. NULL (error
+// set) when out of memory.
+const void* tulle_pack_nonzeros(tulle_planner* planner, const tulle_sparse* rows, const uint32_t* order, uint32_t units,
+                                uint32_t group, uint32_t passes, size_t column_bytes, const uint32_t** unit_start);
 
 // Finds rows that are faster in pairs: `order` becomes a permutation of all rows that begins with the rows of such
 // pairs, one pair after the other; the other rows follow in their order. Returns the number of pairs, or UINT32_MAX
 // (error set) when out of memory.
-uint32_t tulle_pair_rows(tulle_planner* planner, const float* weights, uint32_t rows, uint32_t columns,
-                         uint32_t* order);
+uint32_t tulle_pair_rows(tulle_planner* planner, const tulle_sparse* rows, uint32_t* order);
+
+// Columns in which `other` has a nonzero and `row` has none.
+uint32_t tulle_other_columns(const tulle_sparse* rows, uint32_t row, uint32_t other);
 
 // A dense convolution in blocks of TULLE_GEMM_ROWS output channels.
 typedef struct {
@@ -59,6 +73,12 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t
 
 // Weights of so many rows, packed so. NULL (error set) where they do not fit into memory.
 float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, const uint32_t* tap_order);
+
+// The stride from one output column to the next: 1 if there is but one, whatever the op says. Padded rows have a phase
+// for each column of a stride.
+static inline uint32_t tulle_column_stride(const tulle_op* op, const tulle_tensor* y) {
+  return y->shape[2] == 1 ? 1 : op->stride_w;
+}
 
 // Floats that one phase of a padded row needs for `out_width` outputs, read in whole vectors.
 uint64_t tulle_phase_width(uint32_t out_width, uint32_t kernel_w, uint32_t dilation_w, uint32_t stride_w);

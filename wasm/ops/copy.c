@@ -16,13 +16,38 @@ static void run_copy(const void* pointer, uint32_t task, uint32_t next, char* sc
   tulle_f32_copy(c, begin, end);
 }
 
-bool tulle_plan_copies(tulle_planner* planner, const tulle_copy* copies, uint32_t count, uint64_t elements,
+// Leaves out loops of one step, and makes one loop of two that go through neighbouring elements: what remains is
+// longer, and more can be shared out among threads.
+static void join_loops(tulle_copy* copy) {
+  uint32_t kept = 0;
+  for (uint32_t loop = 0; loop < copy->loops; loop++) {
+    const uint32_t size = copy->sizes[loop];
+    const int64_t in_step = copy->in_step[loop], out_step = copy->out_step[loop];
+    if (size == 1) continue;
+    if (kept && copy->in_step[kept - 1] == size * in_step && copy->out_step[kept - 1] == size * out_step &&
+        (uint64_t)copy->sizes[kept - 1] * size <= UINT32_MAX) {
+      copy->sizes[kept - 1] *= size;
+      copy->in_step[kept - 1] = in_step;
+      copy->out_step[kept - 1] = out_step;
+      continue;
+    }
+    copy->sizes[kept] = size;
+    copy->in_step[kept] = in_step;
+    copy->out_step[kept++] = out_step;
+  }
+  copy->loops = kept;
+  if (kept == 0) tulle_add_loop(copy, 1, 1, 1);
+}
+
+bool tulle_plan_copies(tulle_planner* planner, tulle_copy* copies, uint32_t count, uint64_t elements,
                        tulle_work* work) {
   copy_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   uint32_t least = UINT32_MAX;
-  for (uint32_t i = 0; i < count; i++)
+  for (uint32_t i = 0; i < count; i++) {
+    join_loops(&copies[i]);
     if (copies[i].sizes[0] < least) least = copies[i].sizes[0];
+  }
   *args = (copy_args){copies, tulle_plan_light_tasks(planner, elements, least)};
   *work = (tulle_work){.run = run_copy, .args = args, .tasks = count * args->pieces, .kernel = TULLE_KERNEL_COPY};
   return true;
@@ -76,7 +101,6 @@ __attribute__((noinline)) static bool start_move(tulle_planner* planner, const t
 }
 
 __attribute__((noinline)) static bool finish_move(tulle_planner* planner, const move* m, tulle_work* work) {
-  if (m->copy->loops == 0) tulle_add_loop(m->copy, 1, 1, 1);
   return tulle_plan_copies(planner, m->copy, 1, m->y->elements, work);
 }
 

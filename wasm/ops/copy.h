@@ -14,7 +14,6 @@ void tulle_loop_order(const tulle_tensor* t, uint32_t order[TULLE_MAX_RANK]);
 void tulle_add_loop(tulle_copy* copy, uint32_t size, int64_t in_step, int64_t out_step);
 
 // Runs `count` copies, of so many elements together.
-bool tulle_plan_copies(tulle_planner* planner, const tulle_copy* copies, uint32_t count, uint64_t elements,
-                       tulle_work* work);
+bool tulle_plan_copies(tulle_planner* planner, tulle_copy* copies, uint32_t count, uint64_t elements, tulle_work* work);
 
 #endif  // TULLE_OPS_COPY_H_

@@ -10,6 +10,7 @@ typedef struct {
   uint32_t channels, multiplier, out_height;
   tulle_epilogue epilogue;
   bool direct;  // a kernel reads the input as it is
+  bool scale;   // there is no window
   tulle_depthwise depthwise;
 
   // If none does:
@@ -21,6 +22,17 @@ typedef struct {
   uint32_t strip_rows, pad_top, kernel_rows;
 } depthwise_args;
 
+// Rows at a time. Columns are computed from top to bottom, four pixels wide, and the next one reads the same cache
+// lines: in maps of 128 or 256 pixels, whose rows share a few sets of L1, only so many rows stay there, with those of
+// the output.
+static uint32_t rows_in_l1(uint32_t width, uint32_t stride) {
+  enum { SETS = 64, WAYS = 8, LINE = 64 };
+  uint32_t step = width * (uint32_t)sizeof(float), sets = SETS;
+  while (sets > 1 && step % (2 * LINE) == 0) step /= 2, sets /= 2;
+  const uint32_t rows = sets * WAYS * 3 / 4 / (stride + 1) / 8 * 8;
+  return rows < 8 ? 8 : rows;
+}
+
 // Output rows [top, top + rows) of all outputs of input channels [c, channel_end).
 static void run_direct(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c,
                        uint32_t channel_end, uint32_t top, uint32_t rows) {
@@ -28,10 +40,22 @@ static void run_direct(const depthwise_args* args, const float* inputs, float* o
   const uint32_t taps = d->kernel * d->kernel, out_width = d->out_width;
   if (args->multiplier == 1 && args->y.stride > 1) {
     tulle_depthwise some = *d;
-    if (d->added) some.added = d->added + c * args->y.stride;
-    tulle_f32_depthwise(&some, inputs + c * args->x.stride, args->weights + (size_t)c * taps, args->bias + c,
-                        outputs + c * args->y.stride + (size_t)top * out_width, channel_end - c, top, rows,
-                        &args->epilogue, c);
+    const uint32_t most = rows_in_l1(d->width, d->stride);
+    if (rows <= most + most / 2) {
+      if (d->added) some.added = d->added + c * args->y.stride;
+      tulle_f32_depthwise(&some, inputs + c * args->x.stride, args->weights + (size_t)c * taps, args->bias + c,
+                          outputs + c * args->y.stride + (size_t)top * out_width, channel_end - c, top, rows,
+                          &args->epilogue, c);
+      return;
+    }
+    for (; c < channel_end; c++) {
+      for (uint32_t y = top; y < top + rows; y += most) {
+        if (d->added) some.added = d->added + c * args->y.stride + (size_t)(y - top) * out_width;
+        tulle_f32_depthwise(&some, inputs + c * args->x.stride, args->weights + (size_t)c * taps, args->bias + c,
+                            outputs + c * args->y.stride + (size_t)y * out_width, 1, y,
+                            top + rows - y < most ? top + rows - y : most, &args->epilogue, c);
+      }
+    }
     return;
   }
   tulle_depthwise same = *d;  // all outputs of one input channel
@@ -45,6 +69,17 @@ static void run_direct(const depthwise_args* args, const float* inputs, float* o
                           &args->epilogue, o);
       if (output == single) outputs[o] = single[0];
     }
+  }
+}
+
+// Where there is no window.
+static void run_scale(const depthwise_args* args, const float* inputs, float* outputs, uint32_t c, uint32_t channel_end,
+                      uint32_t top, uint32_t rows) {
+  const size_t first = (size_t)top * args->depthwise.out_width, count = (size_t)rows * args->depthwise.out_width;
+  for (; c < channel_end; c++) {
+    for (uint32_t o = c * args->multiplier; o < (c + 1) * args->multiplier; o++)
+      tulle_f32_scale(inputs + c * args->x.stride + first, args->weights[o], args->bias[o],
+                      outputs + o * args->y.stride + first, count, &args->epilogue, o);
   }
 }
 
@@ -79,7 +114,9 @@ static void run_planes(const depthwise_args* args, const float* inputs, float* o
 
 static void run_depthwise(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   const depthwise_args* args = pointer;
-  if (args->direct) {
+  if (args->scale) {
+    run_scale(args, args->x.data, args->y.data, c, end, 0, args->out_height);
+  } else if (args->direct) {
     run_direct(args, args->x.data, args->y.data, c, end, 0, args->out_height);
   } else {
     run_planes(args, args->x.data, args->y.data, c, end, 0, args->out_height, scratch);
@@ -89,7 +126,9 @@ static void run_depthwise(const void* pointer, uint32_t c, uint32_t end, char* s
 static void depthwise_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
                            char* scratch) {
   const depthwise_args* args = pointer;
-  if (args->direct) {
+  if (args->scale) {
+    run_scale(args, input, output, 0, args->channels, top, rows);
+  } else if (args->direct) {
     run_direct(args, input, output, 0, args->channels, top, rows);
   } else {
     run_planes(args, input, output, 0, args->channels, top, rows, scratch);
@@ -121,8 +160,9 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
   args->multiplier = outputs / x->shape[3];
   args->out_height = y->shape[1];
   args->pad_top = op->pad_top;
-  const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, op->stride_w),
-                 row_floats = phase * op->stride_w;
+  const uint32_t stride_w = tulle_column_stride(op, y);
+  const uint64_t phase = tulle_phase_width(y->shape[2], w->shape[2], op->dilation_w, stride_w),
+                 row_floats = phase * stride_w;
   const uint64_t kernel_rows = (uint64_t)(w->shape[1] - 1) * op->dilation_h + 1;
   // Strips of 8 output rows, the height of a tile, as many as fit.
   uint64_t strip = 8;
@@ -138,11 +178,11 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
   args->plane_floats = (size_t)plane_floats;
   args->strip_rows = (uint32_t)strip;
   args->kernel_rows = (uint32_t)kernel_rows;
-  args->plane = (tulle_plane){x->shape[1], x->shape[2], op->stride_w, op->pad_left, (uint32_t)phase};
+  args->plane = (tulle_plane){x->shape[1], x->shape[2], stride_w, op->pad_left, (uint32_t)phase};
   args->any = (tulle_depthwise_plane){.kernel_h = w->shape[1],
                                       .kernel_w = w->shape[2],
                                       .stride_h = op->stride_h,
-                                      .stride_w = op->stride_w,
+                                      .stride_w = stride_w,
                                       .dilation_h = op->dilation_h,
                                       .dilation_w = op->dilation_w,
                                       .out_width = y->shape[2],
@@ -173,9 +213,12 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
                                       .input_stride = args->x.stride,
                                       .output_stride = args->y.stride,
                                       .added = planner->sum.added};
-  const tulle_kernel_id kernel =
-      may_be_direct(op, x, w, y) ? tulle_f32_depthwise_id(&args->depthwise) : TULLE_KERNEL_DWCONV;
+  tulle_kernel_id kernel = may_be_direct(op, x, w, y) ? tulle_f32_depthwise_id(&args->depthwise) : TULLE_KERNEL_DWCONV;
   args->direct = kernel != TULLE_KERNEL_DWCONV;
+  // A 1x1 map has no room for a whole vector.
+  args->scale = taps == 1 && op->stride_h == 1 && op->stride_w == 1 && x->shape[1] == y->shape[1] &&
+                x->shape[2] == y->shape[2] && y->shape[1] * y->shape[2] > 1;
+  if (args->scale) kernel = TULLE_KERNEL_DWCONV_1X1;
   *work = (tulle_work){.run = run_depthwise,
                        .run_rows = planner->sum.added ? NULL : depthwise_rows,
                        .args = args,

@@ -1,7 +1,5 @@
 // Matrix-vector products: fully connected layers, and 1x1 convolutions over a single pixel.
 
-#include <stdlib.h>
-
 #include "ops/convolution.h"
 
 typedef struct {
@@ -46,11 +44,10 @@ bool tulle_plan_vector(tulle_planner* planner, const tulle_op* op, uint32_t batc
   if (!tulle_plan_epilogue(planner, op, args->outputs, &args->epilogue)) return false;
   uint32_t nonzeros;
   if (op->sparse) {
-    float* weights = tulle_plan_decode(planner, w);
-    if (weights)
-      args->nonzeros =
-          tulle_pack_nonzeros(planner, weights, NULL, args->outputs, 1, inputs, 1, sizeof(float), &args->row_start);
-    free(weights);
+    tulle_sparse rows;
+    if (!tulle_read_sparse(planner, w, &rows)) return false;
+    args->nonzeros = tulle_pack_nonzeros(planner, &rows, NULL, args->outputs, 1, 1, sizeof(float), &args->row_start);
+    tulle_free_sparse(&rows);
     if (!args->nonzeros) return false;
     nonzeros = args->row_start[args->outputs];
   } else {

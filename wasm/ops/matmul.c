@@ -63,10 +63,7 @@ bool tulle_plan_matmul(tulle_planner* planner, const tulle_op* op, tulle_work* w
   for (uint32_t d = 0; d < args->rank; d++) matrices *= args->shape[d] = y->shape[d];
   if (!steps_along(planner, a, y, args->a_step) || !steps_along(planner, b, y, args->b_step)) return false;
   args->pieces = matrices < 64 ? tulle_plan_tasks(planner, (rows + 3) / 4) : 1;
-  *work = (tulle_work){.run = run_matmul,
-                       .args = args,
-                       .tasks = matrices * args->pieces,
-                       .kernel = TULLE_KERNEL_MATMUL,
-                       .macs = (uint64_t)y->elements * depth};
+  *work = (tulle_work){
+      .run = run_matmul, .args = args, .tasks = matrices * args->pieces, .macs = (uint64_t)y->elements * depth};
   return true;
 }

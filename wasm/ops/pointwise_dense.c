@@ -14,6 +14,9 @@
 #define GEMM_PACK_TAPS 96
 #define GEMM_PACK_ROWS 64
 #define GEMM_GROUP_TAPS 512
+// Where there are several passes, as many panels are packed at once as fit into a part of L2, and the weights of a pass
+// stay in L1 for all of them: a pass reads weights in pieces that are too short for the processor to fetch ahead.
+#define GEMM_PANEL_BYTES (256 * 1024)
 #define GEMM_MAX_GROUP 16
 
 tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t tap, uint32_t tap_end) {
@@ -33,7 +36,7 @@ tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t ta
 }
 
 void tulle_activate_block(const tulle_gemm* gemm, float* output, uint32_t count) {
-  if (!gemm->finish || tulle_in_store(gemm->epilogue->kind)) return;
+  if (!gemm->finish || tulle_in_gemm_store(gemm->epilogue->kind)) return;
   for (uint32_t r = 0; r < gemm->rows; r++)
     tulle_f32_activate(output + r * gemm->output_stride, count, gemm->epilogue, gemm->channel + r);
 }
@@ -47,14 +50,17 @@ static void run_pixels(const tulle_dense* args, uint32_t first_block, uint32_t b
     const uint32_t count = end - pixel < most ? (uint32_t)(end - pixel) : most;
     const float* input = args->input + pixel;
     if (args->pack) {
-      tulle_f32_pack_panel(input, args->input_stride, args->taps, (float*)scratch);
+      for (uint32_t i = 0; 8 * i < count; i++)
+        tulle_f32_pack_panel(input + 8 * i, args->input_stride, args->taps,
+                             (float*)scratch + (size_t)i * 8 * args->taps);
       input = (const float*)scratch;
     }
     for (uint32_t pass = 0; pass < passes; pass++) {
       uint32_t tap, tap_end;
       tulle_piece(args->taps, passes, pass, &tap, &tap_end);
       for (uint32_t block = first_block; block < block_end; block++) {
-        const tulle_gemm gemm = tulle_gemm_block(args, block, tap, tap_end);
+        tulle_gemm gemm = tulle_gemm_block(args, block, tap, tap_end);
+        if (args->pack) gemm.input_step = 8 * args->taps;
         float* output = args->output + block * TULLE_GEMM_ROWS * args->output_stride + pixel;
         const float* residual =
             args->residual ? args->residual + block * TULLE_GEMM_ROWS * args->residual_stride + pixel : NULL;
@@ -132,14 +138,21 @@ bool tulle_plan_pointwise_dense(tulle_planner* planner, const tulle_op* op, tull
   args->vectors = (pixels + 3) / 4;
   args->tiles = (args->vectors + 1) / 2;
   args->pack = args->taps > GEMM_PACK_TAPS && args->rows >= GEMM_PACK_ROWS;
-  args->group = args->pack ? 1 : tulle_round_up(GEMM_GROUP_TAPS / args->taps + 1, 2);
+  args->group = tulle_round_up(GEMM_GROUP_TAPS / args->taps + 1, 2);
   if (args->group > GEMM_MAX_GROUP) args->group = GEMM_MAX_GROUP;
+  const bool passes = args->pack && args->taps > GEMM_TAPS;
+  if (args->pack) args->group = 1;
+  if (passes) {
+    const uint32_t most = GEMM_PANEL_BYTES / (args->taps * 8 * (uint32_t)sizeof(float));
+    args->group = most < 1 ? 1 : most < args->tiles ? most : args->tiles;
+  }
   int32_t* offsets = tulle_plan_alloc(planner, args->taps * sizeof *offsets);
   if (!offsets) return false;
   for (uint32_t t = 0; t < args->taps; t++)
     offsets[t] = (int32_t)(t * (args->pack ? 8 : args->input_stride) * sizeof(float));
   args->offsets = offsets;
-  args->tile_tasks = tulle_plan_tasks(planner, args->tiles);
+  // Threads that share out the output channels read the weights once.
+  args->tile_tasks = passes ? 1 : tulle_plan_tasks(planner, args->tiles);
   args->block_tasks = tulle_plan_more_tasks(planner, args->tile_tasks, args->blocks);
   *work = (tulle_work){.run = run_dense,
                        .run_rows = dense_rows,
@@ -149,6 +162,6 @@ bool tulle_plan_pointwise_dense(tulle_planner* planner, const tulle_op* op, tull
                        .weights = w->elements,
                        .nonzeros = tulle_constant_nonzeros(w),
                        .macs = (uint64_t)w->elements * pixels,
-                       .scratch = args->pack ? (uint64_t)args->taps * 8 * sizeof(float) : 0};
+                       .scratch = args->pack ? (uint64_t)args->group * args->taps * 8 * sizeof(float) : 0};
   return true;
 }

@@ -1,6 +1,8 @@
 // Sparse 1x1 convolutions: streams of nonzeros, and how their work is split.
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ops/convolution.h"
 
@@ -26,9 +28,11 @@ typedef struct {
 } sparse_args;
 
 // The output channels of a row task over vectors [begin, end) of pixels.
-static void run_rows(const sparse_args* args, tulle_spmm spmm, uint32_t row_task, uint32_t begin, uint32_t end) {
+static void run_rows(const sparse_args* args, const tulle_spmm* given, uint32_t row_task, uint32_t begin,
+                     uint32_t end) {
   const uint32_t tiles = (end - begin + args->tile_vectors - 1) / args->tile_vectors;
   const stream *singles = &args->singles, *pairs = &args->pairs;
+  const tulle_epilogue no_epilogue = {.low = -INFINITY, .high = INFINITY};
   for (uint32_t tile = 0; tile < tiles; tile++) {
     uint32_t first, last;
     tulle_piece(end - begin, tiles, tile, &first, &last);
@@ -36,9 +40,14 @@ static void run_rows(const sparse_args* args, tulle_spmm spmm, uint32_t row_task
     const uint32_t pieces =
         !pairs->units ? 0 : (vectors + TULLE_SPMM_PAIR_MAX_VECTORS - 1) / TULLE_SPMM_PAIR_MAX_VECTORS;
     const size_t pixel = 4 * ((size_t)begin + first);
+    tulle_spmm spmm = *given;
     for (uint32_t pass = 0; pass < args->passes; pass++) {
-      spmm.accumulate = pass > 0;
-      spmm.finish = pass + 1 == args->passes;
+      if (pass > 0) {
+        spmm.added = spmm.output;
+        spmm.added_stride = spmm.output_stride;
+        spmm.bias = NULL;
+      }
+      spmm.epilogue = pass + 1 == args->passes ? given->epilogue : no_epilogue;
       spmm.row_start = singles->start + (size_t)pass * (singles->units + 1);
       spmm.pair_start = pairs->start + (size_t)pass * (pairs->units + 1);
       for (uint32_t piece = 0; piece < pieces; piece++) {
@@ -59,7 +68,7 @@ static void run_sparse(const void* pointer, uint32_t task, uint32_t next, char* 
   tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
   tulle_piece(args->vectors, args->tiles, tile, &begin, &ignored);
   tulle_piece(args->vectors, args->tiles, tile_end, &end, &ignored);
-  run_rows(args, args->spmm, task / args->tile_tasks, begin, end);
+  run_rows(args, &args->spmm, task / args->tile_tasks, begin, end);
 }
 
 static void sparse_rows(const void* pointer, const float* input, float* output, uint32_t top, uint32_t rows,
@@ -70,7 +79,7 @@ static void sparse_rows(const void* pointer, const float* input, float* output, 
   spmm.input = input;
   spmm.output = output;
   for (uint32_t row_task = 0; row_task < args->row_tasks; row_task++)
-    run_rows(args, spmm, row_task, top * args->width / 4, (top + rows) * args->width / 4);
+    run_rows(args, &spmm, row_task, top * args->width / 4, (top + rows) * args->width / 4);
 }
 
 // The element of a stream of nonzeros: an entry is one value for each row of its unit, then the offset.
@@ -81,50 +90,73 @@ typedef union {
 _Static_assert(sizeof(tulle_nonzero) == 2 * sizeof(cell) && sizeof(tulle_nonzero_pair) == 3 * sizeof(cell),
                "entries of one and of two rows");
 
-// The first and the last row of a unit: the same row twice, or a pair.
-typedef struct {
-  const float *first, *last;
-} unit_rows;
-
-static unit_rows rows_of(const float* weights, const uint32_t* order, uint32_t unit, uint32_t group, uint32_t columns) {
-  const uint32_t first = unit * group, last = first + group - 1;
-  return (unit_rows){weights + (size_t)(order ? order[first] : first) * columns,
-                     weights + (size_t)(order ? order[last] : last) * columns};
+// One pass over a row: the nonzeros of columns below `end` that are not packed yet.
+static cell* pack_row(const tulle_sparse* rows, uint32_t row, uint32_t end, size_t column_bytes, uint32_t* packed,
+                      cell* next) {
+  uint32_t i = packed[row];
+  for (; i < rows->start[row + 1] && rows->column[i] < end; i++) {
+    (next++)->value = rows->value[i];
+    (next++)->offset = (int32_t)(rows->column[i] * column_bytes);
+  }
+  packed[row] = i;
+  return next;
 }
 
-const void* tulle_pack_nonzeros(tulle_planner* planner, const float* weights, const uint32_t* order, uint32_t units,
-                                uint32_t group, uint32_t columns, uint32_t passes, size_t column_bytes,
-                                const uint32_t** unit_start) {
+// The same of two rows.
+static cell* pack_pair(const tulle_sparse* rows, const uint32_t* pair, uint32_t end, size_t column_bytes,
+                       uint32_t* packed, cell* next) {
+  for (;;) {
+    uint32_t columns[2], *at[2];
+    for (int k = 0; k < 2; k++) {
+      at[k] = &packed[pair[k]];
+      columns[k] = *at[k] < rows->start[pair[k] + 1] ? rows->column[*at[k]] : UINT32_MAX;
+    }
+    const uint32_t column = columns[0] < columns[1] ? columns[0] : columns[1];
+    if (column >= end) return next;
+    for (int k = 0; k < 2; k++) (next++)->value = columns[k] == column ? rows->value[(*at[k])++] : 0;
+    (next++)->offset = (int32_t)(column * column_bytes);
+  }
+}
+
+// How many entries a stream has.
+static uint32_t entries(const tulle_sparse* rows, const uint32_t* order, uint32_t units, uint32_t group) {
   uint32_t count = 0;
   for (uint32_t unit = 0; unit < units; unit++) {
-    const unit_rows rows = rows_of(weights, order, unit, group, columns);
-    for (uint32_t c = 0; c < columns; c++) count += rows.first[c] != 0 || rows.last[c] != 0;
+    const uint32_t row = order ? order[unit * group] : unit * group;
+    count += rows->start[row + 1] - rows->start[row];
+    if (group == 2) count += tulle_other_columns(rows, row, order[unit * group + 1]);
   }
+  return count;
+}
+
+const void* tulle_pack_nonzeros(tulle_planner* planner, const tulle_sparse* rows, const uint32_t* order, uint32_t units,
+                                uint32_t group, uint32_t passes, size_t column_bytes, const uint32_t** unit_start) {
+  const uint32_t count = entries(rows, order, units, group);
   const size_t starts = (size_t)passes * (units + 1), entry_bytes = (group + 1) * sizeof(cell);
-  cell* entries = tulle_plan_alloc(planner, ((size_t)count + 1) * entry_bytes);
+  cell* cells = tulle_plan_alloc(planner, ((size_t)count + 1) * entry_bytes);
   uint32_t* start = tulle_plan_alloc(planner, starts * sizeof *start);
-  if (!entries || !start) return NULL;
+  if (!cells || !start) return NULL;
+  uint32_t* packed = malloc(rows->rows * sizeof *packed);
+  if (!packed) {
+    tulle_plan_fail(planner, "out of memory");
+    return NULL;
+  }
+  memcpy(packed, rows->start, rows->rows * sizeof *packed);
   *unit_start = start;
   planner->weight_bytes += (uint64_t)count * entry_bytes + starts * sizeof *start;
-  cell* next = entries;
-  uint32_t n = 0;
+  cell* next = cells;
   for (uint32_t pass = 0; pass < passes; pass++) {
-    uint32_t column, end;
-    tulle_piece(columns, passes, pass, &column, &end);
-    *start++ = n;
-    for (uint32_t unit = 0; unit < units; unit++) {
-      const unit_rows rows = rows_of(weights, order, unit, group, columns);
-      for (uint32_t c = column; c < end; c++) {
-        if (rows.first[c] == 0 && rows.last[c] == 0) continue;
-        (next++)->value = rows.first[c];
-        if (group == 2) (next++)->value = rows.last[c];
-        (next++)->offset = (int32_t)(c * column_bytes);
-        n++;
-      }
-      *start++ = n;
+    uint32_t begin, end;
+    tulle_piece(rows->columns, passes, pass, &begin, &end);
+    for (uint32_t unit = 0; unit <= units; unit++) {
+      *start++ = (uint32_t)(next - cells) / (group + 1);
+      if (unit == units) break;
+      next = group == 2 ? pack_pair(rows, order + 2 * (size_t)unit, end, column_bytes, packed, next)
+                        : pack_row(rows, order ? order[unit] : unit, end, column_bytes, packed, next);
     }
   }
-  return entries;
+  free(packed);
+  return cells;
 }
 
 // Nonzeros in units [0, unit), all passes.
@@ -152,20 +184,21 @@ static bool cut(tulle_planner* planner, stream* s, uint32_t passes, uint32_t pie
 }
 
 // Packs the weights into both streams.
-static bool pack_streams(tulle_planner* planner, sparse_args* args, const float* weights, uint32_t rows,
-                         uint32_t columns, size_t column_bytes) {
-  uint32_t* order = tulle_plan_alloc(planner, (size_t)rows * sizeof *order);
+static bool pack_streams(tulle_planner* planner, sparse_args* args, const tulle_sparse* rows, size_t column_bytes) {
+  uint32_t* order = tulle_plan_alloc(planner, (size_t)rows->rows * sizeof *order);
   if (!order) return false;
-  const uint32_t pairs = tulle_pair_rows(planner, weights, rows, columns, order);
+  // Through a pointer: Binaryen would make it part of the function that plans convolutions, and V8 would compile that.
+  uint32_t (*pair_rows)(tulle_planner*, const tulle_sparse*, uint32_t*) = tulle_pair_rows;
+  __asm__("" : "+r"(pair_rows));
+  const uint32_t pairs = pair_rows(planner, rows, order);
   if (pairs == UINT32_MAX) return false;
   tulle_spmm* s = &args->spmm;
   s->pair_rows = order;
   s->rows = order + 2 * (size_t)pairs;
   args->pairs.units = pairs;
-  args->singles.units = rows - 2 * pairs;
-  s->pairs =
-      tulle_pack_nonzeros(planner, weights, order, pairs, 2, columns, args->passes, column_bytes, &args->pairs.start);
-  s->nonzeros = s->pairs ? tulle_pack_nonzeros(planner, weights, s->rows, args->singles.units, 1, columns, args->passes,
+  args->singles.units = rows->rows - 2 * pairs;
+  s->pairs = tulle_pack_nonzeros(planner, rows, order, pairs, 2, args->passes, column_bytes, &args->pairs.start);
+  s->nonzeros = s->pairs ? tulle_pack_nonzeros(planner, rows, s->rows, args->singles.units, 1, args->passes,
                                                column_bytes, &args->singles.start)
                          : NULL;
   return s->nonzeros != NULL;
@@ -194,18 +227,18 @@ bool tulle_plan_pointwise_sparse(tulle_planner* planner, const tulle_op* op, tul
   s->output = y->data;
   s->output_stride = y->stride;
   if (tulle_plan_input(planner, op, 3)) {
-    s->residual = tulle_place_of_input(planner, op, 3)->data;
-    s->residual_stride = tulle_place_of_input(planner, op, 3)->stride;
+    s->added = tulle_place_of_input(planner, op, 3)->data;
+    s->added_stride = tulle_place_of_input(planner, op, 3)->stride;
   }
   if (!(s->bias = tulle_plan_bias(planner, op, rows, 0))) return false;
   if (!tulle_plan_epilogue(planner, op, rows, &s->epilogue)) return false;
-  float* weights = tulle_plan_decode(planner, w);
   args->width = output->shape[2];
   args->passes = (columns + SPMM_CHANNELS - 1) / SPMM_CHANNELS;
-  const bool packed = weights && pack_streams(planner, args, weights, rows, columns, x->stride * sizeof(float));
-  uint32_t nonzeros = 0;
-  for (uint32_t i = 0; packed && i < w->elements; i++) nonzeros += weights[i] != 0;
-  free(weights);
+  tulle_sparse weights;
+  if (!tulle_read_sparse(planner, w, &weights)) return false;
+  const uint32_t nonzeros = weights.count;
+  const bool packed = pack_streams(planner, args, &weights, x->stride * sizeof(float));
+  tulle_free_sparse(&weights);
   if (!packed) return false;
   const uint64_t single = nonzeros_before(&args->singles, args->passes, args->singles.units);
   const uint64_t paired = 2 * nonzeros_before(&args->pairs, args->passes, args->pairs.units);

@@ -108,7 +108,7 @@ bool tulle_plan_argmax(tulle_planner* planner, const tulle_op* op, tulle_work* w
     if (d != op->axis) *(d < op->axis ? &args->outer : &args->inner) *= x->shape[d];
   if (args->outer * args->inner != y->elements)
     return tulle_plan_fail(planner, "its output must have one value for every %u of the input", args->size);
-  *work = (tulle_work){.run = run_argmax, .args = args, .tasks = 1, .kernel = TULLE_KERNEL_ARGMAX};
+  *work = (tulle_work){.run = run_argmax, .args = args, .tasks = 1};
   return true;
 }
 
@@ -162,10 +162,7 @@ bool tulle_plan_cumsum(tulle_planner* planner, const tulle_op* op, tulle_work* w
     args->in_stride = from->stride, args->out_stride = to->stride;
   }
   const uint32_t rows = args->channels * args->rows, units = rows > 1 ? rows : args->inner;
-  *work = (tulle_work){.run = run_cumsum,
-                       .args = args,
-                       .tasks = tulle_plan_light_tasks(planner, x->elements, units),
-                       .units = units,
-                       .kernel = TULLE_KERNEL_CUMSUM};
+  *work = (tulle_work){
+      .run = run_cumsum, .args = args, .tasks = tulle_plan_light_tasks(planner, x->elements, units), .units = units};
   return true;
 }

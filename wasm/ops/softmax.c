@@ -25,7 +25,6 @@ bool tulle_plan_softmax(tulle_planner* planner, const tulle_op* op, tulle_work* 
   const uint32_t last = x->rank ? x->shape[x->rank - 1] : 1;
   *args = (softmax_args){tulle_place_of_input(planner, op, 0)->data, tulle_place_of_output(planner, op)->data, last,
                          op->beta};
-  *work = (tulle_work){
-      .run = run_softmax, .args = args, .units = x->elements / last, .tasks = 1, .kernel = TULLE_KERNEL_SOFTMAX};
+  *work = (tulle_work){.run = run_softmax, .args = args, .units = x->elements / last, .tasks = 1};
   return true;
 }

@@ -89,8 +89,9 @@ bool tulle_plan_spatial(tulle_planner* planner, const tulle_op* op, tulle_work* 
   args->out_width = y->shape[2];
   args->stride_h = op->stride_h;
   args->pad_top = op->pad_top;
-  const uint64_t phase = tulle_phase_width(y->shape[2], kernel_w, op->dilation_w, op->stride_w);
-  const uint64_t row_floats = phase * op->stride_w, kernel_rows = (uint64_t)(kernel_h - 1) * op->dilation_h + 1;
+  const uint32_t stride_w = tulle_column_stride(op, y);
+  const uint64_t phase = tulle_phase_width(y->shape[2], kernel_w, op->dilation_w, stride_w);
+  const uint64_t row_floats = phase * stride_w, kernel_rows = (uint64_t)(kernel_h - 1) * op->dilation_h + 1;
   const uint64_t row_bytes = row_floats * args->channels * sizeof(float);
   // As many output rows a strip as fit, and at least one.
   uint64_t strip = 1;
@@ -98,7 +99,7 @@ bool tulle_plan_spatial(tulle_planner* planner, const tulle_op* op, tulle_work* 
   const uint64_t in_rows = (strip - 1) * op->stride_h + kernel_rows, plane_stride = row_floats * in_rows + 16;
   const uint64_t bytes = (plane_stride * args->channels + (uint64_t)args->channels * (x->shape[2] + 8)) * sizeof(float);
   if (bytes > INT32_MAX) return tulle_plan_fail(planner, "its padded input would take %.0f MB", (double)bytes / 1e6);
-  args->plane = (tulle_plane){x->shape[1], x->shape[2], op->stride_w, op->pad_left, (uint32_t)phase};
+  args->plane = (tulle_plane){x->shape[1], x->shape[2], stride_w, op->pad_left, (uint32_t)phase};
   args->kernel_rows = (uint32_t)kernel_rows;
   args->plane_stride = (size_t)plane_stride;
   args->strip_rows = (uint32_t)strip;
@@ -116,7 +117,7 @@ bool tulle_plan_spatial(tulle_planner* planner, const tulle_op* op, tulle_work* 
       for (uint32_t kx = 0; kx < kernel_w; kx++, t++) {
         const uint32_t column = kx * op->dilation_w;
         offsets[t] = (int32_t)((c * plane_stride + (uint64_t)ky * op->dilation_h * row_floats +
-                                column % op->stride_w * phase + column / op->stride_w) *
+                                column % stride_w * phase + column / stride_w) *
                                sizeof(float));
         order[t] = (ky * kernel_w + kx) * args->channels + c;
       }

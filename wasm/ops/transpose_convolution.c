@@ -76,6 +76,12 @@ static bool plan_upsample(tulle_planner* planner, const tulle_op* op, tulle_work
   int32_t* offsets = tulle_plan_alloc(planner, dense->taps * sizeof *offsets);
   if (!channel_bias || !bias || !offsets) return false;
   for (uint32_t r = 0; r < dense->rows; r++) bias[r] = channel_bias[r / kernel];
+  if (dense->epilogue.prelu) {
+    float* slopes = tulle_plan_alloc(planner, dense->rows * sizeof *slopes);
+    if (!slopes) return false;
+    for (uint32_t r = 0; r < dense->rows; r++) slopes[r] = dense->epilogue.prelu[r / kernel];
+    dense->epilogue.prelu = slopes;
+  }
   for (uint32_t t = 0; t < dense->taps; t++) offsets[t] = (int32_t)(t * in->stride * sizeof(float));
   dense->bias = bias;
   dense->offsets = offsets;
@@ -104,8 +110,7 @@ bool tulle_plan_transpose_conv(tulle_planner* planner, const tulle_op* op, tulle
                            w->shape[0], x->shape[3], y->shape[3]);
   const bool apart = w->shape[1] == op->stride_h && w->shape[2] == op->stride_w && !op->pad_top && !op->pad_left &&
                      y->shape[1] == x->shape[1] * op->stride_h && y->shape[2] == x->shape[2] * op->stride_w;
-  // prelu's alpha is per channel, and the rows of that product are not channels.
-  if (apart && op->activation != TULLE_ACT_PRELU) return plan_upsample(planner, op, work);
+  if (apart) return plan_upsample(planner, op, work);
   transpose_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->x = *tulle_place_of_input(planner, op, 0);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "image/image.h"
+#include "runtime/integers.h"
 #include "runtime/plan.h"
 
 // ---- JSON -------------------------------------------------------------------------------------------------
@@ -31,6 +32,20 @@ static void put(json* j, const char* text, size_t length) {
   memcpy(j->text + j->length, text, length);
   j->length += length;
   j->text[j->length] = 0;
+}
+
+// Steps are many, and printf is slow as long as V8 has not compiled all of it a second time: these do without.
+static void put_texts(json* j, const char* const* texts) {
+  for (; *texts; texts++) put(j, *texts, strlen(*texts));
+}
+
+static void put_number(json* j, const char* before, uint64_t number) {
+  char digits[21];
+  size_t first = sizeof digits;
+  do digits[--first] = (char)('0' + number % 10);
+  while (number /= 10);
+  put_texts(j, (const char*[]){before, NULL});
+  put(j, digits + first, sizeof digits - first);
 }
 
 __attribute__((format(printf, 2, 3))) static void print(json* j, const char* format, ...) {
@@ -71,11 +86,17 @@ static void print_string(json* j, const char* s) {
 }
 
 static void print_tensor(json* j, const tulle_tensor* tensor) {
+  const tulle_quantization* integers = &tensor->quantization;
   print(j, "{\"name\":");
   print_string(j, tensor->name);
   print(j, ",\"shape\":[");
   for (uint32_t d = 0; d < tensor->rank; d++) print(j, "%s%u", d ? "," : "", tensor->shape[d]);
-  print(j, "]");
+  if (integers->type == TULLE_TYPE_FP32) {
+    print(j, "],\"dtype\":\"float32\"");
+  } else {
+    print(j, "],\"dtype\":\"%s\",\"scale\":%.9g,\"zero_point\":%d",
+          integers->type == TULLE_TYPE_INT8 ? "int8" : "uint8", (double)integers->scale, integers->zero_point);
+  }
 }
 
 static char* describe(const tulle_model* model, const tulle_net* net, size_t file_bytes) {
@@ -100,13 +121,17 @@ static char* describe(const tulle_model* model, const tulle_net* net, size_t fil
   print(&j, "],\"steps\":[");
   for (uint32_t i = 0; i < model->step_count; i++) {
     const tulle_step* step = &model->steps[i];
-    print(&j, "%s{\"name\":", i ? "," : "");
+    put_texts(&j, (const char*[]){i ? "," : "", "{\"name\":", NULL});
     print_string(&j, net->ops[step->op].name);
-    const tulle_kernel* kernel = &tulle_kernels[step->work.kernel];
-    print(&j, ",\"op\":\"%s\",\"kernel\":\"%s%s%s\",\"path\":\"%s\"", net->ops[step->op].kind_name, kernel->function,
-          *kernel->tile ? "_" : "", kernel->tile, kernel->path);
-    print(&j, ",\"macs\":%.0f,\"weights\":%u,\"nnz\":%u}", (double)step->work.macs, step->work.weights,
-          step->work.nonzeros);
+    const char* op = net->ops[step->op].kind_name;
+    tulle_kernel kernel = tulle_kernels[step->work.kernel];
+    if (step->work.kernel == TULLE_KERNEL_OF_OP) kernel = (tulle_kernel){"f32", op, op};
+    put_texts(&j, (const char*[]){",\"op\":\"", op, "\",\"kernel\":\"", kernel.function, *kernel.tile ? "_" : "",
+                                  kernel.tile, "\",\"path\":\"", kernel.path, "\"", NULL});
+    put_number(&j, ",\"macs\":", step->work.macs);
+    put_number(&j, ",\"weights\":", step->work.weights);
+    put_number(&j, ",\"nnz\":", step->work.nonzeros);
+    put(&j, "}", 1);
   }
   print(&j, "]}");
   if (!j.failed) return j.text;
@@ -142,15 +167,19 @@ void tulle_model_free(tulle_model* model) {
 
 const char* tulle_model_info(const tulle_model* model) { return model->info; }
 
-float* tulle_model_input(tulle_model* model, uint32_t index) {
+void* tulle_model_input(tulle_model* model, uint32_t index) {
   if (index >= model->input_count) return NULL;
-  // The caller is about to write the floats.
-  model->inputs[index].is_rgba8 = false;
-  return model->inputs[index].data;
+  tulle_input* input = &model->inputs[index];
+  // The caller is about to write the elements.
+  input->is_rgba8 = false;
+  input->is_integers = input->integers.values != NULL;
+  return input->is_integers ? (void*)input->integers.values : input->data;
 }
 
-const float* tulle_model_output(const tulle_model* model, uint32_t index) {
-  return index < model->output_count ? model->outputs[index] : NULL;
+const void* tulle_model_output(const tulle_model* model, uint32_t index) {
+  if (index >= model->output_count) return NULL;
+  const tulle_output* output = &model->outputs[index];
+  return output->integers.values ? (const void*)output->integers.values : output->data;
 }
 
 static tulle_input* image_input(tulle_model* model, uint32_t index) {
@@ -173,6 +202,7 @@ tulle_status tulle_model_set_rgba8(tulle_model* model, uint32_t index, const uin
     return TULLE_ERROR;
   }
   const size_t count = (size_t)height * width;
+  input->is_integers = false;
   if (input->direct) {
     if (pixels != input->pixels) memcpy(input->pixels, pixels, 4 * count);
     input->is_rgba8 = true;
@@ -196,7 +226,7 @@ tulle_status tulle_model_set_picture(tulle_model* model, uint32_t index, const u
     tulle_engine_fail(model->engine, "input %u: %s", index, trouble);
     return TULLE_ERROR;
   }
-  input->is_rgba8 = false;
+  input->is_rgba8 = input->is_integers = false;
   return TULLE_OK;
 }
 
@@ -210,8 +240,16 @@ tulle_status tulle_picture_sample(tulle_engine* engine, const uint8_t* pixels, s
 }
 
 static void run(tulle_model* model, double* profile) {
+  for (uint32_t i = 0; i < model->input_count; i++) {
+    const tulle_input* input = &model->inputs[i];
+    if (input->is_integers) tulle_dequantize(&input->integers, input->data);
+  }
   tulle_engine_run(model->engine, model->steps, model->step_count, model->progress, model->scratch,
                    model->scratch_bytes, profile);
+  for (uint32_t i = 0; i < model->output_count; i++) {
+    const tulle_output* output = &model->outputs[i];
+    if (output->integers.values) tulle_quantize(output->data, &output->integers);
+  }
 }
 
 tulle_status tulle_model_run(tulle_model* model) {

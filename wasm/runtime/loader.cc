@@ -44,12 +44,14 @@ ALL(TULLE_PAD, PadMode);
 namespace {
 
 constexpr uint32_t kVersion = 1;
+constexpr char kQuantizedIo[] = "quantized_io";
 
 struct Reader {
   tulle_net* net;
   char* message;
   size_t message_size;
   uint64_t referenced, unpacked;  // bytes that may still be, see net.h
+  bool quantized_io = false;      // the file names that feature
 
   // Says what is wrong; returns false for the caller to hand on.
   __attribute__((format(printf, 2, 3))) bool fail(const char* format, ...) {
@@ -84,8 +86,11 @@ struct Reader {
   }
 
   bool constant(const char* name, const fb::Constant* from, tulle_tensor* tensor);
+  bool integer_values(const char* name, const fb::Constant* from, tulle_tensor* tensor);
+  bool quantization(const char* name, const fb::Quantization* from, tulle_quantization* to);
   bool tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to);
   bool op(uint32_t index, const fb::Op* from, tulle_op* to);
+  bool checksum(const uint8_t* data, size_t size);
   bool model(const fb::Model* from);
 };
 
@@ -94,6 +99,7 @@ bool Reader::constant(const char* name, const fb::Constant* from, tulle_tensor* 
   const auto* values = from->values();
   const auto* index = from->index();
   const auto* scales = from->scales();
+  const auto* zero_points = from->zero_points();
   if (from->type() > fb::ValueType_MAX || from->encoding() > fb::Encoding_MAX)
     return fail("tensor '%s': unknown value type %d or encoding %d", name, from->type(), from->encoding());
   to->type = from->type();
@@ -103,7 +109,8 @@ bool Reader::constant(const char* name, const fb::Constant* from, tulle_tensor* 
   if (!values || uint64_t(to->count) * width != values->size())
     return fail("tensor '%s': %u bytes of values where %u values of %u bytes were announced", name,
                 values ? values->size() : 0, to->count, unsigned(width));
-  if (!refer(values->size() + uint64_t(index ? index->size() : 0) + 4 * uint64_t(scales ? scales->size() : 0)))
+  if (!refer(values->size() + uint64_t(index ? index->size() : 0) + 4 * uint64_t(scales ? scales->size() : 0) +
+             uint64_t(zero_points ? zero_points->size() : 0)))
     return false;
   to->values = values->data();
   to->index = index ? index->data() : nullptr;
@@ -116,7 +123,11 @@ bool Reader::constant(const char* name, const fb::Constant* from, tulle_tensor* 
     if (to->index_size != (uint64_t(tensor->elements) + 7) / 8)
       return fail("tensor '%s': its bitmask has %u bytes, its shape needs %u", name, unsigned(to->index_size),
                   unsigned((uint64_t(tensor->elements) + 7) / 8));
-    for (size_t i = 0; i < to->index_size; i++) nonzeros += unsigned(__builtin_popcount(to->index[i]));
+    for (size_t i = 0; i < to->index_size; i += 8) {
+      uint64_t bits = 0;
+      memcpy(&bits, to->index + i, to->index_size - i < 8 ? to->index_size - i : 8);
+      nonzeros += unsigned(__builtin_popcountll(bits));
+    }
     if (tensor->elements % 8 && to->index[to->index_size - 1] >> (tensor->elements % 8))
       return fail("tensor '%s': its bitmask has bits set beyond the last element", name);
   } else {
@@ -132,23 +143,50 @@ bool Reader::constant(const char* name, const fb::Constant* from, tulle_tensor* 
   if (nonzeros != to->count)
     return fail("tensor '%s': %u values stored where its index needs %u", name, to->count, unsigned(nonzeros));
 
-  if (to->type == fb::ValueType_int8) {
-    if (!scales || scales->size() == 0) return fail("tensor '%s': int8 values without scales", name);
-    to->scales = scales->data();
-    to->scale_count = scales->size();
-    const uint32_t first = tensor->rank ? tensor->shape[0] : 1;
-    const uint32_t last = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
-    if (to->scale_count == 1) {
-      to->scale_run = tensor->elements;
-    } else if (to->scale_count == first) {
-      to->scale_run = tensor->elements / first;
-    } else if (to->scale_count == last) {
-      to->scale_run = 1;
-    } else {
-      return fail("tensor '%s': %u scales fit neither its first nor its last dimension", name, to->scale_count);
-    }
-    if (to->scale_run == 0) to->scale_run = 1;
+  return to->type == fb::ValueType_fp32 || to->type == fb::ValueType_fp16 || integer_values(name, from, tensor);
+}
+
+// The scales and zero points of int8 and uint8 values.
+bool Reader::integer_values(const char* name, const fb::Constant* from, tulle_tensor* tensor) {
+  tulle_constant* to = &tensor->constant;
+  const auto* scales = from->scales();
+  if (!scales || scales->size() == 0) return fail("tensor '%s': integer values without scales", name);
+  to->scales = scales->data();
+  to->scale_count = scales->size();
+  for (uint32_t i = 0; i < to->scale_count; i++)
+    if (!std::isfinite(to->scales[i])) return fail("tensor '%s': scale %u is not finite", name, i);
+  const uint32_t first = tensor->rank ? tensor->shape[0] : 1;
+  const uint32_t last = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
+  if (to->scale_count == 1) {
+    to->scale_run = tensor->elements;
+  } else if (to->scale_count == first) {
+    to->scale_run = tensor->elements / first;
+  } else if (to->scale_count == last) {
+    to->scale_run = 1;
+  } else {
+    return fail("tensor '%s': %u scales fit neither its first nor its last dimension", name, to->scale_count);
   }
+  if (to->type == fb::ValueType_int8) return true;
+  const auto* zero_points = from->zero_points();
+  if (!zero_points || zero_points->size() != to->scale_count)
+    return fail("tensor '%s': %u zero points for %u scales", name, zero_points ? zero_points->size() : 0,
+                to->scale_count);
+  to->zero_points = zero_points->data();
+  return true;
+}
+
+bool Reader::quantization(const char* name, const fb::Quantization* from, tulle_quantization* to) {
+  if (!quantized_io)
+    return fail("tensor '%s' has a quantization, but the file lacks the feature '%s'", name, kQuantizedIo);
+  const bool is_signed = from->type() == fb::ValueType_int8;
+  if (!is_signed && from->type() != fb::ValueType_uint8)
+    return fail("tensor '%s': its quantization is of type %d, not int8 or uint8", name, from->type());
+  const int32_t least = is_signed ? -128 : 0;
+  if (!std::isfinite(from->scale()) || !(from->scale() > 0) || from->zero_point() < least ||
+      from->zero_point() > least + 255)
+    return fail("tensor '%s': scale %g and zero point %d are no quantization", name, double(from->scale()),
+                from->zero_point());
+  *to = {from->type(), from->scale(), from->zero_point()};
   return true;
 }
 
@@ -179,6 +217,7 @@ bool Reader::tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to) {
   if (!std::isfinite(to->mean) || !std::isfinite(to->std) || to->std == 0)
     return fail("tensor '%s': mean %g and std %g cannot normalise an image", to->name, double(to->mean),
                 double(to->std));
+  if (from->quantization() && !quantization(to->name, from->quantization(), &to->quantization)) return false;
   if (from->constant()) {
     if (to->chw) return fail("tensor '%s' is constant and chw; constants are plain", to->name);
     to->is_constant = true;
@@ -244,14 +283,31 @@ bool Reader::op(uint32_t index, const fb::Op* from, tulle_op* to) {
   return true;
 }
 
+// Whether the file's bytes are those that were written. Older files have no checksum.
+bool Reader::checksum(const uint8_t* data, size_t size) {
+  const uint8_t* field = flatbuffers::GetRoot<flatbuffers::Table>(data)->GetAddressOf(fb::Model::VT_CHECKSUM);
+  if (!field) return true;
+  const uint32_t stored = *fb::GetModel(data)->checksum(), computed = tulle_checksum(data, size, size_t(field - data));
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+  return true;
+#endif
+  if (computed == stored) return true;
+  return fail(
+      "the .tulle file is damaged: its checksum is %08x, not %08x as when it was written; fetch or convert it "
+      "again",
+      computed, stored);
+}
+
 bool Reader::model(const fb::Model* from) {
   if (from->version() > kVersion)
     return fail("the file has format version %u, this tulle reads up to %u: update tulle", from->version(), kVersion);
   if (from->features()) {
     for (uint32_t i = 0; i < from->features()->size(); i++) {
       const auto* feature = from->features()->Get(i);
-      return fail("the file needs the feature '%s', which this tulle does not have: update tulle",
-                  feature ? feature->c_str() : "");
+      if (!feature || strcmp(feature->c_str(), kQuantizedIo))
+        return fail("the file needs the feature '%s', which this tulle does not have: update tulle",
+                    feature ? feature->c_str() : "");
+      quantized_io = true;
     }
   }
   net->name = from->name() ? from->name()->c_str() : "";
@@ -341,7 +397,7 @@ bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* messag
   flatbuffers::Verifier verifier(data, size, 16, 1 << 20);
   if (!fb::VerifyModelBuffer(verifier))
     return reader.fail("the .tulle file is damaged or cut short (%u bytes)", unsigned(size));
-  if (reader.model(fb::GetModel(data))) return true;
+  if (reader.checksum(data, size) && reader.model(fb::GetModel(data))) return true;
   tulle_net_free(net);
   return false;
 }

@@ -17,7 +17,7 @@ struct tulle_model {
   char* info;
   uint32_t input_count, output_count;
   tulle_input* inputs;
-  const float** outputs;
+  tulle_output* outputs;
   uint32_t output_shape[4];  // of the first output, if it has four dimensions
   tulle_memory memory;
   uint64_t weight_bytes, arena_bytes;

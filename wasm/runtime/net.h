@@ -44,10 +44,18 @@ typedef struct {
   const uint8_t* values;
   const uint8_t* index;
   size_t index_size;
-  const float* scales;
+  const float* scales;         // of int8 and uint8
+  const uint8_t* zero_points;  // of uint8: one for each scale
   uint32_t scale_count;
   uint32_t scale_run;  // consecutive elements that share a scale, before the next one in turn
 } tulle_constant;
+
+// The integers that hosts give or get of a model's input or output.
+typedef struct {
+  uint8_t type;  // TULLE_TYPE_INT8 or TULLE_TYPE_UINT8; TULLE_TYPE_FP32: none, but floats
+  float scale;
+  int32_t zero_point;
+} tulle_quantization;
 
 typedef struct {
   const char* name;
@@ -58,6 +66,7 @@ typedef struct {
   bool is_constant;
   tulle_constant constant;
   float mean, std;
+  tulle_quantization quantization;  // of model inputs and outputs
 } tulle_tensor;
 
 typedef struct {
@@ -101,6 +110,9 @@ static inline bool tulle_is_chw(const tulle_tensor* t) {
 // Verifies the bytes and fills `net`. On failure writes a message and returns false; nothing to free then.
 bool tulle_net_read(const void* bytes, size_t size, tulle_net* net, char* message, size_t message_size);
 void tulle_net_free(tulle_net* net);
+
+// The CRC-32 of a file with the four bytes at `place` zero, where its checksum lies.
+uint32_t tulle_checksum(const uint8_t* data, size_t size, size_t place);
 
 // Writes the constant's values, row-major over its shape, as float32. The encoding was verified by tulle_net_read.
 void tulle_constant_decode(const tulle_tensor* tensor, float* output);

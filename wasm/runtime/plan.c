@@ -29,30 +29,41 @@ static bool check_limits(const tulle_planner* planner) {
 }
 
 static bool check_ops(tulle_planner* planner) {
+  const uint32_t limit = planner->engine->limits[TULLE_LIMIT_KILO_MACS];
+  double work = 0;
   for (uint32_t o = 0; o < planner->net->op_count; o++) {
     planner->op = &planner->net->ops[o];
     if (!tulle_check_op(planner, planner->op)) return false;
+    work += tulle_op_work(planner->net, planner->op);
   }
-  return true;
+  if (limit == UINT32_MAX || work <= limit * 1e3) return true;
+  tulle_engine_fail(planner->engine, "a run takes up to %.1f million multiply-adds, the limit is %.1f million",
+                    work / 1e6, limit / 1e3);
+  return false;
 }
 
 // ---- inputs and outputs -----------------------------------------------------------------------------------
 
-// Whether all consumers of a model input read bytes themselves, as entry convolutions do. Others read floats, made when
-// the bytes are set.
-static bool takes_bytes(const tulle_net* net, uint32_t tensor) {
-  for (uint32_t o = 0; o < net->op_count; o++) {
-    for (uint32_t i = 0; i < net->ops[o].input_count; i++) {
-      const bool reads = net->ops[o].inputs[i] == (int32_t)tensor;
-      if (reads && (net->ops[o].kind != TULLE_OP_CONV2D || i > 0)) return false;
-    }
-  }
-  for (uint32_t o = 0; o < net->output_count; o++)
-    if (net->outputs[o] == tensor) return false;
-  return true;
+// Which tensors are read as floats. Entry convolutions, and nothing else, read bytes themselves; others read floats,
+// made when the bytes are set.
+static bool* read_as_floats(const tulle_net* net) {
+  bool* floats = calloc(net->tensor_count + 1, sizeof *floats);
+  if (!floats) return NULL;
+  for (uint32_t o = 0; o < net->op_count; o++)
+    for (uint32_t i = net->ops[o].kind == TULLE_OP_CONV2D; i < net->ops[o].input_count; i++)
+      if (net->ops[o].inputs[i] >= 0) floats[net->ops[o].inputs[i]] = true;
+  for (uint32_t o = 0; o < net->output_count; o++) floats[net->outputs[o]] = true;
+  return floats;
 }
 
-static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
+static bool plan_integers(tulle_planner* planner, const tulle_tensor* tensor, tulle_integers* integers) {
+  if (tensor->quantization.type == TULLE_TYPE_FP32) return true;
+  *integers = (tulle_integers){.count = tensor->elements, .quantization = tensor->quantization};
+  integers->values = tulle_plan_alloc(planner, tensor->elements);
+  return integers->values != NULL;
+}
+
+static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model, const bool* floats) {
   const tulle_net* net = planner->net;
   model->inputs = tulle_plan_alloc(planner, (net->input_count + 1) * sizeof *model->inputs);
   model->outputs = tulle_plan_alloc(planner, net->output_count * sizeof *model->outputs);
@@ -64,6 +75,7 @@ static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
     const tulle_tensor* tensor = &net->tensors[net->inputs[i]];
     tulle_input* input = &model->inputs[i];
     input->data = planner->places[net->inputs[i]].data;
+    if (!plan_integers(planner, tensor, &input->integers)) return false;
     if (tensor->rank != 4 || tensor->shape[0] != 1 || tensor->shape[3] != 3) continue;
     input->height = tensor->shape[1];
     input->width = tensor->shape[2];
@@ -73,9 +85,13 @@ static bool plan_inputs_outputs(tulle_planner* planner, tulle_model* model) {
     input->pixels = tulle_plan_alloc(planner, pixel_bytes + TULLE_SLACK_BYTES);
     if (!input->pixels) return false;
     tulle_guard(input->pixels, pixel_bytes + TULLE_READABLE_BYTES, pixel_bytes + TULLE_SLACK_BYTES);
-    input->direct = input->height * input->width > 1 && takes_bytes(net, net->inputs[i]);
+    input->direct = input->height * input->width > 1 && !floats[net->inputs[i]];
   }
-  for (uint32_t i = 0; i < net->output_count; i++) model->outputs[i] = planner->places[net->outputs[i]].data;
+  for (uint32_t i = 0; i < net->output_count; i++) {
+    const tulle_tensor* tensor = &net->tensors[net->outputs[i]];
+    model->outputs[i].data = planner->places[net->outputs[i]].data;
+    if (!plan_integers(planner, tensor, &model->outputs[i].integers)) return false;
+  }
   const tulle_tensor* output = net->output_count ? &net->tensors[net->outputs[0]] : NULL;
   for (uint32_t d = 0; output && output->rank == 4 && d < 4; d++) model->output_shape[d] = output->shape[d];
   return true;
@@ -180,12 +196,14 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
   uint32_t group_count = 0;
   tulle_group* groups = tulle_find_groups(net, &group_count);
   tulle_place* places = calloc(net->tensor_count + 1, sizeof *places);
+  bool* floats = read_as_floats(net);
   planner.places = places;
-  bool ok = groups && places;
+  bool ok = groups && places && floats;
   if (!ok) tulle_engine_fail(model->engine, "out of memory");
   ok = ok && tulle_place_tensors(&planner, groups, group_count, places, &model->arena_bytes) &&
-       plan_inputs_outputs(&planner, model) && plan_groups(&planner, model, groups, group_count) &&
+       plan_inputs_outputs(&planner, model, floats) && plan_groups(&planner, model, groups, group_count) &&
        finish(&planner, model);
+  free(floats);
   free(places);
   free(groups);
   return ok;

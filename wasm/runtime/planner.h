@@ -15,6 +15,13 @@ typedef struct {
 
 static inline float* tulle_channel(const tulle_place* place, uint32_t c) { return place->data + c * place->stride; }
 
+// The integers of a model's input or output whose file has some: `values` is NULL for floats.
+typedef struct {
+  uint8_t* values;  // int8_t, if `type` says so
+  uint32_t count;
+  tulle_quantization quantization;
+} tulle_integers;
+
 // A model input.
 typedef struct {
   float* data;
@@ -23,7 +30,15 @@ typedef struct {
   float scale, shift;  // value * scale + shift
   bool direct;         // every consumer reads bytes itself (entry convolutions)
   bool is_rgba8;       // the input holds bytes at the moment
+  tulle_integers integers;
+  bool is_integers;  // `integers` hold the input at the moment
 } tulle_input;
+
+// A model output.
+typedef struct {
+  const float* data;
+  tulle_integers integers;
+} tulle_output;
 
 // What an op adds to its result as it stores it: added * gate. No gate is 1; if `added` is NULL, nothing is added.
 typedef struct {

@@ -19,8 +19,8 @@ typedef struct {
   tulle_rows run_rows;  // NULL where it can only be run as a whole
   const void* args;
   uint32_t tasks;
-  uint32_t units;  // that the tasks share; 0: as many as tasks, as where work is cut in two dimensions
-  tulle_kernel_id kernel;
+  uint32_t units;          // that the tasks share; 0: as many as tasks, as where work is cut in two dimensions
+  tulle_kernel_id kernel;  // left out: the op's own
   uint32_t weights, nonzeros;
   uint64_t macs;     // multiply-adds executed
   uint64_t scratch;  // bytes, for each thread

@@ -15,6 +15,7 @@ const HELP = `tulle ${VERSION}: sparse convolutional networks, fast, in the brow
 
     tulle convert IN -o OUT.tulle [--input-mean M] [--input-std S] [--weights auto|fp32|fp16|int8]
                   [--sparse auto|always|never] [--outputs TENSOR]... [--input-shape NAME=1,3,320,320]...
+                  [--quantized-io]
     tulle sparsify IN -o OUT.tulle|OUT.tflite [--sparsity 0.7] [--method magnitude] [--weights auto|fp32|fp16]
                   [--input-mean M] [--input-std S] [--input-shape NAME=1,3,320,320]...
     tulle inspect FILE [--json]
@@ -37,7 +38,7 @@ const several = { type: 'string', multiple: true };
 const COMMON = { pyodide: text, onnx: several };
 const SOURCE = { output: { type: 'string', short: 'o' }, 'input-mean': text, 'input-std': text, weights: text, 'input-shape': several };
 const COMMANDS = {
-  convert: { ...COMMON, ...SOURCE, outputs: several, sparse: text },
+  convert: { ...COMMON, ...SOURCE, outputs: several, sparse: text, 'quantized-io': { type: 'boolean' } },
   sparsify: { ...COMMON, ...SOURCE, sparsity: text, method: text },
   inspect: { ...COMMON, json: { type: 'boolean' } },
 };
@@ -110,6 +111,7 @@ function settingsOf(command, values) {
   for (const name of ['weights', 'sparse', 'outputs']) {
     if (name in values) settings[name] = values[name];
   }
+  if (values['quantized-io']) settings.quantized_io = true;
   for (const shape of values['input-shape'] ?? []) {
     const [, name, sizes] = /^(.+)=(\d+(?:,\d+)*)$/.exec(shape) ?? [];
     if (!name) throw new TulleError(`${JSON.stringify(shape)} is not of the form NAME=1,3,320,320`);

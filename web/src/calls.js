@@ -16,7 +16,7 @@ import { createSharedMemory, instantiate } from './wasm.js';
  */
 
 /** `ms`: of the run itself, without what came before it.
- * @typedef {{ outputs: Float32Array<ArrayBuffer>[], ms: number, memoryBytes: number }} RunResult */
+ * @typedef {{ outputs: import('./wasm.js').Elements[], ms: number, memoryBytes: number }} RunResult */
 
 /**
  * A new engine, as the function that answers requests to it, in the order they come: with a promise for `start`, runs on

@@ -1,6 +1,13 @@
 // The engine worker: answers the page's calls one after another.
 
 import { createEngine } from './calls.js';
+// All at once, as in index.js.
+import './errors.js';
+import './library.js';
+import './options.js';
+import './pictures.js';
+import './types.js';
+import './wasm.js';
 
 const answer = createEngine();
 
@@ -15,7 +22,7 @@ self.onmessage = async (/** @type {MessageEvent<import('./calls.js').Request>} *
   const inputs = request.args.inputs;
   // The inputs' buffers are returned for reuse.
   const buffers = inputs.map(bufferOf);
-  const transfer = [...outputs.map((/** @type {Float32Array} */ output) => output.buffer), ...buffers.filter((it) => it)];
+  const transfer = [...outputs.map((/** @type {import('./wasm.js').Elements} */ it) => it.buffer), ...buffers.filter((it) => it)];
   self.postMessage({ ...reply, result: { ...reply.result, buffers } }, { transfer });
 };
 

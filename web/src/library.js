@@ -2,8 +2,11 @@
 
 import { TulleError } from './errors.js';
 import { VIEW_BYTES, read, view } from './pictures.js';
+import { ARRAYS } from './wasm.js';
 
 /** @typedef {import('./wasm.js').CInfo} CInfo */
+/** @typedef {import('./wasm.js').CTensor} CTensor */
+/** @typedef {import('./wasm.js').Elements} Elements */
 /** @typedef {import('./wasm.js').Exports} Exports */
 /** @typedef {import('./wasm.js').Input} Input */
 /** @typedef {import('./wasm.js').ReadInput} ReadInput */
@@ -74,8 +77,8 @@ export class Library {
    * @param {Required<import('./limits.js').Limits>} limits
    * @returns {{ model: number, info: CInfo, places: Place[] }} which stay as long as the model
    */
-  load(bytes, { ops, tensorBytes, memoryBytes }) {
-    const limits = [ops, tensorBytes, memoryBytes]; // by tulle_limit
+  load(bytes, { ops, tensorBytes, memoryBytes, macs }) {
+    const limits = [ops, tensorBytes, memoryBytes, Math.min(Math.ceil(macs / 1000), 2 ** 32 - 1)]; // by tulle_limit
     limits.forEach((most, limit) => this.#exports.tulle_engine_set_limit(this.pointer, limit, most));
     const { tulle_model_load } = this.#exports;
     const model = this.#withBytes(bytes, (address) => tulle_model_load(this.pointer, address, bytes.length)) >>> 0;
@@ -84,7 +87,7 @@ export class Library {
     this.#models.set(model, info);
     const { tulle_model_input, tulle_model_pixels } = this.#exports;
     const places = info.inputs.map((_, index) =>
-      ({ floats: tulle_model_input(model, index) >>> 0, pixels: tulle_model_pixels(model, index) >>> 0 }));
+      ({ elements: tulle_model_input(model, index) >>> 0, pixels: tulle_model_pixels(model, index) >>> 0 }));
     return { model, info, places };
   }
 
@@ -136,7 +139,7 @@ export class Library {
    * Feeds every input and runs. model.js has checked lengths; the views would throw on a wrong one.
    * @param {number} model
    * @param {ReadInput[]} inputs
-   * @returns {Float32Array<ArrayBuffer>[]} copies of the outputs
+   * @returns {Elements[]} copies of the outputs
    */
   run(model, inputs) {
     const info = /** @type {CInfo} */ (this.#models.get(model));
@@ -144,8 +147,8 @@ export class Library {
       if ('placed' in input) {
         const pixels = this.#exports.tulle_model_pixels(model, index);
         const [, height, width] = info.inputs[index].shape;
-        // Asking for the floats says that they are what was written.
-        if (input.placed === 'floats') this.#exports.tulle_model_input(model, index);
+        // Asking for the elements says that they are what was written.
+        if (input.placed === 'elements') this.#exports.tulle_model_input(model, index);
         else if (this.#exports.tulle_model_set_rgba8(model, index, pixels, height, width) !== 0) throw this.error();
       } else if ('address' in input) {
         const { address, size } = input;
@@ -156,13 +159,12 @@ export class Library {
           this.#exports.tulle_model_set_rgba8(model, index, address, input.height, input.width);
         if (this.#withBytes(input.data, feed) !== 0) throw this.error();
       } else {
-        const size = elements(info.inputs[index].shape);
-        this.#floats(this.#exports.tulle_model_input(model, index), size).set(input);
+        this.#elements(this.#exports.tulle_model_input(model, index), info.inputs[index]).set(input);
       }
     });
     if (this.#exports.tulle_model_run(model) !== 0) throw this.error();
-    return info.outputs.map(({ shape }, index) =>
-      this.#floats(this.#exports.tulle_model_output(model, index), elements(shape)).slice());
+    return info.outputs.map((tensor, index) =>
+      this.#elements(this.#exports.tulle_model_output(model, index), tensor).slice());
   }
 
   /**
@@ -195,10 +197,12 @@ export class Library {
   // Views are created for every use, since growing the memory replaces `buffer`.
   /**
    * @param {number} address
-   * @param {number} length
+   * @param {CTensor} tensor
+   * @returns {Elements}
    */
-  #floats(address, length) {
-    return new Float32Array(this.#memory.buffer, address >>> 0, length);
+  #elements(address, { shape, dtype }) {
+    const views = /** @type {any} */ (ARRAYS); // memory may be shared, and copies of these are not
+    return new views[dtype](this.#memory.buffer, address >>> 0, elements(shape));
   }
 
   /** @param {number} address of a NUL-terminated UTF-8 string */

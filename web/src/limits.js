@@ -9,10 +9,13 @@ import { typeName } from './types.js';
  * @property {number} [tensorBytes] of one tensor, as float32; default: 512 MiB
  * @property {number} [ops] default: 16384
  * @property {number} [memoryBytes] of activations, unpacked weights and the rest of the model's plan; default: 1 GiB
+ * @property {number} [macs] multiply-adds of a run, as if no weight were zero, and as many for other work; default: 10^11
  */
 
 /** @type {Readonly<Required<Limits>>} */
-const DEFAULTS = Object.freeze({ fileBytes: 2 ** 29, tensorBytes: 2 ** 29, ops: 2 ** 14, memoryBytes: 2 ** 30 });
+const DEFAULTS = Object.freeze({
+  fileBytes: 2 ** 29, tensorBytes: 2 ** 29, ops: 2 ** 14, memoryBytes: 2 ** 30, macs: 1e11,
+});
 
 /**
  * @param {unknown} given
@@ -25,8 +28,9 @@ export function checkLimits(given) {
     if (!Object.hasOwn(DEFAULTS, name)) {
       throw new TulleError(`there is no limit ${JSON.stringify(name)}; there are ${Object.keys(DEFAULTS).join(', ')}`);
     }
-    if (value !== undefined && !(Number.isInteger(value) && value >= 1 && value < 2 ** 32)) {
-      throw new TulleError(`limit ${name} must be an integer from 1 to 2^32 - 1, not ${String(value)}`);
+    const bits = name === 'macs' ? 53 : 32;
+    if (value !== undefined && !(Number.isInteger(value) && value >= 1 && value < 2 ** bits)) {
+      throw new TulleError(`limit ${name} must be an integer from 1 to 2^${bits} - 1, not ${String(value)}`);
     }
   }
   return { ...DEFAULTS, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };

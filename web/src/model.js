@@ -3,20 +3,30 @@
 import { TulleError, messageOf } from './errors.js';
 import { checkOptions, close, isHandedOver, isPicture, rgba, take } from './pictures.js';
 import { typeName } from './types.js';
+import { ARRAYS } from './wasm.js';
+
+/** @typedef {'float32' | 'int8' | 'uint8'} DType The type of an input's or output's elements. */
+
+/** @typedef {Float32Array | Int8Array | Uint8Array} OutputData An output's elements: a Float32Array, unless the file was converted
+ * with `quantizedIo`. */
 
 /**
  * @template {string} [Name=string]
  * @typedef {object} TensorInfo An input or output of a model.
  * @property {Name} name
  * @property {readonly number[]} shape row-major, in the model's own order: an image is [1, height, width, channels]
- * @property {'float32'} dtype
+ * @property {DType} dtype integers only in a file converted with `quantizedIo`
+ * @property {number} [scale] of integers, which stand for (integer - zeroPoint) * scale
+ * @property {number} [zeroPoint]
  */
 
 /**
  * @typedef {object} ImageInputInfo An input that takes pictures.
  * @property {string} name
  * @property {readonly [batch: 1, height: number, width: number, channels: 3]} shape
- * @property {'float32'} dtype
+ * @property {DType} dtype
+ * @property {number} [scale] of integers, which stand for (integer - zeroPoint) * scale
+ * @property {number} [zeroPoint]
  * @property {true} image
  * @property {number} mean pixels are fed as (value - mean) / std
  * @property {number} std
@@ -58,8 +68,8 @@ import { typeName } from './types.js';
  */
 
 /**
- * @typedef {Float32Array | Uint8Array | Uint8ClampedArray | NumberArray | Picture} InputData What run() takes for an input:
- *   all its elements, bytes of a picture of the input's own size, or a picture.
+ * @typedef {Float32Array | Int8Array | Uint8Array | Uint8ClampedArray | NumberArray | Picture} InputData What run() takes for
+ *   an input: all its elements, bytes of a picture of the input's own size, or a picture.
  */
 
 /**
@@ -70,6 +80,7 @@ import { typeName } from './types.js';
 /**
  * The result of load(), the only way to construct one.
  * @template {string} [Output=string] names of the outputs, if TypeScript is to know them
+ * @template {OutputData} [Data=Float32Array<ArrayBuffer>] what they hold
  * @hideconstructor
  */
 export class Model {
@@ -131,12 +142,13 @@ export class Model {
    * Runs the model once. Runs of all models of an engine share one queue; the page is never blocked, unless the model
    * was loaded with `worker: false`. Inputs are copied before this returns, so they can be overwritten or closed at once.
    * @param {InputData | Record<string, InputData>} inputs an array or picture for every input by name; for a model of one
-   *   input, the array or picture alone will do. A Float32Array or Float16Array holds the input's shape row-major.
+   *   input, the array or picture alone will do. A Float32Array or Float16Array holds the input's shape row-major; an
+   *   input whose `dtype` is "int8" or "uint8" takes an Int8Array or Uint8Array instead.
    *   Pictures (ImageData, ImageBitmap, VideoFrame, video, image and canvas elements, OffscreenCanvas, Blob) have any size
    *   and are normalised as the model file says; a Uint8Array is a picture of the input's size, with 3 or 4 bytes per pixel.
    * @param {RunOptions} [options] for all pictures: which part to take. `transfer: true` transfers ImageBitmaps to the
    *   engine, which closes them; otherwise they are copied.
-   * @returns {Promise<Record<Output, Float32Array<ArrayBuffer>>>} a new array, row-major, for every output by name
+   * @returns {Promise<Record<Output, Data>>} a new array, row-major, for every output by name
    * @throws {TulleError} (rejects) for inputs that do not fit or cannot be read, a closed model, an engine that crashed
    */
   async run(inputs, options = {}) {
@@ -152,7 +164,7 @@ export class Model {
       const reply = await (this.worker ? this.#runInWorker(values, transfer) : this.#runHere(values));
       this.#memoryBytes = reply.memoryBytes;
       this.#runMs = reply.ms;
-      return /** @type {Record<Output, Float32Array<ArrayBuffer>>} */ (
+      return /** @type {Record<Output, Data>} */ (
         Object.fromEntries(this.outputs.map(({ name }, index) => [name, reply.outputs[index]])));
     } catch (error) {
       for (const value of values) if ('picture' in value) close(value.picture);
@@ -179,13 +191,13 @@ export class Model {
   #put(value, index) {
     const { memory, idle } = this.#engine;
     if (!memory || !idle || 'picture' in value || 'placed' in value) return undefined;
-    const { floats, pixels } = this.#places[index];
+    const { elements, pixels } = this.#places[index];
     if ('data' in value) {
       new Uint8Array(memory.buffer, pixels, value.data.length).set(value.data);
       return { placed: 'pixels' };
     }
-    new Float32Array(memory.buffer, floats, value.length).set(value);
-    return { placed: 'floats' };
+    new ARRAYS[this.inputs[index].dtype](memory.buffer, elements, value.length).set(value);
+    return { placed: 'elements' };
   }
 
   /**
@@ -277,10 +289,10 @@ export class Model {
 }
 
 /**
- * @param {{ name: string, shape: number[] }} tensor
+ * @param {import('./wasm.js').CTensor} tensor
  */
-function describe({ name, shape }) {
-  return { name, shape: Object.freeze(shape), dtype: /** @type {const} */ ('float32') };
+function describe({ name, shape, dtype, scale, zero_point: zeroPoint }) {
+  return { name, shape: Object.freeze(shape), dtype, ...(scale === undefined ? {} : { scale, zeroPoint }) };
 }
 
 /**
@@ -291,13 +303,17 @@ function describe({ name, shape }) {
  * @param {boolean} own whether the engine closes an ImageBitmap
  * @returns {import('./wasm.js').Input}
  */
-function prepare({ name, shape, image }, value, view, own) {
+function prepare({ name, shape, image, dtype }, value, view, own) {
   const it = `input ${JSON.stringify(name)} of shape [${shape.join(', ')}]`;
   const whole = Object.keys(view).length === 0;
-  if (isPicture(value) || isBytes(value)) {
+  const type = ARRAYS[dtype].name;
+  const size = elements(shape);
+  const isElements = isA(value, type, ...(dtype === 'float32' ? ['Float16Array'] : []));
+  // Bytes are an input's elements where these are, and a picture elsewhere.
+  if (isPicture(value) || (isBytes(value) && !(isElements && (!image || value.length === size)))) {
     if (!image) {
       throw new TulleError(`${it} takes no ${isPicture(value) ? 'pictures, which need' : 'bytes, which are pictures of'} shape `
-        + '[1, height, width, 3]: give a Float32Array');
+        + `[1, height, width, 3]: give a ${type}`);
     }
     const [, height, width] = shape;
     /** @type {import('./pictures.js').Sendable} */
@@ -312,13 +328,11 @@ function prepare({ name, shape, image }, value, view, own) {
     }
     return { picture, options: view, own };
   }
-  if (!isFloats(value)) {
-    throw new TulleError(`${it} takes a Float32Array${image ? ' or a picture' : ''}, not ${typeName(value)}`);
-  }
+  if (!isElements) throw new TulleError(`${it} takes a ${type}${image ? ' or a picture' : ''}, not ${typeName(value)}`);
   if (!whole) throw new TulleError(`${it}: ${Object.keys(view).join(', ')} is for pictures, not for ${typeName(value)}`);
-  const size = elements(shape);
-  if (value.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${lengthOf(value)}`);
-  return typeName(value) === 'Float32Array' ? value : Float32Array.from(value);
+  const array = /** @type {import('./wasm.js').Elements} */ (value);
+  if (array.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${lengthOf(array)}`);
+  return typeName(value) === 'Float16Array' ? Float32Array.from(array) : array;
 }
 
 /**
@@ -354,9 +368,10 @@ function copy(value, room) {
     const { picture } = value;
     return 'data' in picture ? { ...value, picture: { ...picture, data: copyBytes(picture.data, room) } } : value;
   }
-  const floats = new Float32Array(room(value.length * 4), 0, value.length);
-  floats.set(value);
-  return floats;
+  const { BYTES_PER_ELEMENT: width } = value;
+  const elements = new ARRAYS[dtypeOf(value)](room(value.length * width), 0, value.length);
+  elements.set(value);
+  return elements;
 }
 
 /**
@@ -369,7 +384,10 @@ function copyBytes(data, room) {
   return bytes;
 }
 
-/** @param {Float32Array | Uint8Array | Uint8ClampedArray} array */
+/** @param {import('./wasm.js').Elements} value */
+const dtypeOf = (value) => /** @type {DType} */ (Object.keys(ARRAYS).find((name) => isA(value, ARRAYS[/** @type {DType} */ (name)].name)));
+
+/** @param {Float32Array | Int8Array | Uint8Array | Uint8ClampedArray} array */
 function lengthOf({ length, buffer }) {
   try {
     new Uint8Array(buffer); // throws if it is detached; `detached` is newer
@@ -383,7 +401,7 @@ function lengthOf({ length, buffer }) {
 const elements = (shape) => shape.reduce((product, size) => product * size, 1);
 
 /** @param {unknown} value @returns {value is Uint8Array | Uint8ClampedArray} */
-const isBytes = (value) => ['Uint8Array', 'Uint8ClampedArray'].includes(typeName(value));
+const isBytes = (value) => isA(value, 'Uint8Array', 'Uint8ClampedArray');
 
-/** @param {unknown} value @returns {value is Float32Array} Float16Array is read alike */
-const isFloats = (value) => ['Float32Array', 'Float16Array'].includes(typeName(value));
+/** @param {unknown} value @param {string[]} names */
+const isA = (value, ...names) => names.includes(typeName(value));

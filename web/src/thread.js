@@ -1,5 +1,6 @@
 // A pool worker: another instance on the engine's shared memory, which waits in C for tasks.
 
+import './errors.js'; // at once, as in index.js
 import { instantiate } from './wasm.js';
 
 /**

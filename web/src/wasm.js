@@ -54,6 +54,16 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {(compositor: number) => void} tulle_compositor_reset
  */
 
+/** @typedef {Float32Array<ArrayBuffer> | Int8Array<ArrayBuffer> | Uint8Array<ArrayBuffer>} Elements of an input or output, in its type */
+
+/** Their constructors by the names of the types. */
+export const ARRAYS = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array };
+
+/**
+ * What tulle_model_info says of an input or output; scale and zero point are those of integers.
+ * @typedef {{ name: string, shape: number[], dtype: keyof typeof ARRAYS, scale?: number, zero_point?: number }} CTensor
+ */
+
 /**
  * What tulle_model_info says; see tulle.h.
  * @typedef {object} CInfo
@@ -61,17 +71,17 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {number} file_bytes
  * @property {number} arena_bytes
  * @property {number} weight_bytes
- * @property {{ name: string, shape: number[], mean: number, std: number, rgba8: boolean }[]} inputs
- * @property {{ name: string, shape: number[] }[]} outputs
+ * @property {(CTensor & { mean: number, std: number, rgba8: boolean })[]} inputs
+ * @property {CTensor[]} outputs
  * @property {{ name: string, op: string, kernel: string, path: string, macs: number, weights: number,
  *   nnz: number }[]} steps
  */
 
 /**
- * One input, as it reaches the engine: its floats; RGBA bytes of exactly its size; a picture and what to take of it,
+ * One input, as it reaches the engine: its elements; RGBA bytes of exactly its size; a picture and what to take of it,
  * `own` if it is to be closed then; or which of the two is in shared memory already, at its Place.
- * @typedef {Float32Array
- *   | { placed: 'floats' | 'pixels' }
+ * @typedef {Elements
+ *   | { placed: 'elements' | 'pixels' }
  *   | { data: Uint8ClampedArray, height: number, width: number }
  *   | { picture: import('./pictures.js').Sendable, options: import('./pictures.js').ViewOptions, own: boolean }} Input
  *
@@ -79,7 +89,7 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @typedef {Exclude<Input, { picture: any }> | { address: number, size: number }} ReadInput
  */
 
-/** Addresses of an input's floats and, if it takes images, RGBA bytes. @typedef {{ floats: number, pixels: number }} Place */
+/** Addresses of an input's elements and, if it takes images, RGBA bytes. @typedef {{ elements: number, pixels: number }} Place */
 
 /** The memory that an engine and its pool workers share. */
 export function createSharedMemory() {

@@ -13,7 +13,7 @@ export async function start({ threads }) {
       return {
         async run(values) {
           const feeds = {};
-          inputs.forEach(({ name, shape }, i) => (feeds[name] = new ort.Tensor("float32", values[i], shape)));
+          inputs.forEach(({ name, shape, dtype }, i) => (feeds[name] = new ort.Tensor(dtype, values[i], shape)));
           const results = await session.run(feeds);
           return session.outputNames.map((name) => ({ name, data: results[name].data }));
         },

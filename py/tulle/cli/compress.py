@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @options.tulle_target
 @click.option(
     "--values", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True,
-    help="auto: fp16 if lossless, else fp32. fp16, int8: round weights.",
+    help="auto: int8 or fp16 if lossless, else fp32. fp16, int8: round weights.",
 )  # fmt: skip
 @click.option(
     "--calibration", type=click.Path(), metavar="FOLDER",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @options.tulle_target
 @click.option(
     "--weights", type=click.Choice(["auto", "fp32", "fp16", "int8"]), default="auto", show_default=True,
-    help="auto: fp16 if lossless, else fp32. fp16, int8: round weights (see tulle compress).",
+    help="auto: int8 or fp16 if lossless, else fp32. fp16, int8: round weights (see tulle compress).",
 )  # fmt: skip
 @click.option(
     "--sparse", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     help="Convert up to this tensor of IN instead of its outputs; may be repeated.",
 )  # fmt: skip
 @options.input_shapes
+@click.option(
+    "--quantized-io", is_flag=True,
+    help="int8 and uint8 inputs and outputs of a quantised TFLite model stay integers instead of float32.",
+)  # fmt: skip
 @click.option("--report", "with_report", is_flag=True, help="Show every layer of the result.")
 @click.option("--trace", is_flag=True, help="Show what every pass changed, and the graph's size after it.")
 def command(
@@ -43,6 +47,7 @@ def command(
         tulle convert hand.tflite -o hand.tulle --input-mean 0 --input-std 255
         tulle convert mobilenet.tflite -o mobilenet.tulle --weights fp16 --report
         tulle convert palm.tflite -o palm.tulle --trace
+        tulle convert mobilenet_int8.tflite -o mobilenet.tulle --quantized-io
         tulle convert ssd.tflite -o ssd.tulle --outputs raw_boxes --outputs raw_scores
         tulle convert yolo.onnx -o yolo.tulle --input-shape images=1,3,320,320
     """

@@ -3,6 +3,6 @@
 The ops, their inputs and attributes are listed in docs/architecture.md. Shapes and dtypes are always known.
 """
 
-from tulle.graph.graph import Graph, Node, Tensor
+from tulle.graph.graph import Graph, Node, Quantization, Tensor
 
-__all__ = ["Graph", "Node", "Tensor"]
+__all__ = ["Graph", "Node", "Quantization", "Tensor"]

@@ -42,6 +42,28 @@ class Tensor:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
+@dataclass(frozen=True)
+class Quantization:
+    """Integers of 8 bits that stand for real numbers: (integer - zero_point) * scale.
+
+    Attributes:
+        dtype: "int8" or "uint8".
+    """
+
+    dtype: str
+    scale: float
+    zero_point: int
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether a `.tulle` file can hold it."""
+        if self.dtype not in ("int8", "uint8"):
+            return False
+        info = np.iinfo(self.dtype)
+        scale = np.float32(self.scale)
+        return bool(np.isfinite(scale) and scale > 0 and info.min <= self.zero_point <= info.max)
+
+
 @dataclass
 class Node:
     """One op: `inputs` and `outputs` are tensor names, None for an optional input left out."""
@@ -69,6 +91,8 @@ class Graph:
     outputs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What whoever made the graph has to say about it, for people."""
+    quantization: dict[str, Quantization] = field(default_factory=dict)
+    """Of the inputs and outputs that a `.tulle` file of the graph takes and gives as integers, by name."""
 
     def copy(self) -> Graph:
         """A copy whose nodes and tensors can be changed; constant arrays are shared, so never edit them in place."""
@@ -79,16 +103,29 @@ class Graph:
             list(self.inputs),
             list(self.outputs),
             list(self.notes),
+            dict(self.quantization),
         )
 
     def add_tensor(self, tensor: Tensor) -> str:
         """Adds the tensor, renaming it if its name is taken; returns the name."""
-        name, count = tensor.name or "tensor", 1
-        while name in self.tensors:
-            name, count = f"{tensor.name}_{count}", count + 1
-        tensor.name = name
-        self.tensors[name] = tensor
-        return name
+        tensor.name = self._free_name(tensor.name or "tensor")
+        self.tensors[tensor.name] = tensor
+        return tensor.name
+
+    def _free_name(self, base: str) -> str:
+        """`base`, or with the number after those taken. By halves: a file can have thousands of tensors of one name."""
+        if base not in self.tensors:
+            return base
+        taken, free = 0, 1
+        while f"{base}_{free}" in self.tensors:
+            taken, free = free, 2 * free
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            if f"{base}_{middle}" in self.tensors:
+                taken = middle
+            else:
+                free = middle
+        return f"{base}_{free}"
 
     def add_constant(self, name: str, data: np.ndarray) -> str:
         """Adds an array as a constant tensor; returns its (unique) name."""

@@ -48,6 +48,7 @@ def run(
         if values[name].shape != graph.tensors[name].shape:
             raise TulleError(f"input {name!r} has shape {values[name].shape} instead of {graph.tensors[name].shape}")
 
+    outputs = set(graph.outputs)
     wanted = keep if callable(keep) else set(keep or ()).__contains__
     for name, tensor in graph.tensors.items():
         if tensor.data is not None:
@@ -56,9 +57,9 @@ def run(
     for index, node in enumerate(graph.nodes):
         values[node.output] = execute(graph, node, [None if name is None else values[name] for name in node.inputs])
         for used in set(node.inputs):  # what nobody will read again goes, so that large models fit
-            if used is not None and last_use[used] == index and used not in graph.outputs and not wanted(used):
+            if used is not None and last_use[used] == index and used not in outputs and not wanted(used):
                 del values[used]
-    kept = [node.output for node in graph.nodes if wanted(node.output) and node.output not in graph.outputs]
+    kept = [node.output for node in graph.nodes if wanted(node.output) and node.output not in outputs]
     return {name: values[name] for name in (*graph.outputs, *kept)}
 
 

@@ -11,7 +11,7 @@ from tulle.ops.shapes import Mismatch, Shape
 def output_shape(graph: Graph, node: Node) -> Shape:
     """The shape of the node's output, computed from its inputs and attributes.
 
-    Where the op leaves it open (reshape, slice, resizes, transpose_conv2d) the output tensor's own shape is
+    Where the op leaves it open (`open_shape`) the output tensor's own shape is
     checked and returned. Raises TulleError if the inputs do not fit the op.
     """
     op = OPS.get(node.op)

@@ -43,7 +43,7 @@ TO_PLAIN = _change("to_plain", "the image in the model's own order (inserted by 
 def _read_dequantize(call: Call) -> None:
     dtype = call.graph.tensors[call.input(0)].dtype
     if dtype == np.float32:  # the reader has turned quantised tensors into floats
-        call.add("reshape", [call.input(0)])
+        call.add("dequantize" if call.is_constant(0) else "reshape", [call.input(0)])
         return
     if dtype != np.float16:  # a constant, perhaps through DENSIFY: the reader refuses other float16 activations
         raise Unsupported(f"its input has type {dtype}: only float16 weights are supported")
@@ -68,7 +68,7 @@ def _unpacked(name: str, summary: str, read: Callable[[Call], None]) -> Op:
     )  # fmt: skip
 
 
-DEQUANTIZE = _unpacked("dequantize", "a float16 constant as float32 (folded away)", _read_dequantize)
+DEQUANTIZE = _unpacked("dequantize", "a float16 or quantised constant as float32 (folded away)", _read_dequantize)
 DENSIFY = _unpacked("densify", "a sparse constant as a dense one (folded away)", _read_densify)
 
 OPS = (TO_CHW, TO_PLAIN, DEQUANTIZE, DENSIFY)

@@ -1,4 +1,4 @@
-"""Reductions over dimensions, and what looks along one of them: argmax, softmax and cumulative sums."""
+"""Reductions over dimensions, and what looks along one of them: argmax, topk, softmax and cumulative sums."""
 
 from __future__ import annotations
 
@@ -147,6 +147,115 @@ ARGMAX = Op(
     from_tflite={"ARG_MAX": _read_argmax, "ARG_MIN": _read_argmax},
 )  # fmt: skip
 
+# ---- topk: two ops, since every op has one output
+
+# From here on float32 skips whole numbers.
+_MOST_INDICES = 2**24
+
+
+def _topk_shape(node: Node, shapes: Shapes, stated: Shape) -> Shape:
+    x, axis = operand(shapes, 0), node.attrs["axis"]
+    require(0 <= axis < len(x), f"axis {axis} is out of range")
+    fits = len(stated) == len(x) and all(
+        0 < kept <= size if d == axis else kept == size for d, (kept, size) in enumerate(zip(stated, x, strict=True))
+    )
+    require(fits, f"cannot make the output {list(stated)}: along axis {axis} it may have 1 to {x[axis]} elements")
+    exact = node.op == "topk" or x[axis] <= _MOST_INDICES
+    require(exact, f"indices of {x[axis]} elements are not exact as floats")
+    return stated
+
+
+def _first_of(node: Node, x: np.ndarray, k: int) -> np.ndarray:
+    """Where along the axis the first k elements are. NumPy sorts NaN behind all numbers."""
+    axis = node.attrs["axis"]
+    if not node.attrs["largest"]:
+        return np.argsort(x, axis=axis, kind="stable").take(range(k), axis)
+    # Backwards twice, so that of equal elements the first stays the first.
+    order = np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
+    return (x.shape[axis] - 1 - order).take(range(k), axis)
+
+
+def _topk(node: Node, inputs: list[Any], shape: Shape) -> np.ndarray:
+    axis = node.attrs["axis"]
+    return np.take_along_axis(inputs[0], _first_of(node, inputs[0], shape[axis]), axis)
+
+
+def _topk_indices(node: Node, inputs: list[Any], shape: Shape) -> np.ndarray:
+    return _first_of(node, inputs[0], shape[node.attrs["axis"]]).astype(inputs[0].dtype)
+
+
+def _torch_topk(node: Node, shapes: Shapes, result: Shape) -> Any:
+    import torch
+
+    axis, largest, indices = node.attrs["axis"], node.attrs["largest"], node.op == "topk_indices"
+
+    def function(x: Any, *_: Any) -> Any:
+        values, places = torch.sort(x, dim=axis, descending=largest, stable=True)  # topk would take any of equal ones
+        return (places.to(x) if indices else values).narrow(axis, 0, result[axis])
+
+    return function
+
+
+def _topk_example(random: np.random.Generator) -> Example:
+    """Half of them of few different numbers, so that many are equal."""
+    rank = int(random.choice([4, 4, 4, 1, 2, 3, 5, 6]))
+    x = picture(random) if rank == 4 else random.standard_normal(random.integers(1, 6, rank))
+    if random.random() < 0.5:
+        x = np.round(2 * x) / 2
+    axis = int(random.integers(0, rank))
+    shape = list(x.shape)
+    shape[axis] = int(random.integers(1, shape[axis] + 1))
+    return Example([x], {"axis": axis, "largest": bool(random.random() < 0.5)}, shape=tuple(shape))
+
+
+def _read_topk(call: Call) -> None:
+    shape, values = call.shape(0), call.integers(1)
+    if not shape or values.size != 1 or len(call.outputs) != 2:
+        raise Unsupported(f"{values.size} numbers k, {len(call.outputs)} outputs and an input {list(shape)}")
+    wanted = (*shape[:-1], int(values.reshape(-1)[0]))
+    for op, output in zip(("topk", "topk_indices"), call.outputs, strict=True):
+        stated = call.graph.tensors[output].shape
+        if stated != wanted:
+            raise Unsupported(f"it gives {list(wanted)}, the output has {list(stated)}")
+        call.append(op, [call.input(0)], output, axis=len(shape) - 1, largest=True)
+    call.whole(call.outputs[1])
+
+
+def _import_topk(node: OnnxNode) -> Result:
+    """`sorted` = 0 leaves the order open."""
+    values = node.constant(1) if node.has(1) else np.array(node.attribute("k", 0))  # an attribute before opset 10
+    if values.size != 1 or values.dtype.kind != "i":
+        raise Unsupported("its k is not one integer")
+    k, x, shape = int(values.reshape(-1)[0]), node.elements(0), node.shape(0)
+    along = node.axis(node.attribute("axis", -1), len(shape))
+    if not 1 <= k <= shape[along]:
+        raise Unsupported(f"k is {k}, not from 1 to {shape[along]}")
+    result = list(node.importer.graph.tensors[x.name].shape)
+    axis = x.axis(along)
+    result[axis] = k
+    attrs = {"axis": axis, "largest": bool(node.attribute("largest", 1))}
+    best, places = (node.add(op, [x.name], tuple(result), **attrs) for op in ("topk", "topk_indices"))
+    node.importer.whole_numbers.add(places)
+    return [x.like(best), x.like(places)]
+
+
+def _topk_op(name: str, summary: str, reference: Any, **fields: Any) -> Op:
+    return Op(
+        name, summary, (Input("x"),), _topk_shape, reference, PLAIN, _topk_example,
+        (attribute.AXIS, attribute.Attribute("largest", "flag", "largest")),
+        open_shape=True,
+        torch=_torch_topk,
+        mixes_batch=lambda graph, node: node.attrs["axis"] == 0,
+        **fields,
+    )  # fmt: skip
+
+
+TOPK = _topk_op(
+    "topk", "the largest elements along an axis in order, or the smallest; of equal ones the first comes first, NaN is "
+    "the largest", _topk, from_tflite={"TOPK_V2": _read_topk}, from_onnx={"TopK": _import_topk},
+)  # fmt: skip
+TOPK_INDICES = _topk_op("topk_indices", "where along the axis these elements are, as floats", _topk_indices)
+
 # ---- softmax
 
 
@@ -282,6 +391,8 @@ OPS = (
     _reduction("reduce_max", "the maximum over some dimensions", "amax", "REDUCE_MAX"),
     _reduction("reduce_min", "the minimum over some dimensions", "amin", "REDUCE_MIN"),
     ARGMAX,
+    TOPK,
+    TOPK_INDICES,
     SOFTMAX,
     CUMSUM,
 )

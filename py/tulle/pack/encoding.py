@@ -12,6 +12,8 @@ import numpy as np
 
 from tulle.errors import TulleError
 from tulle.pack.limits import ALIGNMENT
+from tulle.pack.quantise import quantise
+from tulle.pack.recover import recover
 from tulle.pack.schema import tulle_generated as schema
 
 Weights = Literal["auto", "fp32", "fp16", "int8"]
@@ -21,6 +23,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     schema.ValueType.fp32: np.dtype("<f4"),
     schema.ValueType.fp16: np.dtype("<f2"),
     schema.ValueType.int8: np.dtype("i1"),
+    schema.ValueType.uint8: np.dtype("u1"),
 }
 _NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 
@@ -29,7 +32,8 @@ _NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 class Encoded:
     """A constant as the file stores it; `index` is None when dense. Values and index are uint8 arrays.
 
-    `scales`: float32, of int8 values only; one, or one for each index of the first or of the last dimension.
+    `scales`: float32, of int8 and uint8 values; one, or one for each index of the first or of the last dimension.
+    `zero_points`: uint8, of uint8 values; one for each scale.
     """
 
     type: int
@@ -38,19 +42,38 @@ class Encoded:
     values: np.ndarray
     index: np.ndarray | None
     scales: np.ndarray | None = None
+    zero_points: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part in (self.values, self.index, self.scales) if part is not None)
+        parts = (self.values, self.index, self.scales, self.zero_points)
+        return sum(part.nbytes for part in parts if part is not None)
 
 
-def choose_type(name: str, data: np.ndarray, weights: Weights, *, is_weight: bool) -> np.ndarray:
-    """`data` as little-endian float32 or float16 values.
+def store(name: str, data: np.ndarray, weights: Weights, channel_axis: int | None) -> Encoded:
+    """The fewest bytes for a constant that `weights` allows.
 
-    "auto" uses float16 if that holds every value exactly, and so does "int8", which is handled elsewhere. "fp16" rounds
-    the weights of convolutions and fully connected layers (`is_weight`); other constants (biases, alphas) are few, and
-    stay exact. "fp32" keeps every value wide. Raises TulleError if a weight is too large for float16.
+    "auto" takes what gives every value exactly: int8 or uint8 with scales, float16, or float32. "fp16" and "int8" round
+    the weights of convolutions and fully connected layers where that is smaller still; other constants (biases,
+    alphas) are few, and stay exact. "fp32" keeps every value wide.
+
+    Args:
+        channel_axis: of a layer's weights, the dimension that is the output channels; None for other constants.
+
+    Raises TulleError if a weight is too large for float16 or not finite where it should be rounded to int8.
     """
+    is_weight = channel_axis is not None
+    ways = [encode(_floats(name, data, weights, is_weight=is_weight))]
+    # Before those that round: of the same size, the exact one is taken.
+    if weights != "fp32" and (integers := recover(np.asarray(data, np.float32))) is not None:
+        ways.insert(0, encode(*integers))
+    if weights == "int8" and channel_axis is not None:
+        ways.append(encode(*quantise(name, data, channel_axis)))
+    return min(ways, key=lambda way: way.nbytes)
+
+
+def _floats(name: str, data: np.ndarray, weights: Weights, *, is_weight: bool) -> np.ndarray:
+    """`data` as little-endian float32 or float16 values."""
     if data.dtype not in (np.float32, np.float16):
         raise TulleError(f"constant {name!r} is {data.dtype}: only float32 and float16 values can be stored")
     wide = np.ascontiguousarray(data, "<f4")
@@ -69,25 +92,29 @@ def choose_type(name: str, data: np.ndarray, weights: Weights, *, is_weight: boo
     return half if lossless else wide
 
 
-def encode(values: np.ndarray, scales: np.ndarray | None = None) -> Encoded:
-    """The smallest encoding of float32, float16 or int8 `values`, counted with the padding that alignment costs.
+def encode(values: np.ndarray, scales: np.ndarray | None = None, zero_points: np.ndarray | None = None) -> Encoded:
+    """The smallest encoding of float32, float16, int8 or uint8 `values`, counted with the padding that alignment costs.
 
-    `scales` belong to int8 values; see `Encoded`.
+    `scales` and `zero_points` belong to integers; see `Encoded`.
     """
     flat = np.ascontiguousarray(values).reshape(-1)
     number = _NUMBERS[flat.dtype]
-    positions = np.flatnonzero(flat)
+    stored = (values != (0 if zero_points is None else _along(zero_points, values))).reshape(-1)
+    positions = np.flatnonzero(stored)
     nonzeros = flat[positions].view(np.uint8)
-    candidates = [Encoded(number, schema.Encoding.dense, flat.size, flat.view(np.uint8), None, scales)]
+    ways: list[tuple[int, np.ndarray, np.ndarray | None]] = [(schema.Encoding.dense, flat.view(np.uint8), None)]
     if positions.size < flat.size:
-        mask = np.packbits(flat != 0, bitorder="little")
-        candidates.append(Encoded(number, schema.Encoding.bitmask, positions.size, nonzeros, mask, scales))
-        candidates.append(Encoded(number, schema.Encoding.delta, positions.size, nonzeros, _deltas(positions), scales))
+        ways.append((schema.Encoding.bitmask, nonzeros, np.packbits(stored, bitorder="little")))
+        ways.append((schema.Encoding.delta, nonzeros, _deltas(positions)))
+    candidates = [
+        Encoded(number, encoding, data.size // flat.itemsize, data, index, scales, zero_points)
+        for encoding, data, index in ways
+    ]
     return min(candidates, key=_stored_bytes)
 
 
 def decode(stored: Encoded, shape: tuple[int, ...]) -> np.ndarray:
-    """The inverse of `encode`: float32 or float16 values of `shape`; int8 ones times their scales, as float32.
+    """The inverse of `encode`: float32 or float16 values of `shape`; of integers what they stand for, as float32.
 
     Raises TulleError if the parts do not agree.
     """
@@ -103,25 +130,44 @@ def decode(stored: Encoded, shape: tuple[int, ...]) -> np.ndarray:
     if stored.encoding == schema.Encoding.dense:
         if values.size != size:
             raise TulleError(f"{values.size} values stored for {size} elements")
-        return _scaled(values.reshape(shape).copy(), stored.scales)
+        return _scaled(stored, values.reshape(shape).copy(), None)
     positions = _positions(stored, size)
     if positions.size != values.size or (positions.size and positions[-1] >= size):
         raise TulleError(f"its index gives {positions.size} places among {size} elements to {values.size} values")
     flat = np.zeros(size, dtype)
     flat[positions] = values
-    return _scaled(flat.reshape(shape), stored.scales)
+    return _scaled(stored, flat.reshape(shape), positions)
 
 
-def _scaled(values: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-    if values.dtype != np.int8:
+def _scaled(stored: Encoded, values: np.ndarray, positions: np.ndarray | None) -> np.ndarray:
+    """`positions`: of the elements that are stored; None for all."""
+    scales, zero_points = stored.scales, stored.zero_points
+    if values.dtype not in (np.int8, np.uint8):
         return values
     if scales is None or not scales.size:
-        raise TulleError("int8 values without scales")
+        raise TulleError("integer values without scales")
+    if not np.isfinite(scales).all():
+        raise TulleError("a scale is not finite")
     first, last = (values.shape[0], values.shape[-1]) if values.ndim else (1, 1)
     if scales.size not in (1, first, last):
         raise TulleError(f"{scales.size} scales fit neither its first nor its last dimension")
-    is_first = scales.size == first
-    return values * scales.reshape(scales.shape + (1,) * (values.ndim - 1) if is_first else scales.shape)
+    if values.dtype == np.int8:
+        return values * _along(scales, values)
+    if zero_points is None or zero_points.size != scales.size:
+        raise TulleError(f"not one zero point for each of {scales.size} scales")
+    result = (values.astype(np.float32) - _along(zero_points, values)) * _along(scales, values)
+    if positions is not None:
+        absent = np.ones(values.size, bool)
+        absent[positions] = False
+        result[absent.reshape(values.shape)] = 0
+    return result
+
+
+def _along(numbers: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """One number for all values, or one for each index of their first or last dimension, so that it broadcasts."""
+    if values.ndim and numbers.size == values.shape[0]:
+        return numbers.reshape(-1, *[1] * (values.ndim - 1))
+    return numbers.reshape(() if not values.ndim else -1)
 
 
 def _stored_bytes(encoded: Encoded) -> int:

@@ -28,5 +28,8 @@ MAX_REFERENCED_FREE, MAX_REFERENCED_PER_BYTE = 64 << 10, 4
 VERSION = 1
 """The format version that this package writes and the highest that it reads."""
 
+QUANTIZED_IO = "quantized_io"
+"""The feature of files whose inputs or outputs are integers."""
+
 ALIGNMENT = 64
 """Bytes from the start of the file that values and indices are aligned to: a cache line."""

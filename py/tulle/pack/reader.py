@@ -13,8 +13,9 @@ import numpy as np
 
 from tulle.errors import TulleError
 from tulle.files import file_kind
-from tulle.graph import Graph, Node, Tensor
+from tulle.graph import Graph, Node, Quantization, Tensor
 from tulle.pack.attributes import names, read_attributes
+from tulle.pack.checksum import check
 from tulle.pack.encoding import Encoded, decode
 from tulle.pack.limits import (
     MAX_ELEMENTS,
@@ -24,6 +25,7 @@ from tulle.pack.limits import (
     MAX_REFERENCED_PER_BYTE,
     MAX_UNPACKED_FREE,
     MAX_UNPACKED_PER_BYTE,
+    QUANTIZED_IO,
     VERSION,
 )  # fmt: skip
 from tulle.pack.schema import tulle_generated as schema
@@ -31,6 +33,10 @@ from tulle.passes import check_lowered
 
 _KINDS = {number: name for name, number in names(schema.OpKind).items()}
 _LAYOUTS = {number: name for name, number in names(schema.Layout).items()}
+_TYPES = {number: name for name, number in names(schema.ValueType).items()}
+
+# Vectors of bytes; the others have numbers of four bytes.
+_BYTES = ("ValuesLength", "IndexLength", "ZeroPointsLength")
 
 # The errors that the generated accessors raise when they read out of bounds or partial records.
 _DAMAGE = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, UnicodeDecodeError)
@@ -54,12 +60,12 @@ def unpack(data: bytes) -> Graph:
 
 def _graph(data: bytes) -> Graph:
     model = schema.Model.GetRootAs(data)
+    check(data, model)
     if model.Version() > VERSION:
         raise TulleError(f"it has format version {model.Version()}, this tulle reads up to {VERSION}: update tulle")
-    if model.FeaturesLength():
-        raise TulleError(
-            f"it needs the feature {_text(model.Features(0))!r}, which this tulle does not have: update tulle"
-        )
+    for feature in (_text(model.Features(index)) for index in range(model.FeaturesLength())):
+        if feature != QUANTIZED_IO:
+            raise TulleError(f"it needs the feature {feature!r}, which this tulle does not have: update tulle")
     counts = [model.TensorsLength(), model.OpsLength(), model.InputsLength(), model.OutputsLength()]
     if max(counts) > MAX_RECORDS:
         raise TulleError(f"more than {MAX_RECORDS} tensors or ops")
@@ -83,6 +89,12 @@ def _graph(data: bytes) -> Graph:
         graph.nodes.append(_node(schema.OpT.InitFromObj(model.Ops(index)), tensors, graph))
     graph.inputs = [tensors[model.Inputs(index)].name for index in range(model.InputsLength())]
     graph.outputs = [tensors[model.Outputs(index)].name for index in range(model.OutputsLength())]
+    for index in {model.Inputs(i) for i in range(counts[2])} | {model.Outputs(i) for i in range(counts[3])}:
+        if (table := model.Tensors(index).Quantization()) is not None:
+            quantization = Quantization(_TYPES[table.Type()], table.Scale(), table.ZeroPoint())
+            if not quantization.is_valid or not model.FeaturesLength():
+                raise TulleError(f"tensor {tensors[index].name!r}: {quantization} is no quantization")
+            graph.quantization[tensors[index].name] = quantization
     return check_lowered(graph)
 
 
@@ -94,11 +106,11 @@ class _Budget:
         self.unpacked: float = MAX_UNPACKED_FREE + MAX_UNPACKED_PER_BYTE * size
 
     def refer(self, table: Any, name: bytes | None = None) -> None:
-        """Counts a table's name and vectors; they are of bytes or of numbers of four bytes."""
+        """Counts a table's name and vectors."""
         self.referenced -= len(name or b"")
         for method in dir(table):
             if method.endswith("Length"):
-                self.referenced -= getattr(table, method)() * (1 if method in ("ValuesLength", "IndexLength") else 4)
+                self.referenced -= getattr(table, method)() * (1 if method in _BYTES else 4)
         if self.referenced < 0:
             raise TulleError("its names, lists and weights overlap")
 
@@ -119,7 +131,8 @@ def _tensor(record: Any) -> Tensor:
         values = np.zeros(0, np.uint8) if constant.values is None else constant.values
         try:
             scales = None if constant.scales is None else np.asarray(constant.scales, np.float32)
-            stored = Encoded(constant.type, constant.encoding, constant.count, values, constant.index, scales)
+            numbers = constant.type, constant.encoding, constant.count
+            stored = Encoded(*numbers, values, constant.index, scales, constant.zeroPoints)
             data = decode(stored, shape).astype(np.float32)
         except TulleError as error:
             raise TulleError(f"constant {name!r}: {error}") from None

@@ -14,7 +14,8 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.graph.stats import output_dimension
 from tulle.ops import LAYERS
 from tulle.pack.attributes import names, write_attributes
-from tulle.pack.encoding import Weights, choose_type, encode
+from tulle.pack.checksum import with_checksum
+from tulle.pack.encoding import Weights, store
 from tulle.pack.limits import (
     ALIGNMENT,
     MAX_ELEMENTS,
@@ -24,23 +25,24 @@ from tulle.pack.limits import (
     MAX_RECORDS,
     MAX_UNPACKED_FREE,
     MAX_UNPACKED_PER_BYTE,
+    QUANTIZED_IO,
     VERSION,
 )  # fmt: skip
-from tulle.pack.quantise import quantise
 from tulle.pack.schema import tulle_generated as schema
 from tulle.passes import check_lowered
 from tulle.version import __version__
 
 _KINDS = names(schema.OpKind)
 _LAYOUTS = names(schema.Layout)
+_TYPES = names(schema.ValueType)
 
 
 def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     """A lowered graph (docs/architecture.md) as a `.tulle` file. The same graph gives the same bytes.
 
-    `weights`: "auto" stores a constant as float16 where that is lossless and as float32 otherwise; "fp16" rounds the
-    weights of convolutions and fully connected layers; "int8" rounds them to 255 levels per output channel and stores
-    all else as "auto" does; "fp32" stores every value as float32.
+    `weights`: "auto" stores a constant as int8, uint8 or float16 where that is lossless, the smallest of them, and as
+    float32 otherwise; "fp16" rounds the weights of convolutions and fully connected layers; "int8" rounds them to 255
+    levels per output channel and stores all else as "auto" does; "fp32" stores every value as float32.
 
     Raises TulleError if the graph is not lowered, has ops or attributes that the format does not know, exceeds one of
     its limits, or if a weight does not fit float16 or is not finite where it should be rounded to int8.
@@ -60,13 +62,20 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     model.ops = [_op(node, numbers) for node in graph]
     model.inputs = np.array([numbers[name] for name in graph.inputs], "<u4")
     model.outputs = np.array([numbers[name] for name in graph.outputs], "<u4")
+    model.checksum = 0  # until the bytes are there
+    for name, quantization in graph.quantization.items():
+        model.tensors[numbers[name]].quantization = record = schema.QuantizationT()
+        record.type = _TYPES[quantization.dtype]
+        record.scale, record.zeroPoint = quantization.scale, quantization.zero_point
+    if graph.quantization:
+        model.features = [QUANTIZED_IO]
     stored = sum(t.constant.values.size for t in model.tensors if t.constant is not None)
     if stored > MAX_FILE_BYTES // 2:  # the builder doubles its buffer
         raise TulleError(f"graph {graph.name!r}: {stored} bytes of weights are more than a file can hold")
 
     builder = _AlignedBuilder(stored + (1 << 16))
     builder.Finish(model.Pack(builder), file_identifier=TULLE_IDENTIFIER)
-    data = bytes(builder.Output())
+    data = with_checksum(builder.Output())
     read = [name for node in graph for name in node.inputs if name is not None and graph.tensors[name].is_constant]
     unpacked = 4 * sum(graph.tensors[name].size for name in read)
     if unpacked > MAX_UNPACKED_FREE + MAX_UNPACKED_PER_BYTE * len(data):
@@ -102,12 +111,11 @@ def _tensor(tensor: Tensor, weights: Weights, channel_axis: int | None) -> Any:
     record.layout = _LAYOUTS[tensor.layout]
     record.inputMean, record.inputStd = float(tensor.mean), float(tensor.std)
     if tensor.data is not None:
-        stored = encode(choose_type(tensor.name, tensor.data, weights, is_weight=channel_axis is not None))
-        if weights == "int8" and channel_axis is not None:
-            stored = min(stored, encode(*quantise(tensor.name, tensor.data, channel_axis)), key=lambda way: way.nbytes)
+        stored = store(tensor.name, tensor.data, weights, channel_axis)
         record.constant = constant = schema.ConstantT()
         constant.type, constant.encoding, constant.count = stored.type, stored.encoding, stored.count
-        constant.values, constant.index, constant.scales = stored.values, stored.index, stored.scales
+        constant.values, constant.index = stored.values, stored.index
+        constant.scales, constant.zeroPoints = stored.scales, stored.zero_points
     return record
 
 
@@ -141,6 +149,9 @@ def _check(graph: Graph) -> None:
             raise TulleError(f"graph {graph.name!r} has {count} {what}; a file can hold {MAX_RECORDS}")
     for name in used:
         _check_tensor(graph.tensors[name])
+    for name, quantization in graph.quantization.items():
+        if name not in (*graph.inputs, *graph.outputs) or not quantization.is_valid:
+            raise TulleError(f"tensor {name!r}: {quantization} is no quantization of an input or output")
 
 
 def _check_tensor(tensor: Tensor) -> None:

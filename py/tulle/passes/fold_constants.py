@@ -19,14 +19,14 @@ def fold_constants(graph: Graph) -> Graph:
     A node whose result is a model output stays, since outputs must be computed.
     """
     graph = graph.copy()
-    kept = []
+    kept, outputs = [], set(graph.outputs)
     budget = MAX_FOLDED_BYTES + MAX_FOLDED_PER_BYTE * sum(
         t.data.nbytes for t in graph.tensors.values() if t.data is not None
     )
     for node in graph.nodes:
         inputs = [graph.constant(name) for name in node.inputs]
         computed = any(data is None and name is not None for name, data in zip(node.inputs, inputs, strict=True))
-        if computed or inputs[0] is None or node.output in graph.outputs:
+        if computed or inputs[0] is None or node.output in outputs:
             kept.append(node)
             continue
         result = graph.tensors[node.output]

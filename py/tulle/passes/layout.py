@@ -11,7 +11,6 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.ops import BINARY, OPS
 from tulle.ops.layout import EITHER
 from tulle.passes.minimum_cut import MinimumCut
-from tulle.passes.rewrite import redirect
 
 
 def assign_layouts(graph: Graph) -> Graph:
@@ -67,6 +66,7 @@ def _choose(graph: Graph) -> dict[str, str]:
     vertices = {output: ("op", output) if layout == EITHER else layout for output, layout in layouts.items()}
     cut, consumers = MinimumCut(), graph.consumers()
     # One permute outweighs any number of floats moved, and one float any number of free changes.
+    outputs = set(graph.outputs)
     floats = 1 + sum(tensor.size for tensor in graph.tensors.values())
     for name, tensor in graph.tensors.items():
         if tensor.is_constant:
@@ -75,7 +75,7 @@ def _choose(graph: Graph) -> dict[str, str]:
             vertices[node.output] for node in consumers[name] if not OPS[node.op].layout.reads_any(graph, node, name)
         }
         ends.add(vertices[name] if name in vertices and len(tensor.shape) == 4 else "plain")
-        if name in graph.outputs:
+        if name in outputs:
             ends.add("plain")
         if len(ends) > 1 and not ends <= {"chw", "plain"}:
             cost = 1 if _is_free(tensor) else len(graph.tensors) * (floats + tensor.size)
@@ -91,14 +91,16 @@ def _insert_permutes(graph: Graph, layouts: dict[str, str]) -> Graph:
     """`layouts` says what each node, by its output's name, wants of its inputs; model outputs are wanted plain."""
     permuted: dict[str, str] = {}  # a tensor to itself in the other layout
     producer = graph.producer()
+    images: dict[str, str] = {}  # the outputs among them
     for name in graph.outputs:
         tensor = graph.tensors[name]
         if tensor.layout == "chw":  # the output keeps its name, so what computes it gets another
-            image = graph.add_tensor(Tensor(f"{name}_chw", tensor.shape, layout="chw"))
-            redirect(graph, name, image)
+            image = images[name] = graph.add_tensor(Tensor(f"{name}_chw", tensor.shape, layout="chw"))
             producer[name].outputs = [image]
             tensor.layout, permuted[image] = "plain", name
             layouts[image] = layouts.pop(name)
+    for node in graph.nodes:
+        node.inputs = [None if name is None else images.get(name, name) for name in node.inputs]
     nodes = [Node("to_plain", name, [image], [name]) for image, name in permuted.items()]
     for node in graph.nodes:
         for name in {name for name in node.inputs if name is not None}:

@@ -14,9 +14,9 @@ from tulle.passes.remove_dead_code import remove_dead_code
 def merge_pads(graph: Graph) -> Graph:
     """Removes a pad if all its consumers can take it over."""
     graph = graph.copy()
-    producer, consumers = graph.producer(), graph.consumers()
+    producer, consumers, outputs = graph.producer(), graph.consumers(), set(graph.outputs)
     for node in list(graph.nodes):
-        if node.op != "pad" or not _pads_space(node) or node.output in graph.outputs:
+        if node.op != "pad" or not _pads_space(node) or node.output in outputs:
             continue
         readers = consumers[node.output]
         if not all(_takes_over(node, reader, producer) for reader in readers):

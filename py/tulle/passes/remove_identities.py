@@ -17,16 +17,16 @@ def remove_identities(graph: Graph) -> Graph:
             name = renamed[name]
         return name
 
-    kept = []
+    kept, outputs = [], set(graph.outputs)
     for node in graph.nodes:
         node.inputs = [current(name) for name in node.inputs]
         source = producer.get(node.inputs[0] or "")
         if node.op == "reshape" and source is not None and source.op == "reshape":
             node.inputs = list(source.inputs)  # only the shape at the end of a chain matters
         same = OPS[node.op].identity(graph, node)
-        if same is None or (node.output in graph.outputs and not _take_over(graph, node, same, producer, renamed)):
+        if same is None or (node.output in outputs and not _take_over(node, same, producer, renamed, outputs)):
             kept.append(node)
-        elif node.output not in graph.outputs:
+        elif node.output not in outputs:
             renamed[node.output] = same
     graph.nodes = kept
     for node in graph.nodes:  # consumers between a producer and the identity whose name it took over
@@ -34,9 +34,9 @@ def remove_identities(graph: Graph) -> Graph:
     return remove_dead_code(graph)
 
 
-def _take_over(graph: Graph, node: Node, same: str, producer: dict[str, Node], renamed: dict[str, str]) -> bool:
+def _take_over(node: Node, same: str, producer: dict[str, Node], renamed: dict[str, str], outputs: set[str]) -> bool:
     """Makes the producer of `same` compute the model output that equals it, so that the output keeps its name."""
-    if same not in producer or same in graph.outputs:
+    if same not in producer or same in outputs:
         return False  # a model input or another output passed through: something has to copy it
     source = producer[same]
     source.outputs = [node.output]

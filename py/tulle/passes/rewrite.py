@@ -30,9 +30,3 @@ def sole_consumer(graph: Graph, name: str, consumers: dict[str, list[Node]]) -> 
     """The one node that reads an activation; None if it has several readers or is a model output."""
     readers = consumers[name]
     return readers[0] if len(readers) == 1 and name not in graph.outputs else None
-
-
-def redirect(graph: Graph, old: str, new: str) -> None:
-    """Makes every reader of activation `old` read `new` instead."""
-    for node in graph.nodes:
-        node.inputs = [new if name == old else name for name in node.inputs]

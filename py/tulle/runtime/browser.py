@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from tulle.runtime.host import IN_PYODIDE, Variant
 from tulle.runtime.limits import Limits
 from tulle.runtime.model import name_inputs, tulle_bytes
 from tulle.runtime.tables import Profile, model_html
-from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
+from tulle.runtime.tensors import FORMATS, TensorInfo, find_numpy, output, prepare
 
 if TYPE_CHECKING:
     from tulle.files import ModelFile
@@ -68,6 +69,7 @@ async def load_async(
             "tensorBytes": limits.tensor_bytes,
             "ops": limits.ops,
             "memoryBytes": limits.memory_bytes,
+            "macs": limits.macs,
         },
     }
     if threads is not None:
@@ -82,7 +84,7 @@ async def load_async(
 
 
 class AsyncModel:
-    """A network in the browser engine: `await model(array)` gives {name: float32 array}, as `Model` does.
+    """A network in the browser engine: `await model(array)` gives {name: array}, as `Model` does.
 
     Use it with `async with`, or `await close()`, to free its memory.
     """
@@ -102,11 +104,8 @@ class AsyncModel:
         self.threads: int = model.threads
         self.notes: list[str] = list(model.notes)
         """Where `load_async` did not do what was asked, and why."""
-        self.inputs = [
-            TensorInfo(row.name, tuple(row.shape), mean=row.mean, std=row.std, takes_images=row.image)
-            for row in model.inputs
-        ]
-        self.outputs = [TensorInfo(row.name, tuple(row.shape)) for row in model.outputs]
+        self.inputs = [replace(_port(row), mean=row.mean, std=row.std, takes_images=row.image) for row in model.inputs]
+        self.outputs = [_port(row) for row in model.outputs]
 
     async def __call__(self, inputs: Any) -> dict[str, Any]:
         """Runs the model once, off the page's own thread; arguments and result are those of `Model`."""
@@ -116,7 +115,7 @@ class AsyncModel:
         arrays = [[info.name, self._to_js(info, value)] for info, value in name_inputs(self.inputs, inputs)]
         named = js.Object.fromEntries(to_js(arrays))
         values = (await awaited(self._model.run(named))).to_py()
-        return {info.name: output(bytearray(values[info.name]), info.shape, self._numpy) for info in self.outputs}
+        return {info.name: output(info, bytearray(values[info.name]), self._numpy) for info in self.outputs}
 
     async def profile(self) -> Profile:
         """Runs the model once more and returns the time of each step, like `Model.profile`."""
@@ -145,11 +144,18 @@ class AsyncModel:
         import js
         from pyodide.ffi import to_js
 
-        dtype, data = prepare(info, value, self._numpy)
-        if dtype == "float32":
-            return to_js(data.cast("f"))
+        is_picture, data = prepare(info, value, self._numpy)
+        if not is_picture:
+            return to_js(data.cast(FORMATS[info.dtype]))
         height, width = info.shape[1:3]
         return js.ImageData.new(js.Uint8ClampedArray.new(to_js(data).buffer), width, height)
+
+
+def _port(row: Any) -> TensorInfo:
+    """An input or output as the JavaScript model describes it."""
+    if row.dtype == "float32":
+        return TensorInfo(row.name, tuple(row.shape))
+    return TensorInfo(row.name, tuple(row.shape), row.dtype, scale=row.scale, zero_point=row.zeroPoint)
 
 
 async def awaited(promise: Any) -> Any:

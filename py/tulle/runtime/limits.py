@@ -11,7 +11,7 @@ from tulle.errors import TulleError
 class Limits:
     """The most that `load` accepts of a model; what goes beyond is refused before memory is taken.
 
-    Raises TulleError unless all are integers from 1 to 2^32 - 1.
+    Raises TulleError unless all are integers from 1 to 2^32 - 1, `macs` to 2^53 - 1.
     """
 
     file_bytes: int = 512 << 20
@@ -21,12 +21,19 @@ class Limits:
     ops: int = 1 << 14
     memory_bytes: int = 1 << 30
     """Bytes for activations, unpacked weights and the rest of the model's plan."""
+    macs: int = 10**11
+    """Multiply-adds of a run, as if no weight were zero, and as many for other work: numbers read and written."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << 32:
-                raise TulleError(f"limit {field.name}={value!r} is not an integer from 1 to 2^32 - 1")
+            bits = 53 if field.name == "macs" else 32
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 1 << bits:
+                raise TulleError(f"limit {field.name}={value!r} is not an integer from 1 to 2^{bits} - 1")
+
+    def for_engine(self) -> list[int]:
+        """The numbers of `tulle_limit`, in its order."""
+        return [self.ops, self.tensor_bytes, self.memory_bytes, min(-(-self.macs // 1000), (1 << 32) - 1)]
 
     def check_file(self, size: int) -> None:
         """Raises TulleError if a file has more bytes."""

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from math import prod
+from struct import calcsize
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from tulle.runtime.host import IN_PYODIDE, Library, Variant
 from tulle.runtime.library import open_library
 from tulle.runtime.limits import Limits
 from tulle.runtime.tables import Profile, model_html
-from tulle.runtime.tensors import TensorInfo, find_numpy, output, prepare
+from tulle.runtime.tensors import FORMATS, TensorInfo, find_numpy, inputs_of, output, outputs_of, prepare
 
 if TYPE_CHECKING:
     from tulle.graph import Graph
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 # Vectors of a sparse tile. wasmtime's compiler spills accumulators if there are as many as V8 keeps in registers:
 # with 13 of them the sparse hand model's 1x1 convolutions take 9.2 ms, with 8 of them 6.6.
 WASMTIME_TILE = 8
-
-
-# The numbers of tulle_limit.
-_LIMITS = ("ops", "tensor_bytes", "memory_bytes")
 
 
 def load(
@@ -60,7 +57,7 @@ def load(
 
 
 class Model:
-    """A loaded network: `model(array)` or `model({name: array})` gives {name: float32 array}.
+    """A loaded network: `model(array)` or `model({name: array})` gives {name: array}.
 
     Use it as a context manager, or call `close()`, to free its memory early. Several Python threads may share a model;
     their calls run one at a time.
@@ -77,8 +74,8 @@ class Model:
         self._engine = self._library.call("tulle_engine_create", 1)
         if self._engine and not IN_PYODIDE:
             self._library.call("tulle_engine_set_sparse_tile", self._engine, WASMTIME_TILE)
-        for number, name in enumerate(_LIMITS if self._engine else ()):
-            self._library.call("tulle_engine_set_limit", self._engine, number, getattr(limits, name))
+        for number, most in enumerate(limits.for_engine() if self._engine else ()):
+            self._library.call("tulle_engine_set_limit", self._engine, number, most)
         try:
             self._model = self._load(data)
         except TulleError:
@@ -92,22 +89,20 @@ class Model:
         )
         """The description by tulle_model_info (wasm/include/tulle.h): sizes in bytes and one row for each step."""
         self.name: str = self.info["name"]
-        self.inputs = [
-            TensorInfo(row["name"], tuple(row["shape"]), mean=row["mean"], std=row["std"], takes_images=row["rgba8"])
-            for row in self.info["inputs"]
-        ]
-        self.outputs = [TensorInfo(row["name"], tuple(row["shape"])) for row in self.info["outputs"]]
+        self.inputs = inputs_of(self.info)
+        self.outputs = outputs_of(self.info)
 
     def __call__(self, inputs: Any) -> dict[str, Any]:
         """Runs the model once.
 
         Args:
             inputs: by name, a float32 or float16 array of each input's shape; the array alone if there is one input.
+                An input of integers (its `dtype`) takes these instead.
                 An input that `takes_images` also takes a uint8 array (H, W, 3), RGB, or (H, W, 4), RGBA with alpha
                 ignored, with or without the batch dimension, which is normalised with the input's mean and std.
                 Other buffers (array.array, memoryview, bytes as uint8) may be flat, in row-major order.
 
-        Returns a new float32 array for every output; without NumPy, a memoryview of the output's shape.
+        Returns a new array for every output, of its dtype; without NumPy, a memoryview of the output's shape.
         Raises TulleError if an input is missing, unknown or of a wrong shape or
         dtype, or if the model is closed.
         """
@@ -166,18 +161,19 @@ class Model:
             raise TulleError(self._error())
         return model
 
-    def _run(self, inputs: list[tuple[str, memoryview]]) -> dict[str, Any]:
+    def _run(self, inputs: list[tuple[bool, memoryview]]) -> dict[str, Any]:
         library = self._open()
-        for index, (dtype, data) in enumerate(inputs):
-            if dtype == "uint8":
+        for index, (is_picture, data) in enumerate(inputs):
+            if is_picture:
                 self._set_image(index, data)
             else:
                 library.write(library.call("tulle_model_input", self._model, index), data)
         self._check(library.call("tulle_model_run", self._model))
         outputs = {}
         for index, info in enumerate(self.outputs):
-            values = library.read(library.call("tulle_model_output", self._model, index), 4 * prod(info.shape))
-            outputs[info.name] = output(values, info.shape, self._numpy)
+            size = calcsize(FORMATS[info.dtype]) * prod(info.shape)
+            values = library.read(library.call("tulle_model_output", self._model, index), size)
+            outputs[info.name] = output(info, values, self._numpy)
         return outputs
 
     def _set_image(self, index: int, pixels: memoryview) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from struct import unpack
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from tulle.errors import TulleError
 
@@ -16,13 +16,18 @@ _DTYPES = {"f": "float32", "d": "float64", "e": "float16", "B": "uint8", "b": "i
 _DTYPES |= {"i": "int32", "I": "uint32", "l": "int32", "L": "uint32", "q": "int64", "Q": "uint64", "?": "bool"}
 
 
+FORMATS: dict[str, Literal["f", "b", "B"]] = {"float32": "f", "int8": "b", "uint8": "B"}
+"""What `memoryview` calls the types that inputs and outputs can have."""
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """An input or output of a model.
 
     Attributes:
         shape: in the model's own order; images are (1, H, W, C).
-        dtype: "float32", always.
+        dtype: "float32"; "int8" or "uint8" in a file converted with `--quantized-io`.
+        scale, zero_point: of integers, which stand for (integer - zero_point) * scale; None for floats.
         mean, std: of an input: uint8 images are fed as (pixel - mean) / std.
         takes_images: whether it is an input of shape (1, H, W, 3), which also takes uint8 images.
     """
@@ -33,6 +38,23 @@ class TensorInfo:
     mean: float = 0.0
     std: float = 1.0
     takes_images: bool = False
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+def inputs_of(info: dict[str, Any]) -> list[TensorInfo]:
+    """Those of tulle_model_info."""
+    return [_port(row, mean=row["mean"], std=row["std"], takes_images=row["rgba8"]) for row in info["inputs"]]
+
+
+def outputs_of(info: dict[str, Any]) -> list[TensorInfo]:
+    """Those of tulle_model_info."""
+    return [_port(row) for row in info["outputs"]]
+
+
+def _port(row: dict[str, Any], **image: Any) -> TensorInfo:
+    integers: dict[str, Any] = {name: row.get(name) for name in ("scale", "zero_point")}
+    return TensorInfo(row["name"], tuple(row["shape"]), row["dtype"], **image, **integers)
 
 
 def find_numpy() -> ModuleType | None:
@@ -44,28 +66,32 @@ def find_numpy() -> ModuleType | None:
     return numpy
 
 
-def prepare(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[str, memoryview]:
-    """("float32", the input's elements in row-major order) or ("uint8", its pixels as H * W * 4 bytes, RGBA).
+def prepare(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[bool, memoryview]:
+    """Whether it is a picture; and its pixels as H * W * 4 bytes, RGBA, or else the input's elements, of the input's
+    dtype and in row-major order.
 
     Raises TulleError if the value does not fit.
     """
     dtype, shape, data = _elements(info, value, numpy)
-    if dtype == "uint8" and info.takes_images:
-        return dtype, _rgba(info, shape, data())
-    if dtype not in ("float32", "float16"):
-        images = ", or uint8 for an image" if info.takes_images else ""
-        raise TulleError(f"input {info.name!r} has dtype {dtype}; it must be float32 or float16{images}")
     is_flat = not hasattr(value, "dtype") and shape == (prod(info.shape),)  # a plain buffer often has no shape
-    if shape != info.shape and not is_flat:
+    fits = shape == info.shape or is_flat
+    if dtype == "uint8" and info.takes_images and not (info.dtype == "uint8" and fits):
+        return True, _rgba(info, shape, data())
+    wanted = ("float32", "float16") if info.dtype == "float32" else (info.dtype,)
+    if dtype not in wanted:
+        images = ", or uint8 for an image" if info.takes_images else ""
+        raise TulleError(f"input {info.name!r} has dtype {dtype}; it must be {' or '.join(wanted)}{images}")
+    if not fits:
         raise TulleError(f"input {info.name!r} has shape {shape}; it must be {info.shape}")
-    return "float32", data() if dtype == "float32" else _widened(data(), numpy)
+    return False, _widened(data(), numpy) if dtype == "float16" else data()
 
 
-def output(data: bytearray, shape: tuple[int, ...], numpy: ModuleType | None) -> Any:
-    """A float32 array over the bytes; without NumPy a memoryview of that shape, indexed like `values[0, 1]`."""
+def output(info: TensorInfo, data: bytearray, numpy: ModuleType | None) -> Any:
+    """An array over the bytes; without NumPy a memoryview of the output's shape, indexed like `values[0, 1]`."""
     if numpy is not None:
-        return numpy.frombuffer(data, numpy.float32).reshape(shape)
-    return memoryview(data).cast("f", list(shape)) if shape else memoryview(data).cast("f")
+        return numpy.frombuffer(data, info.dtype).reshape(info.shape)
+    code = FORMATS[info.dtype]
+    return memoryview(data).cast(code, list(info.shape)) if info.shape else memoryview(data).cast(code)
 
 
 def _elements(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[str, tuple[int, ...], Any]:

@@ -12,12 +12,13 @@ def encode(result: Sparsified, suffix: str, weights: str = "auto") -> bytes:
     """The bytes of a `.tulle` or `.tflite` file, by its suffix.
 
     Args:
-        weights: "auto" is as in the source, float16 or float32; else as for `convert`, or `tflite.write`.
+        weights: "auto" rounds to float16 if the source did, and is lossless otherwise; else as for `convert`, or
+            `tflite.write`.
     """
     from tulle.conversion import convert
     from tulle.tflite import write
 
-    stored: Any = weights if weights != "auto" else "fp16" if result.half else "fp32"
+    stored: Any = "fp16" if weights == "auto" and result.half else weights
     if suffix.lower() == ".tulle":
         return convert(result.graph, weights=stored).data
-    return write(result.graph, weights=stored, sparse=True)
+    return write(result.graph, weights="fp32" if stored == "auto" else stored, sparse=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tflite
+from flatbuffers.number_types import Int32Flags
 
 from tulle.errors import TulleError
 from tulle.files import file_kind
@@ -122,6 +123,15 @@ class File:
         if not 0 <= index < self.opcode_count:
             raise TulleError(f"operator code {index} does not exist (there are {self.opcode_count})")
         return self.model.OperatorCodes(index)
+
+    @staticmethod
+    def builtin(code: Any) -> int:
+        """The number of a builtin operator: the larger of two fields, of which writers may leave out either for numbers
+        below 127. (The accessor `BuiltinCode` looks at the older one only, and for those takes DEQUANTIZE as
+        ai-edge-quantizer writes it for ADD.)"""
+        newer = code._tab.Offset(10)
+        number = code._tab.Get(Int32Flags, newer + code._tab.Pos) if newer else 0
+        return max(number, code.DeprecatedBuiltinCode())
 
     def buffer(self, index: int) -> np.ndarray:
         """The bytes of a buffer (a view); empty if it has none. Large files keep them after the FlatBuffer."""

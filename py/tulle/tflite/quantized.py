@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from tulle.errors import TulleError
-from tulle.graph import Graph, Tensor
+from tulle.graph import Graph, Quantization, Tensor
 from tulle.ops import LAYERS
 from tulle.tflite.file import File
 
-QUANTISED = ("int8", "uint8", "int16", "int32")
+QUANTISED = ("int8", "uint8", "int16", "int32", "int64")
 # Ops whose result a quantised model clamps to the output type's range.
 CLAMPED = (*LAYERS, "add", "sub", "mul")
 
@@ -73,6 +73,22 @@ def as_float(tensor: Tensor, scaling: Scaling) -> Tensor:
     return tensor
 
 
+def of_ports(graph: Graph, scalings: dict[str, Scaling]) -> dict[str, Quantization]:
+    """The quantisation of every input and output that is of 8 bits in the file.
+
+    Raises TulleError if there is none, or one whose scale is 0.
+    """
+    found = {}
+    for name in (*graph.inputs, *graph.outputs):
+        scaling = scalings.get(name)
+        if scaling is None or scaling.dtype.itemsize != 1 or scaling.scales.size != 1:
+            continue
+        found[name] = Quantization(scaling.dtype.name, float(scaling.scales[0]), int(scaling.zero_points[0]))
+    if not found:
+        raise TulleError("it has no inputs and outputs of quantised int8 or uint8, which quantized_io asks for")
+    return found
+
+
 def keep_clamp(graph: Graph, output: str, scalings: dict[str, Scaling]) -> None:
     """Restores, on the last node, an activation that quantised models leave out since the output's range implies it."""
     node = graph.nodes[-1] if graph.nodes else None
@@ -98,9 +114,9 @@ def notes(graph: Graph, scalings: dict[str, Scaling]) -> list[str]:
     activations = [name for name in scalings if not graph.tensors[name].is_constant]
     weights = [name for name in scalings if graph.tensors[name].is_constant]
     if activations:
+        ports = "" if graph.quantization else "inputs and outputs are float32 and "
         return [
-            f"the model is quantised ({len(activations)} activations): it is converted to float32, so inputs and "
-            f"outputs are float32 and {ROUNDING}"
+            f"the model is quantised ({len(activations)} activations): it is converted to float32, so {ports}{ROUNDING}"
         ]
     if weights:
         return [

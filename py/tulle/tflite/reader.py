@@ -32,17 +32,20 @@ OPERATOR_NAMES = {
 }
 
 
-def read(source: ModelFile, *, outputs: Sequence[str] | None = None) -> Graph:
+def read(source: ModelFile, *, outputs: Sequence[str] | None = None, quantized_io: bool = False) -> Graph:
     """Reads a .tflite model from a path or from its bytes.
 
     Args:
         outputs: names of tensors to read up to, instead of the model's own outputs, so as to leave out later ops such
             as the box selection of object detectors. Only the operators they need are read.
+        quantized_io: notes how the file's int8 and uint8 inputs and outputs are quantised (`Graph.quantization`), so
+            that a `.tulle` file made of the graph has integers there too.
 
     The Graph holds the model as the file has it: weights may still be behind `dequantize` and `densify` nodes,
     sparse constants are decoded to dense arrays. Shapes are checked against what the ops compute.
 
-    Quantised tensors become float32; the Graph's `notes` say how that affects the results.
+    Quantised tensors become float32; the Graph's `notes` say how that affects the results. With `quantized_io`, a model
+    without int8 or uint8 inputs and outputs raises TulleError.
 
     Of several subgraphs the first is read, which `notes` says.
 
@@ -57,7 +60,7 @@ def read(source: ModelFile, *, outputs: Sequence[str] | None = None) -> Graph:
         path = Path(given)
         label, name, data = str(path), path.stem, read_bytes(path)
     try:
-        return _Reader(File(data), name, outputs).graph
+        return _Reader(File(data), name, outputs, quantized_io).graph
     except TulleError as error:
         raise TulleError(f"{label}: {error}") from error
     except BROKEN as error:
@@ -67,7 +70,7 @@ def read(source: ModelFile, *, outputs: Sequence[str] | None = None) -> Graph:
 class _Reader:
     """Builds the Graph op by op; `tensors` maps the file's indices to names."""
 
-    def __init__(self, file: File, name: str, outputs: Sequence[str] | None) -> None:
+    def __init__(self, file: File, name: str, outputs: Sequence[str] | None, quantized_io: bool) -> None:
         self.file = file
         self.graph = Graph(name)
         self.names: dict[int, str] = {}
@@ -91,6 +94,8 @@ class _Reader:
             if len(set(names)) < len(names):
                 raise TulleError(f"a tensor is listed twice among the inputs or the outputs: {', '.join(names)}")
         self._check_float()
+        if quantized_io:
+            self.graph.quantization = quantized.of_ports(self.graph, self.scalings)
         self.graph.notes = [*file.notes, *quantized.notes(self.graph, self.scalings), *self._notes()]
         check_shapes(self.graph.check())
 
@@ -187,8 +192,7 @@ class _Reader:
         for index in operators:
             operator = file.graph.Operators(index)
             code = file.opcode(operator.OpcodeIndex())
-            # Files older than opcode 127 keep the code in the deprecated field.
-            builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            builtin = file.builtin(code)
             kind = OPERATOR_NAMES.get(builtin, f"operator {builtin}")
             if builtin == tflite.BuiltinOperator.CUSTOM:
                 kind = file.text(code.CustomCode())

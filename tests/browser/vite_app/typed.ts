@@ -49,6 +49,9 @@ export async function pictures(video: HTMLVideoElement, frame: VideoFrame, canva
     console.log(boxes.length, scores.length);
   }
   const { boxes } = await model.run({ [input.name]: frame }, options);
+  const quantised = await load<'boxes', Int8Array>('quantised.tulle', { convert: { quantizedIo: true } });
+  const { boxes: integers }: Record<'boxes', Int8Array> = await quantised.run(new Int8Array(3));
+  console.log(integers.length, quantised.inputs[0].scale, quantised.outputs[0].zeroPoint, quantised.outputs[0].dtype === 'int8');
   return boxes.length;
 }
 

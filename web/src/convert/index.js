@@ -39,10 +39,12 @@ export { PYODIDE_VERSION };
  * @property {number} [inputStd]
  * @property {number} [sparsity] share of the weights of 1x1 convolutions to be zero, 0 to less than 1: the smallest ones.
  *   That makes a model faster and, without training, worse
- * @property {'auto' | 'fp32' | 'fp16' | 'int8'} [weights] how weights are stored; "auto" (the default): as float16 where
- *   that is lossless, else float32
+ * @property {'auto' | 'fp32' | 'fp16' | 'int8'} [weights] how weights are stored; "auto" (the default): as int8 or float16
+ *   where that is lossless, else float32
  * @property {string[]} [outputs] names of tensors to convert up to, in place of the model's outputs
  * @property {Record<string, number[]>} [inputShapes] by name, shapes of an ONNX file's inputs that have dynamic sizes
+ * @property {boolean} [quantizedIo] true: int8 and uint8 inputs and outputs of a quantised TFLite file stay integers, in
+ *   place of float32. Not together with `sparsity`
  */
 
 /** @typedef {PythonOptions & ConversionOptions} ConvertOptions Options of convert(). */
@@ -75,10 +77,11 @@ export { PYODIDE_VERSION };
  */
 export async function convert(source, options = {}) {
   checkNames('convert', options, [...PYTHON_OPTIONS, ...CONVERSION_OPTIONS]);
-  const { inputMean, inputStd, sparsity, weights, outputs, inputShapes } = options;
+  const { inputMean, inputStd, sparsity, weights, outputs, inputShapes, quantizedIo } = options;
   const settings = Object.fromEntries(Object.entries({
-    input_mean: inputMean, input_std: inputStd, sparsity, weights, outputs, input_shapes: inputShapes,
+    input_mean: inputMean, input_std: inputStd, sparsity, weights, outputs, input_shapes: inputShapes, quantized_io: quantizedIo,
   }).filter(([, value]) => value !== undefined));
+  if (sparsity !== undefined && quantizedIo) throw new TulleError('sparsity and quantizedIo do not go together');
   const { bytes } = await submit(sparsity === undefined ? 'convert' : 'sparsify', source, options, settings);
   return bytes;
 }
@@ -102,7 +105,7 @@ export function shutDown() {
 }
 
 const PYTHON_OPTIONS = ['name', 'pyodide', 'onnx', 'onProgress', 'signal'];
-const CONVERSION_OPTIONS = ['inputMean', 'inputStd', 'sparsity', 'weights', 'outputs', 'inputShapes'];
+const CONVERSION_OPTIONS = ['inputMean', 'inputStd', 'sparsity', 'weights', 'outputs', 'inputShapes', 'quantizedIo'];
 
 /**
  * @param {import('./python.js').Task['task']} task

@@ -46,6 +46,8 @@ class OpKind(object):
     equal = 35
     mask = 36
     cumsum = 37
+    topk = 38
+    topk_indices = 39
 
 
 # Applied to an op's result. `alpha` belongs to leaky_relu and elu; prelu takes its alpha from a tensor.
@@ -81,6 +83,7 @@ class ValueType(object):
     fp32 = 0
     fp16 = 1
     int8 = 2
+    uint8 = 3
 
 
 # How a constant's values are laid out, row-major over `shape`.
@@ -227,8 +230,35 @@ class Constant(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(14))
         return o == 0
 
+    # Constant
+    def ZeroPoints(self, j):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            a = self._tab.Vector(o)
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, a + flatbuffers.number_types.UOffsetTFlags.py_type(j * 1))
+        return 0
+
+    # Constant
+    def ZeroPointsAsNumpy(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            return self._tab.GetVectorAsNumpy(flatbuffers.number_types.Uint8Flags, o)
+        return 0
+
+    # Constant
+    def ZeroPointsLength(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            return self._tab.VectorLen(o)
+        return 0
+
+    # Constant
+    def ZeroPointsIsNone(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        return o == 0
+
 def ConstantStart(builder):
-    builder.StartObject(6)
+    builder.StartObject(7)
 
 def ConstantAddType(builder, type):
     builder.PrependUint8Slot(0, type, 0)
@@ -257,6 +287,12 @@ def ConstantAddScales(builder, scales):
 def ConstantStartScalesVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
 
+def ConstantAddZeroPoints(builder, zeroPoints):
+    builder.PrependUOffsetTRelativeSlot(6, flatbuffers.number_types.UOffsetTFlags.py_type(zeroPoints), 0)
+
+def ConstantStartZeroPointsVector(builder, numElems):
+    return builder.StartVector(1, numElems, 1)
+
 def ConstantEnd(builder):
     return builder.EndObject()
 
@@ -276,6 +312,7 @@ class ConstantT(object):
         self.values = None  # type: List[int]
         self.index = None  # type: List[int]
         self.scales = None  # type: List[float]
+        self.zeroPoints = None  # type: List[int]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -322,6 +359,13 @@ class ConstantT(object):
                     self.scales.append(constant.Scales(i))
             else:
                 self.scales = constant.ScalesAsNumpy()
+        if not constant.ZeroPointsIsNone():
+            if np is None:
+                self.zeroPoints = []
+                for i in range(constant.ZeroPointsLength()):
+                    self.zeroPoints.append(constant.ZeroPoints(i))
+            else:
+                self.zeroPoints = constant.ZeroPointsAsNumpy()
 
     # ConstantT
     def Pack(self, builder):
@@ -349,6 +393,14 @@ class ConstantT(object):
                 for i in reversed(range(len(self.scales))):
                     builder.PrependFloat32(self.scales[i])
                 scales = builder.EndVector()
+        if self.zeroPoints is not None:
+            if np is not None and type(self.zeroPoints) is np.ndarray:
+                zeroPoints = builder.CreateNumpyVector(self.zeroPoints)
+            else:
+                ConstantStartZeroPointsVector(builder, len(self.zeroPoints))
+                for i in reversed(range(len(self.zeroPoints))):
+                    builder.PrependUint8(self.zeroPoints[i])
+                zeroPoints = builder.EndVector()
         ConstantStart(builder)
         ConstantAddType(builder, self.type)
         ConstantAddEncoding(builder, self.encoding)
@@ -359,8 +411,114 @@ class ConstantT(object):
             ConstantAddIndex(builder, index)
         if self.scales is not None:
             ConstantAddScales(builder, scales)
+        if self.zeroPoints is not None:
+            ConstantAddZeroPoints(builder, zeroPoints)
         constant = ConstantEnd(builder)
         return constant
+
+
+# Integers that stand for real numbers: (integer - zero_point) * scale.
+class Quantization(object):
+    __slots__ = ['_tab']
+
+    @classmethod
+    def GetRootAs(cls, buf, offset=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, offset)
+        x = Quantization()
+        x.Init(buf, n + offset)
+        return x
+
+    @classmethod
+    def GetRootAsQuantization(cls, buf, offset=0):
+        """This method is deprecated. Please switch to GetRootAs."""
+        return cls.GetRootAs(buf, offset)
+    @classmethod
+    def QuantizationBufferHasIdentifier(cls, buf, offset, size_prefixed=False):
+        return flatbuffers.util.BufferHasIdentifier(buf, offset, b"\x54\x55\x4C\x4C", size_prefixed=size_prefixed)
+
+    # Quantization
+    def Init(self, buf, pos):
+        self._tab = flatbuffers.table.Table(buf, pos)
+
+    # Quantization
+    def Type(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(4))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint8Flags, o + self._tab.Pos)
+        return 0
+
+    # Quantization
+    def Scale(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(6))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Float32Flags, o + self._tab.Pos)
+        return 0.0
+
+    # Quantization
+    def ZeroPoint(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(8))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Int32Flags, o + self._tab.Pos)
+        return 0
+
+def QuantizationStart(builder):
+    builder.StartObject(3)
+
+def QuantizationAddType(builder, type):
+    builder.PrependUint8Slot(0, type, 0)
+
+def QuantizationAddScale(builder, scale):
+    builder.PrependFloat32Slot(1, scale, 0.0)
+
+def QuantizationAddZeroPoint(builder, zeroPoint):
+    builder.PrependInt32Slot(2, zeroPoint, 0)
+
+def QuantizationEnd(builder):
+    return builder.EndObject()
+
+
+
+class QuantizationT(object):
+
+    # QuantizationT
+    def __init__(self):
+        self.type = 0  # type: int
+        self.scale = 0.0  # type: float
+        self.zeroPoint = 0  # type: int
+
+    @classmethod
+    def InitFromBuf(cls, buf, pos):
+        quantization = Quantization()
+        quantization.Init(buf, pos)
+        return cls.InitFromObj(quantization)
+
+    @classmethod
+    def InitFromPackedBuf(cls, buf, pos=0):
+        n = flatbuffers.encode.Get(flatbuffers.packer.uoffset, buf, pos)
+        return cls.InitFromBuf(buf, pos+n)
+
+    @classmethod
+    def InitFromObj(cls, quantization):
+        x = QuantizationT()
+        x._UnPack(quantization)
+        return x
+
+    # QuantizationT
+    def _UnPack(self, quantization):
+        if quantization is None:
+            return
+        self.type = quantization.Type()
+        self.scale = quantization.Scale()
+        self.zeroPoint = quantization.ZeroPoint()
+
+    # QuantizationT
+    def Pack(self, builder):
+        QuantizationStart(builder)
+        QuantizationAddType(builder, self.type)
+        QuantizationAddScale(builder, self.scale)
+        QuantizationAddZeroPoint(builder, self.zeroPoint)
+        quantization = QuantizationEnd(builder)
+        return quantization
 
 
 class Tensor(object):
@@ -450,8 +608,18 @@ class Tensor(object):
             return self._tab.Get(flatbuffers.number_types.Float32Flags, o + self._tab.Pos)
         return 1.0
 
+    # Tensor
+    def Quantization(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(16))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = Quantization()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
 def TensorStart(builder):
-    builder.StartObject(6)
+    builder.StartObject(7)
 
 def TensorAddName(builder, name):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
@@ -474,6 +642,9 @@ def TensorAddInputMean(builder, inputMean):
 def TensorAddInputStd(builder, inputStd):
     builder.PrependFloat32Slot(5, inputStd, 1.0)
 
+def TensorAddQuantization(builder, quantization):
+    builder.PrependUOffsetTRelativeSlot(6, flatbuffers.number_types.UOffsetTFlags.py_type(quantization), 0)
+
 def TensorEnd(builder):
     return builder.EndObject()
 
@@ -493,6 +664,7 @@ class TensorT(object):
         self.constant = None  # type: Optional[ConstantT]
         self.inputMean = 0.0  # type: float
         self.inputStd = 1.0  # type: float
+        self.quantization = None  # type: Optional[QuantizationT]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -528,6 +700,8 @@ class TensorT(object):
             self.constant = ConstantT.InitFromObj(tensor.Constant())
         self.inputMean = tensor.InputMean()
         self.inputStd = tensor.InputStd()
+        if tensor.Quantization() is not None:
+            self.quantization = QuantizationT.InitFromObj(tensor.Quantization())
 
     # TensorT
     def Pack(self, builder):
@@ -543,6 +717,8 @@ class TensorT(object):
                 shape = builder.EndVector()
         if self.constant is not None:
             constant = self.constant.Pack(builder)
+        if self.quantization is not None:
+            quantization = self.quantization.Pack(builder)
         TensorStart(builder)
         if self.name is not None:
             TensorAddName(builder, name)
@@ -553,6 +729,8 @@ class TensorT(object):
             TensorAddConstant(builder, constant)
         TensorAddInputMean(builder, self.inputMean)
         TensorAddInputStd(builder, self.inputStd)
+        if self.quantization is not None:
+            TensorAddQuantization(builder, quantization)
         tensor = TensorEnd(builder)
         return tensor
 
@@ -937,8 +1115,15 @@ class Op(object):
             return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
         return False
 
+    # Op
+    def Largest(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(66))
+        if o != 0:
+            return bool(self._tab.Get(flatbuffers.number_types.BoolFlags, o + self._tab.Pos))
+        return False
+
 def OpStart(builder):
-    builder.StartObject(31)
+    builder.StartObject(32)
 
 def OpAddKind(builder, kind):
     builder.PrependUint8Slot(0, kind, 0)
@@ -1054,6 +1239,9 @@ def OpAddExclusive(builder, exclusive):
 def OpAddReverse(builder, reverse):
     builder.PrependBoolSlot(30, reverse, 0)
 
+def OpAddLargest(builder, largest):
+    builder.PrependBoolSlot(31, largest, 0)
+
 def OpEnd(builder):
     return builder.EndObject()
 
@@ -1098,6 +1286,7 @@ class OpT(object):
         self.block = 1  # type: int
         self.exclusive = False  # type: bool
         self.reverse = False  # type: bool
+        self.largest = False  # type: bool
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1193,6 +1382,7 @@ class OpT(object):
         self.block = op.Block()
         self.exclusive = op.Exclusive()
         self.reverse = op.Reverse()
+        self.largest = op.Largest()
 
     # OpT
     def Pack(self, builder):
@@ -1294,6 +1484,7 @@ class OpT(object):
         OpAddBlock(builder, self.block)
         OpAddExclusive(builder, self.exclusive)
         OpAddReverse(builder, self.reverse)
+        OpAddLargest(builder, self.largest)
         op = OpEnd(builder)
         return op
 
@@ -1463,8 +1654,15 @@ class Model(object):
         o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
         return o == 0
 
+    # Model
+    def Checksum(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(20))
+        if o != 0:
+            return self._tab.Get(flatbuffers.number_types.Uint32Flags, o + self._tab.Pos)
+        return None
+
 def ModelStart(builder):
-    builder.StartObject(8)
+    builder.StartObject(9)
 
 def ModelAddVersion(builder, version):
     builder.PrependUint32Slot(0, version, 1)
@@ -1505,6 +1703,9 @@ def ModelAddOutputs(builder, outputs):
 def ModelStartOutputsVector(builder, numElems):
     return builder.StartVector(4, numElems, 4)
 
+def ModelAddChecksum(builder, checksum):
+    builder.PrependUint32Slot(8, checksum, None)
+
 def ModelEnd(builder):
     return builder.EndObject()
 
@@ -1526,6 +1727,7 @@ class ModelT(object):
         self.ops = None  # type: List[OpT]
         self.inputs = None  # type: List[int]
         self.outputs = None  # type: List[int]
+        self.checksum = None  # type: Optional[int]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -1585,6 +1787,7 @@ class ModelT(object):
                     self.outputs.append(model.Outputs(i))
             else:
                 self.outputs = model.OutputsAsNumpy()
+        self.checksum = model.Checksum()
 
     # ModelT
     def Pack(self, builder):
@@ -1648,6 +1851,7 @@ class ModelT(object):
             ModelAddInputs(builder, inputs)
         if self.outputs is not None:
             ModelAddOutputs(builder, outputs)
+        ModelAddChecksum(builder, self.checksum)
         model = ModelEnd(builder)
         return model
 
