@@ -74,6 +74,7 @@ def test_other_weights_are_no_integers() -> None:
         assert recover(quantised) is None
     assert recover(np.array([[-200.0, 100.0] * 8], np.float32)) is not None
     assert recover(np.arange(-128, 200, dtype=np.float32)) is None  # more than 8 bits
+    assert recover(np.float32(3).reshape(())) is None, "a single number"
 
 
 def conv_of(weight: np.ndarray) -> Graph:

@@ -19,9 +19,9 @@ def recover(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None
     One scale for all, one for each index of the first dimension, or one for each of the last: the fewest that do.
 
     Returns int8 values, float32 scales and None; or uint8 values, scales and uint8 zero points; of the shape of `data`.
-    None if there are no such integers.
+    None if there are no such integers, or it is a single number.
     """
-    if not data.size or not np.isfinite(data).all():
+    if not data.ndim or not data.size or not np.isfinite(data).all():
         return None
     for axis in (None, 0, -1)[: 1 if data.ndim < 2 else 3]:
         rows = data.reshape(1, -1) if axis is None else np.moveaxis(data, axis, 0).reshape(data.shape[axis], -1)

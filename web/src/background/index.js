@@ -96,7 +96,7 @@ export class BackgroundProcessor {
   /** @type {Required<Omit<BackgroundOptions, 'picture'>>} */
   #look = { effect: 'blur', strength: 0.5, colour: [0, 0, 0] };
   #hasPicture = false;
-  /** @type {Passage | undefined} */
+  /** @type {(import('./ways.js').Passage & { id: number, came: () => number }) | undefined} */
   #passage;
   #lastId = 0;
   #makesTracks = false;
@@ -339,7 +339,6 @@ export class BackgroundProcessor {
   }
 }
 
-/** @typedef {import('./ways.js').Passage & { id: number, came: () => number }} Passage */
 
 /**
  * Counts the frames that a track delivers from now on, where the browser tells.

@@ -10,7 +10,7 @@
 import { TulleError } from '../errors.js';
 import { typeName } from '../types.js';
 
-/** @typedef {'streams' | 'worker' | 'canvas'} Way */
+/** @typedef {'streams' | 'worker' | 'canvas'} Way How frames get to the worker and back. */
 
 /**
  * A track that is being processed.
