@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _SCRIPTS = Path(__file__).resolve().parent.parent / "_pyodide" / "web" / "src"
 _TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".tulle": "application/octet-stream"}
 
-# How the scripts name each other: `from './x.js'`, but not in a comment that imports types alone, `import './x.js'`, and
-# `new URL('./x.js', import.meta.url)`.
+# How the scripts name each other: `from './x.js'`, but not in a comment that imports types alone, `import './x.js'`,
+# and `new URL('./x.js', import.meta.url)`.
 _REFERENCE = re.compile(
     r"(?:(?<=from )|(?<=^import ))'(\.\.?/[\w./-]+)'(?! \*/)|new URL\('(\.\.?/[\w./-]+)', import\.meta\.url\)",
     re.MULTILINE,
