@@ -26,7 +26,6 @@ from tulle import Model, TulleError, load
 
 Item = TypeVar("Item")
 
-SCENES = 40_000
 AVATARS = 300
 SIZE = 400  # pixels of the square that an avatar is rendered into
 DENSE = ("selfie_segmentation_landscape", "selfie_segmentation")
