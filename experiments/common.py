@@ -151,6 +151,14 @@ def milliseconds(path: Path) -> str:
     return f"{known[digest(path)]['ms']:.1f}" if digest(path) in known else ""
 
 
+def all_times(path: Path) -> list[float]:
+    """What `times.py --rounds` measured for exactly this file: engine and page on one thread, then two; or nothing."""
+    times = RESULTS / "times.json"
+    known = json.loads(times.read_text()) if times.is_file() else {}
+    pairs = known.get(digest(path), {}).get("engine, page by threads", [])
+    return [ms for pair in pairs for ms in pair]
+
+
 def with_earlier(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows, and those in experiments/results/NAME.json whose files are gone."""
     path = RESULTS / f"{name}.json"

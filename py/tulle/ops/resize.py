@@ -10,7 +10,7 @@ import numpy as np
 from tulle.errors import Unsupported
 from tulle.graph.graph import Graph, Node
 from tulle.ops.attributes import Attribute
-from tulle.ops.batches import index_select
+from tulle.ops.batches import image_first, image_last, index_select
 from tulle.ops.channels import Channels, same
 from tulle.ops.layout import CHW
 from tulle.ops.op import Example, Input, Op, Operator, equals_input
@@ -71,8 +71,12 @@ def _resize_nearest(node: Node, inputs: list[Any], shape: Shape) -> np.ndarray:
 
 def _torch_bilinear(node: Node, shapes: Shapes, result: Shape) -> Any:
     import torch
+    import torch.nn.functional as F
 
     image = operand(shapes, 0)
+    if node.attrs["half_pixel_centers"] and not node.attrs["align_corners"]:
+        size = result[1:3]
+        return lambda x, *_: image_last(F.interpolate(image_first(x), size, mode="bilinear", align_corners=False))
     steps: list[tuple[int, Any, Any, Any]] = []
     for axis in (1, 2):
         low, high, share = _neighbours(node, image[axis], result[axis])

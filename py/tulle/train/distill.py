@@ -141,7 +141,7 @@ class _Training:
         self.teacher = from_graph(teacher).eval().requires_grad_(False).to(fabric.device)
         self.student = from_graph(start)
         self.features = _shared_features(self.teacher.graph, self.student.graph) if settings.features else []
-        groups = [{"params": [weight], "size": _size(weight)} for weight in self.student.parameters()]
+        groups = [{"params": [weight], "size": typical_size(weight)} for weight in self.student.parameters()]
         optimizer = torch.optim.Adam(groups, lr=settings.learning_rate)
         self.model, self.optimizer = fabric.setup(self.student, optimizer)
         self.masks = self._make_masks()
@@ -308,7 +308,7 @@ class _Training:
         self.losses = state["losses"]
 
 
-def _size(weight: Tensor) -> float:
+def typical_size(weight: Tensor) -> float:
     """The root mean square of a tensor's nonzero values, which its learning rate is relative to.
 
     With batch normalisation folded in, weights of one layer are hundreds of times larger than those of another; a

@@ -1,0 +1,349 @@
+#!/usr/bin/env python3
+"""Trains a sparse network for backgrounds in calls: selfie_segmentation_landscape for smaller pictures, pruned where
+its time goes."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+from people_scenes import HEIGHT, WIDTH, Set, open_set
+from selfie import evaluate_iou
+from torch import Tensor
+
+from common import (
+    MODELS,
+    ROOT,
+    WORK,
+    all_times,
+    cached,
+    console,
+    dense_model,
+    insert_table,
+    save_results,
+    with_earlier,
+    zeros,
+)
+from tulle import TulleError
+from tulle.files import write_bytes
+from tulle.graph import Graph
+from tulle.graph.shapes import output_shape
+from tulle.passes.fold_constants import fold_constants
+from tulle.tflite import read, write
+from tulle.train import FixedMasks, GraphModule, MagnitudePruner, RigL, checkpoint, from_graph, to_graph
+from tulle.train.distill import typical_size
+
+FOLDER = WORK / "selfie"
+DENSE = "selfie_segmentation_landscape"
+HELD_OUT = 800
+AVERAGE = 0.999  # of the weights: the share that a step keeps
+
+EPILOG = """\b
+Needs ../shared/data/clean and ../shared/video (or TULLE_SHARED), `make models`, PyAV, scikit-image and OpenCV (`pip
+install av scikit-image opencv-python-headless`), GCompris (an error says how to get it), and what
+clean/avatars_mit/README.md names for rendering avatars. people/ is only for --table. Scenes are made once, in
+build/experiments/selfie; stopped runs continue.
+\b
+Examples:
+  python experiments/people.py                                     the network that ships
+  python experiments/people.py --name d112 --method dense --height 112 --width 192 --steps 3000
+  python experiments/people.py --name rigl-0 --method rigl --steps 600 --seed 0
+  python experiments/people.py --table                             score what ships, and write the table
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a result depends on.
+
+    Attributes:
+        method: "magnitude", "rigl" or "dense".
+        sparsity: of the 1x1 convolutions at a quarter of the picture's size and below.
+        height, width: of the input.
+        steps, batch, rate, seed: of training; the rate is relative to each tensor's typical weight.
+        scenes: how many to train on.
+        start: name of the result that training begins with, zeros included; empty: the dense network.
+    """
+
+    method: str = "magnitude"
+    sparsity: float = 0.5
+    height: int = 128
+    width: int = 224
+    steps: int = 7000
+    batch: int = 8
+    rate: float = 1e-3
+    seed: int = 0
+    scenes: int = 23_000
+    start: str = ""
+
+
+def student_graph(run: Run) -> Graph:
+    """The network that training begins with: the dense one, for pictures of another size."""
+    if run.start:
+        return read(FOLDER / f"{run.start}.tflite")
+    graph = fold_constants(dense_model(DENSE)).copy()
+    (source,) = graph.inputs
+    graph.tensors[source].shape = (1, run.height, run.width, 3)
+    for node in graph:
+        rows, columns, _ = graph.tensors[node.inputs[0] or ""].shape[1:]
+        tensor = graph.tensors[node.output]
+        if node.op in ("resize_bilinear", "transpose_conv2d"):  # whose size is theirs to say
+            tensor.shape = (1, 2 * rows, 2 * columns, tensor.shape[3])
+        tensor.shape = output_shape(graph, node)
+    return graph
+
+
+# ---- pictures
+
+
+def batch(data: Set, numbers: np.ndarray, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Pictures [N, H, W, 3] from 0 to 1, and what to answer [N, H, W, 1].
+
+    The mean of the dense networks' answer and of who really stands there; where only their answer on the photographs
+    that people were cut out of is known, that counts for a third.
+    """
+    pictures = torch.from_numpy(data.pictures[numbers]).float() / 255
+    teachers = torch.from_numpy(data.teachers[numbers]).float().mean(1) / 255
+    truth = torch.from_numpy(data.truth[numbers]).float() / 255
+    weight = torch.where(torch.from_numpy(data.known[numbers]) > 0, 0.5, 0.35).reshape(-1, 1, 1)
+    target = (weight * truth + (1 - weight) * teachers)[..., None]
+    if (height, width) != (HEIGHT, WIDTH):
+        pictures, target = (
+            F.interpolate(x.permute(0, 3, 1, 2), (height, width), mode="bilinear", antialias=True)
+            .permute(0, 2, 3, 1)
+            .clamp(0, 1)
+            for x in (pictures, target)
+        )
+    return pictures, target
+
+
+def augmented(images: Tensor, target: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Mirrors every other picture, moves every other batch a little, and changes the light."""
+    both = torch.cat([images, target], 3)
+    count = len(both)
+    across = torch.from_numpy(random.choice([-1.0, 1.0], count)).float()
+    if random.random() < 0.5:
+        scale = torch.from_numpy(np.exp(random.uniform(-0.2, 0.2, (2, count)))).float()
+        shift = torch.from_numpy(random.uniform(-0.1, 0.1, (2, count))).float()
+        angle = torch.from_numpy(random.normal(0, 0.06, count)).float()
+        rows = [
+            torch.stack([across * scale[0], -angle * HEIGHT / WIDTH, shift[0]], 1),
+            torch.stack([across * angle * WIDTH / HEIGHT, scale[1], shift[1]], 1),
+        ]
+        grid = F.affine_grid(torch.stack(rows, 1), [count, 4, *both.shape[1:3]], align_corners=False)
+        moved = F.grid_sample(both.permute(0, 3, 1, 2), grid, padding_mode="border", align_corners=False)
+        both = moved.permute(0, 2, 3, 1)
+    else:
+        both = torch.where(across.reshape(-1, 1, 1, 1) < 0, both.flip(2), both)
+    images, target = both[..., :3], both[..., 3:]
+    gain = torch.from_numpy(np.exp(random.normal(0, 0.2, (count, 1, 1, 1)) + random.normal(0, 0.05, (count, 1, 1, 3))))
+    images = (images - 0.5) * gain.float() + 0.5 + torch.from_numpy(random.normal(0, 0.06, (count, 1, 1, 1))).float()
+    return images.clamp(0, 1), target
+
+
+# ---- training
+
+
+def answer(module: GraphModule, images: Tensor) -> Tensor:
+    (result,) = module(images).values()
+    return result
+
+
+def loss(answered: Tensor, target: Tensor) -> Tensor:
+    """The soft Jaccard distance of each picture's masks, and a little cross-entropy, which also rewards being sure."""
+    apart = (answered - target).abs().flatten(1).sum(1)
+    either = torch.maximum(answered, target).flatten(1).sum(1)
+    jaccard = (apart / (either + 0.01 * target[0].numel())).mean()
+    return jaccard + 0.2 * F.binary_cross_entropy(answered.clamp(1e-5, 1 - 1e-5), target)
+
+
+def selected(module: GraphModule, run: Run) -> Any:
+    """The layers to prune: 1x1 convolutions over at most a quarter of the picture's sides, but not those of gates."""
+    graph = module.graph
+    chosen = set()
+    for node in graph:
+        if node.op == "conv2d":
+            rows, columns = graph.tensors[node.output].shape[1:3]
+            if module.layer(node.name).kernel_size == (1, 1) and 1 < rows * columns <= run.height * run.width // 16:
+                chosen.add(id(module.layer(node.name)))
+    return lambda name, layer: id(layer) in chosen
+
+
+def trained(run: Run, data: Set, held_out: Set, folder: Path) -> tuple[Graph, list[dict[str, float]]]:
+    """The trained network, its weights averaged over the last steps, and measurements. A stopped run continues."""
+    torch.manual_seed(run.seed)
+    module = from_graph(student_graph(run))
+    groups = [{"params": [weight], "size": typical_size(weight)} for weight in module.parameters()]
+    optimizer = torch.optim.Adam(groups, lr=run.rate)
+    masks = masks_of(module, optimizer, run)
+    average = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    curve: list[dict[str, float]] = []
+    state = checkpoint.load(folder, asdict(run))
+    if state:
+        module.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        masks.load_state_dict(state["masks"])
+        average, curve = state["average"], state["curve"]
+    losses: list[float] = []
+    while masks.steps < run.steps:
+        step = masks.steps
+        random = np.random.default_rng([run.seed, step])
+        images, target = batch(data, random.integers(0, run.scenes, run.batch), run.height, run.width)
+        images, target = augmented(images, target, random)
+        rising = max(1, run.steps // 20)
+        falling = max(0, step - rising) / (run.steps - rising)
+        rate = min(1, (step + 1) / rising) * 0.5 * (1 + math.cos(math.pi * falling))
+        for group in optimizer.param_groups:
+            group["lr"] = run.rate * rate * group["size"]
+        optimizer.zero_grad()
+        distance = loss(answer(module, images), target)
+        distance.backward()
+        masks.step()
+        losses.append(float(distance.detach()))
+        keep = min(AVERAGE, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, weight in module.named_parameters():
+                average[name].lerp_(weight, 1 - keep)
+        if masks.steps % max(1, run.steps // 10) == 0 or masks.steps == run.steps:
+            scores = score(averaged(module, average, masks), held_out, run)
+            curve.append({"step": masks.steps, "loss": float(np.mean(losses)), "zeros": masks.sparsity, **scores})
+            console.print(time.strftime("%H:%M:%S"), {key: round(value, 4) for key, value in curve[-1].items()})
+            losses = []
+        if masks.steps % 1000 == 0:
+            state = {"model": module.state_dict(), "optimizer": optimizer.state_dict(), "masks": masks.state_dict(),
+                     "average": average, "curve": curve}  # fmt: skip
+            checkpoint.save(folder, state, asdict(run))
+    return to_graph(averaged(module, average, masks)), curve
+
+
+def masks_of(module: GraphModule, optimizer: torch.optim.Optimizer, run: Run) -> FixedMasks:
+    select = selected(module, run)
+    if run.method == "rigl":
+        if not run.start:  # zeros at random places would undo what the dense network knows
+            MagnitudePruner(module, optimizer, sparsity=run.sparsity, begin=0, end=0, select=select)
+        return RigL(
+            module, optimizer, sparsity=None, end=run.steps * 3 // 4, every=max(20, run.steps // 100), select=select
+        )
+    if run.method == "dense":
+        return FixedMasks(module, optimizer, select)
+    return MagnitudePruner(
+        module, optimizer, sparsity=run.sparsity, begin=run.steps // 50, end=run.steps * 6 // 10,
+        every=max(10, run.steps // 400), select=select,
+    )  # fmt: skip
+
+
+def averaged(module: GraphModule, average: dict[str, Tensor], masks: FixedMasks) -> GraphModule:
+    """Another module with the averaged weights, zero where the masks are."""
+    result = from_graph(module.graph)
+    with torch.no_grad():
+        for name, weight in result.named_parameters():
+            weight.copy_(average[name] * masks.masks[name] if name in masks.masks else average[name])
+    return result
+
+
+@torch.no_grad()
+def score(module: GraphModule, held_out: Set, run: Run) -> dict[str, float]:
+    """Mean intersection over union on held-out scenes with people: where the truth is known, and elsewhere."""
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for first in range(0, HELD_OUT, 40):
+        numbers = np.arange(first, first + 40)
+        images, _ = batch(held_out, numbers, run.height, run.width)
+        answered = answer(module, images).permute(0, 3, 1, 2)
+        found = (F.interpolate(answered, (HEIGHT, WIDTH), mode="bilinear") > 0.5).numpy()[:, 0]
+        truth = held_out.truth[numbers] > 127
+        for number in range(len(numbers)):
+            if truth[number].mean() > 0.01:
+                union = np.count_nonzero(found[number] | truth[number])
+                known = bool(held_out.known[first + number])
+                scores[known].append(np.count_nonzero(found[number] & truth[number]) / union)
+    return {"known": float(np.mean(scores[True])), "unknown": float(np.mean(scores[False]))}
+
+
+# ---- what the documents show
+
+
+def shown() -> dict[str, Path]:
+    """The networks of the table, by what it calls them."""
+    weights = ROOT / "demos" / "weights"
+    return {
+        "dense, 256x144": MODELS / f"{DENSE}.tflite",
+        "dense, 256x256": MODELS / "selfie_segmentation.tflite",
+        "dense, 224x128, not trained": FOLDER / "small.tflite",
+        "dense, 192x112, trained like the sparse one for 3,000 steps": FOLDER / "d112.tflite",
+        "50 % zeros, 256x144": weights / f"{DENSE}_tulle_50.tflite",
+        "70 % zeros, 256x144": weights / f"{DENSE}_tulle_70.tflite",
+        "**50 % zeros, 224x128 (new)**": weights / "selfie_segmentation_224x128_tulle.tflite",
+    }
+
+
+def write_table() -> None:
+    """IoU, times (of experiments/times.py) and sizes, into experiments/results/background.json and docs/sparsify.md.
+
+    The settings and scores of all runs go into experiments/results/people.json.
+    """
+    write_bytes(FOLDER / "small.tflite", write(student_graph(Run()), weights="fp16"))
+    rows: list[dict[str, Any]] = []
+    for title, path in shown().items():
+        if not path.is_file():
+            rows += [row for row in with_earlier("background", []) if row["name"] == title]
+            continue
+        row = {"name": title, "file": path.name, "iou": cached("selfie-scores", path, evaluate_iou),
+               "bytes": path.stat().st_size, **zeros(path), "milliseconds": all_times(path)}  # fmt: skip
+        rows.append(row)
+        console.print(row)
+    save_results("background", rows)
+    records = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+    runs = [{"name": name, **record} for name, record in records.items() if "run" in record]
+    if runs:
+        save_results("people", runs)
+    dense = rows[0]["milliseconds"]
+    table = []
+    for row in rows:
+        times = [f"{ms:.2f} ({ms / whole:.2f})" for ms, whole in zip(row["milliseconds"], dense, strict=True)]
+        table.append([row["name"], f"{row['iou']:.3f}", *times, f"{row['bytes'] / 1e6:.2f} MB"])
+    header = ["network", ">IoU", ">engine, 1 thread, ms", ">page", ">engine, 2 threads", ">page", ">file"]
+    insert_table("background", header, table)
+
+
+@click.command(epilog=EPILOG)
+@click.option("--name", default="people", help="Of the result.", show_default=True)
+@click.option("--method", type=click.Choice(["magnitude", "rigl", "dense"]), default=Run.method, show_default=True)
+@click.option("--sparsity", type=float, default=Run.sparsity, show_default=True)
+@click.option("--height", type=int, default=Run.height, help="Of the input.", show_default=True)
+@click.option("--width", type=int, default=Run.width, help="Of the input.", show_default=True)
+@click.option("--steps", type=int, default=Run.steps, show_default=True)
+@click.option("--batch", type=int, default=Run.batch, show_default=True)
+@click.option("--rate", type=float, default=Run.rate, help="The highest learning rate.", show_default=True)
+@click.option("--seed", type=int, default=Run.seed, show_default=True)
+@click.option("--scenes", type=int, default=Run.scenes, show_default=True)
+@click.option("--start", default=Run.start, metavar="NAME", help="Go on from this result, and keep its zeros.")
+@click.option("--table", is_flag=True, help="Train nothing: score the networks that ship, and write the table.")
+def main(name: str, table: bool, **settings: Any) -> None:
+    """Trains a network; writes NAME.tflite and NAME.json into build/experiments/selfie."""
+    if table:
+        write_table()
+        return
+    run = Run(**settings)
+    data = open_set("train", run.scenes)
+    held_out = open_set("held-out", HELD_OUT, held_out=True)
+    graph, curve = trained(run, data, held_out, FOLDER / f"training-{name}")
+    path = FOLDER / f"{name}.tflite"
+    write_bytes(path, write(graph, weights="fp16", sparse=run.method != "dense"))
+    record = {"run": asdict(run), "curve": curve, **zeros(path)}
+    write_bytes(path.with_suffix(".json"), (json.dumps(record, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TulleError as error:
+        sys.exit(f"Error: {error}")
