@@ -257,23 +257,23 @@ def test_without_simd_the_page_says_so(page: str, open_site: OpenSite) -> None:
 def test_the_first_result_is_light(
     open_site: OpenSite, site: Site, record_property: Callable[[str, object], None]
 ) -> None:
-    """The front page shows a hand's landmarks for less than 2.1 MB; how soon is written down, not judged."""
+    """The front page shows a hand's landmarks for less than 2.2 MB; how soon is written down, not judged."""
     seconds, size = first_result(open_site, site, "")
     record_property("seconds", seconds)
     record_property("bytes", size)
     print(f"landmarks alone: {size / 1e6:.2f} MB, {seconds:.2f} s with an empty cache")
-    assert size < 2.1e6
+    assert size < 2.2e6
 
 
 def test_the_hand_pipeline_is_light(
     open_site: OpenSite, site: Site, record_property: Callable[[str, object], None]
 ) -> None:
-    """The hand page finds and follows its first hand for less than 4.3 MB, scripts of page and worker uncompressed."""
+    """The hand page finds and follows its first hand for less than 4.4 MB, scripts of page and worker uncompressed."""
     seconds, size = first_result(open_site, site, "hands/")
     record_property("seconds", seconds)
     record_property("bytes", size)
     print(f"hand pipeline: {size / 1e6:.2f} MB, {seconds:.2f} s with an empty cache")
-    assert size < 4.3e6
+    assert size < 4.4e6
 
 
 def first_result(open_site: OpenSite, site: Site, page: str) -> tuple[float, int]:
