@@ -623,7 +623,7 @@ def test_it_can_be_used_by_keyboard(open_demo: OpenDemo) -> None:
 
 
 def test_the_first_result_needs_few_bytes(open_demo: OpenDemo) -> None:
-    """Under 2.2 MB for the landmarks alone, under 4.2 MB with the palm detector, page and fonts, uncompressed."""
+    """Under 2.3 MB for the landmarks alone, under 4.3 MB with the palm detector, page and fonts, uncompressed."""
     sizes: dict[str, int] = {}
 
     def listen(page: Page) -> None:
@@ -632,8 +632,8 @@ def test_the_first_result_needs_few_bytes(open_demo: OpenDemo) -> None:
     open_demo(listen).started()
     models = {url: size for url, size in sizes.items() if url.endswith(".tulle")}
     assert len(models) == 2
-    assert sum(sizes.values()) < 4_200_000, sizes
-    assert sum(sizes.values()) - next(size for url, size in models.items() if DETECTOR in url) < 2_200_000, sizes
+    assert sum(sizes.values()) < 4_300_000, sizes
+    assert sum(sizes.values()) - next(size for url, size in models.items() if DETECTOR in url) < 2_300_000, sizes
 
 
 # ---- when something is off (test_site.py has more, for all pages) ----
