@@ -92,7 +92,9 @@ CALL = f"""async () => {{
   const {{ BackgroundProcessor }} = await import(new URL('../web/src/background/index.js', location.href));
   const image = await createImageBitmap(await (await fetch(new URL('../images/person/1.jpg', location.href))).blob());
   const camera = drawnTrack(640, 360, (context) => context.drawImage(image, 0, 0, 640, 360));
-  const processor = await BackgroundProcessor.create({{ effect: 'colour', colour: [0, 255, 0] }});
+  // The package's own is not part of the site.
+  const model = new URL('../models/selfie_segmentation_landscape_tulle_50.tulle', location.href);
+  const processor = await BackgroundProcessor.create({{ model, effect: 'colour', colour: [0, 255, 0] }});
   const processed = await processor.process(camera.track);
   const call = await startCall(processed);
   await watch(call.video, 30, 0, 8, 8);

@@ -21,6 +21,7 @@ from browser.test_background import pictures_of_people
 from browser.test_demo_hands import scene
 from conftest import missing
 from paths import ROOT
+from sharing import locked
 from tulle.pack import pack
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -46,7 +47,8 @@ def tarball(built: Path, archive: Path, package_models: Path, tmp_path_factory: 
     if not (WEB / "node_modules" / "typescript").is_dir():
         npm(WEB, "ci", "--no-audit", "--no-fund")
     target = tmp_path_factory.mktemp("tarball")
-    npm(WEB, "pack", "--pack-destination", str(target))
+    with locked("npm-pack"):  # which writes web/types
+        npm(WEB, "pack", "--pack-destination", str(target))
     return next(target.glob("tulle-*.tgz"))
 
 
