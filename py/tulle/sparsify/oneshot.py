@@ -165,7 +165,7 @@ def sparsify(
     The same arguments give the same result on the same machine; with `method="reconstruct"` also only with the same
     number of threads of NumPy's BLAS, by which its sums are rounded.
     Raises TulleError if an option is out of range, there is nothing to sparsify, images are needed and there are none,
-    or none that shows anything, an image does not fit, or the work file cannot be written or belongs to another run.
+    an image does not fit, or the work file cannot be written or belongs to another run.
     """
     options = options or Options()
     budget = options.budget()
@@ -194,8 +194,6 @@ def sparsify(
     from tulle.sparsify.calibration import check_image
 
     images = [check_image(np.asarray(image), graph) for image in images]
-    if all(np.ptp(image) == 0 for image in images):
-        raise TulleError("each calibration image is of one colour: they must look like what the model will see")
     settings = {**asdict(options), "method": method, "half": half, "layers": [layer.name for layer in layers]}
     done = reconstruct.WorkFile(workfile, reconstruct.fingerprint(graph, settings, images))
     if done.keep is None:
