@@ -102,6 +102,17 @@ def assert_same_answers(graph: Graph) -> None:
     np.testing.assert_array_equal(*answers)
 
 
+@pytest.mark.parametrize("sparsity", ["dense", "sparse"])
+def test_the_least_integer_counts_as_a_nonzero(sparsity: str) -> None:
+    """-128 has the bits of a float's -0. Where it was no nonzero, sparse rows were written beyond their memory."""
+    weight = np.float32(0.01) * np.where(np.arange(200).reshape(20, 1, 1, 10) % 9, -128, 127).astype(np.float32)
+    graph = conv_of(weight)
+    graph.nodes[1].attrs |= {"padding": (0, 0, 0, 0), "sparsity": sparsity}
+    assert_same_answers(graph)
+    with tulle.load(pack(graph)) as model:
+        assert model.profile()[1]["nnz"] == weight.size
+
+
 def changed(data: bytes, change: Callable[[Any], None]) -> bytes:
     model = records(data)
     change(model)

@@ -83,7 +83,11 @@ uint32_t tulle_constant_nonzeros(const tulle_tensor* tensor) {
     for (uint32_t i = 0; i < c->count; i++) count += c->values[i] != c->zero_points[i / c->scale_run % c->scale_count];
     return count;
   }
-  const size_t width = c->type == TULLE_TYPE_FP32 ? 4 : c->type == TULLE_TYPE_FP16 ? 2 : 1;
+  if (c->type == TULLE_TYPE_INT8) {  // -128, which has the bits of a float's -0, is none
+    for (uint32_t i = 0; i < c->count; i++) count += c->values[i] != 0;
+    return count;
+  }
+  const size_t width = c->type == TULLE_TYPE_FP32 ? 4 : 2;
   for (uint32_t i = 0; i < c->count; i++) {
     uint32_t value = 0;
     memcpy(&value, c->values + i * width, width);
