@@ -61,5 +61,5 @@ void tulle_f32_cumsum(const tulle_cumsum* args, const float* x, float* y, uint32
   for (uint32_t i = 0; i < inner; i++) y[i] = args->exclusive ? 0 : x[i];
   if (!args->exclusive) x += in_step;
   for (uint32_t j = 1; j < args->size; j++, x += in_step, y += out_step)
-    for (uint32_t i = 0; i < inner; i++) y[out_step + i] = y[i] + x[i];
+    for (uint32_t i = 0; i < inner; i++) y[out_step + (ptrdiff_t)i] = y[i] + x[i];
 }
