@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "compose/compositor.h"
+#include "compose/stage.h"
 
 // Rows of the frame that are made at a time.
 #define BAND 16

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compose/compositor.h"
+#include "compose/stage.h"
 #include "compose/rows.h"
 #include "runtime/platform.h"
 

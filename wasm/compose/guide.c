@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "compose/compositor.h"
+#include "compose/stage.h"
 #include "compose/rows.h"
 #include "kernels/simd.h"
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compose/compositor.h"
+#include "compose/stage.h"
 #include "compose/rows.h"
 #include "kernels/simd.h"
 

@@ -7,8 +7,8 @@
 // level i + 1 has half the size of level i, rounded up. Between levels everything is a mean of 2 x 2 bytes or the
 // linear interpolation that belongs to it. Colours stay what the frame has: R, G, B or Y, U, V.
 
-#ifndef TULLE_COMPOSE_COMPOSITOR_H_
-#define TULLE_COMPOSE_COMPOSITOR_H_
+#ifndef TULLE_COMPOSE_STAGE_H_
+#define TULLE_COMPOSE_STAGE_H_
 
 #include "image/image.h"
 #include "image/taps.h"
@@ -143,4 +143,4 @@ static inline float* tulle_mask_row(const tulle_compositor* c, float* plane, int
   return plane + (size_t)(row < 0 ? 0 : row > last ? last : row) * c->mask_stride + TULLE_COMPOSE_MARGIN;
 }
 
-#endif  // TULLE_COMPOSE_COMPOSITOR_H_
+#endif  // TULLE_COMPOSE_STAGE_H_
