@@ -63,6 +63,23 @@ TULLE_INLINE v4 bilinear(const tulle_plane* plane, double x, double y, bool edge
   return bilinear_at_edge(plane, (int64_t)left, (int64_t)top, across, down, edge, black);
 }
 
+// At each of four places two neighbours, of one or two channels, in the bytes of one lane.
+TULLE_INLINE v128_t load_pairs(const uint8_t* const* places, size_t offset, uint32_t channels) {
+  v128_t pairs = v4_splat(0);
+  if (channels == 1) {
+    pairs = wasm_v128_load16_lane(places[0] + offset, pairs, 0);
+    pairs = wasm_v128_load16_lane(places[1] + offset, pairs, 2);
+    pairs = wasm_v128_load16_lane(places[2] + offset, pairs, 4);
+    pairs = wasm_v128_load16_lane(places[3] + offset, pairs, 6);
+  } else {
+    pairs = wasm_v128_load32_lane(places[0] + offset, pairs, 0);
+    pairs = wasm_v128_load32_lane(places[1] + offset, pairs, 1);
+    pairs = wasm_v128_load32_lane(places[2] + offset, pairs, 2);
+    pairs = wasm_v128_load32_lane(places[3] + offset, pairs, 3);
+  }
+  return pairs;
+}
+
 // Four samples of a plane of one or two channels, at (x + k * step_x, y + k * step_y), all with their neighbours inside
 // it: the first channels in sum[0], the second ones in sum[1], to which they are added.
 TULLE_INLINE void bilinear_four(const tulle_plane* plane, double x, double y, v4 steps_x, v4 steps_y, uint32_t channels,
@@ -81,27 +98,8 @@ TULLE_INLINE void bilinear_four(const tulle_plane* plane, double x, double y, v4
   TULLE_UNROLL for (int k = 0; k < 4; k++) {
     p[k] = first + (ptrdiff_t)rows[k] * plane->stride + (ptrdiff_t)columns[k] * (ptrdiff_t)channels;
   }
-  v128_t above = v4_splat(0), below = above;  // of each sample two neighbours, in the bytes of one lane
+  const v128_t above = load_pairs(p, 0, channels), below = load_pairs(p, plane->stride, channels);
   const v128_t byte = wasm_i32x4_splat(255);
-  if (channels == 1) {
-    above = wasm_v128_load16_lane(p[0], above, 0);
-    above = wasm_v128_load16_lane(p[1], above, 2);
-    above = wasm_v128_load16_lane(p[2], above, 4);
-    above = wasm_v128_load16_lane(p[3], above, 6);
-    below = wasm_v128_load16_lane(p[0] + plane->stride, below, 0);
-    below = wasm_v128_load16_lane(p[1] + plane->stride, below, 2);
-    below = wasm_v128_load16_lane(p[2] + plane->stride, below, 4);
-    below = wasm_v128_load16_lane(p[3] + plane->stride, below, 6);
-  } else {
-    above = wasm_v128_load32_lane(p[0], above, 0);
-    above = wasm_v128_load32_lane(p[1], above, 1);
-    above = wasm_v128_load32_lane(p[2], above, 2);
-    above = wasm_v128_load32_lane(p[3], above, 3);
-    below = wasm_v128_load32_lane(p[0] + plane->stride, below, 0);
-    below = wasm_v128_load32_lane(p[1] + plane->stride, below, 1);
-    below = wasm_v128_load32_lane(p[2] + plane->stride, below, 2);
-    below = wasm_v128_load32_lane(p[3] + plane->stride, below, 3);
-  }
   TULLE_UNROLL for (uint32_t c = 0; c < channels; c++) {
     const v4 a = wasm_f32x4_convert_i32x4(wasm_v128_and(wasm_u32x4_shr(above, 8 * c), byte));
     const v4 b = wasm_f32x4_convert_i32x4(wasm_v128_and(wasm_u32x4_shr(above, 8 * (c + channels)), byte));
