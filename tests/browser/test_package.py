@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,21 @@ def test_vite_app_runs_from_its_bundle(app: Path, open_page: OpenPage) -> None:
     assert json.loads((app / "package.json").read_text())["dependencies"].keys() == {"tulle"}
 
 
+@contextmanager
+def served(app: Path, name: str, how: str) -> Iterator[str]:
+    """The address of the app's page `name`, which uses tulle/`name`: bundled, or as it is with an import map."""
+    with Site() as site:
+        if how == "Vite":
+            npm(app, "run", "build")
+            site.mount("/", app / "dist")
+        else:
+            site.mount("/", app)
+            imports = f'{{ "imports": {{ "tulle/{name}": "/node_modules/tulle/src/{name}/index.js" }} }}'
+            head = f'<head>\n    <script type="importmap">{imports}</script>'
+            site.put(f"/{name}.html", (app / f"{name}.html").read_text().replace("<head>", head).encode())
+        yield f"{site.url}/{name}.html"
+
+
 # What the page says, once it is of a right hand.
 NAMED = """(() => {
   const { textContent } = document.querySelector('p');
@@ -115,22 +132,13 @@ def test_a_page_names_the_hands_before_the_camera(
     how: str, app: Path, chromium: Browser, chromium_path: str, tmp_path: Path
 ) -> None:
     """hands.js, bundled, and as it is with an import map; the camera shows a right hand that moves sideways."""
-    page_html = (app / "hands.html").read_text()
-    with Site() as site:
-        if how == "Vite":
-            npm(app, "run", "build")
-            site.mount("/", app / "dist")
-        else:
-            site.mount("/", app)
-            imports = '{ "imports": { "tulle/hands": "/node_modules/tulle/src/hands/index.js" } }'
-            head = f'<head>\n    <script type="importmap">{imports}</script>'
-            site.put("/hands.html", page_html.replace("<head>", head).encode())
+    with served(app, "hands", how) as address:
         frames = [scene(("open-hand", x, 220, 0, False), width=640, height=480) for x in range(200, 440, 12)]
         with camera_browser(chromium, chromium_path, write_mjpeg(tmp_path / "clip.mjpeg", frames)) as browser:
             page = browser.new_page()
             errors: list[str] = []
             page.on("pageerror", lambda error: errors.append(str(error)))
-            page.goto(site.url + "/hands.html")
+            page.goto(address)
             texts = set()
             for _ in range(20):
                 texts.add(page.wait_for_function(NAMED, timeout=30_000).json_value())
@@ -162,24 +170,15 @@ def test_a_page_blurs_the_camera(how: str, app: Path, chromium: Browser, chromiu
     """background.js, bundled, and as it is with an import map; it has to stay short."""
     lines = (app / "background.js").read_text().splitlines()
     assert sum(bool(line.strip()) for line in lines) < 15
-    page_html = (app / "background.html").read_text()
     person = pictures_of_people()[0]
     sharp = np.abs(np.diff(person[:, :100, 1].astype(int), axis=1)).mean()
-    with Site() as site:
-        if how == "Vite":
-            npm(app, "run", "build")
-            site.mount("/", app / "dist")
-        else:
-            site.mount("/", app)
-            imports = '{ "imports": { "tulle/background": "/node_modules/tulle/src/background/index.js" } }'
-            head = f'<head>\n    <script type="importmap">{imports}</script>'
-            site.put("/background.html", page_html.replace("<head>", head).encode())
-        with camera_browser(chromium, chromium_path, write_mjpeg(tmp_path / "clip.mjpeg", [person] * 30)) as browser:
-            page = browser.new_page()
-            errors: list[str] = []
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-            page.goto(site.url + "/background.html")
-            page.wait_for_function("document.querySelector('video').currentTime > 0.5", timeout=60_000)
-            assert page.evaluate(BLURRED) < 0.5 * sharp
-            assert errors == []
+    clip = write_mjpeg(tmp_path / "clip.mjpeg", [person] * 30)
+    with served(app, "background", how) as address, camera_browser(chromium, chromium_path, clip) as browser:
+        page = browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+        page.goto(address)
+        page.wait_for_function("document.querySelector('video').currentTime > 0.5", timeout=60_000)
+        assert page.evaluate(BLURRED) < 0.5 * sharp
+        assert errors == []
