@@ -431,7 +431,7 @@ def prelu(m: RandomModel, kind: str, x: int) -> int:
 def positive(m: RandomModel, x: int) -> int:
     """|x| + 0.1, for functions that want it."""
     y = m.model.op("ABS", [x], m.model.shape(x), "AbsOptions")
-    return int(m.model.op("ADD", [y, m.model.constant([0.1])], m.model.shape(x), "AddOptions"))
+    return int(m.model.op("ADD", [y, m.model.constant(0.1)], m.model.shape(x), "AddOptions"))
 
 
 def function(m: RandomModel, kind: str, x: int) -> int:

@@ -608,6 +608,67 @@ def test_maximum_of_a_signal() -> None:
         np.testing.assert_array_equal(model(x)[y], x.max(axis=2, keepdims=True))
 
 
+def single(m: OnnxModel) -> str:
+    """The sum of a vector: a tensor without dimensions."""
+    return m.node("ReduceSum", "x", m.constant([0], np.int64), keepdims=0)
+
+
+def compared(m: OnnxModel, op: str) -> str:
+    return m.node(op, single(m), m.constant(0.1))
+
+
+SINGLE: dict[str, Case] = {
+    **{op: lambda m, op=op: m.node(op, single(m)) for op in (
+        "Exp", "Erf", "Softplus", "Reciprocal", "Selu", "Celu", "Sign", "Relu", "Sigmoid", "Tanh", "HardSwish",
+        "LeakyRelu", "Elu", "HardSigmoid", "Neg", "Abs", "Identity", "Dropout", "Gelu", "Mish", "Transpose")},
+    **{op: lambda m, op=op: m.node(op, m.node("Abs", single(m))) for op in ("Log", "Sqrt")},
+    **{f"{op} of {kind}": lambda m, op=op, c=c: m.node(op, single(m), m.constant(c))
+       for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum") for kind, c in (("a number", 2.0), ("one", [2.0]))},
+    **{f"{op} of many": lambda m, op=op: m.node(op, single(m), "x")
+       for op in ("Add", "Sub", "Mul", "Div", "Max", "Min")},
+    **{f"{op} of a constant": lambda m, op=op: m.node(op, m.constant(2.5), single(m))
+       for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Mean")},
+    **{f"Pow {e}": lambda m, e=e: m.node("Pow", m.node("Abs", single(m)), m.constant(e))
+       for e in (2.0, 0.0, 3.0, -1.0, 0.5, -0.5, 1.7)},
+    "PRelu": lambda m: m.node("PRelu", m.node("Neg", m.node("Abs", single(m))), m.constant(0.2)),
+    "Clip": lambda m: m.node("Clip", single(m), m.constant(-0.5), m.constant(0.5)),
+    "Clip above": lambda m: m.node("Clip", single(m), "", m.constant(0.5)),
+    **{op: lambda m, op=op: m.node("Cast", compared(m, op), to=1)
+       for op in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal")},
+    **{f"Not {op}": lambda m, op=op: m.node("Cast", m.node("Not", compared(m, op)), to=1)
+       for op in ("Greater", "Less")},
+    **{op: lambda m, op=op: m.node("Cast", m.node(op, compared(m, "Greater"), compared(m, "Less")), to=1)
+       for op in ("And", "Or")},
+    "Where": lambda m: m.node("Where", compared(m, "Greater"), single(m), m.constant(7.0)),
+    "Where of many": lambda m: m.node("Where", compared(m, "Less"), "x", m.constant(7.0)),
+    **{f"{op} to one": lambda m, op=op: m.node("Neg", m.node(op, "x", keepdims=0))
+       for op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")},
+    **{f"{op} of one": lambda m, op=op: m.node(op, single(m), keepdims=0)
+       for op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")},
+    "ArgMax": lambda m: m.node("Abs", m.node("Cast", m.node("ArgMax", "x", axis=0, keepdims=0), to=1)),
+    "Gather": lambda m: m.node("Abs", m.node("Gather", "x", m.constant(2, np.int64))),
+    "Unsqueeze": lambda m: m.node("Unsqueeze", single(m), m.constant([0], np.int64)),
+    "Squeeze": lambda m: m.node("Abs", m.node("Squeeze", m.node("ReduceSum", "x", m.constant([0], np.int64)))),
+    "Reshape": lambda m: m.node("Neg", m.node("Reshape", m.node("ReduceSum", "x"), m.constant([], np.int64))),
+    "Flatten": lambda m: m.node("Flatten", single(m), axis=0),
+    "Expand": lambda m: m.node("Expand", single(m), m.constant([2, 3], np.int64)),
+    "Tile": lambda m: m.node("Tile", single(m), m.constant([], np.int64)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SINGLE)
+def test_single_numbers(case: str) -> None:
+    """Operators on tensors without dimensions."""
+    m = OnnxModel((5,), opset=20 if case in ("Gelu", "Mish") else 17)
+    same_as_onnx(m.finish(SINGLE[case](m)))
+
+
+@pytest.mark.parametrize(("op", "cause"), [("Pow", "makes .* wider"), ("PRelu", "does not broadcast")])
+def test_single_numbers_are_not_made_wider(op: str, cause: str) -> None:
+    m = OnnxModel((5,))
+    refused(m.finish(m.node(op, single(m), m.constant([2.0]))), cause)
+
+
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu_and_mish(approximate: str) -> None:
     m = OnnxModel(IMAGE, opset=20)

@@ -319,3 +319,101 @@ def test_ranges_that_are_activations_are_kept_and_others_noted(zero_point: int, 
     whole = ~clipped if scale == 1 / 255 else np.full(raw.shape, True)
     np.testing.assert_allclose(got[whole], expected[whole], atol=1.01 * scale)
     assert any("clips to the range of its integers" in note for note in tulle.convert(data).graph.notes)
+
+
+# ---- single numbers: tensors without dimensions ---------------------------------------------------------------------
+
+UNARY: dict[str, dict] = {
+    **{kind: {} for kind in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "HARD_SWISH", "LOGISTIC", "TANH", "ELU",
+                             "ABS", "NEG", "SQUARE", "SIGN", "EXP", "LOG", "SQRT", "RSQRT")},
+    "LEAKY_RELU": {"options": "LeakyReluOptions", "alpha": 0.3},
+    "GELU": {"options": "GeluOptions", "approximate": True},
+    "RESHAPE": {"options": "ReshapeOptions", "newShape": []},
+    "CAST": {"options": "CastOptions", "inDataType": 0, "outDataType": 0},
+}  # fmt: skip
+BINARY = {
+    "ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions", "DIV": "DivOptions", "POW": "PowOptions",
+    "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions",
+    "SQUARED_DIFFERENCE": "SquaredDifferenceOptions",
+}  # fmt: skip
+COMPARISONS = {
+    "GREATER": "GreaterOptions", "LESS": "LessOptions", "GREATER_EQUAL": "GreaterEqualOptions",
+    "LESS_EQUAL": "LessEqualOptions", "EQUAL": "EqualOptions", "NOT_EQUAL": "NotEqualOptions",
+}  # fmt: skip
+LOGIC = {"LOGICAL_AND": "LogicalAndOptions", "LOGICAL_OR": "LogicalOrOptions"}
+REDUCTIONS = ("SUM", "MEAN", "REDUCE_MAX", "REDUCE_MIN")
+NOWHERE = np.zeros(0)  # the axes, or the multiples, of a tensor without dimensions
+
+
+def test_single_numbers() -> None:
+    """All operators that LiteRT runs on a tensor of rank 0, in one model each, for a number above and one below 0."""
+    cases: dict[str, Callable[[TfliteModel, int], int]] = {}
+    for kind, fields in UNARY.items():
+        cases[kind] = lambda m, x, kind=kind, fields=fields: m.op(kind, [x], (), **fields)
+    for kind, options in BINARY.items():
+        for exponent in (2.0, 0.0, 3.0, -1.0, 1.7) if kind == "POW" else (2.0,):
+            cases[f"{kind} {exponent}"] = lambda m, x, k=kind, o=options, c=exponent: m.op(k, [x, m.constant(c)], (), o)
+        cases[f"constant {kind}"] = lambda m, x, k=kind, o=options: m.op(k, [m.constant(2.5), x], (), o)
+        if kind == "POW":
+            continue
+        cases[f"{kind} of itself"] = lambda m, x, k=kind, o=options: m.op(k, [x, x], (), o)
+        cases[f"{kind} and one"] = lambda m, x, k=kind, o=options: m.op(k, [x, m.constant([2.0])], (1,), o)
+        cases[f"{kind} and many"] = lambda m, x, k=kind, o=options: m.op(k, [x, m.inputs[0]], (5,), o)
+
+    def compared(m: TfliteModel, x: int, kind: str, limit: object = 0.0) -> int:
+        return int(m.op(kind, [x, m.constant(limit)], np.shape(limit), COMPARISONS[kind], dtype=np.bool_))
+
+    def as_float(m: TfliteModel, x: int) -> int:
+        return int(m.op("CAST", [x], m.shape(x), "CastOptions", inDataType=6, outDataType=0))
+
+    for kind in COMPARISONS:
+        cases[kind] = lambda m, x, k=kind: as_float(m, compared(m, x, k))
+        cases[f"{kind} and one"] = lambda m, x, k=kind: as_float(m, compared(m, x, k, [0.0]))
+        cases[f"NOT {kind}"] = lambda m, x, k=kind: as_float(
+            m, m.op("LOGICAL_NOT", [compared(m, x, k)], (), "LogicalNotOptions", dtype=np.bool_)
+        )
+        for select in ("SELECT", "SELECT_V2"):
+            options = "SelectOptions" if select == "SELECT" else "SelectV2Options"
+            cases[f"{select} {kind}"] = lambda m, x, k=kind, s=select, o=options: m.op(
+                s, [compared(m, x, k), x, m.constant(7.0)], (), o
+            )
+        cases[f"SELECT many by {kind}"] = lambda m, x, k=kind: m.op(
+            "SELECT", [compared(m, x, k), m.inputs[0], m.constant([7.0] * 5)], (5,), "SelectOptions"
+        )
+    for kind, options in LOGIC.items():
+        cases[kind] = lambda m, x, k=kind, o=options: as_float(
+            m, m.op(k, [compared(m, x, "GREATER"), compared(m, x, "LESS", 9.0)], (), o, dtype=np.bool_)
+        )
+    for kind in REDUCTIONS:
+        cases[kind] = lambda m, x, k=kind: m.op(k, [x, m.constant(NOWHERE, np.int32)], (), "ReducerOptions")
+    cases["PRELU"] = lambda m, x: m.op("PRELU", [x, m.constant(0.2)], ())
+    cases["ADD_N"] = lambda m, x: m.op("ADD_N", [x, x, x], (), "AddNOptions")
+    cases["TILE"] = lambda m, x: m.op("TILE", [x, m.constant(NOWHERE, np.int32)], (), "TileOptions")
+    cases["PAD"] = lambda m, x: m.op("PAD", [x, m.constant(np.zeros((0, 2)), np.int32)], (), "PadOptions")
+    cases["PACK"] = lambda m, x: m.op("PACK", [x, m.constant(1.0)], (2,), "PackOptions", valuesCount=2)
+    cases["EXPAND_DIMS"] = lambda m, x: m.op("EXPAND_DIMS", [x, m.constant([0], np.int32)], (1,), "ExpandDimsOptions")
+    cases["BROADCAST_TO"] = lambda m, x: m.op(
+        "BROADCAST_TO", [x, m.constant([3, 2], np.int32)], (3, 2), "BroadcastToOptions", version=2
+    )
+    wrong = []
+    for label, case in cases.items():
+        for x in (np.array([0.3, 0.2, 0.9, -0.4, 0.5], np.float32), np.array([0.3, 0.2, -0.9, -0.4, -0.5], np.float32)):
+            m = TfliteModel()
+            total = m.op("SUM", [m.input(x.shape), m.constant([0], np.int32)], (), "ReducerOptions")
+            data = m.finish(case(m, total))
+            (expected,) = litert(data, x)
+            try:
+                with tulle.load(data) as model:
+                    (got,) = model(x).values()
+            except TulleError as error:
+                wrong.append(f"{label}: {error}")
+                continue
+            if got.shape != expected.shape or not np.allclose(got, expected, atol=1e-5, equal_nan=True):
+                wrong.append(f"{label}: {got!r} instead of {expected!r}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_single_number_as_input() -> None:
+    for kind in ("ABS", "NEG", "RELU"):
+        m = TfliteModel()
+        same_as_litert(m, np.array(-3, np.float32), m.op(kind, [m.input(())], ()))

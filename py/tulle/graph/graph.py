@@ -129,7 +129,7 @@ class Graph:
 
     def add_constant(self, name: str, data: np.ndarray) -> str:
         """Adds an array as a constant tensor; returns its (unique) name."""
-        data = np.ascontiguousarray(data)
+        data = np.asarray(data, order="C")  # ascontiguousarray gives a single number a dimension
         return self.add_tensor(Tensor(name, data.shape, data.dtype, data))
 
     def constant(self, name: str | None) -> np.ndarray | None:

@@ -68,6 +68,8 @@ def _pow(node: OnnxNode) -> Result:
     x, exponent = node.elements(0), node.scalar(1)
     if not np.isfinite(exponent):
         raise Unsupported(f"the exponent {exponent} is not supported")
+    if len(node.shape(1)) > len(node.shape(0)):
+        raise Unsupported(f"the exponent's shape {list(node.shape(1))} makes {list(node.shape(0))} wider")
     if exponent in (0.5, -0.5):
         return x.like(node.activation(x.name, "sqrt" if exponent > 0 else "rsqrt"))
     if exponent == 0:  # 1, of NaN too
@@ -88,7 +90,7 @@ def _mean_of_inputs(node: OnnxNode) -> Result:
 
 
 def _opposite(node: OnnxNode, value: Value) -> Value:
-    return combine(node, "sub", Value(data=np.ones(1, np.float32)), value)
+    return combine(node, "sub", Value(data=np.ones((), np.float32)), value)
 
 
 def _comparison(op: str, swap: bool = False, opposite: bool = False) -> Callable[[OnnxNode], Result]:
@@ -113,7 +115,7 @@ def _where(node: OnnxNode) -> Result:
 
 
 def _sign(node: OnnxNode) -> Result:
-    zero = Value(data=np.zeros(1, np.float32))
+    zero = Value(data=np.zeros((), np.float32))
     above, below = combine(node, "greater", node.value(0), zero), combine(node, "greater", zero, node.value(0))
     return combine(node, "sub", above, below)
 
@@ -274,7 +276,7 @@ def _expand(node: OnnxNode) -> Result:
 
 def _tile(node: OnnxNode) -> Result:
     shape, repeats = list(node.shape(0)), [int(count) for count in node.constant(1).reshape(-1)]
-    if len(repeats) != len(shape) or min(repeats) < 1:
+    if len(repeats) != len(shape) or min(repeats, default=1) < 1:
         raise Unsupported(f"repeats {repeats} do not fit {shape}")
     name = node.importer.plain(node.value(0))
     single = [count if size == 1 else size for size, count in zip(shape, repeats, strict=True)]

@@ -110,7 +110,7 @@ class OnnxNode:
         return Value(self.add("reshape", [self.importer.plain(value)], shape))
 
     def number(self, value: float) -> str:
-        return self.importer.constant([value])
+        return self.importer.constant(value)
 
     def activation(self, x: str, activation: str, **attrs: Any) -> str:
         return self.add("activation", [x], activation=activation, **attrs)
@@ -371,7 +371,7 @@ def _prelu(node: OnnxNode) -> Result:
     a_channel = rank in (2, 3, 4) and slope.size == aligned[1] == node.shape(0)[1]
     if slope.size == 1 or a_channel:
         x = node.picture(0)[0] if rank in (3, 4) else node.operand(0)
-        alpha = node.importer.constant(slope.reshape(-1), "slope")
+        alpha = node.importer.constant(slope.reshape(-1) if rank else slope, "slope")
         return x.like(node.add("activation", [x.name, alpha], activation="prelu"))
     if len(aligned) > rank or any(size not in (1, own) for size, own in zip(aligned, node.shape(0), strict=True)):
         raise Unsupported(f"a slope of shape {list(slope.shape)} does not fit {list(node.shape(0))}")

@@ -39,6 +39,6 @@ def fold_constants(graph: Graph) -> Graph:
             if budget < 0:
                 raise TulleError(f"{node.op} {node.name!r}: its result {list(result.shape)} is too large a constant")
             arrays = [None if data is None else data.astype(np.float64) for data in inputs]
-            result.data = np.ascontiguousarray(reference.execute(graph, node, arrays), np.float32)
+            result.data = np.asarray(reference.execute(graph, node, arrays), np.float32, order="C")
     graph.nodes = kept
     return remove_dead_code(graph)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tulle.graph import Graph, Node, Tensor
 from tulle.ops import OPS
-from tulle.ops.channels import per_channel
+from tulle.ops.channels import channel_count, per_channel
 from tulle.passes.remove_dead_code import remove_dead_code
 from tulle.passes.rewrite import set_activation, sole_consumer
 
@@ -29,10 +29,11 @@ def fuse_activations(graph: Graph) -> Graph:
         x = node.inputs[0]
         alpha = None
         if node.attrs["activation"] == "prelu":
-            values = per_channel(graph.constant(node.inputs[1]), graph.tensors[node.output].shape[-1])
+            values = per_channel(graph.constant(node.inputs[1]), channel_count(graph, node.output))
             if values is None:
                 continue
-            alpha = graph.add_constant(node.inputs[1] or "alpha", values.astype(np.float32))
+            shape = graph.tensors[node.output].shape[-1:]
+            alpha = graph.add_constant(node.inputs[1] or "alpha", values.astype(np.float32).reshape(shape))
             node.inputs = [x, alpha]
         host = producer.get(x or "")
         if host is None or x is None or not OPS[host.op].fuses_activation or host.attrs["activation"] != "none":

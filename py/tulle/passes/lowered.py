@@ -6,6 +6,7 @@ from tulle.errors import TulleError
 from tulle.graph import Graph, Node
 from tulle.graph.shapes import check_shapes
 from tulle.ops import BINARY, LAYERS, OPS
+from tulle.ops.channels import channel_count
 from tulle.passes.layout import layout_problem
 from tulle.passes.rewrite import alpha_of
 
@@ -50,7 +51,7 @@ def _problem(graph: Graph, node: Node) -> str | None:
         return "works on something else than float32"
     if node.attrs.get("activation") == "prelu":
         alpha = graph.tensors[alpha_of(node) or ""]
-        if alpha.size not in (1, graph.tensors[node.output].shape[-1]):
+        if alpha.size not in (1, channel_count(graph, node.output)):
             return f"prelu's alpha {list(alpha.shape)} varies over the image; only one value per channel is supported"
     if node.op in BINARY and all(graph.tensors[name or ""].is_constant for name in node.inputs[:2]):
         return "only has constants to work on"

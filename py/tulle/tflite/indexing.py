@@ -59,7 +59,7 @@ def _repeated(call: Call, multiples: list[int]) -> None:
     if len(multiples) != len(shape) or call.output_shape != tuple(np.multiply(shape, multiples)):
         raise Unsupported(f"{list(shape)} times {multiples} is not {list(call.output_shape)}")
     spread = [1 if size > 1 else count for size, count in zip(shape, multiples, strict=True)]
-    if max(spread) > 1:  # a dimension of one element is broadcast
+    if max(spread, default=1) > 1:  # a dimension of one element is broadcast
         shape = [size * count for size, count in zip(shape, spread, strict=True)]
         call.reserve(math.prod(shape))
         zeros = call.graph.add_constant(f"{call.output}_zeros", np.zeros(shape, np.float32))
