@@ -3,7 +3,7 @@
 
 The frames are VideoFrames as a camera gives them, I420, 640 x 480, of a hand that turns and wanders. The trackers take
 turns in bursts. With --soak one tracker gets that many frames instead; its memory and what the browser complains of are
-printed on the way.
+printed on the way. With --camera these come, as fast as a camera gives them, from one of Chromium's that shows a file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ SETUP = """async (base) => {
   const frames = Array.from({ length: FRAMES }, (_, i) => draw(i));
   self.frameAt = (i) => new VideoFrame(frames[i % FRAMES],
     { format: 'I420', codedWidth: 640, codedHeight: 480, timestamp: i * 33333 });
+  // What a page with a camera does; `self.open` counts frames that nobody closed.
+  self.open = 0;
+  self.startCamera = async () => {
+    const stream = await navigator.mediaDevices.getUserMedia({ video: true });
+    self.camera = new MediaStreamTrackProcessor({ track: stream.getVideoTracks()[0] }).readable.getReader();
+  };
   self.trackers = {};
   self.create = async (name, options) => {
     if (options.model) options.model = new URL(options.model, base).href;
@@ -82,20 +89,24 @@ SETUP = """async (base) => {
 BURST = """async ({ name, from, count }) => {
   const rows = [];
   for (let i = from; i < from + count; i++) {
-    const frame = self.frameAt(i);
+    const frame = self.camera ? (await self.camera.read()).value : self.frameAt(i);
     const start = performance.now();
     const { hands, times } = await self.trackers[name].detect(frame, i * 33.3);
-    rows.push([performance.now() - start, times.read, times.detect ?? 0, times.landmarks[0], hands.length]);
+    rows.push([performance.now() - start, times.read, times.detect ?? 0, times.landmarks[0] ?? 0, hands.length]);
     frame.close();
+    if (frame.format !== null) self.open++;
   }
-  return { rows, memory: self.trackers[name].memoryBytes };
+  return { rows, memory: self.trackers[name].memoryBytes, open: self.open };
 }"""
+
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 EPILOG = """\b
 Examples:
   python bench/hand_tracking.py                     by part, one thread and two
   python bench/hand_tracking.py --threads 1 --rounds 30
   python bench/hand_tracking.py --soak 10000        is memory flat, is every frame closed?
+  python bench/hand_tracking.py --soak 10000 --camera ../shared/video/hand.mjpeg
 """
 
 
@@ -153,13 +164,16 @@ async def by_part(server: Server, models: dict[str, dict[str, Any]], threads: in
     return table
 
 
-async def soak(server: Server, frames: int, threads: int, console: Console) -> None:
-    """Raises BenchError where memory grows, hands are lost or the browser complains."""
+async def soak(server: Server, frames: int, threads: int, camera: Path | None, console: Console) -> None:
+    """Raises BenchError where memory grows, frames stay open, hands are lost or the browser complains."""
     complaints: list[str] = []
-    async with chromium() as browser:
+    flags = [f"--use-file-for-fake-video-capture={camera}", *FAKE_CAMERA] if camera else []
+    async with chromium(*flags) as browser:
         page = await opened(browser, server, {"soak": {"maxHands": 2, "threads": threads}}, complaints)
         session = await page.context.new_cdp_session(page)
-        seen = []
+        if camera:
+            await page.evaluate("self.startCamera()")
+        seen, begun = [], time.monotonic()
         step = min(500, frames)
         for start in range(0, frames, step):
             answer = await page.evaluate(BURST, {"name": "soak", "from": start, "count": step})
@@ -167,30 +181,39 @@ async def soak(server: Server, frames: int, threads: int, console: Console) -> N
             heap = (await session.send("Runtime.getHeapUsage"))["usedSize"]
             seen.append((answer["memory"], heap))
             whole = np.median([row[0] for row in answer["rows"]])
-            hands = np.mean([row[4] for row in answer["rows"]])
-            console.print(f"{start + step:6} frames: {whole:.2f} ms, {hands:.2f} hands, engine "
-                          f"{answer['memory'] / 1e6:.2f} MB, page {heap / 1e6:.2f} MB")  # fmt: skip
-            if hands < 0.95:
+            hands = np.mean([row[4] > 0 for row in answer["rows"]])
+            rate = (start + step) / (time.monotonic() - begun)
+            sizes = f"engine {answer['memory'] / 1e6:.2f} MB, page {heap / 1e6:.2f} MB"
+            console.print(f"{start + step:6} frames, {rate:.1f} a second: {whole:.2f} ms, a hand in {hands:.0%}, "
+                          f"{answer['open']} open, {sizes}", soft_wrap=True)  # fmt: skip
+            if answer["open"]:
+                raise BenchError(f"{answer['open']} frames are still open")
+            if hands < (0.5 if camera else 0.95):
                 raise BenchError(f"a hand was seen in {hands:.0%} of these frames only")
     if complaints:
         raise BenchError(f"the browser complained {len(complaints)} times: {complaints[0]}")
     first, last = seen[min(1, len(seen) - 1)], seen[-1]
     if last[0] > first[0] or last[1] > first[1] + 1e6:
         raise BenchError("memory grew")
-    console.print("memory is flat, no complaints")
+    console.print("memory is flat, every frame is closed, no complaints")
 
 
 @click.command(epilog=EPILOG, help=__doc__)
 @click.option("--threads", multiple=True, type=int, default=(1, 2), show_default=True)
 @click.option("--rounds", default=25, show_default=True, help="Bursts of ten frames for each tracker.")
 @click.option("--soak", "frames", type=int, help="So many frames in one tracker, two hands sought.")
-def main(threads: tuple[int, ...], rounds: int, frames: int | None) -> None:
+@click.option(
+    "--camera",
+    type=click.Path(exists=True, resolve_path=True, path_type=Path),
+    help="With --soak: an .mjpeg or .y4m file that the browser's camera shows.",
+)
+def main(threads: tuple[int, ...], rounds: int, frames: int | None, camera: Path | None) -> None:
     console = Console()
     with explained(console), tempfile.TemporaryDirectory() as folder:
         models = converted(Path(folder), console)
         with Server(CHECKOUT, Path(folder)) as server:
             if frames:
-                asyncio.run(soak(server, frames, threads[-1], console))
+                asyncio.run(soak(server, frames, threads[-1], camera, console))
                 return
             for number in threads:
                 console.print(asyncio.run(by_part(server, models, number, rounds)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +82,16 @@ FLAGS = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="run all of tests/native, ten thousand frames: no sample")
+    parser.addoption("--figures", action="store_true", help="print what the tests measured (record_property)")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not terminalreporter.config.getoption("--figures"):
+        return
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties if report.when == "call" else ():
+            text = json.dumps(value, default=float)
+            terminalreporter.write_line(f"{report.nodeid.removeprefix('tests/')}: {name} {text}")
 
 
 @pytest.fixture(scope="session")

@@ -36,12 +36,12 @@ def _path() -> str | None:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
+async def chromium(*flags: str) -> AsyncIterator[Browser]:
     """A new headless Chromium. Raises BenchError if none starts."""
     path = _path()
     async with async_playwright() as playwright:
         try:
-            browser = await playwright.chromium.launch(executable_path=path, args=FLAGS, headless=True)
+            browser = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags], headless=True)
         except Error as error:
             raise BenchError(
                 f"Chromium did not start ({path or 'none found'}): {error.message.splitlines()[0]}. "

@@ -7,7 +7,7 @@ DetectionsToRects, RectTransformation, HandLandmarksToRect). Pictures are [heigh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,6 +144,12 @@ class Hand:
 Network = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
+def landmarks(frame: np.ndarray, region: Region, landmarker: Network) -> Hand:
+    outputs = landmarker(crop(frame, region, INPUT_SIZE)[None] / 255)
+    points = region.to_frame(outputs["Identity"].reshape(21, 3)[:, :2].astype(np.float64) / INPUT_SIZE)
+    return Hand(region, points, float(outputs["Identity_1"][0, 0]), float(outputs["Identity_2"][0, 0]))
+
+
 def track(frame: np.ndarray, detector: Network, landmarker: Network, times: int) -> list[list[Hand]]:
     """The hands found by looking `times` at the same frame: first where the detector says, then by following them."""
     height, width, _ = frame.shape
@@ -154,11 +160,28 @@ def track(frame: np.ndarray, detector: Network, landmarker: Network, times: int)
     for _ in range(times):
         hands = []
         for region in regions:
-            outputs = landmarker(crop(frame, region, INPUT_SIZE)[None] / 255)
-            points = region.to_frame(outputs["Identity"].reshape(21, 3)[:, :2].astype(np.float64) / INPUT_SIZE)
-            hand = Hand(region, points, float(outputs["Identity_1"][0, 0]), float(outputs["Identity_2"][0, 0]))
+            hand = landmarks(frame, region, landmarker)
             if hand.presence >= 0.5:
                 hands.append(hand)
         looks.append(hands)
         regions = distinct([region_of_landmarks(hand.points) for hand in hands])
     return looks
+
+
+def follow(
+    frames: Sequence[np.ndarray], detector: Network, landmarker: Network, seen: Sequence[np.ndarray] | None = None
+) -> list[Hand]:
+    """The one hand of each frame: in the first where the detector says, then where it was in the frame before.
+
+    `seen`: landmarks [21, 2] of each frame that say so in place of those found here.
+    """
+    hands: list[Hand] = []
+    for index, frame in enumerate(frames):
+        if index == 0:
+            (first,) = track(frame.astype(np.float64), detector, landmarker, 1)
+            (hand,) = first
+        else:
+            before = hands[-1].points if seen is None else seen[index - 1]
+            hand = landmarks(frame.astype(np.float64), region_of_landmarks(before), landmarker)
+        hands.append(hand)
+    return hands

@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+import tulle
 from browser import hand_oracle
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import OpenPage, evaluate, expect_workers
 from browser.server import Site
 from browser.sources import same_picture
 from browser.test_demo_hands import SCENES, scene
-from conftest import LiteRT
+from conftest import PUBLISHED_SPARSE, LiteRT
 from paths import ROOT
 from tulle.hands import HandTracker
 
@@ -100,6 +101,78 @@ def test_hands_are_where_mediapipes_steps_with_litert_find_them(
                 world = np.array([[p["x"], p["y"], p["z"]] for p in hand["worldLandmarks"]])
                 assert world.shape == (21, 3) and 0.05 < np.ptp(world[:, :2]) < 0.3, "metres"
     record_property("largest distance of a landmark, in hand squares", worst)
+
+
+NETWORKS = {"dense": "hand_landmark_full", "distilled": "hand_landmark_lite", "sparse, tulle's": "hand_landmark_tulle",
+            "sparse, published": PUBLISHED_SPARSE}  # fmt: skip
+# Without one in which the palm detector sees none, LiteRT's neither.
+PHOTOGRAPHS = ("open-hand", "four-fingers", "pointing", "finger-and-thumb", "thumb-and-two", "ring", "middle-down")
+FOLLOW = """
+const tracker = await HandTracker.create({ model, maxHands: 1 });
+const found = [];
+for (const [first, count] of sequences) {
+  await tracker.reset();
+  for (let i = first; i < first + count; i++) {
+    const bitmap = await createImageBitmap(await (await fetch(`/frame${i}.png`)).blob());
+    const { hands } = await tracker.detect(bitmap, 33 * i);
+    found.push(hands.map(({ pixels, region }) => ({ pixels: pixels.map(({ x, y }) => [x, y]), size: region.size })));
+  }
+}
+await tracker.close();
+return found;
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_on_photographs_and_a_clip(
+    hands_page: Page, site: Site, model_path: Callable[[str], Path], shared_dir: Path, litert: LiteRT, name: str,
+    thorough: bool, record_property: Callable[[str, Any], None],
+) -> None:  # fmt: skip
+    """Photographs twice each, then a clip followed frame by frame: against LiteRT by MediaPipe's steps."""
+    photographs = [
+        np.asarray(Image.open(ROOT / "demos" / "images" / f"{each}.jpg").convert("RGB")) for each in PHOTOGRAPHS
+    ]
+    data = (shared_dir / "video" / "hand.mjpeg").read_bytes()
+    clip = [np.asarray(Image.open(io.BytesIO(b"\xff\xd8\xff" + part)).convert("RGB"))
+            for part in data.split(b"\xff\xd8\xff")[1:]]  # fmt: skip
+    clip = clip[::3] if thorough else clip[:12]
+    frames = [frame for each in photographs for frame in (each, each)] + clip
+    for index, frame in enumerate(frames):
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, "PNG")
+        site.put(f"/frame{index}.png", file.getvalue())
+    network = model_path(NETWORKS[name])
+    site.put("/network.tulle", tulle.convert(network, input_mean=0, input_std=255).data)
+    sequences = [(2 * i, 2) for i in range(len(photographs))] + [(2 * len(photographs), len(clip))]
+    found = evaluate(hands_page, FOLLOW, model="/network.tulle", sequences=sequences)
+    assert {len(hands) for hands in found} == {1}, str([len(hands) for hands in found])
+
+    def run(path: Path) -> hand_oracle.Network:
+        return lambda pixels: litert(path, {"input_1": pixels.astype(np.float32)})
+
+    detector, same, dense = run(model_path(DETECTOR)), run(network), run(model_path(NETWORKS["dense"]))
+    for kind, parts in (("photographs", sequences[:-1]), ("clip", sequences[-1:])):
+        # Followed freely, the rounding of one frame grows in the next: its landmarks say where the next one looks.
+        for what, landmarker, freely in (("LiteRT", same, False), ("LiteRT, each followed by itself", same, True),
+                                         ("LiteRT's dense network", dense, False)):  # fmt: skip
+            pixels, shares = [], []
+            for first, count in parts:
+                ours = [np.array(hand["pixels"]) for (hand,) in found[first : first + count]]
+                others = hand_oracle.follow(
+                    frames[first : first + count], detector, landmarker, None if freely else ours
+                )
+                for points, other in zip(ours, others, strict=True):
+                    pixels.extend(np.linalg.norm(points - other.points, axis=1))
+                    shares.extend(np.linalg.norm(points - other.points, axis=1) / other.region.size)
+            figures = {
+                "mean pixels": np.mean(pixels),
+                "largest": np.max(pixels),
+                "mean % of the square": 100 * np.mean(shares),
+            }
+            record_property(f"{kind}, from {what}", {key: float(f"{value:.2g}") for key, value in figures.items()})
+            if landmarker is same and not freely:
+                assert max(shares) < 0.005, (kind, max(shares))
 
 
 def test_python_finds_the_same_hands(hands_page: Page, record_property: Callable[[str, Any], None]) -> None:

@@ -13,6 +13,7 @@ import pytest
 import tulle
 from browser.conftest import tiny_graph
 from browser.server import Site
+from browser.test_pictures import picture
 from pyodide.hosts import VERSIONS, PythonError, Run, numpy_wheel, pyodide_site, wheel_of
 from tulle.image import Region, to_input
 from tulle.runtime import TensorInfo
@@ -161,6 +162,37 @@ def test_image_data_and_typed_arrays_are_pictures(models: Site, in_chromium: Run
     here = to_input(pixels, info, Region(0.4, 0.6, 0.9, 0.7, 0.5), fit="contain", flip=True)
     assert np.ptp(here) > 1
     np.testing.assert_allclose(np.reshape(answer["turned"], here.shape), here, atol=1e-5)
+
+
+CROP = """
+import js, json, numpy
+from pyodide.ffi import to_js
+from tulle.image import Region, to_input
+from tulle.runtime import TensorInfo
+pixels = numpy.frombuffer(open("/picture.rgba", "rb").read(), numpy.uint8).reshape(90, 140, 4)
+image = js.ImageData.new(js.Uint8ClampedArray.new(to_js(pixels.tobytes())), 140, 90)
+info, region = TensorInfo("x", (1, 20, 28, 3), takes_images=True), Region(**json.loads(place))
+cropped = {name: to_input(picture, info, region, fit="contain", flip=True)
+           for name, picture in {"array": pixels[..., :3], "RGBA array": pixels, "ImageData": image}.items()}
+json.dumps({name: values.ravel().tolist() for name, values in cropped.items()})
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_same_crop_as_in_cpython(
+    models: Site, in_chromium: Run, version: str, record_property: Callable[[str, Any], None]
+) -> None:
+    pixels = np.dstack([picture(), np.full((90, 140), 255, np.uint8)])
+    models.put("/picture.rgba", pixels.tobytes())
+    place = {"x": 0.45, "y": 0.4, "width": 0.5, "height": 0.45, "rotation": 0.7}
+    given = options(models, version, "/picture.rgba", packages=[numpy_wheel(models, version)])
+    found = json.loads(in_chromium(version, CROP, globals={"place": json.dumps(place)}, **given))
+    info = TensorInfo("x", (1, 20, 28, 3), takes_images=True)
+    here = to_input(picture(), info, Region(**place), fit="contain", flip=True)
+    assert np.ptp(here) > 100
+    largest = {name: float(np.abs(np.reshape(values, here.shape) - here).max()) for name, values in found.items()}
+    record_property("largest difference from CPython, of 255", largest)
+    assert max(largest.values()) < 1e-3
 
 
 CONVERT = """
