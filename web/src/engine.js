@@ -11,7 +11,8 @@ import './wasm.js';
 
 const answer = createEngine();
 
-self.onmessage = async (/** @type {MessageEvent<import('./calls.js').Request>} */ { data: request }) => {
+self.onmessage = async (/** @type {MessageEvent<import('./calls.js').Request | undefined>} */ { data: request }) => {
+  if (!request) return; // only to wake this thread
   const reply = await answer(request);
   if (request.call !== 'run' || 'error' in reply) {
     self.postMessage(reply);

@@ -159,8 +159,8 @@ export class Model {
     /** @type {import('./wasm.js').Input[]} */
     const values = [];
     try {
-      given.forEach((value, index) => values.push(prepare(this.inputs[index], value, view, transfer || this.worker)));
       this.#engine.wake();
+      given.forEach((value, index) => values.push(prepare(this.inputs[index], value, view, transfer || this.worker)));
       const reply = await (this.worker ? this.#runInWorker(values, transfer) : this.#runHere(values));
       this.#memoryBytes = reply.memoryBytes;
       this.#runMs = reply.ms;

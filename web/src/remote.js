@@ -82,8 +82,10 @@ export class RemoteEngine {
     return this.#send(this.#workers[0], { call, args }, transfer);
   }
 
-  /** Wakes the threads. That takes a while, so it is called as soon as a run is certain to follow. */
+  /** Wakes the engine's worker and threads. That takes a while, so it is called before a run's inputs are prepared. */
   wake() {
+    const [engine] = this.#workers;
+    if (!(engine instanceof InlineWorker)) engine.postMessage(undefined);
     if (this.#bell) Atomics.notify(this.#bell, 0);
   }
 
