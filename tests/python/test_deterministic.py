@@ -1,5 +1,5 @@
 """Converting and sparsifying give the same bytes in every process: the hash seed does not matter, nor, but for
-reconstruction, the number of threads and the kind of processor. Reconstruction solves with NumPy's BLAS, which rounds by
+reconstruction, threads and the kind of processor. Reconstruction solves with NumPy's BLAS, which rounds by
 these. NumPy 1.26 gave the same bytes as 2.4; Pyodide's are compared in tests/pyodide/test_convert.py."""
 
 from __future__ import annotations
