@@ -250,6 +250,16 @@ def test_channels_that_are_mirrored_stay() -> None:
     assert channels(after) == {"conv": 4, "pad": 8, "y": 4}
 
 
+def test_channels_in_the_opposite_order_are_not_taken_for_the_same() -> None:
+    """The constant channel is the last of those that the next layer reads; its value acts through the last weight."""
+    build = networks.builder()
+    y = build.conv2d(build.input("x", (1, 4, 4, 3)), "conv", 4)
+    kill(build, "conv", [0], bias=0.5)
+    y = build.node("slice", [y], "slice", shape=(1, 4, 4, 4), begin=(0, 0, 0, 3), strides=(1, 1, 1, -1))
+    graph, _ = removed(build, build.conv2d(y, "y", 4))
+    assert np.isnan(known_channels(graph)["slice"]).all()
+
+
 def test_a_sum_keeps_what_either_side_needs() -> None:
     build = networks.builder()
     x = build.input("x", (1, 4, 4, 3))
