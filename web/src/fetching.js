@@ -63,6 +63,26 @@ export async function fetched(url, { timeout, signal, credentials }, use) {
 }
 
 /**
+ * The bytes of an answer.
+ * @param {Response} response
+ * @param {(loaded: number) => void} onProgress called as they come, with how many there are
+ */
+export async function readBytes(response, onProgress) {
+  if (!response.body) return new Uint8Array(await response.arrayBuffer());
+  /** @type {Uint8Array<ArrayBuffer>[]} */
+  const chunks = [];
+  let loaded = 0;
+  const reader = response.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return new Uint8Array(await new Blob(chunks).arrayBuffer());
+    chunks.push(value);
+    loaded += value.length;
+    onProgress(loaded);
+  }
+}
+
+/**
  * Browsers say no more than "Failed to fetch" or "network error", so that pages learn nothing of other sites.
  * @param {unknown} error
  * @param {Response | undefined} response what had come by then

@@ -4,7 +4,7 @@
  */
 
 import { TulleError, messageOf } from './errors.js';
-import { DEFAULT_TIMEOUT, fetched } from './fetching.js';
+import { DEFAULT_TIMEOUT, fetched, readBytes } from './fetching.js';
 import { checkIntegrity, parseIntegrity } from './integrity.js';
 import { checkFile, checkLimits } from './limits.js';
 import { Model } from './model.js';
@@ -216,24 +216,14 @@ function copy(source, what, limits) {
  * @param {LoadOptions['onProgress']} onProgress
  */
 async function download(response, progress, limits, onProgress) {
-  if (!response.body) return new Uint8Array(await response.arrayBuffer());
   // If the response is compressed, Content-Length counts the compressed bytes.
   const length = response.headers.has('Content-Encoding') ? 0 : Number(response.headers.get('Content-Length'));
   checkFile(length, limits);
-  /** @type {Uint8Array<ArrayBuffer>[]} */
-  const chunks = [];
-  let loaded = 0;
-  const reader = response.body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
+  return readBytes(response, (loaded) => {
     progress();
-    chunks.push(value);
-    loaded += value.length;
     checkFile(loaded, limits);
     onProgress?.({ loaded, total: loaded > length ? 0 : length });
-  }
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+  });
 }
 
 /**
