@@ -124,7 +124,7 @@ const OPTIONS = [
 async function tulleBytes(bytes, source, options, cache) {
   const kind = foreignKind(bytes);
   if (!kind) return { bytes, note: [] };
-  const { convertForLoad } = await import('./convert/cache.js').catch((error) => {
+  const { convertForLoad } = await import('./convert/load.js').catch((error) => {
     throw new TulleError(`this is ${kind}, and the converter cannot be loaded (${messageOf(error)}): convert it beforehand, `
       + 'with `tulle convert`', { cause: error });
   });
