@@ -11,7 +11,7 @@ import { Model } from './model.js';
 import { checkNames } from './options.js';
 import { acquire } from './remote.js';
 import { configure } from './support.js';
-import { bytesOf, isBuffer, typeName } from './types.js';
+import { bytesOf, describeType, isBuffer, show, typeName } from './types.js';
 // What these import, too: browsers find out all at once what to fetch, not one module after another.
 import './builds.js';
 import './calls.js';
@@ -81,7 +81,7 @@ export async function load(source, options = {}) {
   const what = describe(source);
   checkNames('load', options ?? {}, OPTIONS);
   const { threads, variant = 'auto', worker = true, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
-  if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${String(timeout)}`);
+  if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${show(timeout)}`);
   const limits = checkLimits(options?.limits);
   const integrity = parseIntegrity(options?.integrity);
   stopIfAborted(signal, what);
@@ -161,7 +161,7 @@ function describe(source) {
   if (typeof source === 'string' || isA(source, 'URL')) return String(source);
   if (isA(source, 'Blob', 'File')) return 'the model in a Blob';
   if (isBuffer(source)) return 'the model in memory';
-  throw new TulleError(`load() takes a URL, a Blob, an ArrayBuffer or a typed array, not ${typeName(source)}`);
+  throw new TulleError(`load() takes a URL, a Blob, an ArrayBuffer or a typed array, not ${describeType(source)}`);
 }
 
 /**

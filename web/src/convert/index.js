@@ -11,7 +11,7 @@
 
 import { TulleError, messageOf } from '../errors.js';
 import { checkNames } from '../options.js';
-import { bytesOf, isBuffer, typeName } from '../types.js';
+import { bytesOf, describeType, isBuffer, typeName } from '../types.js';
 import { foreignWorker, isForeign } from '../workers.js';
 import { throughCache } from './cache.js';
 import { ONNX, PYODIDE_CDN, PYODIDE_VERSION } from './python.js';
@@ -183,7 +183,7 @@ async function read(source) {
     }
   }
   if (isBuffer(source)) return Uint8Array.from(bytesOf(source, 'the model'));
-  throw new TulleError(`a model is a Blob, an ArrayBuffer or a typed array here, not ${type}`);
+  throw new TulleError(`a model is a Blob, an ArrayBuffer or a typed array here, not ${describeType(source)}`);
 }
 
 /** @param {AbortSignal | undefined} signal */
