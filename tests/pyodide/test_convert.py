@@ -225,9 +225,7 @@ def test_answers_are_kept_for_the_next_visit(page: Page, site: Site) -> None:
 
 
 @pytest.mark.parametrize("fault", ["stall", "web page"])
-def test_a_converter_that_does_not_come(
-    archive: Path, pyodide_folder: Path, open_page: OpenPage, fault: str
-) -> None:
+def test_a_converter_that_does_not_come(archive: Path, pyodide_folder: Path, open_page: OpenPage, fault: str) -> None:
     with package_site() as own:
         own.mount("/pyodide/", pyodide_folder)
         if fault == "stall":
