@@ -89,8 +89,9 @@ export async function readBytes(response, onProgress) {
  */
 function explained(error, response) {
   if (!(error instanceof TypeError)) return messageOf(error);
+  const said = messageOf(error).replace(/\.$/, '');
   return response
-    ? `the connection broke before the end (${messageOf(error)}): try again`
-    : `${messageOf(error)}: the server cannot be reached, or it is of another origin and does not allow this page (CORS), `
+    ? `the connection broke before the end (${said}): try again`
+    : `${said}: the server cannot be reached, or it is of another origin and does not allow this page (CORS), `
       + 'or a Content-Security-Policy forbids it (connect-src)';
 }
