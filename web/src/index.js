@@ -98,7 +98,7 @@ export async function load(source, options = {}) {
     const [{ bytes, refused, note }] = await Promise.all([reading, engine.started]);
     stopIfAborted(signal, what);
     const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch(refused);
-    const notes = [...configuration.notes, ...note, ...unnormalised(loaded.info)];
+    const notes = [...configuration.notes, ...note, ...aboutNormalisation(loaded.info)];
     const model = /** @type {Model<Output, Data>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
     stopIfAborted(signal, what);
@@ -145,12 +145,17 @@ function foreignKind(bytes) {
 
 /**
  * @param {import('./wasm.js').CInfo} info
- * @returns {string[]} a note for each image input that would get pixels as they are
+ * @returns {string[]} a note for each image input that would get pixels as they are, or divided by too little
  */
-function unnormalised({ inputs }) {
-  return inputs.filter(({ rgba8, mean, std }) => rgba8 && mean === 0 && std === 1).map(({ name }) =>
-    `no normalisation is stored for input ${JSON.stringify(name)}, so pixels go in as 0 to 255; if the model was trained `
-    + 'on other numbers, convert it with --input-mean and --input-std');
+function aboutNormalisation({ inputs }) {
+  return inputs.filter(({ rgba8 }) => rgba8).flatMap(({ name, mean, std }) => {
+    if (mean === 0 && std === 1) {
+      return `no normalisation is stored for input ${JSON.stringify(name)}, so pixels go in as 0 to 255; if the model was trained `
+        + 'on other numbers, convert it with --input-mean and --input-std';
+    }
+    return std > 0 && std < 1 ? `input ${JSON.stringify(name)} gets (pixel - ${mean}) / ${std} of pixels from 0 to 255; a mean `
+      + 'and std of pixels from 0 to 1 are to be multiplied by 255' : [];
+  });
 }
 
 /**
