@@ -1,6 +1,6 @@
 // The page: a model file of the visitor's is converted, run, timed and looked into, on this device.
 
-import { convert, inspect } from '../../web/src/convert/index.js';
+import { convert, inspect, prepare } from '../../web/src/convert/index.js';
 import { load } from '../../web/src/index.js';
 import { describeEngine, EngineControls, requireSimd } from '../lib/controls.js';
 import { copyOnClick } from '../lib/device.js';
@@ -32,6 +32,8 @@ const LEVELS = [0.3, 0.5, 0.7, 0.8, 0.9];
  * @type {Pick<import('../../web/src/convert/index.js').PythonOptions, 'pyodide' | 'onnx'>}
  */
 const python = /** @type {any} */ (globalThis).tullePython ?? {};
+const MOST_KEPT = 32e6; // bytes of a file of which the browser keeps what was made
+const VISITED = 'tulle-python'; // in localStorage: Python is in the browser's cache
 const SAMPLE = new URL('../images/open-hand.jpg', import.meta.url);
 const STAGES = {
   pyodide: 'Loading Python for the browser: some 10 MB the first time',
@@ -51,6 +53,9 @@ let work = new AbortController();
 let turn = Promise.resolve();
 /** @type {ImageBitmap | undefined} */
 let shownPicture;
+
+/** Python's start, which timing waits for. @type {Promise<void> | undefined} */
+let starting;
 
 /** Thrown by `check` when other work has begun. */
 class Stopped extends Error {}
@@ -110,7 +115,7 @@ async function open(file, fileName, signal, outputs) {
   const name = fileName.replace(/\.\w+$/, '') || 'model';
   say(`Reading ${fileName}, ${fileSize(file.size)}`);
   const identifier = new TextDecoder('latin1').decode(await file.slice(4, 8).arrayBuffer());
-  const options = { ...python, name: fileName, signal, onProgress: (/** @type {{ stage: keyof typeof STAGES }} */ { stage }) => say(STAGES[stage]) };
+  const options = { ...python, name: fileName, signal, cache: file.size < MOST_KEPT, onProgress: (/** @type {{ stage: keyof typeof STAGES }} */ { stage }) => say(STAGES[stage]) };
   /** @type {Omit<Opened, 'model'>} */
   let found;
   if (identifier === 'TULL') {
@@ -120,6 +125,7 @@ async function open(file, fileName, signal, outputs) {
     say('Looking into it');
     const report = outputs ? undefined : await inspect(file, { ...options, onProgress: undefined });
     found = { name, source: file, bytes, report, outputs };
+    remember();
   }
   check(signal);
   say('Starting it');
@@ -127,6 +133,28 @@ async function open(file, fileName, signal, outputs) {
   await opened?.model.close();
   opened = { ...found, model };
   await show(signal);
+}
+
+/** Starts Python before there is a file. What fails here fails again, and is shown, when there is one. */
+function startPython() {
+  starting ??= prepare({ ...python.pyodide && { pyodide: python.pyodide } }).catch(() => {
+    starting = undefined;
+  });
+}
+
+/** For the next visit, which starts Python when the page is idle. */
+function remember() {
+  try {
+    localStorage.setItem(VISITED, 'yes');
+  } catch {} // storage may be switched off
+}
+
+function visitedBefore() {
+  try {
+    return localStorage.getItem(VISITED) !== null;
+  } catch {
+    return false;
+  }
 }
 
 function normalisation() {
@@ -169,6 +197,8 @@ async function show(signal) {
   setValue('picture', takesPicture() ? 'Outputs appear here.' : 'This model has no input that takes pictures, so it was run on random numbers.');
   element('prune-note').textContent = source ? 'About a minute.' : 'Needs the .tflite or .onnx file.';
   const how = `${describeEngine(model)} build${input('worker').checked ? '' : ', in the page itself'}`;
+  await starting;
+  check(signal);
   say(`Timing it on ${how}`);
   const { medians: [ms], runs } = await takeTurns([model], () => check(signal));
   setValue('ms', milliseconds(ms));
@@ -396,6 +426,10 @@ async function openShipped(facts, signal) {
 
 function wire() {
   const file = input('file');
+  file.addEventListener('click', startPython);
+  document.addEventListener('dragenter', ({ dataTransfer }) => {
+    if (dataTransfer?.types.includes('Files')) startPython();
+  });
   file.addEventListener('change', () => {
     accept(file.files?.[0]);
     file.value = ''; // so that the same file can be chosen again
@@ -447,6 +481,7 @@ async function start() {
   shipped.disabled = input('file').disabled = false;
   shipped.value = FIRST in catalogue ? FIRST : Object.keys(catalogue)[0];
   await begin((signal) => openShipped(catalogue[shipped.value], signal));
+  if (visitedBefore()) startPython();
 }
 
 const ready = start();

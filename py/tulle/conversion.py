@@ -126,20 +126,29 @@ def convert(
     lowered = lower(graph, sparse=sparse, input_mean=input_mean, input_std=input_std, report=steps)
     if name is not None:
         lowered.name = name
-    lowered.notes += _unnormalised(lowered)
+    lowered.notes += _about_normalisation(lowered)
     data = pack(lowered, weights)
     return Conversion(data, lowered, _report(lowered, steps, _size(given), len(data)))
 
 
-def _unnormalised(graph: Graph) -> list[str]:
-    """A note for each image input that would be fed with pixels as they are."""
-    inputs = [graph.tensors[name] for name in graph.inputs]
-    return [
-        f"no normalisation is stored for input {tensor.name!r}, so pixels go in as 0 to 255; if the model was trained "
-        "on other numbers, give --input-mean and --input-std"
-        for tensor in inputs
-        if len(tensor.shape) == 4 and tensor.shape[3] == 3 and (tensor.mean, tensor.std) == (0, 1)
-    ]
+def _about_normalisation(graph: Graph) -> list[str]:
+    """A note for each image input that would get pixels as they are, or divided by too little."""
+    notes = []
+    for tensor in (graph.tensors[name] for name in graph.inputs):
+        if len(tensor.shape) != 4 or tensor.shape[3] != 3:
+            continue
+        if (tensor.mean, tensor.std) == (0, 1):
+            notes.append(
+                f"no normalisation is stored for input {tensor.name!r}, so pixels go in as 0 to 255; if the model was "
+                "trained on other numbers, give --input-mean and --input-std"
+            )
+        elif 0 < tensor.std < 1:
+            low, high = ((pixel - tensor.mean) / tensor.std for pixel in (0, 255))
+            notes.append(
+                f"input {tensor.name!r} gets numbers from {low:.4g} to {high:.4g}: mean and std are those of pixels "
+                "from 0 to 255; of pixels from 0 to 1 they are to be multiplied by 255"
+            )
+    return notes
 
 
 def read_model(

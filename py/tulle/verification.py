@@ -44,11 +44,18 @@ class OutputError:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of `verify`; `oracle` names the runtime that the model was compared with."""
+    """The result of `verify`.
+
+    Attributes:
+        oracle: the runtime that the model was compared with.
+        runs: number of inputs tried.
+        as_bytes: those of them that were pictures as bytes.
+    """
 
     oracle: str
     variant: str
     runs: int
+    as_bytes: int
     tolerance: float
     outputs: list[OutputError]
 
@@ -112,7 +119,8 @@ def verify(
     ]
     if tolerance is None:
         tolerance = ROUNDED_TOLERANCE if original.rounds else TOLERANCE
-    return Verification(original.name, model.variant, len(cases), tolerance, rows)
+    as_bytes = sum(any(x.dtype == np.uint8 for x in case) for case in cases)
+    return Verification(original.name, model.variant, len(cases), as_bytes, tolerance, rows)
 
 
 def _with_floats(data: bytes) -> bytes:

@@ -43,6 +43,7 @@ class Site:
         self._folders: dict[str, Path] = {}
         self._files: dict[str, bytes] = {}
         self._halves: dict[str, bool] = {}  # whether the connection ends there
+        self.pauses: dict[str, float] = {}  # by path, seconds before each of 16 parts
         self._redirects: dict[str, str] = {}
         self._types: dict[str, str] = {}
         # Of every request answered: seconds since the epoch when it came, path, and bytes of content.
@@ -160,6 +161,12 @@ class _Handler(BaseHTTPRequestHandler):
             if not self.site.is_cut(path):
                 self.site.closing.wait(60)
             self.close_connection = True
+        elif path in self.site.pauses:
+            step = -(-len(content) // 16)
+            for start in range(0, len(content), step):
+                self.site.closing.wait(self.site.pauses[path])
+                self.wfile.write(content[start : start + step])
+                self.wfile.flush()
         else:
             self.wfile.write(content)
 

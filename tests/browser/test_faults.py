@@ -166,6 +166,22 @@ def test_wasm_of_another_type_is_compiled_all_the_same(own_site: Site, built: Pa
         assert evaluate(page, run) == 2
 
 
+@pytest.mark.parametrize("content_type", ["application/wasm", "application/octet-stream"])
+def test_wasm_that_comes_slowly_is_waited_for(
+    own_site: Site, built: Path, open_page: OpenPage, content_type: str
+) -> None:
+    """As long as bytes arrive, however long it takes in all."""
+    path = "/web/dist/tulle-simd.wasm"
+    own_site.put(path, (built / "tulle-simd.wasm").read_bytes(), content_type)
+    own_site.pauses[path] = 0.5  # sixteen times
+    page = open_page(own_site)
+    code = """const before = performance.now();
+      const model = await tulle.load('/tiny.tulle', { threads: 1, variant: 'simd', timeout: 4000 });
+      await model.close();
+      return performance.now() - before"""
+    assert evaluate(page, code) > 7500
+
+
 def test_wasm_that_does_not_compile_or_come(own_site: Site, built: Path, open_page: OpenPage) -> None:
     wasm = (built / "tulle-simd.wasm").read_bytes()
     page = open_page(own_site)

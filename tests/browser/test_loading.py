@@ -376,13 +376,17 @@ def test_in_node() -> None:
 def test_missing_normalisation_is_noted(page: Page, site: Site) -> None:
     graph = tiny_graph()
     graph.tensors["x"].mean, graph.tensors["x"].std = 0.0, 1.0
+    small = tiny_graph()
+    small.tensors["x"].mean, small.tensors["x"].std = 0.5, 0.25
     result = evaluate(
         page,
         """
         const notes = async (source) => (await tulle.load(source, { threads: 1 })).notes;
-        return [await notes('/tiny.tulle'), await notes(url)];
+        return [await notes('/tiny.tulle'), await notes(url), await notes(small)];
         """,
         url=site.put("/plain.tulle", pack(graph)),
+        small=site.put("/small.tulle", pack(small)),
     )
     assert result[0] == []
     assert len(result[1]) == 1 and result[1][0].startswith('no normalisation is stored for input "x"')
+    assert len(result[2]) == 1 and 'input "x" gets (pixel - 0.5) / 0.25' in result[2][0]

@@ -174,6 +174,72 @@ def test_abort_ends_the_work_and_the_next_goes_on(page: Page, model: Path) -> No
     expect_workers(page, 0)
 
 
+def test_prepare_starts_python_before_there_is_a_file(page: Page, site: Site, model: Path) -> None:
+    before = len(site.log)
+    answer = in_page(page, """
+      const { prepare } = await import('/web/src/convert/index.js');
+      const stages = { prepared: [], waiting: [], later: [] };
+      const into = (list) => ({ pyodide, onProgress: ({ stage }) => list.push(stage) });
+      const file = await bytes('/model.tflite');
+      const failed = await settle(prepare({ pyodide: '/nowhere/' }));
+      const wrong = await settle(prepare({ sparsity: 1 }));
+      const prepared = prepare(into(stages.prepared));
+      const waiting = settle(convert(file, into(stages.waiting)));
+      const controller = new AbortController();
+      const aborted = settle(convert(file, { pyodide, signal: controller.signal }));
+      controller.abort();
+      await prepared;
+      await waiting;
+      return { stages, failed, wrong, aborted: await aborted, later: await settle(convert(file, into(stages.later))) }
+    """)  # fmt: skip
+    assert answer["stages"]["prepared"] == ["pyodide", "packages"]
+    assert answer["stages"]["waiting"] == ["pyodide", "packages", "converting"], "it shows what it waits for"
+    assert answer["stages"]["later"] == ["converting"]
+    assert base64.b64decode(answer["later"]["bytes"]) == tulle.convert(model.read_bytes(), name="model").data
+    assert "Pyodide cannot be loaded from" in answer["failed"]["message"]
+    assert 'prepare() has no option "sparsity"' in answer["wrong"]["message"]
+    assert "aborted" in answer["aborted"]["message"]
+    loaded = [path for _, path, _ in site.log[before:] if path.endswith("pyodide.asm.wasm")]
+    assert len(loaded) == 1
+
+
+def test_answers_are_kept_for_the_next_visit(page: Page, site: Site) -> None:
+    code = """
+      const file = new File([await bytes('/model.tflite')], 'kept.tflite');
+      const options = { pyodide, cache: true };
+      const report = await inspect(file, options);
+      return { report, ...await settle(convert(file, { ...options, inputStd })) }"""
+    first = in_page(page, code, inputStd=255)
+    assert first["report"]["name"] == "kept"
+    page.reload()
+    page.wait_for_function("window.ready")
+    before = len(site.log)
+    assert in_page(page, code, inputStd=255) == first
+    assert not any("pyodide" in path for _, path, _ in site.log[before:])
+    assert in_page(page, code, inputStd=128)["bytes"] != first["bytes"], "other options, another answer"
+    kept = """const cache = await caches.open('tulle-converted-1');
+      for (let i = 0; i < 40; i++) await cache.put(`/filler-${i}`, new Response('x'));
+      await convert(await bytes('/model.tflite'), { pyodide, cache: true, name: 'new' });
+      return (await cache.keys()).length"""
+    assert in_page(page, kept) == 32
+
+
+@pytest.mark.parametrize("fault", ["stall", "web page"])
+def test_a_converter_that_does_not_come(archive: Path, pyodide_folder: Path, open_page: OpenPage, fault: str) -> None:
+    with package_site() as own:
+        own.mount("/pyodide/", pyodide_folder)
+        if fault == "stall":
+            own.put_stalling("/web/dist/tulle-python.zip", archive.read_bytes())
+            fetching = (ROOT / "web" / "src" / "fetching.js").read_text()
+            assert "30_000" in fetching
+            own.put("/web/src/fetching.js", fetching.replace("30_000", "1_000").encode())
+        else:
+            own.put("/web/dist/tulle-python.zip", b"<!doctype html>", "text/html")
+        message = in_page(open_page(own), "return settle(convert(new Uint8Array(8), { pyodide }))")["message"]
+    assert message.startswith("the converter cannot be loaded from http")
+    assert ("nothing came for 1 s" if fault == "stall" else "the answer is a web page") in message
+
+
 def test_load_takes_a_tflite_file_and_keeps_what_it_made(page: Page, site: Site) -> None:
     code = """
       const model = await tulle.load('/model.tflite', { cache, convert: { pyodide, inputMean: 0, inputStd: 255 } });

@@ -181,7 +181,8 @@ def test_sparsify_makes_the_share_of_zeros_asked_for(model: Path, tmp_path: Path
 def test_verify_passes_and_fails(model: Path, converted: Path, tmp_path: Path, picture: Path) -> None:
     pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
     text = run("verify", model, converted, "--runs", "2", "--input", picture).stdout
-    assert "compared with LiteRT on 5 inputs" in text  # 2 of floats, 2 of bytes and the picture
+    # 2 of floats, 2 of bytes and the picture.
+    assert "compared with LiteRT on 5 inputs (3 of them pictures as bytes)" in text
     assert "equal within 0.001" in text
     facts = json.loads(run("verify", model, converted, "--runs", "1", "--seed", "7", "--json").stdout)
     assert (facts["passed"], facts["oracle"]) == (True, "LiteRT")
@@ -261,6 +262,16 @@ def test_that_no_normalisation_is_stored_is_said(model: Path, tmp_path: Path) ->
     plain = run("convert", model, "-o", tmp_path / "b.tulle")
     assert stated.stderr == ""
     assert "note: no normalisation is stored for input" in plain.stderr and "--input-std" in plain.stderr
+
+
+def test_a_normalisation_of_pixels_from_0_to_1_is_noticed(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.tulle"
+    small = run("convert", model, "-o", out, "--input-mean", "0.485", "--input-std", "0.229")
+    assert "gets numbers from -2.118 to 1111" in small.stderr and "multiplied by 255" in small.stderr
+    for text in ("0.485,0.456,0.406", "0.485 0.456 0.406", "[123.7, 116.3, 103.5]"):
+        assert "one number for all channels" in fail("convert", model, "-o", out, "--input-mean", text, code=2)
+        assert "docs/training.md" in fail("sparsify", model, "-o", out, "--input-std", text, code=2)
+    assert "'x' is not a valid float" in fail("convert", model, "-o", out, "--input-mean", "x", code=2)
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // The wasm builds: where they are, and how they are compiled.
 
 import { TulleError, messageOf } from './errors.js';
-import { fetched } from './fetching.js';
+import { fetched, readBytes } from './fetching.js';
 
 // Written out, since bundlers only find files in `new URL(<literal>, import.meta.url)`.
 const BUILDS = {
@@ -21,12 +21,15 @@ const BUILDS = {
 export async function compile(variant, threaded, timeout) {
   const url = BUILDS[threaded ? /** @type {const} */ (`${variant}-threads`) : variant]();
   try {
-    return await fetched(String(url), { timeout, credentials: 'same-origin' }, async (response) => {
+    return await fetched(String(url), { timeout, credentials: 'same-origin' }, async (response, progress) => {
       const type = response.headers.get('Content-Type');
       if (type?.startsWith('text/html')) throw new TulleError('the answer is a web page');
       // Streaming lets browsers cache the compiled code, but it requires the content type application/wasm.
-      return type?.startsWith('application/wasm')
-        ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
+      if (!type?.startsWith('application/wasm')) return WebAssembly.compile(await readBytes(response, progress));
+      // It does not say how far it is, so a copy is read beside it.
+      const copy = readBytes(response.clone(), progress);
+      const [module] = await Promise.all([WebAssembly.compileStreaming(response), copy]);
+      return module;
     });
   } catch (error) {
     throw new TulleError(`cannot load the engine ${url}: ${messageOf(error)}`, { cause: error });

@@ -63,14 +63,35 @@ export async function fetched(url, { timeout, signal, credentials }, use) {
 }
 
 /**
+ * The bytes of an answer.
+ * @param {Response} response
+ * @param {(loaded: number) => void} onProgress called as they come, with how many there are
+ */
+export async function readBytes(response, onProgress) {
+  if (!response.body) return new Uint8Array(await response.arrayBuffer());
+  /** @type {Uint8Array<ArrayBuffer>[]} */
+  const chunks = [];
+  let loaded = 0;
+  const reader = response.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return new Uint8Array(await new Blob(chunks).arrayBuffer());
+    chunks.push(value);
+    loaded += value.length;
+    onProgress(loaded);
+  }
+}
+
+/**
  * Browsers say no more than "Failed to fetch" or "network error", so that pages learn nothing of other sites.
  * @param {unknown} error
  * @param {Response | undefined} response what had come by then
  */
 function explained(error, response) {
   if (!(error instanceof TypeError)) return messageOf(error);
+  const said = messageOf(error).replace(/\.$/, '');
   return response
-    ? `the connection broke before the end (${messageOf(error)}): try again`
-    : `${messageOf(error)}: the server cannot be reached, or it is of another origin and does not allow this page (CORS), `
+    ? `the connection broke before the end (${said}): try again`
+    : `${said}: the server cannot be reached, or it is of another origin and does not allow this page (CORS), `
       + 'or a Content-Security-Policy forbids it (connect-src)';
 }

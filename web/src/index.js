@@ -4,14 +4,14 @@
  */
 
 import { TulleError, messageOf } from './errors.js';
-import { DEFAULT_TIMEOUT, fetched } from './fetching.js';
+import { DEFAULT_TIMEOUT, fetched, readBytes } from './fetching.js';
 import { checkIntegrity, parseIntegrity } from './integrity.js';
 import { checkFile, checkLimits } from './limits.js';
 import { Model } from './model.js';
 import { checkNames } from './options.js';
 import { acquire } from './remote.js';
 import { configure } from './support.js';
-import { bytesOf, isBuffer, typeName } from './types.js';
+import { bytesOf, describeType, isBuffer, show, typeName } from './types.js';
 // What these import, too: browsers find out all at once what to fetch, not one module after another.
 import './builds.js';
 import './calls.js';
@@ -81,7 +81,7 @@ export async function load(source, options = {}) {
   const what = describe(source);
   checkNames('load', options ?? {}, OPTIONS);
   const { threads, variant = 'auto', worker = true, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
-  if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${String(timeout)}`);
+  if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${show(timeout)}`);
   const limits = checkLimits(options?.limits);
   const integrity = parseIntegrity(options?.integrity);
   stopIfAborted(signal, what);
@@ -98,7 +98,7 @@ export async function load(source, options = {}) {
     const [{ bytes, refused, note }] = await Promise.all([reading, engine.started]);
     stopIfAborted(signal, what);
     const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch(refused);
-    const notes = [...configuration.notes, ...note, ...unnormalised(loaded.info)];
+    const notes = [...configuration.notes, ...note, ...aboutNormalisation(loaded.info)];
     const model = /** @type {Model<Output, Data>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
     stopIfAborted(signal, what);
@@ -124,7 +124,7 @@ const OPTIONS = [
 async function tulleBytes(bytes, source, options, cache) {
   const kind = foreignKind(bytes);
   if (!kind) return { bytes, note: [] };
-  const { convertForLoad } = await import('./convert/cache.js').catch((error) => {
+  const { convertForLoad } = await import('./convert/load.js').catch((error) => {
     throw new TulleError(`this is ${kind}, and the converter cannot be loaded (${messageOf(error)}): convert it beforehand, `
       + 'with `tulle convert`', { cause: error });
   });
@@ -145,12 +145,17 @@ function foreignKind(bytes) {
 
 /**
  * @param {import('./wasm.js').CInfo} info
- * @returns {string[]} a note for each image input that would get pixels as they are
+ * @returns {string[]} a note for each image input that would get pixels as they are, or divided by too little
  */
-function unnormalised({ inputs }) {
-  return inputs.filter(({ rgba8, mean, std }) => rgba8 && mean === 0 && std === 1).map(({ name }) =>
-    `no normalisation is stored for input ${JSON.stringify(name)}, so pixels go in as 0 to 255; if the model was trained `
-    + 'on other numbers, convert it with --input-mean and --input-std');
+function aboutNormalisation({ inputs }) {
+  return inputs.filter(({ rgba8 }) => rgba8).flatMap(({ name, mean, std }) => {
+    if (mean === 0 && std === 1) {
+      return `no normalisation is stored for input ${JSON.stringify(name)}, so pixels go in as 0 to 255; if the model was trained `
+        + 'on other numbers, convert it with --input-mean and --input-std';
+    }
+    return std > 0 && std < 1 ? `input ${JSON.stringify(name)} gets (pixel - ${mean}) / ${std} of pixels from 0 to 255; a mean `
+      + 'and std of pixels from 0 to 1 are to be multiplied by 255' : [];
+  });
 }
 
 /**
@@ -161,7 +166,7 @@ function describe(source) {
   if (typeof source === 'string' || isA(source, 'URL')) return String(source);
   if (isA(source, 'Blob', 'File')) return 'the model in a Blob';
   if (isBuffer(source)) return 'the model in memory';
-  throw new TulleError(`load() takes a URL, a Blob, an ArrayBuffer or a typed array, not ${typeName(source)}`);
+  throw new TulleError(`load() takes a URL, a Blob, an ArrayBuffer or a typed array, not ${describeType(source)}`);
 }
 
 /**
@@ -216,24 +221,14 @@ function copy(source, what, limits) {
  * @param {LoadOptions['onProgress']} onProgress
  */
 async function download(response, progress, limits, onProgress) {
-  if (!response.body) return new Uint8Array(await response.arrayBuffer());
   // If the response is compressed, Content-Length counts the compressed bytes.
   const length = response.headers.has('Content-Encoding') ? 0 : Number(response.headers.get('Content-Length'));
   checkFile(length, limits);
-  /** @type {Uint8Array<ArrayBuffer>[]} */
-  const chunks = [];
-  let loaded = 0;
-  const reader = response.body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
+  return readBytes(response, (loaded) => {
     progress();
-    chunks.push(value);
-    loaded += value.length;
     checkFile(loaded, limits);
     onProgress?.({ loaded, total: loaded > length ? 0 : length });
-  }
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+  });
 }
 
 /**

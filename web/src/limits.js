@@ -1,7 +1,7 @@
 // What a model may ask for when it is loaded.
 
 import { TulleError } from './errors.js';
-import { typeName } from './types.js';
+import { show, typeName } from './types.js';
 
 /**
  * @typedef {object} Limits How large a model may be.
@@ -30,7 +30,7 @@ export function checkLimits(given) {
     }
     const bits = name === 'macs' ? 53 : 32;
     if (value !== undefined && !(Number.isInteger(value) && value >= 1 && value < 2 ** bits)) {
-      throw new TulleError(`limit ${name} must be an integer from 1 to 2^${bits} - 1, not ${String(value)}`);
+      throw new TulleError(`limit ${name} must be an integer from 1 to 2^${bits} - 1, not ${show(value)}`);
     }
   }
   return { ...DEFAULTS, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };

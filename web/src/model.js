@@ -2,7 +2,7 @@
 
 import { TulleError, messageOf } from './errors.js';
 import { checkOptions, close, isHandedOver, isPicture, rgba, take } from './pictures.js';
-import { typeName } from './types.js';
+import { describeType, typeName } from './types.js';
 import { ARRAYS } from './wasm.js';
 
 /** @typedef {'float32' | 'int8' | 'uint8'} DType The type of an input's or output's elements. */
@@ -328,7 +328,7 @@ function prepare({ name, shape, image, dtype }, value, view, own) {
     }
     return { picture, options: view, own };
   }
-  if (!isElements) throw new TulleError(`${it} takes a ${type}${image ? ' or a picture' : ''}, not ${typeName(value)}`);
+  if (!isElements) throw new TulleError(`${it} takes a ${type}${image ? ' or a picture' : ''}, not ${describeType(value)}`);
   if (!whole) throw new TulleError(`${it}: ${Object.keys(view).join(', ')} is for pictures, not for ${typeName(value)}`);
   const array = /** @type {import('./wasm.js').Elements} */ (value);
   if (array.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${lengthOf(array)}`);

@@ -1,6 +1,7 @@
 // What this browser supports, and the wasm build and number of threads that follow for a load().
 
 import { TulleError } from './errors.js';
+import { show } from './types.js';
 
 /** @typedef {'simd' | 'relaxed'} Variant A wasm build, see VARIANTS. */
 
@@ -62,13 +63,12 @@ export function support() {
  */
 export function configure(variant, threads, worker) {
   if (variant !== 'auto' && !VARIANTS.includes(variant)) {
-    const given = typeof variant === 'string' ? JSON.stringify(variant) : String(variant);
-    throw new TulleError(`variant must be "auto" or one of ${VARIANTS.join(', ')}, not ${given}`);
+    throw new TulleError(`variant must be "auto" or one of ${VARIANTS.join(', ')}, not ${show(variant)}`);
   }
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
-    throw new TulleError(`threads must be an integer from 1 to ${MAX_THREADS}, not ${String(threads)}`);
+    throw new TulleError(`threads must be an integer from 1 to ${MAX_THREADS}, not ${show(threads)}`);
   }
-  if (typeof worker !== 'boolean') throw new TulleError(`worker must be true or false, not ${String(worker)}`);
+  if (typeof worker !== 'boolean') throw new TulleError(`worker must be true or false, not ${show(worker)}`);
   const able = support();
   if (!able.simd) {
     throw new TulleError(typeof WebAssembly === 'undefined'

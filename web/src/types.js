@@ -9,6 +9,26 @@ import { TulleError } from './errors.js';
  */
 export const typeName = (value) => Object.prototype.toString.call(value).slice('[object '.length, -1);
 
+/** Usual mistakes, and what to do about them. @type {Record<string, string>} */
+const HINTS = {
+  Promise: 'await it first',
+  Response: 'await its arrayBuffer() or blob() first',
+  CanvasRenderingContext2D: 'give its canvas',
+  WebGLRenderingContext: 'give its canvas',
+  WebGL2RenderingContext: 'give its canvas',
+  Array: 'make it a typed array',
+  Float64Array: 'make it a Float32Array',
+};
+
+/** How errors name a value of a wrong type. @param {unknown} value */
+export function describeType(value) {
+  const name = typeName(value);
+  return name in HINTS ? `${name}: ${HINTS[name]}` : name;
+}
+
+/** How errors show a value that is out of range. @param {unknown} value */
+export const show = (value) => (typeof value === 'string' ? JSON.stringify(value) : String(value));
+
 /** @param {unknown} value @returns {value is ArrayBuffer | ArrayBufferView} or a SharedArrayBuffer */
 export const isBuffer = (value) => ArrayBuffer.isView(value) || ['ArrayBuffer', 'SharedArrayBuffer'].includes(typeName(value));
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import click
 
 # The library opens files: its errors are better than click's.
@@ -15,14 +18,31 @@ stored_weights = click.option(
     help="Type to store weights as; auto: as in the source.",
 )  # fmt: skip
 
+
+class _OfPixels(click.types.FloatParamType):
+    """A mean or a standard deviation of pixels, of which libraries often have one for each channel."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, str) and len(re.findall(r"[\d.]+", value)) > 1 and re.search(r"[,;\s]", value):
+            self.fail(
+                f"{value!r}: one number for all channels; a network that wants one for each has to do that itself: see "
+                "docs/training.md, A network of your own",
+                param,
+                ctx,
+            )
+        return float(super().convert(value, param, ctx))
+
+
+_OF_PIXELS = _OfPixels()
+
 # Where nothing is said, what the model says holds.
-input_mean = click.option("--input-mean", type=float, metavar="M", help="Images are fed as (pixel - M) / S.")
-input_std = click.option("--input-std", type=float, metavar="S", help="See --input-mean.")
+input_mean = click.option("--input-mean", type=_OF_PIXELS, metavar="M", help="Images are fed as (pixel - M) / S.")
+input_std = click.option("--input-std", type=_OF_PIXELS, metavar="S", help="See --input-mean.")
 # Training has to know.
 picture_mean = click.option(
-    "--input-mean", type=float, default=0.0, show_default=True, help="Pictures are fed as (pixel - M) / S."
+    "--input-mean", type=_OF_PIXELS, default=0.0, show_default=True, help="Pictures are fed as (pixel - M) / S."
 )
-picture_std = click.option("--input-std", type=float, default=255.0, show_default=True, help="See --input-mean.")
+picture_std = click.option("--input-std", type=_OF_PIXELS, default=255.0, show_default=True, help="See --input-mean.")
 device = click.option(
     "--device", default="cpu", show_default=True, help="cpu, cuda, auto, or any other accelerator of Lightning Fabric."
 )

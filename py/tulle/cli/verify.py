@@ -70,7 +70,8 @@ def command(source: str, converted: str, *, files: tuple[str, ...], as_json: boo
 def _print(result: Verification) -> None:
     from tulle.cli import output
 
-    output.show(f"compared with {result.oracle} on {result.runs} inputs, {result.variant} build\n")
+    as_bytes = f" ({result.as_bytes} of them pictures as bytes)" if result.as_bytes else ""
+    output.show(f"compared with {result.oracle} on {result.runs} inputs{as_bytes}, {result.variant} build\n")
     table = output.table("Errors", "output", ">max abs error", ">range", ">relative")
     for row in result.outputs:
         table.add_row(row.name, f"{row.max_error:.3g}", f"{row.range:.3g}", f"{row.relative_error:.3g}")

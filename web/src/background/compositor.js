@@ -5,7 +5,7 @@ import { load } from '../index.js';
 import { Model } from '../model.js';
 import { checkNames } from '../options.js';
 import { FORMATS, MATRICES } from '../pictures.js';
-import { typeName } from '../types.js';
+import { describeType, typeName } from '../types.js';
 
 /** By tulle_effect. */
 const EFFECTS = ['none', 'blur', 'picture', 'colour'];
@@ -158,7 +158,7 @@ export class Compositor {
     }
     const { data, width, height } = picture ?? {};
     if (!['Uint8Array', 'Uint8ClampedArray'].includes(typeName(data))) {
-      throw new TulleError(`a picture is ImageData, or its data, width and height, not ${typeName(picture)}`);
+      throw new TulleError(`a picture is ImageData, or its data, width and height, not ${describeType(picture)}`);
     }
     if (!(width >= 1 && height >= 1) || data.length !== 4 * width * height) {
       throw new TulleError(`a picture of ${String(width)} x ${String(height)} pixels has four bytes for each, not ${data.length} `

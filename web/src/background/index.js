@@ -12,7 +12,7 @@ import { TulleError, messageOf } from '../errors.js';
 import { checkNames } from '../options.js';
 import { close, isPicture, take } from '../pictures.js';
 import { configure } from '../support.js';
-import { typeName } from '../types.js';
+import { describeType, typeName } from '../types.js';
 import { WorkerCalls, sendable } from '../worker_calls.js';
 import { foreignWorker, isForeign, started } from '../workers.js';
 import { chooseWay, throughCanvas, throughStreams, throughWorker } from './ways.js';
@@ -177,7 +177,7 @@ export class BackgroundProcessor {
    */
   async process(track, options) {
     if (typeName(track) !== 'MediaStreamTrack' && !/Track(Generator)?$/.test(typeName(track))) {
-      throw new TulleError(`process() takes a MediaStreamTrack, not ${typeName(track)}`);
+      throw new TulleError(`process() takes a MediaStreamTrack, not ${describeType(track)}`);
     }
     if (track.kind !== 'video') throw new TulleError(`process() takes a video track, not one of ${track.kind}`);
     if (track.readyState === 'ended') throw new TulleError('the track has ended');
@@ -243,7 +243,7 @@ export class BackgroundProcessor {
    * @returns {Promise<any>}
    */
   async #frame(source, paced, skipped) {
-    if (!isPicture(source)) throw new TulleError(`frame() takes a picture, as a video or canvas, not ${typeName(source)}`);
+    if (!isPicture(source)) throw new TulleError(`frame() takes a picture, as a video or canvas, not ${describeType(source)}`);
     const frame = take(source);
     const as = typeName(source) === 'ImageData' || typeof VideoFrame !== 'function' ? 'ImageData' : 'VideoFrame';
     const time = typeName(source) === 'VideoFrame' ? /** @type {VideoFrame} */ (source).timestamp / 1000 : performance.now();
@@ -384,7 +384,7 @@ function check(look) {
 
 /** @param {Picture} picture */
 async function toBitmap(picture) {
-  if (!isPicture(picture)) throw new TulleError(`picture is an image, as a Blob or canvas, not ${typeName(picture)}`);
+  if (!isPicture(picture)) throw new TulleError(`picture is an image, as a Blob or canvas, not ${describeType(picture)}`);
   try {
     const bitmap = await createImageBitmap(/** @type {ImageBitmapSource} */ (picture));
     const scale = MOST_SIDE / Math.max(bitmap.width, bitmap.height);

@@ -11,8 +11,9 @@
 
 import { TulleError, messageOf } from '../errors.js';
 import { checkNames } from '../options.js';
-import { bytesOf, isBuffer, typeName } from '../types.js';
+import { bytesOf, describeType, isBuffer, typeName } from '../types.js';
 import { foreignWorker, isForeign } from '../workers.js';
+import { throughCache } from './cache.js';
 import { ONNX, PYODIDE_CDN, PYODIDE_VERSION } from './python.js';
 
 /** @import { Job } from './python.js' */
@@ -30,6 +31,8 @@ export { PYODIDE_VERSION };
  * @property {readonly string[]} [onnx] what micropip installs before it reads the first ONNX file: names, or URLs of wheels.
  *   Default: the package onnx of the Python package index
  * @property {(progress: { stage: Stage }) => void} [onProgress] called as each stage begins
+ * @property {boolean} [cache] true: keep the answer in the browser's Cache API, by the file's contents and the options, and
+ *   take it from there the next time, without starting Python. The last 32 are kept
  * @property {AbortSignal} [signal] ends the work
  */
 
@@ -82,8 +85,8 @@ export async function convert(source, options = {}) {
     input_mean: inputMean, input_std: inputStd, sparsity, weights, outputs, input_shapes: inputShapes, quantized_io: quantizedIo,
   }).filter(([, value]) => value !== undefined));
   if (sparsity !== undefined && quantizedIo) throw new TulleError('sparsity and quantizedIo do not go together');
-  const { bytes } = await submit(sparsity === undefined ? 'convert' : 'sparsify', source, options, settings);
-  return bytes;
+  const task = sparsity === undefined ? 'convert' : 'sparsify';
+  return answer('convert', source, options, async (bytes, named) => (await submit(task, bytes, named, settings)).bytes);
 }
 
 /**
@@ -95,8 +98,20 @@ export async function convert(source, options = {}) {
  */
 export async function inspect(source, options = {}) {
   checkNames('inspect', options, PYTHON_OPTIONS);
-  const { result } = await submit('inspect', source, options, {});
-  return result;
+  const json = await answer('inspect', source, options, async (bytes, named) =>
+    new TextEncoder().encode(JSON.stringify((await submit('inspect', bytes, named, {})).result)));
+  return JSON.parse(new TextDecoder().decode(json));
+}
+
+/**
+ * Starts Python ahead of the first call, which then waits less: when a page knows that a file is about to come.
+ * @param {Pick<PythonOptions, 'pyodide' | 'onProgress'>} [options]
+ * @returns {Promise<void>} when it has started
+ * @throws {TulleError} (rejects) when Pyodide cannot be had
+ */
+export async function prepare(options = {}) {
+  checkNames('prepare', options, ['pyodide', 'onProgress']);
+  await converterAt(options.pyodide).submit(undefined, options.onProgress);
 }
 
 /** Ends the worker and frees its memory. The next call starts it again. Calls that wait are rejected. */
@@ -104,22 +119,43 @@ export function shutDown() {
   converter?.end(new TulleError('the converter was shut down'));
 }
 
-const PYTHON_OPTIONS = ['name', 'pyodide', 'onnx', 'onProgress', 'signal'];
+const PYTHON_OPTIONS = ['name', 'pyodide', 'onnx', 'onProgress', 'cache', 'signal'];
 const CONVERSION_OPTIONS = ['inputMean', 'inputStd', 'sparsity', 'weights', 'outputs', 'inputShapes', 'quantizedIo'];
 
 /**
- * @param {import('./python.js').Task['task']} task
+ * @typedef {ConvertOptions & { name: string }} Named
+ */
+
+/**
+ * @param {'convert' | 'inspect'} task
  * @param {ModelFile} source
- * @param {PythonOptions} options
+ * @param {ConvertOptions} options
+ * @param {(bytes: Uint8Array<ArrayBuffer>, options: Named) => Promise<Uint8Array<ArrayBuffer>>} make
+ */
+async function answer(task, source, options, make) {
+  const named = { ...options, name: options.name ?? nameOf(source) };
+  stopIfAborted(named.signal);
+  const bytes = await read(source);
+  const now = () => make(bytes, named);
+  return named.cache ? throughCache(task, bytes, named, now) : now();
+}
+
+/**
+ * @param {import('./python.js').Task['task']} task
+ * @param {Uint8Array} bytes
+ * @param {Named} options
  * @param {Record<string, unknown>} settings
  */
-async function submit(task, source, { name = nameOf(source), pyodide = PYODIDE_CDN, onnx = ONNX, onProgress, signal }, settings) {
+function submit(task, bytes, { name, pyodide, onnx = ONNX, onProgress, signal }, settings) {
   stopIfAborted(signal);
-  const bytes = await read(source);
-  stopIfAborted(signal);
+  return converterAt(pyodide).submit({ task, bytes, name, onnx: [...onnx], settings }, onProgress, signal);
+}
+
+/** @param {string | URL} [pyodide] */
+function converterAt(pyodide = PYODIDE_CDN) {
   const home = folder(pyodide);
   if (converter?.home !== home || converter.ended) converter = new Converter(home);
-  return converter.submit({ task, bytes, name, onnx: [...onnx], settings }, onProgress, signal);
+  return converter;
 }
 
 /** @param {ModelFile} source */
@@ -147,7 +183,7 @@ async function read(source) {
     }
   }
   if (isBuffer(source)) return Uint8Array.from(bytesOf(source, 'the model'));
-  throw new TulleError(`a model is a Blob, an ArrayBuffer or a typed array here, not ${type}`);
+  throw new TulleError(`a model is a Blob, an ArrayBuffer or a typed array here, not ${describeType(source)}`);
 }
 
 /** @param {AbortSignal | undefined} signal */
@@ -165,6 +201,8 @@ class Converter {
   #worker;
   /** The first one is being done. @type {Job[]} */
   #jobs = [];
+  /** The last that began. @type {Stage | undefined} */
+  #stage;
   ended = false;
 
   /** @param {string} home where Pyodide is */
@@ -173,8 +211,8 @@ class Converter {
   }
 
   /**
-   * @param {import('./python.js').Task} task
-   * @param {PythonOptions['onProgress']} onProgress
+   * @param {import('./python.js').Task | undefined} task without one Python is only started
+   * @param {PythonOptions['onProgress']} [onProgress]
    * @param {AbortSignal} [signal]
    * @returns {Promise<any>}
    */
@@ -188,6 +226,7 @@ class Converter {
       signal?.addEventListener('abort', abort);
       this.#jobs.push(job);
       if (this.#jobs.length === 1) this.#next();
+      else if (this.#isStarting(job) && this.#stage) onProgress?.({ stage: this.#stage });
     });
   }
 
@@ -210,12 +249,19 @@ class Converter {
     }
   }
 
+  /** Whether what goes on is the beginning of this job: its own, or Python's start that it waits for. @param {Job} job */
+  #isStarting(job) {
+    return this.#jobs.slice(0, this.#jobs.indexOf(job)).every(({ task }) => !task);
+  }
+
   #start() {
+    this.#stage = undefined;
     const worker = startWorker();
     worker.onmessage = ({ data }) => {
       const job = this.#jobs[0];
       if (data.stage) {
-        job.onProgress?.({ stage: data.stage });
+        this.#stage = data.stage;
+        for (const waiting of this.#jobs.filter((other) => this.#isStarting(other))) waiting.onProgress?.({ stage: data.stage });
       } else if (data.error !== undefined) {
         this.#drop(job, new TulleError(data.error), data.fatal);
       } else {

@@ -28,7 +28,7 @@ export const ONNX = Object.freeze(['onnx==1.23.2']);
 
 /**
  * @typedef {object} Job A call of convert() or inspect() that waits.
- * @property {Task} task
+ * @property {Task | undefined} task undefined: Python is only started
  * @property {import('./index.js').PythonOptions['onProgress']} onProgress
  * @property {(value: any) => void} resolve
  * @property {(error: import('../errors.js').TulleError) => void} reject
@@ -59,12 +59,13 @@ call`;
  * @returns {Promise<Python>}
  */
 export async function startPython({ loadPyodide, indexURL, archive, onStage }) {
-  const pyodide = await loadPyodide(indexURL === undefined ? {} : { indexURL });
+  // NumPy arrives while Python starts.
+  const pyodide = await loadPyodide({ packages: ['numpy'], ...(indexURL !== undefined && { indexURL }) });
   if (pyodide.version !== PYODIDE_VERSION) {
     throw new TulleError(`the converter needs Pyodide ${PYODIDE_VERSION}, and this is ${pyodide.version}`);
   }
   onStage('packages');
-  await install(pyodide, ['numpy']);
+  await install(pyodide, ['numpy']); // again, if that failed: now with a reason
   const site = pyodide.runPython('import site; site.getsitepackages()[0]');
   pyodide.unpackArchive(archive, 'zip', { extractDir: site });
   pyodide.runPython('import importlib; importlib.invalidate_caches()');

@@ -1,9 +1,15 @@
 // The converter's worker: starts Pyodide with the first task, and does one task at a time.
 
 import { TulleError, messageOf } from '../errors.js';
+import { DEFAULT_TIMEOUT, fetched, readBytes } from '../fetching.js';
 import { lastLine, startPython } from './python.js';
 
-/** @typedef {{ pyodide: string, archive: string, task: import('./python.js').Task }} Order */
+/**
+ * @typedef {object} Order
+ * @property {string} pyodide folder with its files
+ * @property {string} archive address of dist/tulle-python.zip
+ * @property {import('./python.js').Task} [task] without one Python is only started
+ */
 
 /** @type {Promise<import('./python.js').Python> | undefined} */
 let python;
@@ -14,7 +20,7 @@ self.onmessage = async (/** @type {MessageEvent<Order>} */ { data: { pyodide, ar
     python ??= start(pyodide, archive);
     const { run } = await python;
     fatal = false;
-    const { result, bytes } = await run(task, onStage);
+    const { result, bytes } = task ? await run(task, onStage) : {};
     self.postMessage({ result, bytes }, { transfer: bytes ? [bytes.buffer] : [] });
   } catch (error) {
     const known = error instanceof TulleError;
@@ -49,9 +55,12 @@ async function start(home, archive) {
 
 /** @param {string} url */
 async function fetchBytes(url) {
-  const response = await fetch(url).catch((error) => {
-    throw new Error(`the converter cannot be loaded from ${url}: ${messageOf(error)}`);
-  });
-  if (!response.ok) throw new Error(`the converter cannot be loaded from ${url}: HTTP ${response.status}`);
-  return response.arrayBuffer();
+  try {
+    return await fetched(url, { timeout: DEFAULT_TIMEOUT }, (response, progress) => {
+      if (response.headers.get('Content-Type')?.startsWith('text/html')) throw new TulleError('the answer is a web page');
+      return readBytes(response, progress);
+    });
+  } catch (error) {
+    throw new TulleError(`the converter cannot be loaded from ${url}: ${messageOf(error)}`, { cause: error });
+  }
 }

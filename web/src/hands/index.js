@@ -11,7 +11,7 @@
 import { TulleError } from '../errors.js';
 import { close, isHandedOver, isPicture, take } from '../pictures.js';
 import { configure } from '../support.js';
-import { typeName } from '../types.js';
+import { describeType, show } from '../types.js';
 import { WorkerCalls, sendable } from '../worker_calls.js';
 import { foreignWorker, isForeign, started } from '../workers.js';
 import { LANDMARKS, INPUT_SIZE } from './landmarks.js';
@@ -102,7 +102,7 @@ export class HandTracker {
    */
   static async create({ maxHands = 2, model, detector, threads, variant, smoothing = false } = {}) {
     if (!(Number.isInteger(maxHands) && maxHands >= 1 && maxHands <= MAX_HANDS)) {
-      throw new TulleError(`maxHands must be an integer from 1 to ${MAX_HANDS}, not ${String(maxHands)}`);
+      throw new TulleError(`maxHands must be an integer from 1 to ${MAX_HANDS}, not ${show(maxHands)}`);
     }
     const models = model === undefined ? undefined : Array.isArray(model) ? model : [model];
     if (models?.length === 0) throw new TulleError('model is an empty list: name a network, or leave it out');
@@ -152,7 +152,7 @@ export class HandTracker {
    * @throws {TulleError} (rejects) for what cannot be read, a closed tracker, an engine that crashed
    */
   async detect(source, timestamp = performance.now(), { mirrored = false, transfer = false } = {}) {
-    if (!isPicture(source)) throw new TulleError(`detect() takes a picture, as a video or canvas, not ${typeName(source)}`);
+    if (!isPicture(source)) throw new TulleError(`detect() takes a picture, as a video or canvas, not ${describeType(source)}`);
     const frame = take(source);
     const found = await this.#worker.call('detect', { frame, mirrored }, isHandedOver(frame, transfer) ? [frame] : [])
       .catch((error) => {
