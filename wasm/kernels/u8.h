@@ -153,8 +153,9 @@ typedef struct {
 // `n` bytes, a multiple of 4: pixels of one group, whose channels all have the same scale. y may be a or b.
 void tulle_u8_add(const tulle_integer_add* args, const uint8_t* a, const uint8_t* b, uint8_t* y, size_t n);
 
-// y[c] = mean of channel c, as floats: scale * (mean of the bytes - zero), for `channels` (1 to 4) of the group.
-void tulle_u8_mean(const uint8_t* group, size_t pixels, float scale, float zero, float* y, uint32_t channels);
+// The means of the channels of groups [group, group_end), as floats: channel c's at means + c * args->floats_stride.
+void tulle_u8_mean(const tulle_integer_convert* args, const uint8_t* bytes, float* means, uint32_t group,
+                   uint32_t group_end, uint32_t pixels);
 
 #endif  // TULLE_HAS_DOT
 

@@ -64,23 +64,32 @@ void tulle_u8_add(const tulle_integer_add* args, const uint8_t* a, const uint8_t
   }
 }
 
-void tulle_u8_mean(const uint8_t* group, size_t pixels, float scale, float zero, float* y, uint32_t channels) {
-  double total[4] = {0, 0, 0, 0};
-  // 128 pairs of bytes fit a lane of 16 bits.
-  for (size_t begin = 0; begin < pixels; begin += 512) {
-    const size_t end = pixels - begin < 512 ? pixels : begin + 512;
-    v4 sum = wasm_i16x8_const_splat(0);
-    for (size_t px = begin; px < end; px += 4) {
-      const v4 x = v4_load_first((const float*)(group + 4 * px), end - px < 4 ? (uint32_t)(end - px) : 4);
-      sum = wasm_i16x8_add(sum, wasm_u16x8_extadd_pairwise_u8x16(u8_transpose(x)));
+void tulle_u8_mean(const tulle_integer_convert* args, const uint8_t* bytes, float* means, uint32_t group,
+                   uint32_t group_end, uint32_t pixels) {
+  for (; group < group_end; group++) {
+    const uint8_t* input = bytes + group * args->bytes_stride;
+    double total[4] = {0, 0, 0, 0};
+    // A lane of 16 bits holds the sum of 128 pairs of bytes.
+    for (uint32_t left = pixels; left > 0;) {
+      v4 sum = wasm_i16x8_const_splat(0);
+      for (uint32_t n = left < 512 ? left : 512; n > 0; input += 16) {
+        const uint32_t count = n < 4 ? n : 4;
+        const v4 x = v4_load_first((const float*)input, count);
+        sum = wasm_i16x8_add(sum, wasm_u16x8_extadd_pairwise_u8x16(u8_transpose(x)));
+        n -= count;
+        left -= count;
+      }
+      sum = wasm_u32x4_extadd_pairwise_u16x8(sum);
+      total[0] += (uint32_t)wasm_i32x4_extract_lane(sum, 0);
+      total[1] += (uint32_t)wasm_i32x4_extract_lane(sum, 1);
+      total[2] += (uint32_t)wasm_i32x4_extract_lane(sum, 2);
+      total[3] += (uint32_t)wasm_i32x4_extract_lane(sum, 3);
     }
-    sum = wasm_u32x4_extadd_pairwise_u16x8(sum);
-    total[0] += (uint32_t)wasm_i32x4_extract_lane(sum, 0);
-    total[1] += (uint32_t)wasm_i32x4_extract_lane(sum, 1);
-    total[2] += (uint32_t)wasm_i32x4_extract_lane(sum, 2);
-    total[3] += (uint32_t)wasm_i32x4_extract_lane(sum, 3);
+    for (uint32_t c = 0; c < 4 && 4 * group + c < args->channels; c++) {
+      const double mean = total[c] / pixels - (double)args->zero;
+      means[(4 * group + c) * args->floats_stride] = args->scale * (float)mean;
+    }
   }
-  for (uint32_t c = 0; c < channels; c++) y[c] = scale * (float)(total[c] / (double)pixels - (double)zero);
 }
 
 #endif  // TULLE_HAS_DOT
