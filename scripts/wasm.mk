@@ -63,6 +63,6 @@ py/tulle/_wasm/%.wasm: web/dist/%.wasm
 	@cp $< $@
 
 # The kernels alone, every function exported, for what calls them without a model: tests/python/test_integer_kernels.py.
-build/wasm/kernels.wasm: $(patsubst %,build/wasm/relaxed/%.o,$(filter wasm/kernels/%,$(SOURCES)))
+build/wasm/kernels.wasm: $(patsubst %,build/wasm/relaxed/%.o,$(filter wasm/kernels/% wasm/runtime/memory.c wasm/runtime/host.c,$(SOURCES)))
 	@echo "  link $@"
 	@$(EMXX) $(LDFLAGS) $(relaxed) $(single_link) -Wl,--export-all $^ -o build/wasm/kernels.js
