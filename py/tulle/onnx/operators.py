@@ -422,7 +422,8 @@ def _quantize(node: OnnxNode) -> Result:
     producer = node.importer.producers.get(x.name)
     if producer is not None and producer.op in CLAMPED:
         limits = np.iinfo(zero_point.dtype)
-        name = implied_activation(*(float((end - levels.zero_point) * levels.scale) for end in (limits.min, limits.max)))
+        ends = (float((end - levels.zero_point) * levels.scale) for end in (limits.min, limits.max))
+        name = implied_activation(*ends)
         if name != "none":
             x = x.like(node.activation(x.name, name))
     if levels.is_valid:
