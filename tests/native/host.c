@@ -142,6 +142,7 @@ static uint64_t call(const char* name, const uintptr_t* n) {
   if (IS(tulle_engine_create)) return (uintptr_t)create();
   if (IS(tulle_engine_threads)) return tulle_engine_threads((void*)n[0]);
   if (IS(tulle_engine_set_sparse_tile)) return tulle_engine_set_sparse_tile((void*)n[0], (uint32_t)n[1]), 0;
+  if (IS(tulle_engine_set_integers)) return tulle_engine_set_integers((void*)n[0], (uint32_t)n[1]), 0;
   if (IS(tulle_engine_set_limit)) return tulle_engine_set_limit((void*)n[0], (uint32_t)n[1], (uint32_t)n[2]), 0;
   if (IS(tulle_engine_error)) return (uintptr_t)tulle_engine_error((void*)n[0]);
   if (IS(tulle_engine_destroy)) return destroy((void*)n[0]), 0;
