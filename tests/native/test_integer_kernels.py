@@ -17,7 +17,9 @@ from python.test_integer_kernels import PAIRS, UNSIGNED, Host, Kernels
 
 @cache
 def host(name: str) -> Host:
-    return HostProcess(native_file("tulle-host-asan")) if name == "asan" else LoadedLibrary(native_file("libtulle-relaxed.so"))
+    if name == "asan":
+        return HostProcess(native_file("tulle-host-asan"))
+    return LoadedLibrary(native_file("libtulle-relaxed.so"))
 
 
 @pytest.fixture(params=product(["relaxed", "asan"], [UNSIGNED, PAIRS]), ids=str)

@@ -140,7 +140,7 @@ def check_bytes(got: np.ndarray, exact: np.ndarray, size: np.ndarray, low: float
     near = (np.abs(exact + 0.5 - np.rint(exact + 0.5)) <= error) & (exact > low - 1) & (exact < high + 1)
     wrong = (got != expected) & ~(near & (np.abs(got - expected) <= 1))
     assert not wrong.any(), f"{wrong.sum()} of {wrong.size} wrong, first at {np.argwhere(wrong)[0]}"
-    assert near.mean() < 0.02, "hardly anything was tested"
+    assert near.sum() <= 3 + near.size // 50, "hardly anything was tested"
 
 
 def scales(rng: np.random.Generator, sums: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:

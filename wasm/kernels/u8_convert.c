@@ -8,7 +8,7 @@ void tulle_u8_from_f32(const tulle_integer_convert* args, const float* floats, u
                        uint32_t group_end, uint32_t pixel, uint32_t pixel_end) {
   const v4 scale = v4_splat(1 / args->scale), zero = v4_splat(args->zero + 0.5f);
   const v4 top = v4_splat((float)args->top + 0.5f);
-  const v4 low = wasm_u8x16_const_splat(0), high = wasm_u8x16_const_splat(255);
+  const v4 low = wasm_i8x16_splat(0), high = wasm_i8x16_splat(-1);
   for (; group < group_end; group++) {
     const uint32_t channels = args->channels - 4 * group < 4 ? args->channels - 4 * group : 4;
     const float* input = floats + 4 * group * args->floats_stride;
@@ -52,7 +52,7 @@ void tulle_u8_to_f32(const tulle_integer_convert* args, const uint8_t* bytes, fl
 void tulle_u8_add(const tulle_integer_add* args, const uint8_t* a, const uint8_t* b, uint8_t* y, size_t n) {
   const v4 scale_a = v4_splat(args->scale_a), scale_b = v4_splat(args->scale_b);
   const v4 offset = v4_splat(args->offset + 0.5f);
-  const v4 low = wasm_u8x16_splat((uint8_t)args->low), high = wasm_u8x16_splat((uint8_t)args->high);
+  const v4 low = wasm_i8x16_splat((int8_t)(uint8_t)args->low), high = wasm_i8x16_splat((int8_t)(uint8_t)args->high);
   for (size_t i = 0; i < n; i += 16) {
     const uint32_t lanes = n - i < 16 ? (uint32_t)(n - i) / 4 : 4;
     v4 x[4], z[4];
@@ -71,7 +71,7 @@ void tulle_u8_mean(const tulle_integer_convert* args, const uint8_t* bytes, floa
     double total[4] = {0, 0, 0, 0};
     // A lane of 16 bits holds the sum of 128 pairs of bytes.
     for (uint32_t left = pixels; left > 0;) {
-      v4 sum = wasm_i16x8_const_splat(0);
+      v4 sum = wasm_i16x8_splat(0);
       for (uint32_t n = left < 512 ? left : 512; n > 0; input += 16) {
         const uint32_t count = n < 4 ? n : 4;
         const v4 x = v4_load_first((const float*)input, count);

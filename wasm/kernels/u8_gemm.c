@@ -18,7 +18,7 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, uint32_t group, uint32_t 
   TULLE_UNROLL
   for (uint32_t r = 0; r < 4; r++) {
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) sum[r][i] = wasm_i32x4_const_splat(0);
+    for (uint32_t i = 0; i < vectors; i++) sum[r][i] = wasm_i32x4_splat(0);
   }
   const uint32_t steps = (args->inputs + 3) / 4;
   const int8_t* weight = args->weights + (size_t)group * steps * 16;
@@ -55,7 +55,7 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, uint32_t group, uint32_t 
     }
   }
   if (args->bytes) {
-    const v4 low = wasm_u8x16_splat((uint8_t)args->low), high = wasm_u8x16_splat((uint8_t)args->high);
+    const v4 low = wasm_i8x16_splat((int8_t)(uint8_t)args->low), high = wasm_i8x16_splat((int8_t)(uint8_t)args->high);
     uint8_t* output = args->bytes + group * args->bytes_stride + 4 * (size_t)pixel;
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) {

@@ -7,7 +7,7 @@
 // Four products of -128 and 255 in each lane. Of memory that may change nothing is computed beforehand: Binaryen would.
 tulle_dot tulle_u8_probe(void) {
   static volatile int32_t bytes[] = {(int32_t)0x80808080, -1};
-  const v4 w = wasm_i32x4_splat(bytes[0]), x = wasm_i32x4_splat(bytes[1]), none = wasm_i32x4_const_splat(0);
+  const v4 w = wasm_i32x4_splat(bytes[0]), x = wasm_i32x4_splat(bytes[1]), none = wasm_i32x4_splat(0);
   switch (wasm_i32x4_extract_lane(wasm_i32x4_relaxed_dot_i8x16_i7x16_add(w, x, none), 0)) {
     case 4 * -128 * 255:
       return TULLE_DOT_UNSIGNED;
