@@ -179,7 +179,7 @@ bool Reader::integer_values(const char* name, const fb::Constant* from, tulle_te
 bool Reader::quantization(const char* name, const char* what, const fb::Quantization* from, tulle_quantization* to) {
   const bool is_signed = from->type() == fb::ValueType_int8;
   if (!is_signed && from->type() != fb::ValueType_uint8)
-    return fail("tensor '%s': its %s is of type %d, not int8 or uint8", name, what, from->type());
+    return fail("tensor '%s': %s of type %d, not int8 or uint8", name, what, from->type());
   const int32_t least = is_signed ? -128 : 0;
   if (!std::isfinite(from->scale()) || !(from->scale() > 0) || from->zero_point() < least ||
       from->zero_point() > least + 255)
