@@ -31,6 +31,7 @@ EPSILON = 2.0**-21
 
 DEPTHWISE = "iIIIIIIIIIIB3xPPPPPffPP"
 GEMM = "iPIIPPPPffPPfPPPP"
+CONV = GEMM + "IIIIIIIIIIB3x"
 CONVERT = "ffIIPP"
 ADD = "fffff"
 
@@ -232,6 +233,110 @@ def test_gemm_of_the_largest_sums(kernels: Kernels) -> None:
         gemm(kernels, channels, 6, 13, extreme=True)
 
 
+# ---- k x k convolution ----------------------------------------------------------------------------------------------
+
+
+def window_sums(
+    x: np.ndarray, weight: np.ndarray, stride: tuple[int, int], pads: tuple[int, int, int, int], zero: int
+) -> np.ndarray:
+    """Of x [in, H, W] and weight [out, kh, kw, in], exact."""
+    border = np.pad(x.astype(np.int64), ((0, 0), pads[:2], pads[2:]), constant_values=zero)
+    windows = np.lib.stride_tricks.sliding_window_view(border, weight.shape[1:3], (1, 2))[:, :: stride[0], :: stride[1]]
+    return np.einsum("cyxij,oijc->oyx", windows, weight.astype(np.int64))
+
+
+def at_least_the_window(
+    size: tuple[int, int], kernel: tuple[int, int], pads: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    lacking = [max(0, kernel[i] - size[i] - pads[2 * i] - pads[2 * i + 1]) for i in range(2)]
+    return pads[0], pads[1] + lacking[0], pads[2], pads[3] + lacking[1]
+
+
+def conv(
+    kernels: Kernels, channels_in: int, channels_out: int, size: tuple[int, int], kernel: tuple[int, int],
+    stride: tuple[int, int], pads: tuple[int, int, int, int], *, floats: bool = False, residual: bool = False,
+    split: int | None = None,
+) -> None:  # fmt: skip
+    """pads: (top, bottom, left, right), and more if the window is larger than that. `split`: an output row where the
+    work of the second call begins."""
+    pads = at_least_the_window(size, kernel, pads)
+    rng = np.random.default_rng((channels_in, channels_out, *size, *kernel, *stride, *pads))
+    top, (height, width) = kernels.top, size
+    zero = int(rng.integers(0, top + 1))
+    x = rng.integers(0, top + 1, (channels_in, height, width), dtype=np.uint8)
+    weight = rng.integers(-128, 128, (channels_out, *kernel, channels_in), dtype=np.int8)
+    sums = window_sums(x, weight, stride, pads, zero)
+    rows, columns = sums.shape[1:]
+    flat, pixels = sums.reshape(channels_out, -1), rows * columns
+    scale, offset = scales(rng, flat, top)
+    exact = flat * scale.astype(np.float64)[:, None] + offset[:, None].astype(np.float64)
+    largest = np.abs(flat) * scale[:, None] + offset[:, None] + top
+    added = rng.integers(0, top + 1, (channels_out, pixels), dtype=np.uint8)
+    residual_scale = np.float32(rng.uniform(-0.5, 0.5))
+    if residual:
+        exact += added * np.float64(residual_scale)
+
+    groups, taps = (channels_out + 3) // 4, kernel[0] * kernel[1]
+    packed = kernels.new(bytes(kernels.call("conv_weights", channels_out, taps, channels_in)))
+    kernels.call("pack_conv", kernels.new(weight), channels_out, taps, channels_in, packed)
+    before = rng.integers(0, 256, groups * stride_of(pixels), dtype=np.uint8)
+    output = kernels.new(before)
+    floats_stride = (pixels + 3) // 4 * 4
+    float_output = kernels.new(np.zeros((channels_out, floats_stride), np.float32))
+    arguments = kernels.arguments(
+        CONV, kernels.dot, packed.at, channels_in, channels_out,
+        kernels.new(interleaved(rng, x.reshape(channels_in, -1), top)).at, stride_of(height * width),
+        kernels.new(padded(scale)).at, kernels.new(padded(offset)).at, 0, top,
+        kernels.new(interleaved(rng, added, top)).at if residual else 0, stride_of(pixels), residual_scale,
+        0 if floats else output.at, stride_of(pixels), float_output.at, floats_stride,
+        *kernel, *stride, height, width, rows, columns, pads[0], pads[2], zero,
+    )  # fmt: skip
+    scratch = kernels.new(bytes(kernels.call("conv_scratch", arguments)))
+    parts = [(0, rows)] if split is None else [(split, rows), (0, split)]
+    for first, last in parts:
+        kernels.call("conv", arguments, groups // 2, groups, first, last, scratch)
+        kernels.call("conv", arguments, 0, groups // 2, first, last, scratch)
+    if floats:
+        got = float_output.array(np.float32).reshape(channels_out, -1)
+        assert np.all(got[:, pixels:] == 0)
+        assert np.all(np.abs(got[:, :pixels] - np.clip(exact, 0, top)) <= EPSILON * largest)
+    else:
+        after = output.array(np.uint8)
+        check_bytes(planes(after, channels_out, pixels), exact, largest, 0, top)
+        gap = slice(4 * pixels, None)
+        np.testing.assert_array_equal(after.reshape(groups, -1)[:, gap], before.reshape(groups, -1)[:, gap])
+    kernels.free()
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_conv_over_every_size(kernels: Kernels, kernel: int, stride: int) -> None:
+    for size in [(1, 1), (1, 9), (9, 1), (2, 3), (4, 5), (5, 4), (6, 7), (7, 7), (8, 8), (13, 11), (9, 33), (40, 64)]:
+        for channels_in, channels_out in [(3, 8), (1, 3), (6, 5)]:
+            after = kernel // 2
+            for before in {after, max(0, after - 1)}:
+                conv(kernels, channels_in, channels_out, size, (kernel, kernel), (stride, stride),
+                     (before, after, before, after + stride - 1), floats=channels_out == 3,
+                     residual=channels_out == 5)  # fmt: skip
+
+
+def test_conv_with_any_window(kernels: Kernels) -> None:
+    rng = np.random.default_rng(1)
+    for seed in range(60):
+        kernel = int(rng.integers(1, 6)), int(rng.integers(1, 8))
+        size = kernel[0] + int(rng.integers(0, 12)), kernel[1] + int(rng.integers(0, 20))
+        stride = int(rng.integers(1, 4)), int(rng.integers(1, 5))
+        pads = [int(rng.integers(0, kernel[i // 2])) for i in range(4)]
+        conv(kernels, 1 + seed % 13, 1 + seed % 7, size, kernel, stride, tuple(pads), floats=seed % 3 == 0)  # type: ignore[arg-type]
+
+
+def test_conv_in_parts(kernels: Kernels) -> None:
+    for channels in (3, 70):  # 70: copies of fewer rows than there are
+        for stride in (1, 2):
+            for split in range(1, 7):
+                conv(kernels, channels, 9, (14, 30), (3, 3), (stride, stride), (1, 1, 1, 1), split=split)
+
+
 # ---- depthwise ------------------------------------------------------------------------------------------------------
 
 
@@ -239,10 +344,8 @@ def depthwise(
     kernels: Kernels, channels: int, size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],
     pads: tuple[int, int, int, int], *, split: int | None = None, clamp: bool = False,
 ) -> None:  # fmt: skip
-    """pads: (top, bottom, left, right), and more if the window is larger than that. `split`: an output row where the
-    work of the second call begins."""
-    lacking = [max(0, kernel[i] - size[i] - pads[2 * i] - pads[2 * i + 1]) for i in range(2)]
-    pads = pads[0], pads[1] + lacking[0], pads[2], pads[3] + lacking[1]
+    """See conv."""
+    pads = at_least_the_window(size, kernel, pads)
     rng = np.random.default_rng((channels, *size, *kernel, *stride, *pads))
     top, (height, width), (kh, kw), (sh, sw) = kernels.top, size, kernel, stride
     zero = int(rng.integers(0, top + 1))
@@ -347,6 +450,36 @@ def test_from_floats(kernels: Kernels, shape: tuple[int, int]) -> None:
     assert np.all(rest == zero)
     gap = slice(4 * pixels, None)
     np.testing.assert_array_equal(after.reshape(groups, -1)[:, gap], before.reshape(groups, -1)[:, gap])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("pixels", [1, 2, 3, 4, 5, 7, 50])
+def test_from_an_image(kernels: Kernels, channels: int, pixels: int) -> None:
+    rng = np.random.default_rng((channels, pixels))
+    scale, zero = np.float32(rng.uniform(0.001, 10)), float(rng.integers(0, kernels.top + 1))
+    x = (rng.uniform(-0.3, 1.3, (pixels, channels)) * kernels.top * scale).astype(np.float32)
+    exact = x / np.float64(scale) + zero
+    output = kernels.new(np.zeros((pixels, 4), np.uint8))
+    arguments = kernels.arguments(CONVERT, scale, zero, kernels.top, channels, 0, 0)
+    middle = pixels // 2 // 4 * 4
+    image = kernels.new(x)
+    kernels.call("from_hwc", arguments, image, output, middle, pixels)
+    kernels.call("from_hwc", arguments, image, output, 0, middle)
+    got = output.array(np.uint8).reshape(pixels, 4)
+    check_bytes(got[:, :channels], exact, np.abs(exact) + zero, 0, kernels.top)
+    assert np.all(got[:, channels:] == zero)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 3, 4, 5, 7, 50])
+def test_from_rgba(kernels: Kernels, pixels: int) -> None:
+    rng = np.random.default_rng(pixels)
+    x = rng.integers(0, 256, (pixels, 4), dtype=np.uint8)
+    scale, zero = np.float32(rng.uniform(0.3, 1.2)), np.float32(rng.uniform(-20, 20))
+    output = kernels.new(np.zeros((pixels, 4), np.uint8))
+    arguments = kernels.arguments(CONVERT, scale, zero, kernels.top, 4, 0, 0)
+    kernels.call("from_rgba8", arguments, kernels.new(x), output, 0, pixels)
+    exact = x * np.float64(scale) + np.float64(zero)
+    check_bytes(output.array(np.uint8).reshape(pixels, 4), exact, np.full(x.shape, 300.0), 0, kernels.top)
 
 
 def test_to_floats(kernels: Kernels, shape: tuple[int, int]) -> None:

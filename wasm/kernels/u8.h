@@ -87,6 +87,33 @@ void tulle_u8_pack_gemm(const int8_t* weights, uint32_t outputs, uint32_t inputs
 void tulle_u8_gemm(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel,
                    uint32_t pixel_end);
 
+// ---- k x k convolution ----------------------------------------------------------------------------------
+
+// Any kernel and strides, no dilation.
+typedef struct {
+  tulle_integer_gemm gemm;  // weights of tulle_u8_pack_conv; the rest as for 1x1, over whole maps
+  uint32_t kernel_h, kernel_w, stride_h, stride_w;
+  uint32_t height, width;  // of the input
+  uint32_t out_height, out_width;
+  uint32_t pad_top, pad_left;  // at the bottom and right: what the window reaches
+  uint8_t zero;                // the input's zero point, which padding has
+} tulle_integer_conv;
+
+// Bytes of packed weights of kernel_h * kernel_w taps.
+size_t tulle_u8_conv_weights(uint32_t outputs, uint32_t taps, uint32_t inputs);
+
+// weights: [outputs][taps][inputs], as the file has them.
+void tulle_u8_pack_conv(const int8_t* weights, uint32_t outputs, uint32_t taps, uint32_t inputs, int8_t* packed);
+
+// Bytes of scratch of a thread, SIZE_MAX if that is too much. gemm.inputs, kernel, strides, sizes and pads must be
+// filled in.
+size_t tulle_u8_conv_scratch(const tulle_integer_conv* args);
+
+// Output rows [row, row_end) of groups [group, group_end) of four output channels. `scratch` is aligned to 16 bytes.
+// Each call copies the rows that it needs: many groups a call are best.
+void tulle_u8_conv(const tulle_integer_conv* args, uint32_t group, uint32_t group_end, uint32_t row, uint32_t row_end,
+                   uint8_t* scratch);
+
 // ---- depthwise convolution ------------------------------------------------------------------------------
 
 // Any kernel up to TULLE_U8_DEPTHWISE_MAX in height, any width, strides of 1 or more, no dilation.
@@ -115,7 +142,8 @@ size_t tulle_u8_depthwise_weights(const tulle_integer_depthwise* args, uint32_t 
 void tulle_u8_pack_depthwise(const tulle_integer_depthwise* args, const int8_t* weights, uint32_t channels,
                              int8_t* packed);
 
-// Bytes of scratch of a thread. Kernel, strides, sizes and pads of `args` must be filled in.
+// Bytes of scratch of a thread, SIZE_MAX if that is too much. Kernel, strides, sizes and pads of `args` must be filled
+// in.
 size_t tulle_u8_depthwise_scratch(const tulle_integer_depthwise* args);
 
 // Output rows [row, row_end) of groups [group, group_end) of four channels. `scratch` is aligned to 16 bytes.
@@ -141,6 +169,15 @@ void tulle_u8_from_f32(const tulle_integer_convert* args, const float* floats, u
                        uint32_t group_end, uint32_t pixel, uint32_t pixel_end);
 void tulle_u8_to_f32(const tulle_integer_convert* args, const uint8_t* bytes, float* floats, uint32_t group,
                      uint32_t group_end, uint32_t pixel, uint32_t pixel_end);
+
+// One group of an image of 1 to 4 channels: pixels [pixel, pixel_end) of [H, W, channels] floats, row-major as a
+// model's input. Channels that fill up the group become zero points.
+void tulle_u8_from_hwc(const tulle_integer_convert* args, const float* image, uint8_t* bytes, uint32_t pixel,
+                       uint32_t pixel_end);
+
+// The same of RGBA bytes: byte * scale + zero, rounded and clamped to 0..top. The fourth channel is converted too.
+void tulle_u8_from_rgba8(const tulle_integer_convert* args, const uint8_t* image, uint8_t* bytes, uint32_t pixel,
+                         uint32_t pixel_end);
 
 // ---- sums and means -------------------------------------------------------------------------------------
 

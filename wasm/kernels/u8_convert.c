@@ -29,6 +29,41 @@ void tulle_u8_from_f32(const tulle_integer_convert* args, const float* floats, u
   }
 }
 
+void tulle_u8_from_hwc(const tulle_integer_convert* args, const float* image, uint8_t* bytes, uint32_t pixel,
+                       uint32_t pixel_end) {
+  const v4 scale = v4_splat(1 / args->scale), zero = v4_splat(args->zero + 0.5f);
+  const v4 top = v4_splat((float)args->top + 0.5f), low = wasm_i8x16_splat(0), high = wasm_i8x16_splat(-1);
+  const uint32_t channels = args->channels;
+  const v4 used = wasm_i32x4_gt(wasm_i32x4_splat((int32_t)channels), wasm_i32x4_const(0, 1, 2, 3));
+  for (; pixel < pixel_end; pixel += 4) {
+    const uint32_t count = pixel_end - pixel < 4 ? pixel_end - pixel : 4;
+    v4 x[4];
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+      x[i] = zero;
+      if (i >= count) continue;
+      const v4 values = v4_load(image + (size_t)(pixel + i) * channels);
+      const v4 scaled = wasm_f32x4_pmin(v4_madd(values, scale, zero), top);
+      x[i] = wasm_v128_bitselect(scaled, zero, used);
+    }
+    v4_store_first((float*)(bytes + 4 * (size_t)pixel), u8_pack(x[0], x[1], x[2], x[3], low, high), count);
+  }
+}
+
+void tulle_u8_from_rgba8(const tulle_integer_convert* args, const uint8_t* image, uint8_t* bytes, uint32_t pixel,
+                         uint32_t pixel_end) {
+  const v4 scale = v4_splat(args->scale), zero = v4_splat(args->zero + 0.5f);
+  const v4 low = wasm_i8x16_splat(0), high = wasm_i8x16_splat((int8_t)(uint8_t)args->top);
+  for (; pixel < pixel_end; pixel += 4) {
+    const uint32_t count = pixel_end - pixel < 4 ? pixel_end - pixel : 4;
+    v4 x[4];
+    u8_unpack(v4_load_first((const float*)(image + 4 * (size_t)pixel), count), x);
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < 4; i++) x[i] = v4_madd(x[i], scale, zero);
+    v4_store_first((float*)(bytes + 4 * (size_t)pixel), u8_pack(x[0], x[1], x[2], x[3], low, high), count);
+  }
+}
+
 void tulle_u8_to_f32(const tulle_integer_convert* args, const uint8_t* bytes, float* floats, uint32_t group,
                      uint32_t group_end, uint32_t pixel, uint32_t pixel_end) {
   const v4 scale = v4_splat(args->scale), zero = v4_splat(args->zero);

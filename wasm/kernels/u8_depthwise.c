@@ -50,25 +50,26 @@ void tulle_u8_pack_depthwise(const tulle_integer_depthwise* d, const int8_t* wei
 #define MOST_BYTES 16384
 
 // Columns of the padded input: those that windows reach, and whole vectors of the input's.
-static size_t columns_of(const tulle_integer_depthwise* d) {
-  const size_t reached = (((size_t)d->out_width + 3) / 4 * 4 - 1) * d->stride_w + d->kernel_w;
-  const size_t written = (size_t)d->pad_left + (d->width + 3) / 4 * 4;
+static uint64_t columns_of(const tulle_integer_depthwise* d) {
+  const uint64_t reached = (((uint64_t)d->out_width + 3) / 4 * 4 - 1) * d->stride_w + d->kernel_w;
+  const uint64_t written = (uint64_t)d->pad_left + ((uint64_t)d->width + 3) / 4 * 4;
   return reached > written ? reached : written;
 }
 
 // Bytes of the columns of all quads that windows of the same rows have.
-static size_t set_bytes(const tulle_integer_depthwise* d) { return columns_of(d) * quads_of(d) * 16; }
+static uint64_t set_bytes(const tulle_integer_depthwise* d) { return columns_of(d) * quads_of(d) * 16; }
 
 static size_t sets_of(const tulle_integer_depthwise* d) {
   const uint32_t together = tulle_u8_depthwise_rows(d);
-  const size_t all = ((size_t)d->out_height + together - 1) / together, most = MOST_BYTES / set_bytes(d);
-  return all < most ? all : most ? most : 1;
+  const uint64_t all = ((uint64_t)d->out_height + together - 1) / together, most = MOST_BYTES / set_bytes(d);
+  return all < most ? (size_t)all : most ? (size_t)most : 1;
 }
 
-static size_t zero_row_of(const tulle_integer_depthwise* d) { return ((size_t)d->width + 3) / 4 * 16; }
+static uint64_t zero_row_of(const tulle_integer_depthwise* d) { return ((uint64_t)d->width + 3) / 4 * 16; }
 
 size_t tulle_u8_depthwise_scratch(const tulle_integer_depthwise* d) {
-  return zero_row_of(d) + sets_of(d) * set_bytes(d);
+  const uint64_t bytes = zero_row_of(d) + sets_of(d) * set_bytes(d);
+  return bytes > INT32_MAX ? SIZE_MAX : (size_t)bytes;
 }
 
 // Bytes of a and b in turn, from the first half of each and the second.
@@ -105,8 +106,8 @@ TULLE_INLINE void quad(const tulle_integer_depthwise* d, const uint8_t* input, c
 static __attribute__((noinline)) void make_columns(const tulle_integer_depthwise* d, const uint8_t* input, int64_t row,
                                                    size_t sets, uint8_t* scratch) {
   const uint32_t quads = quads_of(d), rows = tulle_u8_depthwise_rows(d) * d->stride_h;
-  const size_t bytes = set_bytes(d);
-  uint8_t* set = scratch + zero_row_of(d);
+  const size_t bytes = (size_t)set_bytes(d);
+  uint8_t* set = scratch + (size_t)zero_row_of(d);
   for (; sets > 0; sets--, row += rows, set += bytes) {
     for (uint32_t q = 0; q < quads; q++)
       quad(d, input, scratch, row + 4 * q, set + ((size_t)d->pad_left * quads + q) * 16, 16 * quads, set + bytes);
@@ -208,10 +209,10 @@ void tulle_u8_depthwise(const tulle_integer_depthwise* d, uint32_t group, uint32
   void (*const kernel)(const outputs*) = (d->dot == TULLE_DOT_PAIRS ? in_pairs : dots)[kind];
   const uint32_t most_rows = (uint32_t)sets_of(d) * together;
   memset(scratch, d->zero, tulle_u8_depthwise_scratch(d));
-  outputs o = {.columns = scratch + zero_row_of(d),
+  outputs o = {.columns = scratch + (size_t)zero_row_of(d),
                .low = wasm_i8x16_splat((int8_t)(uint8_t)d->low),
                .high = wasm_i8x16_splat((int8_t)(uint8_t)d->high),
-               .set_bytes = set_bytes(d),
+               .set_bytes = (size_t)set_bytes(d),
                .together = together,
                .out_width = d->out_width,
                .kernel_w = d->kernel_w,
