@@ -38,7 +38,7 @@ single_link := -sINITIAL_MEMORY=4194304 -sMAXIMUM_MEMORY=2147483648
 flags = $(if $(findstring relaxed,$1),$(relaxed)) $(if $(findstring threads,$1),$(threads))
 
 .PHONY: all
-all: $(VARIANTS:%=web/dist/tulle-%.wasm) py/tulle/_wasm/tulle-simd.wasm py/tulle/_wasm/tulle-relaxed.wasm
+all: $(VARIANTS:%=web/dist/tulle-%.wasm) py/tulle/_wasm/tulle-simd.wasm py/tulle/_wasm/tulle-relaxed.wasm build/wasm/kernels.wasm
 
 define variant
 build/wasm/$1/%.c.o: %.c scripts/wasm.mk
@@ -61,3 +61,8 @@ $(foreach v,$(VARIANTS),$(eval $(call variant,$v)))
 py/tulle/_wasm/%.wasm: web/dist/%.wasm
 	@mkdir -p $(@D)
 	@cp $< $@
+
+# The kernels alone, every function exported, for what calls them without a model: tests/python/test_integer_kernels.py.
+build/wasm/kernels.wasm: $(patsubst %,build/wasm/relaxed/%.o,$(filter wasm/kernels/% wasm/runtime/memory.c wasm/runtime/host.c,$(SOURCES)))
+	@echo "  link $@"
+	@$(EMXX) $(LDFLAGS) $(relaxed) $(single_link) -Wl,--export-all $^ -o build/wasm/kernels.js

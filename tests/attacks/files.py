@@ -570,6 +570,53 @@ def an_unknown_value_type() -> bytes:
     return file_of(model)
 
 
+# ---- levels --------------------------------------------------------------------------------------------------------
+
+
+def levels(tensor: int, scale: float, zero_point: int, kind: int = schema.ValueType.int8) -> bytes:
+    model = small()
+    model.tensors[tensor].levels = schema.QuantizationT()
+    made = model.tensors[tensor].levels
+    made.type, made.scale, made.zeroPoint = kind, scale, zero_point
+    return file_of(model)
+
+
+@attack("scale 0 and zero point 3 are no levels")
+def levels_without_a_scale() -> bytes:
+    return levels(-1, 0, 3)
+
+
+@attack("scale inf and zero point 0 are no levels")
+def levels_of_an_infinite_scale() -> bytes:
+    return levels(-1, float("inf"), 0)
+
+
+@attack("scale nan and zero point 0 are no levels")
+def levels_of_no_scale() -> bytes:
+    return levels(-1, float("nan"), 0)
+
+
+@attack("scale 0.5 and zero point 2147483647 are no levels")
+def levels_beyond_their_type() -> bytes:
+    return levels(-1, 0.5, 2**31 - 1)
+
+
+@attack("scale 0.5 and zero point -1 are no levels")
+def levels_of_uint8_below_zero() -> bytes:
+    return levels(-1, 0.5, -1, schema.ValueType.uint8)
+
+
+@attack("levels of type 1, not int8 or uint8")
+def levels_of_float16() -> bytes:
+    return levels(-1, 0.5, 0, schema.ValueType.fp16)
+
+
+@attack("is constant and has levels")
+def levels_of_a_constant() -> bytes:
+    model = small()
+    return levels(next(i for i, t in enumerate(model.tensors) if t.constant is not None), 0.5, 0)
+
+
 # ---- what a small file can make large ------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from paths import ROOT
 from tulle.runtime.host import Build, Library, Variant
 
 # Of so many of the kernels' cases one is run, unless all are asked for.
-KERNEL_CASES = {"test_kernels.py": 6, "test_kernels_sanitized.py": 150}
+KERNEL_CASES = {"test_kernels.py": 6, "test_kernels_sanitized.py": 150, "test_integer_kernels.py": 12}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

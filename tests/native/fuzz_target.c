@@ -35,6 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static tulle_engine* engine;
   if (!engine) engine = tulle_engine_create(1);
   tulle_engine_set_sparse_tile(engine, size % 2 ? 13 : 8);
+  tulle_engine_set_integers(engine, size % 5 != 0);
   tulle_engine_set_limit(engine, TULLE_LIMIT_OPS, size % 7 ? UINT32_MAX : 4);
   tulle_engine_set_limit(engine, TULLE_LIMIT_KILO_MACS, size % 7 == 3 ? 10 : 1000000);
   tulle_engine_set_limit(engine, TULLE_LIMIT_TENSOR_BYTES, size % 7 == 1 ? 4000 : UINT32_MAX);

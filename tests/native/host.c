@@ -5,8 +5,8 @@
 //     write POINTER SIZE    and the bytes behind the line; answers 0
 //     string POINTER        answers with its length and its bytes
 //
-// and, besides tulle.h, stop(engine, model, microseconds): runs the model over and over, lets another thread destroy
-// the engine after that time, and frees both.
+// and, besides those of tulle.h, the kernels on bytes (u8.h) and stop(engine, model, microseconds): runs the model over
+// and over, lets another thread destroy the engine after that time, and frees both.
 //
 // Its one argument is how many threads an engine has; the host starts those workers and ends them with the engine.
 // Whoever asks is trusted.
@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/u8.h"
 #include "runtime/guard.h"
 #include "runtime/model.h"
 
@@ -141,6 +142,7 @@ static uint64_t call(const char* name, const uintptr_t* n) {
   if (IS(tulle_engine_create)) return (uintptr_t)create();
   if (IS(tulle_engine_threads)) return tulle_engine_threads((void*)n[0]);
   if (IS(tulle_engine_set_sparse_tile)) return tulle_engine_set_sparse_tile((void*)n[0], (uint32_t)n[1]), 0;
+  if (IS(tulle_engine_set_integers)) return tulle_engine_set_integers((void*)n[0], (uint32_t)n[1]), 0;
   if (IS(tulle_engine_set_limit)) return tulle_engine_set_limit((void*)n[0], (uint32_t)n[1], (uint32_t)n[2]), 0;
   if (IS(tulle_engine_error)) return (uintptr_t)tulle_engine_error((void*)n[0]);
   if (IS(tulle_engine_destroy)) return destroy((void*)n[0]), 0;
@@ -168,6 +170,39 @@ static uint64_t call(const char* name, const uintptr_t* n) {
   if (IS(tulle_compositor_mask)) return (uintptr_t)tulle_compositor_mask((void*)n[0]);
   if (IS(tulle_compositor_times)) return (uintptr_t)tulle_compositor_times((void*)n[0]);
   if (IS(tulle_compositor_reset)) return tulle_compositor_reset((void*)n[0]), 0;
+#if TULLE_HAS_DOT
+  if (IS(tulle_u8_probe)) return tulle_u8_probe();
+  if (IS(tulle_u8_gemm_weights)) return tulle_u8_gemm_weights((uint32_t)n[0], (uint32_t)n[1]);
+  if (IS(tulle_u8_pack_gemm)) return tulle_u8_pack_gemm((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (void*)n[3]), 0;
+  if (IS(tulle_u8_gemm))
+    return tulle_u8_gemm((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4]), 0;
+  if (IS(tulle_u8_conv_weights)) return tulle_u8_conv_weights((uint32_t)n[0], (uint32_t)n[1], (uint32_t)n[2]);
+  if (IS(tulle_u8_conv_scratch)) return tulle_u8_conv_scratch((void*)n[0]);
+  if (IS(tulle_u8_pack_conv))
+    return tulle_u8_pack_conv((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (void*)n[4]), 0;
+  if (IS(tulle_u8_conv))
+    return tulle_u8_conv((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4], (void*)n[5]), 0;
+  if (IS(tulle_u8_from_hwc))
+    return tulle_u8_from_hwc((void*)n[0], (void*)n[1], (void*)n[2], (uint32_t)n[3], (uint32_t)n[4]), 0;
+  if (IS(tulle_u8_from_rgba8))
+    return tulle_u8_from_rgba8((void*)n[0], (void*)n[1], (void*)n[2], (uint32_t)n[3], (uint32_t)n[4]), 0;
+  if (IS(tulle_u8_depthwise_weights)) return tulle_u8_depthwise_weights((void*)n[0], (uint32_t)n[1]);
+  if (IS(tulle_u8_depthwise_scratch)) return tulle_u8_depthwise_scratch((void*)n[0]);
+  if (IS(tulle_u8_pack_depthwise))
+    return tulle_u8_pack_depthwise((void*)n[0], (void*)n[1], (uint32_t)n[2], (void*)n[3]), 0;
+  if (IS(tulle_u8_depthwise))
+    return tulle_u8_depthwise((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4], (void*)n[5]),
+           0;
+  if (IS(tulle_u8_from_f32) || IS(tulle_u8_to_f32)) {
+    const uint32_t group = (uint32_t)n[3], end = (uint32_t)n[4], pixel = (uint32_t)n[5], pixel_end = (uint32_t)n[6];
+    if (IS(tulle_u8_from_f32))
+      return tulle_u8_from_f32((void*)n[0], (void*)n[1], (void*)n[2], group, end, pixel, pixel_end), 0;
+    return tulle_u8_to_f32((void*)n[0], (void*)n[1], (void*)n[2], group, end, pixel, pixel_end), 0;
+  }
+  if (IS(tulle_u8_mean))
+    return tulle_u8_mean((void*)n[0], (void*)n[1], (void*)n[2], (uint32_t)n[3], (uint32_t)n[4], (uint32_t)n[5]), 0;
+  if (IS(tulle_u8_add)) return tulle_u8_add((void*)n[0], (void*)n[1], (void*)n[2], (void*)n[3], n[4]), 0;
+#endif
   if (IS(stop)) return stop((void*)n[0], (void*)n[1], (useconds_t)n[2]), 0;
 #undef IS
   fail(name);

@@ -253,6 +253,68 @@ def test_the_file_says_so_and_older_readers_refuse_it() -> None:
     assert pack(unpack(packed)) == packed
 
 
+def test_activations_keep_the_integers_that_they_are_rounded_to() -> None:
+    data, _, _ = quantised_network(np.random.default_rng(3), np.int8)
+    read = tulle.tflite.read(data)
+    packed = tulle.convert(data).data
+    levels = {name: tensor.levels for name, tensor in unpack(packed).tensors.items() if tensor.levels is not None}
+    assert len(levels) > 2
+    assert levels == {name: read.tensors[name].levels for name in levels}
+    assert pack(unpack(packed)) == packed
+
+
+def test_onnx_activations_have_the_integers_of_quantize_linear() -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    from tulle.onnx import read
+
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    constants = {"scale": np.float32(0.25), "zero": np.int8(-3), "other": np.float32(0.5), "none": np.uint8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("Sigmoid", ["d"], ["s"]),
+        helper.make_node("QuantizeLinear", ["s", "other", "none"], ["t"]),
+        helper.make_node("DequantizeLinear", ["t", "other", "none"], ["y"]),
+    ]
+    ports = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 8, 4, 4]) for name in "xy"]
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    model = helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:], initializers))
+    graph = read(model.SerializeToString())
+    levels = {tensor.levels for tensor in graph.tensors.values() if tensor.levels is not None}
+    assert levels == {Quantization("int8", 0.25, -3), Quantization("uint8", 0.5, 0)}
+
+
+def set_levels(constant: bool = False, **fields: Any) -> Callable[[Any], None]:
+    def change(model: Any) -> None:
+        record = next(tensor for tensor in model.tensors if (tensor.constant is not None) == constant)
+        record.levels = record.levels or schema.QuantizationT()
+        record.levels.type, record.levels.scale = schema.ValueType.int8, 0.5
+        for name, value in fields.items():
+            setattr(record.levels, name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        set_levels(scale=0.0),
+        set_levels(scale=-1.0),
+        set_levels(scale=float("nan")),
+        set_levels(scale=float("inf")),
+        set_levels(zeroPoint=128),
+        set_levels(zeroPoint=-129),
+        set_levels(type=schema.ValueType.fp32),
+        set_levels(type=9),
+        set_levels(constant=True),
+    ],
+)
+def test_levels_that_are_none_are_refused(change: Callable[[Any], None]) -> None:
+    data = changed(tulle.convert(quantised_network(np.random.default_rng(3), np.int8)[0]).data, change)
+    with pytest.raises(TulleError, match=r"levels|cannot be read|damaged"):
+        unpack(data)
+
+
 def set_quantization(**fields: Any) -> Callable[[Any], None]:
     def change(model: Any) -> None:
         record = model.tensors[model.outputs[0]].quantization

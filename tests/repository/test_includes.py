@@ -9,7 +9,7 @@ from paths import ROOT
 
 WASM = ROOT / "wasm"
 # The stages of planning and what they fill, of which ops see nothing.
-PLANNERS_OWN = {"plan", "groups", "placement", "band", "model", "api", "loader"}
+PLANNERS_OWN = {"plan", "forms", "groups", "placement", "band", "model", "api", "loader"}
 
 
 def includes(root: Path = WASM) -> dict[str, set[str]]:

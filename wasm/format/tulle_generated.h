@@ -627,7 +627,8 @@ struct Tensor FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
     VT_CONSTANT = 10,
     VT_INPUT_MEAN = 12,
     VT_INPUT_STD = 14,
-    VT_QUANTIZATION = 16
+    VT_QUANTIZATION = 16,
+    VT_LEVELS = 18
   };
   const ::flatbuffers::String *name() const {
     return GetPointer<const ::flatbuffers::String *>(VT_NAME);
@@ -650,6 +651,9 @@ struct Tensor FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
   const tulle::format::Quantization *quantization() const {
     return GetPointer<const tulle::format::Quantization *>(VT_QUANTIZATION);
   }
+  const tulle::format::Quantization *levels() const {
+    return GetPointer<const tulle::format::Quantization *>(VT_LEVELS);
+  }
   bool Verify(::flatbuffers::Verifier &verifier) const {
     return VerifyTableStart(verifier) &&
            VerifyOffset(verifier, VT_NAME) &&
@@ -663,6 +667,8 @@ struct Tensor FLATBUFFERS_FINAL_CLASS : private ::flatbuffers::Table {
            VerifyField<float>(verifier, VT_INPUT_STD, 4) &&
            VerifyOffset(verifier, VT_QUANTIZATION) &&
            verifier.VerifyTable(quantization()) &&
+           VerifyOffset(verifier, VT_LEVELS) &&
+           verifier.VerifyTable(levels()) &&
            verifier.EndTable();
   }
 };
@@ -692,6 +698,9 @@ struct TensorBuilder {
   void add_quantization(::flatbuffers::Offset<tulle::format::Quantization> quantization) {
     fbb_.AddOffset(Tensor::VT_QUANTIZATION, quantization);
   }
+  void add_levels(::flatbuffers::Offset<tulle::format::Quantization> levels) {
+    fbb_.AddOffset(Tensor::VT_LEVELS, levels);
+  }
   explicit TensorBuilder(::flatbuffers::FlatBufferBuilder &_fbb)
         : fbb_(_fbb) {
     start_ = fbb_.StartTable();
@@ -711,8 +720,10 @@ inline ::flatbuffers::Offset<Tensor> CreateTensor(
     ::flatbuffers::Offset<tulle::format::Constant> constant = 0,
     float input_mean = 0.0f,
     float input_std = 1.0f,
-    ::flatbuffers::Offset<tulle::format::Quantization> quantization = 0) {
+    ::flatbuffers::Offset<tulle::format::Quantization> quantization = 0,
+    ::flatbuffers::Offset<tulle::format::Quantization> levels = 0) {
   TensorBuilder builder_(_fbb);
+  builder_.add_levels(levels);
   builder_.add_quantization(quantization);
   builder_.add_input_std(input_std);
   builder_.add_input_mean(input_mean);
@@ -731,7 +742,8 @@ inline ::flatbuffers::Offset<Tensor> CreateTensorDirect(
     ::flatbuffers::Offset<tulle::format::Constant> constant = 0,
     float input_mean = 0.0f,
     float input_std = 1.0f,
-    ::flatbuffers::Offset<tulle::format::Quantization> quantization = 0) {
+    ::flatbuffers::Offset<tulle::format::Quantization> quantization = 0,
+    ::flatbuffers::Offset<tulle::format::Quantization> levels = 0) {
   auto name__ = name ? _fbb.CreateString(name) : 0;
   auto shape__ = shape ? _fbb.CreateVector<int32_t>(*shape) : 0;
   return tulle::format::CreateTensor(
@@ -742,7 +754,8 @@ inline ::flatbuffers::Offset<Tensor> CreateTensorDirect(
       constant,
       input_mean,
       input_std,
-      quantization);
+      quantization,
+      levels);
 }
 
 /// One op. Which attributes mean something depends on `kind`; the others keep their defaults.

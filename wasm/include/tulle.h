@@ -54,6 +54,10 @@ TULLE_API uint32_t tulle_engine_threads(const tulle_engine* engine);
 // which suits V8: compilers that cannot keep so many sums in registers are faster with fewer. Results stay the same.
 TULLE_API void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vectors);
 
+// Whether models that are loaded from now on may compute with 8-bit integers where a quantised model did: 1, as at
+// first, or 0, float32 throughout. Only builds with relaxed SIMD do, and answers differ by that rounding.
+TULLE_API void tulle_engine_set_integers(tulle_engine* engine, uint32_t allowed);
+
 // What a model may ask for that is loaded from now on; without a limit there are only those of the format. A model
 // beyond one is refused before it gets the memory.
 typedef enum {

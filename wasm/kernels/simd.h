@@ -21,6 +21,9 @@
 #define TULLE_HAS_FMA 0
 #endif
 
+// Whether there is a dot product of bytes.
+#define TULLE_HAS_DOT TULLE_HAS_FMA
+
 typedef v128_t v4;  // four floats
 
 #define TULLE_INLINE static inline __attribute__((always_inline))

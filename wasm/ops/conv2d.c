@@ -2,8 +2,7 @@
 
 #include "ops/convolution.h"
 
-// Whether each output pixel depends on the input pixel at its place alone.
-static bool is_pointwise(const tulle_op* op, const tulle_tensor* w) {
+bool tulle_is_pointwise(const tulle_op* op, const tulle_tensor* w) {
   return w->shape[1] == 1 && w->shape[2] == 1 && op->stride_h == 1 && op->stride_w == 1 && !op->pad_top &&
          !op->pad_left && !op->pad_bottom && !op->pad_right;
 }
@@ -17,7 +16,7 @@ bool tulle_plan_conv2d(tulle_planner* planner, const tulle_op* op, tulle_work* w
                            w->shape[0], x->shape[3], y->shape[3]);
   if (residual && (residual->is_constant || !tulle_same_shape(residual, y) || !tulle_is_chw(residual)))
     return tulle_plan_fail(planner, "its residual '%s' must be chw and of the output's shape", residual->name);
-  if (!is_pointwise(op, w)) return tulle_plan_spatial(planner, op, work);
+  if (!tulle_is_pointwise(op, w)) return tulle_plan_spatial(planner, op, work);
   if (y->shape[1] * y->shape[2] == 1)
     return tulle_plan_vector(planner, op, 1, x->shape[3], residual ? tulle_place_of_input(planner, op, 3)->data : NULL,
                              work);

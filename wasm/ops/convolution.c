@@ -11,13 +11,17 @@ static bool fits(uint32_t in, uint32_t pad_before, uint32_t pad_after, uint32_t 
   return padded >= extent && (padded - extent) / stride + 1 == out;
 }
 
+bool tulle_windows_fit(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w, const tulle_tensor* y) {
+  return fits(x->shape[1], op->pad_top, op->pad_bottom, w->shape[1], op->stride_h, op->dilation_h, y->shape[1]) &&
+         fits(x->shape[2], op->pad_left, op->pad_right, w->shape[2], op->stride_w, op->dilation_w, y->shape[2]);
+}
+
 bool tulle_check_conv(tulle_planner* planner, const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w,
                       const tulle_tensor* y) {
   if (w->rank != 4 || x->rank != 4 || y->rank != 4 || x->shape[0] != 1 || y->shape[0] != 1)
     return tulle_plan_fail(planner, "input, weight and output must have 4 dimensions and a batch of 1");
   if (w->shape[1] > 1024 || w->shape[2] > 1024) return tulle_plan_fail(planner, "kernel sizes up to 1024 are possible");
-  if (!fits(x->shape[1], op->pad_top, op->pad_bottom, w->shape[1], op->stride_h, op->dilation_h, y->shape[1]) ||
-      !fits(x->shape[2], op->pad_left, op->pad_right, w->shape[2], op->stride_w, op->dilation_w, y->shape[2]))
+  if (!tulle_windows_fit(op, x, w, y))
     return tulle_plan_fail(planner,
                            "a %ux%u input, %ux%u kernel and the op's stride and padding do not make a %ux%u output",
                            x->shape[1], x->shape[2], w->shape[1], w->shape[2], y->shape[1], y->shape[2]);

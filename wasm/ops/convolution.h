@@ -17,6 +17,12 @@
     hidden;                                    \
   })
 
+// Whether each output pixel of a conv2d depends on the input pixel at its place alone.
+bool tulle_is_pointwise(const tulle_op* op, const tulle_tensor* w);
+
+// Whether the output's height and width are what the op's windows make of the input's. All have 4 dimensions.
+bool tulle_windows_fit(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w, const tulle_tensor* y);
+
 // Whether input, weight ([.., kh, kw, ..]) and output of a convolution fit together; sets the error if not.
 bool tulle_check_conv(tulle_planner* planner, const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w,
                       const tulle_tensor* y);

@@ -236,9 +236,7 @@ bool tulle_plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work
 bool tulle_depthwise_takes_sum(const tulle_net* net, const tulle_op* op, bool gated) {
   const tulle_tensor *x = &net->tensors[op->inputs[0]], *w = &net->tensors[op->inputs[1]],
                      *y = &net->tensors[op->output];
-  const bool clamps = op->activation == TULLE_ACT_NONE || op->activation == TULLE_ACT_RELU ||
-                      op->activation == TULLE_ACT_RELU6 || op->activation == TULLE_ACT_RELU_N1_TO_1;
-  return !gated && clamps && x->rank == 4 && w->rank == 4 && y->rank == 4 && x->shape[3] == y->shape[3] &&
+  return !gated && tulle_clamps(op) && x->rank == 4 && w->rank == 4 && y->rank == 4 && x->shape[3] == y->shape[3] &&
          w->shape[1] == 3 && w->shape[2] == 3 && op->stride_h == 1 && op->stride_w == 1 && op->dilation_h == 1 &&
          op->dilation_w == 1 && op->pad_top == 1 && op->pad_left == 1 && op->pad_bottom == 1 && op->pad_right == 1;
 }

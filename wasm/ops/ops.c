@@ -135,35 +135,33 @@ bool tulle_check_op(tulle_planner* planner, const tulle_op* op) {
 
 // ---- fused activations ------------------------------------------------------------------------------------
 
-bool tulle_plan_epilogue(tulle_planner* planner, const tulle_op* op, uint32_t channels, tulle_epilogue* epilogue) {
+bool tulle_clamps(const tulle_op* op) {
+  return op->activation == TULLE_ACT_NONE || op->activation == TULLE_ACT_RELU || op->activation == TULLE_ACT_RELU6 ||
+         op->activation == TULLE_ACT_RELU_N1_TO_1;
+}
+
+void tulle_clamp_of(const tulle_op* op, tulle_epilogue* epilogue) {
   *epilogue = (tulle_epilogue){.low = -INFINITY, .high = INFINITY, .kind = TULLE_ACT_NONE, .alpha = op->alpha};
-  switch (op->activation) {
-    case TULLE_ACT_RELU:
-      epilogue->low = 0;
-      break;
-    case TULLE_ACT_RELU6:
-      epilogue->low = 0, epilogue->high = 6;
-      break;
-    case TULLE_ACT_RELU_N1_TO_1:
-      epilogue->low = -1, epilogue->high = 1;
-      break;
-    case TULLE_ACT_PRELU: {
-      const uint32_t index = table[op->kind].most;
-      const tulle_tensor* alpha = tulle_plan_input(planner, op, index);
-      if (!alpha) return tulle_plan_fail(planner, "prelu without its alpha as input %u", index);
-      if (alpha->elements != channels && alpha->elements != 1)
-        return tulle_plan_fail(planner, "prelu's alpha '%s' has %u values for %u channels", alpha->name,
-                               alpha->elements, channels);
-      float* values = tulle_plan_constant(planner, op->inputs[index], alpha->elements == 1 ? channels : 0);
-      if (!values) return false;
-      if (alpha->elements == 1)
-        for (uint32_t c = 1; c < channels; c++) values[c] = values[0];
-      epilogue->prelu = values;
-      epilogue->kind = TULLE_ACT_PRELU;
-      break;
-    }
-    default:
-      epilogue->kind = (tulle_activation)op->activation;
-  }
+  if (op->activation == TULLE_ACT_RELU) epilogue->low = 0;
+  if (op->activation == TULLE_ACT_RELU6) epilogue->low = 0, epilogue->high = 6;
+  if (op->activation == TULLE_ACT_RELU_N1_TO_1) epilogue->low = -1, epilogue->high = 1;
+}
+
+bool tulle_plan_epilogue(tulle_planner* planner, const tulle_op* op, uint32_t channels, tulle_epilogue* epilogue) {
+  tulle_clamp_of(op, epilogue);
+  if (tulle_clamps(op)) return true;
+  epilogue->kind = (tulle_activation)op->activation;
+  if (epilogue->kind != TULLE_ACT_PRELU) return true;
+  const uint32_t index = table[op->kind].most;
+  const tulle_tensor* alpha = tulle_plan_input(planner, op, index);
+  if (!alpha) return tulle_plan_fail(planner, "prelu without its alpha as input %u", index);
+  if (alpha->elements != channels && alpha->elements != 1)
+    return tulle_plan_fail(planner, "prelu's alpha '%s' has %u values for %u channels", alpha->name, alpha->elements,
+                           channels);
+  float* values = tulle_plan_constant(planner, op->inputs[index], alpha->elements == 1 ? channels : 0);
+  if (!values) return false;
+  if (alpha->elements == 1)
+    for (uint32_t c = 1; c < channels; c++) values[c] = values[0];
+  epilogue->prelu = values;
   return true;
 }

@@ -34,6 +34,10 @@ bool tulle_plan_op(tulle_planner* planner, const tulle_op* op, tulle_work* work)
 // The epilogue of the op's fused activation over so many channels. False (error set) if its prelu has no fitting alpha.
 bool tulle_plan_epilogue(tulle_planner* planner, const tulle_op* op, uint32_t channels, tulle_epilogue* epilogue);
 
+// Whether the op's fused activation is a clamp, if any; and its low and high.
+bool tulle_clamps(const tulle_op* op);
+void tulle_clamp_of(const tulle_op* op, tulle_epilogue* epilogue);
+
 // Multiply-adds of one run, as if no weight were zero, and numbers read and written beside them: no less than the op
 // does. Called after tulle_check_op.
 double tulle_op_work(const tulle_net* net, const tulle_op* op);

@@ -49,7 +49,7 @@ static void scale(const tulle_constant* c, uint32_t elements, float* output) {
   }
 }
 
-void tulle_constant_decode(const tulle_tensor* tensor, float* output) {
+void tulle_constant_decode_integers(const tulle_tensor* tensor, float* output) {
   const tulle_constant* c = &tensor->constant;
   // Sparse values are first widened into the end of the output and then moved to their elements, front to back. The
   // k-th last nonzero belongs to the k-th last element or one before it, so no value is overwritten before it moves.
@@ -72,7 +72,11 @@ void tulle_constant_decode(const tulle_tensor* tensor, float* output) {
       while (element < tensor->elements) output[element++] = absent;
     }
   }
-  if (c->scales) scale(c, tensor->elements, output);
+}
+
+void tulle_constant_decode(const tulle_tensor* tensor, float* output) {
+  tulle_constant_decode_integers(tensor, output);
+  if (tensor->constant.scales) scale(&tensor->constant, tensor->elements, output);
 }
 
 uint32_t tulle_constant_nonzeros(const tulle_tensor* tensor) {

@@ -28,6 +28,8 @@ tulle_engine* tulle_engine_create(uint32_t threads) {
   engine->threads = threads;
   engine->gate = TULLE_GATE_CLOSED;
   engine->sparse_tile = TULLE_SPMM_MAX_VECTORS;
+  engine->integers = true;
+  engine->dot = tulle_u8_probe();
   for (uint32_t i = 0; i < TULLE_LIMITS; i++) engine->limits[i] = UINT32_MAX;
   tulle_warm_up();
   if (threads > 1) {
@@ -60,6 +62,8 @@ void tulle_engine_fail(tulle_engine* engine, const char* format, ...) {
 void tulle_engine_set_sparse_tile(tulle_engine* engine, uint32_t vectors) {
   if (vectors >= 1 && vectors <= TULLE_SPMM_MAX_VECTORS) engine->sparse_tile = vectors;
 }
+
+void tulle_engine_set_integers(tulle_engine* engine, uint32_t allowed) { engine->integers = allowed != 0; }
 
 void tulle_engine_set_limit(tulle_engine* engine, uint32_t limit, uint32_t most) {
   if (limit < TULLE_LIMITS) engine->limits[limit] = most;

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/u8.h"
 #include "runtime/memory.h"
 #include "runtime/step.h"
 #include "tulle.h"
@@ -29,6 +30,8 @@ struct tulle_engine {
   uint32_t threads;
   bool never_wait;       // of the thread that calls tulle_engine_run: it spins
   uint32_t sparse_tile;  // vectors
+  bool integers;         // models may compute with their levels
+  tulle_dot dot;         // of this processor
   // Bumped at the start of every run; parked workers wait on it.
   _Alignas(TULLE_ALIGNMENT) _Atomic uint32_t run;
   // Workers inside the current run, or TULLE_GATE_CLOSED. Counters and steps change only while the gate is closed.

@@ -7,6 +7,7 @@
 
 typedef struct {
   const tulle_net* net;
+  const tulle_forms* forms;
   uint32_t* consumers;  // of each tensor; an output of the model counts as one more
   tulle_group* groups;
   uint32_t count;
@@ -28,9 +29,10 @@ tulle_row_window tulle_row_window_of(const tulle_net* net, const tulle_op* op) {
 
 // Whether the op can be run some rows at a time. Rows have to be whole vectors: a vector that reaches over the end of a
 // row would write into the next one, which another thread or an earlier strip has computed.
-static bool runs_by_rows(const tulle_net* net, uint32_t index) {
+static bool runs_by_rows(const cutter* c, uint32_t index) {
+  const tulle_net* net = c->net;
   const tulle_op* op = &net->ops[index];
-  if (!tulle_op_runs_by_rows(op)) return false;
+  if (!tulle_op_runs_by_rows(op) || c->forms->on_bytes[index]) return false;
   const tulle_tensor *x = &net->tensors[op->inputs[0]], *w = &net->tensors[op->inputs[1]],
                      *y = &net->tensors[op->output];
   return x->rank == 4 && w->rank == 4 && y->rank == 4 && y->chw && y->shape[2] % 4 == 0 && x->shape[1] > 1 &&
@@ -43,7 +45,7 @@ static bool feeds_next(const cutter* c, uint32_t index) {
   const tulle_net* net = c->net;
   const int32_t output = net->ops[index].output;
   return index + 1 < net->op_count && net->ops[index + 1].inputs[0] == output && c->consumers[output] == 1 &&
-         net->tensors[output].chw && runs_by_rows(net, index + 1);
+         net->tensors[output].chw && runs_by_rows(c, index + 1);
 }
 
 uint32_t tulle_rows_held(const tulle_net* net, const tulle_op* op, uint32_t rows) {
@@ -137,6 +139,7 @@ static tulle_group sum_from(const cutter* c, uint32_t first) {
   const tulle_tensor* y = &net->tensors[op->output];
   tulle_group group = {.kind = TULLE_GROUP_SINGLE, .first = first, .last = first};
   if (!is_map(net, op->output, y) || tulle_is_plain(y) || first + 1 >= net->op_count) return group;
+  if (c->forms->on_bytes[first] || c->forms->on_bytes[first + 1]) return group;
   int32_t map;
   const int32_t gate = gate_of(net, op, y, &map);
   const tulle_op* next = op + 1;
@@ -152,7 +155,8 @@ static tulle_group sum_from(const cutter* c, uint32_t first) {
     }
     group.last = first + 1;
   } else {
-    if (gate < 0 || first + 2 >= net->op_count || !tulle_op_takes_sum(net, next, true)) return group;
+    if (gate < 0 || first + 2 >= net->op_count || c->forms->on_bytes[first + 2]) return group;
+    if (!tulle_op_takes_sum(net, next, true)) return group;
     if (added_to(c, first, next + 1, y) != next->output || c->consumers[next->output] != 1) return group;
     group.sum.op = first + 1, group.sum.added = map, group.sum.gate = gate;
     group.last = first + 2;
@@ -168,8 +172,9 @@ static uint32_t push(cutter* c, tulle_group group) {
   return group.last + 1;
 }
 
-tulle_group* tulle_find_groups(const tulle_net* net, uint32_t* count) {
+tulle_group* tulle_find_groups(const tulle_net* net, const tulle_forms* forms, uint32_t* count) {
   cutter c = {.net = net,
+              .forms = forms,
               .consumers = calloc(net->tensor_count + 1, sizeof *c.consumers),
               .groups = malloc((net->op_count + 1) * sizeof *c.groups)};
   uint64_t* saved = calloc(net->op_count + 1, sizeof *saved);
@@ -181,7 +186,7 @@ tulle_group* tulle_find_groups(const tulle_net* net, uint32_t* count) {
   for (uint32_t i = 0; ok && i < net->output_count; i++) c.consumers[net->outputs[i]]++;
   for (uint32_t o = 0; ok && o < net->op_count;) {
     uint32_t end = o + 1;
-    if (runs_by_rows(net, o))
+    if (runs_by_rows(&c, o))
       while (feeds_next(&c, end - 1)) end++;
     choose_lengths(net, o, end, saved, lengths);
     while (o < end) o = push(&c, lengths[o] > 1 ? band(net, o, o + lengths[o] - 1) : sum_from(&c, o));

@@ -1,9 +1,9 @@
-// The first stage of planning: which ops run together.
+// A stage of planning: which ops run together. Those on bytes run by themselves.
 
 #ifndef TULLE_RUNTIME_GROUPS_H_
 #define TULLE_RUNTIME_GROUPS_H_
 
-#include "runtime/net.h"
+#include "runtime/forms.h"
 
 typedef enum {
   TULLE_GROUP_SINGLE,
@@ -32,7 +32,7 @@ typedef struct {
 
 // Cuts the ops of a net, which tulle_check_op has let pass, into groups in their order. The caller frees them. NULL
 // when out of memory.
-tulle_group* tulle_find_groups(const tulle_net* net, uint32_t* count);
+tulle_group* tulle_find_groups(const tulle_net* net, const tulle_forms* forms, uint32_t* count);
 
 // Output row y of the op reads input rows [y * stride - pad, y * stride - pad + reach) where they exist.
 typedef struct {

@@ -34,8 +34,8 @@ static inline void tulle_guard(const void* allocation, size_t used, size_t size)
 #endif
 }
 
-// The same for a tensor of floats, behind which canaries come first.
-static inline void tulle_guard_tensor(float* tensor, size_t used, size_t size) {
+// The same for a tensor, behind which canaries come first.
+static inline void tulle_guard_tensor(void* tensor, size_t used, size_t size) {
 #if TULLE_HAS_GUARDS
   for (size_t i = 0; i < TULLE_READABLE_BYTES; i += 4) {
     char* address = (char*)tensor + used + i;

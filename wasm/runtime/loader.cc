@@ -87,7 +87,7 @@ struct Reader {
 
   bool constant(const char* name, const fb::Constant* from, tulle_tensor* tensor);
   bool integer_values(const char* name, const fb::Constant* from, tulle_tensor* tensor);
-  bool quantization(const char* name, const fb::Quantization* from, tulle_quantization* to);
+  bool quantization(const char* name, const char* what, const fb::Quantization* from, tulle_quantization* to);
   bool tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to);
   bool op(uint32_t index, const fb::Op* from, tulle_op* to);
   bool checksum(const uint8_t* data, size_t size);
@@ -175,17 +175,16 @@ bool Reader::integer_values(const char* name, const fb::Constant* from, tulle_te
   return true;
 }
 
-bool Reader::quantization(const char* name, const fb::Quantization* from, tulle_quantization* to) {
-  if (!quantized_io)
-    return fail("tensor '%s' has a quantization, but the file lacks the feature '%s'", name, kQuantizedIo);
+// `what`: how messages name it.
+bool Reader::quantization(const char* name, const char* what, const fb::Quantization* from, tulle_quantization* to) {
   const bool is_signed = from->type() == fb::ValueType_int8;
   if (!is_signed && from->type() != fb::ValueType_uint8)
-    return fail("tensor '%s': its quantization is of type %d, not int8 or uint8", name, from->type());
+    return fail("tensor '%s': %s of type %d, not int8 or uint8", name, what, from->type());
   const int32_t least = is_signed ? -128 : 0;
   if (!std::isfinite(from->scale()) || !(from->scale() > 0) || from->zero_point() < least ||
       from->zero_point() > least + 255)
-    return fail("tensor '%s': scale %g and zero point %d are no quantization", name, double(from->scale()),
-                from->zero_point());
+    return fail("tensor '%s': scale %g and zero point %d are no %s", name, double(from->scale()), from->zero_point(),
+                what);
   *to = {from->type(), from->scale(), from->zero_point()};
   return true;
 }
@@ -217,7 +216,15 @@ bool Reader::tensor(uint32_t index, const fb::Tensor* from, tulle_tensor* to) {
   if (!std::isfinite(to->mean) || !std::isfinite(to->std) || to->std == 0)
     return fail("tensor '%s': mean %g and std %g cannot normalise an image", to->name, double(to->mean),
                 double(to->std));
-  if (from->quantization() && !quantization(to->name, from->quantization(), &to->quantization)) return false;
+  if (from->quantization()) {
+    if (!quantized_io)
+      return fail("tensor '%s' has a quantization, but the file lacks the feature '%s'", to->name, kQuantizedIo);
+    if (!quantization(to->name, "quantization", from->quantization(), &to->quantization)) return false;
+  }
+  if (from->levels()) {
+    if (from->constant()) return fail("tensor '%s' is constant and has levels", to->name);
+    if (!quantization(to->name, "levels", from->levels(), &to->levels)) return false;
+  }
   if (from->constant()) {
     if (to->chw) return fail("tensor '%s' is constant and chw; constants are plain", to->name);
     to->is_constant = true;

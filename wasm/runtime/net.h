@@ -50,7 +50,7 @@ typedef struct {
   uint32_t scale_run;  // consecutive elements that share a scale, before the next one in turn
 } tulle_constant;
 
-// The integers that hosts give or get of a model's input or output.
+// Integers that stand for real numbers: (integer - zero_point) * scale.
 typedef struct {
   uint8_t type;  // TULLE_TYPE_INT8 or TULLE_TYPE_UINT8; TULLE_TYPE_FP32: none, but floats
   float scale;
@@ -66,7 +66,8 @@ typedef struct {
   bool is_constant;
   tulle_constant constant;
   float mean, std;
-  tulle_quantization quantization;  // of model inputs and outputs
+  tulle_quantization quantization;  // what hosts give or get, of model inputs and outputs
+  tulle_quantization levels;        // of activations: what the quantised model that this one was made of rounds it to
 } tulle_tensor;
 
 typedef struct {
@@ -116,6 +117,9 @@ uint32_t tulle_checksum(const uint8_t* data, size_t size, size_t place);
 
 // Writes the constant's values, row-major over its shape, as float32. The encoding was verified by tulle_net_read.
 void tulle_constant_decode(const tulle_tensor* tensor, float* output);
+
+// The same of int8 before they are scaled: whole numbers.
+void tulle_constant_decode_integers(const tulle_tensor* tensor, float* output);
 
 // Nonzero elements of a constant.
 uint32_t tulle_constant_nonzeros(const tulle_tensor* tensor);

@@ -21,6 +21,15 @@ static uint64_t tensor_bytes(const tulle_tensor* tensor, tulle_place* place) {
   return floats * 4;
 }
 
+// The same of its bytes.
+static uint64_t map_bytes(const tulle_tensor* tensor, tulle_place* place) {
+  uint32_t channels, pixels;
+  tulle_map_of(tensor, &channels, &pixels);
+  // Four channels of bytes are as long as one of floats. One pixel takes a whole vector.
+  place->bytes_stride = pixels == 1 ? 16 : 4 * tulle_plan_stride(1, pixels);
+  return (uint64_t)place->bytes_stride * ((channels + 3) / 4);
+}
+
 // What they take in memory.
 static uint64_t with_slack(uint64_t bytes) {
   return (bytes + TULLE_SLACK_BYTES + TULLE_ALIGNMENT - 1) / TULLE_ALIGNMENT * TULLE_ALIGNMENT;
@@ -65,18 +74,25 @@ static uint64_t assign_offsets(storage** items, uint32_t count, storage** placed
   return total;
 }
 
-// Of the ops of a group: which storage each tensor uses (root), and when it is in use.
-static void note_uses(const tulle_net* net, const tulle_group* group, uint32_t* root, storage* stores) {
+// Of the ops of a group: which storage each tensor uses (root), and when it is in use. `bytes` has the storages of the
+// tensors' bytes, which are not shared.
+static void note_uses(const tulle_net* net, const tulle_forms* forms, const tulle_group* group, uint32_t* root,
+                      storage* stores, storage* bytes) {
   for (uint32_t o = group->first; o <= group->last; o++) {
     const tulle_op* op = &net->ops[o];
     // All that a group reads and writes is in use from its first op to its last.
     for (uint32_t i = 0; i < op->input_count; i++)
-      if (op->inputs[i] >= 0) stores[root[op->inputs[i]]].last = group->last;
+      if (op->inputs[i] >= 0)
+        (forms->on_bytes[o] ? &bytes[op->inputs[i]] : &stores[root[op->inputs[i]]])->last = group->last;
     if (tulle_op_is_free(net, op)) {
       root[op->output] = root[op->inputs[0]];
-    } else if (o == group->last) {
+    } else if (o == group->last && forms->of[op->output] & TULLE_FLOATS) {
       stores[op->output].first = group->first;
       stores[op->output].last = group->last;
+    }
+    if (o == group->last && forms->of[op->output] & TULLE_BYTES) {
+      bytes[op->output].first = group->first;
+      bytes[op->output].last = group->last;
     }
   }
 }
@@ -88,40 +104,50 @@ static void place_inside(const tulle_net* net, const tulle_group* group, tulle_p
     for (uint32_t o = group->last, rows = group->by_rows.rows; o > group->first; o--) {
       const int32_t x = net->ops[o].inputs[0];
       rows = tulle_rows_held(net, &net->ops[o], rows);
-      places[x] = (tulle_place){NULL, tulle_plan_stride(rows, net->tensors[x].shape[2])};
+      places[x] = (tulle_place){.stride = tulle_plan_stride(rows, net->tensors[x].shape[2])};
     }
   } else if (group->kind == TULLE_GROUP_SUM) {
     places[net->ops[group->sum.op].output] = places[net->ops[group->last].output];
   }
 }
 
-bool tulle_place_tensors(tulle_planner* planner, const tulle_group* groups, uint32_t group_count, tulle_place* places,
-                         uint64_t* arena_bytes) {
+bool tulle_place_tensors(tulle_planner* planner, const tulle_forms* forms, const tulle_group* groups,
+                         uint32_t group_count, tulle_place* places, uint64_t* arena_bytes) {
   const tulle_net* net = planner->net;
   tulle_engine* engine = planner->engine;
   const uint32_t count = net->tensor_count;
-  uint32_t* root = malloc((count + 1) * sizeof *root);  // whose storage a tensor uses
-  storage* stores = calloc(count + 1, sizeof *stores);
-  storage** items = malloc(2 * (count + 1) * sizeof *items);
+  uint32_t* root = malloc((count + 1) * sizeof *root);      // whose storage a tensor uses
+  storage* stores = calloc(2 * count + 1, sizeof *stores);  // of floats, then of bytes
+  storage* bytes = stores + count;
+  storage** items = malloc(2 * (2 * count + 1) * sizeof *items);
   uint32_t item_count = 0;
   bool ok = root && stores && items;
   if (!ok) tulle_engine_fail(engine, "out of memory");
   for (uint32_t t = 0; ok && t < count; t++) {
     root[t] = t;
     stores[t] = (storage){.first = NEVER, .persistent = net->tensors[t].is_constant};
+    bytes[t] = (storage){.first = NEVER};
   }
-  for (uint32_t i = 0; ok && i < net->input_count; i++) stores[net->inputs[i]].persistent = true;
-  for (uint32_t g = 0; ok && g < group_count; g++) note_uses(net, &groups[g], root, stores);
+  for (uint32_t i = 0; ok && i < net->input_count; i++) {
+    stores[net->inputs[i]].persistent = true;
+    if (forms->of[net->inputs[i]] & TULLE_BYTES) bytes[net->inputs[i]].first = 0;
+  }
+  for (uint32_t g = 0; ok && g < group_count; g++) note_uses(net, forms, &groups[g], root, stores, bytes);
   for (uint32_t i = 0; ok && i < net->output_count; i++) stores[root[net->outputs[i]]].persistent = true;
   for (uint32_t t = 0; ok && t < count; t++) {
-    const uint64_t used = tensor_bytes(&net->tensors[t], &places[t]), bytes = with_slack(used);
-    if (bytes > TULLE_MAX_BYTES) {
-      tulle_engine_fail(engine, "tensor '%s' would take %.0f MB", net->tensors[t].name, (double)bytes / 1e6);
+    const uint64_t used = tensor_bytes(&net->tensors[t], &places[t]), needed = with_slack(used);
+    if (needed > TULLE_MAX_BYTES) {
+      tulle_engine_fail(engine, "tensor '%s' would take %.0f MB", net->tensors[t].name, (double)needed / 1e6);
       ok = false;
     } else if (used >= stores[root[t]].used) {
       stores[root[t]].used = used;
-      stores[root[t]].bytes = bytes;
+      stores[root[t]].bytes = needed;
     }
+    // Never more than twice a vector's bytes for each float: no limit of its own.
+    if (!(forms->of[t] & TULLE_BYTES)) continue;
+    bytes[t].used = map_bytes(&net->tensors[t], &places[t]);
+    bytes[t].bytes = with_slack(bytes[t].used);
+    items[item_count++] = &bytes[t];
   }
   for (uint32_t t = 0; ok && t < count; t++)
     if (root[t] == t && !stores[t].persistent && stores[t].first != NEVER) items[item_count++] = &stores[t];
@@ -130,7 +156,7 @@ bool tulle_place_tensors(tulle_planner* planner, const tulle_group* groups, uint
     if (root[t] == t && stores[t].persistent && !net->tensors[t].is_constant) apart += stores[t].bytes;
   char* arena = NULL;
   if (ok) {
-    *arena_bytes = assign_offsets(items, item_count, items + count + 1);
+    *arena_bytes = assign_offsets(items, item_count, items + 2 * count + 1);
     if (*arena_bytes > TULLE_MAX_BYTES) {
       tulle_engine_fail(engine, "the model's activations would take %.0f MB", (double)*arena_bytes / 1e6);
       ok = false;
@@ -140,6 +166,11 @@ bool tulle_place_tensors(tulle_planner* planner, const tulle_group* groups, uint
       // Not cleared: tensors reuse each other's memory anyway, and a small file can ask for a gigabyte.
       ok = (arena = tulle_plan_reserve(planner, (size_t)*arena_bytes)) != NULL;
     }
+  }
+  for (uint32_t t = 0; ok && t < count; t++) {
+    if (!(forms->of[t] & TULLE_BYTES)) continue;
+    places[t].bytes = (uint8_t*)arena + bytes[t].offset;
+    tulle_guard_tensor(places[t].bytes, (size_t)bytes[t].used, (size_t)bytes[t].bytes);
   }
   for (uint32_t t = 0; ok && t < count; t++) {
     if (root[t] != t) continue;

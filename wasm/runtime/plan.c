@@ -1,11 +1,14 @@
-// The stages of planning, one after the other: check the ops, cut them into groups, place the tensors, plan each group.
+// The stages of planning, one after the other: check the ops, choose the form of tensors, cut the ops into groups,
+// place the tensors, plan each group.
 
 #include "runtime/plan.h"
 
 #include <stdlib.h>
 
+#include "ops/integer.h"
 #include "ops/ops.h"
 #include "runtime/band.h"
+#include "runtime/forms.h"
 #include "runtime/groups.h"
 #include "runtime/guard.h"
 #include "runtime/placement.h"
@@ -114,25 +117,27 @@ static bool append_step(tulle_planner* planner, tulle_model* model, const tulle_
   return true;
 }
 
-static bool plan_op(tulle_planner* planner, uint32_t op, tulle_work* work) {
+static bool plan_op(tulle_planner* planner, const tulle_forms* forms, uint32_t op, tulle_work* work) {
   planner->op = &planner->net->ops[op];
   *work = (tulle_work){0};
-  if (!tulle_plan_op(planner, planner->op, work)) return false;
+  if (!(forms->on_bytes[op] ? tulle_plan_on_bytes : tulle_plan_op)(planner, planner->op, work)) return false;
   if (!work->units) work->units = work->tasks;
   return true;
 }
 
-static bool plan_single(tulle_planner* planner, tulle_model* model, const tulle_group* group) {
+static bool plan_single(tulle_planner* planner, tulle_model* model, const tulle_forms* forms,
+                        const tulle_group* group) {
   tulle_work work;
   if (tulle_op_is_free(planner->net, &planner->net->ops[group->first])) return true;
-  return plan_op(planner, group->first, &work) && append_step(planner, model, &work, group->first, 0);
+  return plan_op(planner, forms, group->first, &work) && append_step(planner, model, &work, group->first, 0);
 }
 
-static bool plan_by_rows(tulle_planner* planner, tulle_model* model, const tulle_group* group) {
+static bool plan_by_rows(tulle_planner* planner, tulle_model* model, const tulle_forms* forms,
+                         const tulle_group* group) {
   tulle_work works[TULLE_BAND_MAX_OPS], band;
   const uint32_t count = group->last - group->first + 1;
   for (uint32_t i = 0; i < count; i++)
-    if (!plan_op(planner, group->first + i, &works[i])) return false;
+    if (!plan_op(planner, forms, group->first + i, &works[i])) return false;
   if (!tulle_plan_band(planner, model->engine, group, works, model->step_count, &band)) return false;
   if (!append_step(planner, model, &band, group->first, count - 1)) return false;
   for (uint32_t i = 1; i < count; i++)
@@ -140,33 +145,48 @@ static bool plan_by_rows(tulle_planner* planner, tulle_model* model, const tulle
   return true;
 }
 
-static bool plan_sum(tulle_planner* planner, tulle_model* model, const tulle_group* group) {
+static bool plan_sum(tulle_planner* planner, tulle_model* model, const tulle_forms* forms, const tulle_group* group) {
   const tulle_place* places = planner->places;
   tulle_work work;
   planner->sum = (tulle_sum){.added = places[group->sum.added].data,
                              .gate = group->sum.gate < 0 ? NULL : places[group->sum.gate].data,
                              .operand = planner->net->ops[group->first].output};
-  const bool ok = plan_op(planner, group->sum.op, &work) && append_step(planner, model, &work, group->sum.op, 0);
+  const bool ok = plan_op(planner, forms, group->sum.op, &work) && append_step(planner, model, &work, group->sum.op, 0);
   planner->sum = (tulle_sum){0};
   return ok;
 }
 
-static bool plan_groups(tulle_planner* planner, tulle_model* model, const tulle_group* groups, uint32_t count) {
+// Makes the form of a tensor that what writes it does not. `op`: after which, or before which first.
+static bool plan_conversion(tulle_planner* planner, tulle_model* model, const tulle_forms* forms, uint32_t tensor,
+                            uint32_t op) {
+  if ((forms->of[tensor] & (TULLE_FLOATS | TULLE_BYTES)) != (TULLE_FLOATS | TULLE_BYTES)) return true;
+  tulle_work work;
+  planner->op = &planner->net->ops[op];
+  return tulle_plan_conversion(planner, tensor, !(forms->of[tensor] & TULLE_WRITTEN_AS_BYTES), &work) &&
+         append_step(planner, model, &work, op, 0);
+}
+
+static bool plan_groups(tulle_planner* planner, tulle_model* model, const tulle_forms* forms, const tulle_group* groups,
+                        uint32_t count) {
+  const tulle_net* net = planner->net;
+  for (uint32_t i = 0; i < net->input_count; i++)
+    if (!plan_conversion(planner, model, forms, net->inputs[i], 0)) return false;
   for (uint32_t g = 0; g < count; g++) {
     const tulle_group* group = &groups[g];
     bool ok = false;
     switch (group->kind) {
       case TULLE_GROUP_SINGLE:
-        ok = plan_single(planner, model, group);
+        ok = plan_single(planner, model, forms, group);
         break;
       case TULLE_GROUP_BY_ROWS:
-        ok = plan_by_rows(planner, model, group);
+        ok = plan_by_rows(planner, model, forms, group);
         break;
       case TULLE_GROUP_SUM:
-        ok = plan_sum(planner, model, group);
+        ok = plan_sum(planner, model, forms, group);
         break;
     }
-    if (!ok) return false;
+    if (!ok || !plan_conversion(planner, model, forms, (uint32_t)net->ops[group->last].output, group->last))
+      return false;
   }
   return true;
 }
@@ -190,21 +210,25 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
   tulle_planner planner = {.net = net,
                            .threads = model->engine->threads,
                            .sparse_tile = model->engine->sparse_tile,
+                           .dot = model->engine->integers ? model->engine->dot : TULLE_DOT_NONE,
                            .memory = &model->memory,
                            .engine = model->engine};
   if (!check_limits(&planner) || !check_ops(&planner)) return false;
+  tulle_forms forms;
+  if (!tulle_choose_forms(&planner, &forms)) return false;
   uint32_t group_count = 0;
-  tulle_group* groups = tulle_find_groups(net, &group_count);
+  tulle_group* groups = tulle_find_groups(net, &forms, &group_count);
   tulle_place* places = calloc(net->tensor_count + 1, sizeof *places);
   bool* floats = read_as_floats(net);
   planner.places = places;
   bool ok = groups && places && floats;
   if (!ok) tulle_engine_fail(model->engine, "out of memory");
-  ok = ok && tulle_place_tensors(&planner, groups, group_count, places, &model->arena_bytes) &&
-       plan_inputs_outputs(&planner, model, floats) && plan_groups(&planner, model, groups, group_count) &&
+  ok = ok && tulle_place_tensors(&planner, &forms, groups, group_count, places, &model->arena_bytes) &&
+       plan_inputs_outputs(&planner, model, floats) && plan_groups(&planner, model, &forms, groups, group_count) &&
        finish(&planner, model);
   free(floats);
   free(places);
   free(groups);
+  tulle_free_forms(&forms);
   return ok;
 }

@@ -3,14 +3,19 @@
 #ifndef TULLE_RUNTIME_PLANNER_H_
 #define TULLE_RUNTIME_PLANNER_H_
 
+#include "kernels/u8.h"
 #include "runtime/memory.h"
 #include "runtime/net.h"
 #include "runtime/step.h"
 
-// Where a tensor lies. Channel c of a CHW tensor starts at data + c * stride (floats); a plain tensor is contiguous.
+// Where a tensor lies: as floats, as bytes (kernels/u8.h), or as both; what is not there is NULL. Channel c of a CHW
+// tensor starts at data + c * stride (floats), channels 4c to 4c + 3 at bytes + c * bytes_stride; a plain tensor is
+// contiguous.
 typedef struct {
   float* data;
   size_t stride;
+  uint8_t* bytes;
+  size_t bytes_stride;
 } tulle_place;
 
 static inline float* tulle_channel(const tulle_place* place, uint32_t c) { return place->data + c * place->stride; }
@@ -52,6 +57,7 @@ typedef struct {
   const tulle_input* inputs;  // of the model
   uint32_t threads;
   uint32_t sparse_tile;  // vectors
+  tulle_dot dot;         // that kernels on bytes are to use; TULLE_DOT_NONE: none of them runs
   const tulle_op* op;    // being planned
   tulle_sum sum;         // of that op, if it takes one
   uint64_t weight_bytes, reserved_bytes;
@@ -98,6 +104,10 @@ uint32_t tulle_plan_more_tasks(const tulle_planner* planner, uint32_t tasks, uin
 
 // Floats from one channel to the next in a map of so many rows and columns.
 size_t tulle_plan_stride(uint32_t height, uint32_t width);
+
+// A tensor as pixels of channels: an image in CHW order, or a vector, whose elements are the channels of one pixel.
+// False if it is neither.
+bool tulle_map_of(const tulle_tensor* tensor, uint32_t* channels, uint32_t* pixels);
 
 // The op's input, or NULL if it is left out.
 static inline const tulle_tensor* tulle_plan_input(const tulle_planner* planner, const tulle_op* op, uint32_t index) {

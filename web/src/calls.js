@@ -44,9 +44,9 @@ export function createEngine(started) {
       return { memory: shared, engine: library.pointer, stacks, bell: library.bell };
     },
 
-    /** @param {{ bytes: Uint8Array, limits: Required<import('./limits.js').Limits> }} args */
-    load({ bytes, limits }) {
-      return { ...library.load(bytes, limits), memoryBytes: library.memoryBytes };
+    /** @param {{ bytes: Uint8Array, limits: Required<import('./limits.js').Limits>, integers: boolean }} args */
+    load({ bytes, limits, integers }) {
+      return { ...library.load(bytes, limits, integers), memoryBytes: library.memoryBytes };
     },
 
     /** @param {{ model: number, inputs: import('./wasm.js').Input[] }} args */

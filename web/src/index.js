@@ -60,6 +60,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {string} [integrity] what the file has to be: its hash as in HTML, "sha384-BASE64"; of several, separated by
  *   spaces, one of the strongest kind has to fit
  * @property {Limits} [limits] how large file, tensors and memory may be: more is refused before memory is taken
+ * @property {boolean} [integers] false: a quantised model computes in float32 throughout. By default it computes with 8-bit
+ *   integers where the build "relaxed" is faster so
  * @property {number} [timeout] milliseconds without any progress (bytes that arrive, an answer of the engine) after which
  *   load(), and later run(), give up. Default: 30,000; Infinity waits for ever
  * @property {LoadConvertOptions} [convert] how a .tflite or .onnx file is converted: options of `convert` in tulle/convert
@@ -83,6 +85,7 @@ export async function load(source, options = {}) {
   const { threads, variant = 'auto', worker = true, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
   if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${show(timeout)}`);
   const limits = checkLimits(options?.limits);
+  const integers = checkIntegers(options?.integers);
   const integrity = parseIntegrity(options?.integrity);
   stopIfAborted(signal, what);
   const configuration = configure(variant, threads, worker);
@@ -97,7 +100,7 @@ export async function load(source, options = {}) {
     });
     const [{ bytes, refused, note }] = await Promise.all([reading, engine.started]);
     stopIfAborted(signal, what);
-    const loaded = await engine.call('load', { bytes, limits }, [bytes.buffer]).catch(refused);
+    const loaded = await engine.call('load', { bytes, limits, integers }, [bytes.buffer]).catch(refused);
     const notes = [...configuration.notes, ...note, ...aboutNormalisation(loaded.info)];
     const model = /** @type {Model<Output, Data>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
@@ -110,8 +113,15 @@ export async function load(source, options = {}) {
 }
 
 const OPTIONS = [
-  'threads', 'variant', 'worker', 'onProgress', 'signal', 'integrity', 'limits', 'timeout', 'convert', 'cache',
+  'threads', 'variant', 'worker', 'onProgress', 'signal', 'integrity', 'limits', 'integers', 'timeout', 'convert',
+  'cache',
 ];
+
+/** @param {unknown} given */
+function checkIntegers(given = true) {
+  if (typeof given === 'boolean') return given;
+  throw new TulleError(`integers must be true or false, not ${typeName(given)}`);
+}
 
 /**
  * A file as `.tulle`, with a note if it was not one. The converter is only imported for one that is not.

@@ -75,9 +75,11 @@ export class Library {
   /**
    * @param {Uint8Array} bytes a .tulle file
    * @param {Required<import('./limits.js').Limits>} limits
+   * @param {boolean} integers whether it may compute with 8-bit integers
    * @returns {{ model: number, info: CInfo, places: Place[] }} which stay as long as the model
    */
-  load(bytes, { ops, tensorBytes, memoryBytes, macs }) {
+  load(bytes, { ops, tensorBytes, memoryBytes, macs }, integers) {
+    this.#exports.tulle_engine_set_integers(this.pointer, Number(integers));
     const limits = [ops, tensorBytes, memoryBytes, Math.min(Math.ceil(macs / 1000), 2 ** 32 - 1)]; // by tulle_limit
     limits.forEach((most, limit) => this.#exports.tulle_engine_set_limit(this.pointer, limit, most));
     const { tulle_model_load } = this.#exports;

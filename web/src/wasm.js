@@ -20,6 +20,7 @@ const SHARED_MEMORY = { initial: 256, maximum: 16384 };
  * @property {(engine: number, index: number) => void} tulle_engine_worker
  * @property {(engine: number) => number} tulle_engine_bell
  * @property {(engine: number) => void} tulle_engine_worker_failed
+ * @property {(engine: number, allowed: number) => void} tulle_engine_set_integers
  * @property {(engine: number, limit: number, most: number) => void} tulle_engine_set_limit
  * @property {(engine: number) => void} tulle_engine_never_wait
  * @property {(engine: number) => number} tulle_engine_error

@@ -11,37 +11,6 @@ import numpy as np
 from tulle.errors import TulleError
 
 
-@dataclass
-class Tensor:
-    """An activation, or a constant when `data` is there.
-
-    Attributes:
-        name: unique in its graph.
-        shape: the model's own order; images are (1, H, W, C) whatever the layout.
-        dtype: of the elements; float32 for every activation.
-        data: the constant's values, of exactly `shape` and `dtype`; None for an activation.
-        layout: "plain" (row-major in the order of `shape`) or "chw"; set by the layout pass.
-        mean, std: of an input that is an image: uint8 pixels are fed as (pixel - mean) / std.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
-    data: np.ndarray | None = None
-    layout: str = "plain"
-    mean: float = 0.0
-    std: float = 1.0
-
-    @property
-    def is_constant(self) -> bool:
-        return self.data is not None
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
-
-
 @dataclass(frozen=True)
 class Quantization:
     """Integers of 8 bits that stand for real numbers: (integer - zero_point) * scale.
@@ -62,6 +31,40 @@ class Quantization:
         info = np.iinfo(self.dtype)
         scale = np.float32(self.scale)
         return bool(np.isfinite(scale) and scale > 0 and info.min <= self.zero_point <= info.max)
+
+
+@dataclass
+class Tensor:
+    """An activation, or a constant when `data` is there.
+
+    Attributes:
+        name: unique in its graph.
+        shape: the model's own order; images are (1, H, W, C) whatever the layout.
+        dtype: of the elements; float32 for every activation.
+        data: the constant's values, of exactly `shape` and `dtype`; None for an activation.
+        layout: "plain" (row-major in the order of `shape`) or "chw"; set by the layout pass.
+        mean, std: of an input that is an image: uint8 pixels are fed as (pixel - mean) / std.
+        levels: of an activation: the integers that a quantised model rounds it to. The graph computes in float32; the
+            runtime may compute with these integers where that is faster.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
+    data: np.ndarray | None = None
+    layout: str = "plain"
+    mean: float = 0.0
+    std: float = 1.0
+    levels: Quantization | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        return self.data is not None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tulle.errors import Unsupported
+from tulle.graph import Quantization
 from tulle.graph.geometry import same_padding
 from tulle.onnx.values import TO_NCHW, TO_NHWC, Importer, Value
 from tulle.ops.convolution import MAX_UNGROUPED
@@ -409,19 +410,25 @@ def _same(node: OnnxNode) -> Result:
 
 
 def _quantize(node: OnnxNode) -> Result:
-    """Restores an activation that quantisers leave out because the integers' range implies it."""
+    """Notes the integers that the tensor is rounded to, and restores an activation that quantisers leave out because
+    the range of these implies it."""
     x = node.value(0)
-    producer = node.importer.producers.get(x.name)
-    if producer is None or producer.op not in CLAMPED or node.constant(1).size != 1:
+    if x.data is not None or node.constant(1).size != 1:
         return x
     zero_point = node.constant(2) if node.has(2) else np.zeros(1, np.uint8)
     if zero_point.dtype.itemsize != 1:
         return x
-    limits, zero = np.iinfo(zero_point.dtype), int(zero_point.reshape(-1)[0])
-    name = implied_activation(*(float((end - zero) * node.scalar(1)) for end in (limits.min, limits.max)))
-    if name == "none":
-        return x
-    return x.like(node.activation(x.name, name))
+    levels = Quantization(zero_point.dtype.name, float(node.scalar(1)), int(zero_point.reshape(-1)[0]))
+    producer = node.importer.producers.get(x.name)
+    if producer is not None and producer.op in CLAMPED:
+        limits = np.iinfo(zero_point.dtype)
+        ends = (float((end - levels.zero_point) * levels.scale) for end in (limits.min, limits.max))
+        name = implied_activation(*ends)
+        if name != "none":
+            x = x.like(node.activation(x.name, name))
+    if levels.is_valid:
+        node.importer.graph.tensors[x.name].levels = levels
+    return x
 
 
 def _dynamic_quantize(node: OnnxNode) -> Result:

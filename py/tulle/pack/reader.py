@@ -91,7 +91,7 @@ def _graph(data: bytes) -> Graph:
     graph.outputs = [tensors[model.Outputs(index)].name for index in range(model.OutputsLength())]
     for index in {model.Inputs(i) for i in range(counts[2])} | {model.Outputs(i) for i in range(counts[3])}:
         if (table := model.Tensors(index).Quantization()) is not None:
-            quantization = Quantization(_TYPES[table.Type()], table.Scale(), table.ZeroPoint())
+            quantization = _quantization(schema.QuantizationT.InitFromObj(table))
             if not quantization.is_valid or not model.FeaturesLength():
                 raise TulleError(f"tensor {tensors[index].name!r}: {quantization} is no quantization")
             graph.quantization[tensors[index].name] = quantization
@@ -119,6 +119,10 @@ def _text(value: Any) -> str:
     return (value or b"").decode()
 
 
+def _quantization(record: Any) -> Quantization:
+    return Quantization(_TYPES[record.type], float(record.scale), int(record.zeroPoint))
+
+
 def _tensor(record: Any) -> Tensor:
     name = _text(record.name)
     shape = () if record.shape is None else tuple(int(size) for size in record.shape[: MAX_RANK + 1])
@@ -136,6 +140,9 @@ def _tensor(record: Any) -> Tensor:
             data = decode(stored, shape).astype(np.float32)
         except TulleError as error:
             raise TulleError(f"constant {name!r}: {error}") from None
+    levels = None if record.levels is None else _quantization(record.levels)
+    if levels is not None and (data is not None or not levels.is_valid):
+        raise TulleError(f"tensor {name!r}: {levels} are no levels of an activation")
     return Tensor(
         name,
         shape,
@@ -144,6 +151,7 @@ def _tensor(record: Any) -> Tensor:
         _LAYOUTS[record.layout],
         float(record.inputMean),
         float(record.inputStd),
+        levels,
     )
 
 

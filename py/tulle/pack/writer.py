@@ -10,7 +10,7 @@ import numpy as np
 
 from tulle.errors import TulleError
 from tulle.files import TULLE_IDENTIFIER
-from tulle.graph import Graph, Node, Tensor
+from tulle.graph import Graph, Node, Quantization, Tensor
 from tulle.graph.stats import output_dimension
 from tulle.ops import LAYERS
 from tulle.pack.attributes import names, write_attributes
@@ -64,9 +64,7 @@ def pack(graph: Graph, weights: Weights = "auto") -> bytes:
     model.outputs = np.array([numbers[name] for name in graph.outputs], "<u4")
     model.checksum = 0  # until the bytes are there
     for name, quantization in graph.quantization.items():
-        model.tensors[numbers[name]].quantization = record = schema.QuantizationT()
-        record.type = _TYPES[quantization.dtype]
-        record.scale, record.zeroPoint = quantization.scale, quantization.zero_point
+        model.tensors[numbers[name]].quantization = _quantization(quantization)
     if graph.quantization:
         model.features = [QUANTIZED_IO]
     stored = sum(t.constant.values.size for t in model.tensors if t.constant is not None)
@@ -103,6 +101,13 @@ def _used_tensors(graph: Graph) -> list[str]:
     return list(used)
 
 
+def _quantization(quantization: Quantization) -> Any:
+    record = schema.QuantizationT()
+    record.type = _TYPES[quantization.dtype]
+    record.scale, record.zeroPoint = quantization.scale, quantization.zero_point
+    return record
+
+
 def _tensor(tensor: Tensor, weights: Weights, channel_axis: int | None) -> Any:
     """`channel_axis`: None for constants that are not a layer's weights."""
     record = schema.TensorT()
@@ -116,6 +121,8 @@ def _tensor(tensor: Tensor, weights: Weights, channel_axis: int | None) -> Any:
         constant.type, constant.encoding, constant.count = stored.type, stored.encoding, stored.count
         constant.values, constant.index = stored.values, stored.index
         constant.scales, constant.zeroPoints = stored.scales, stored.zero_points
+    elif tensor.levels is not None:
+        record.levels = _quantization(tensor.levels)
     return record
 
 
@@ -164,3 +171,5 @@ def _check_tensor(tensor: Tensor) -> None:
         raise TulleError(f"tensor {tensor.name!r}: layout {tensor.layout!r} is not one of {', '.join(_LAYOUTS)}")
     if not (math.isfinite(tensor.mean) and math.isfinite(tensor.std) and tensor.std):
         raise TulleError(f"input {tensor.name!r}: mean {tensor.mean} and std {tensor.std} cannot normalise an image")
+    if tensor.levels is not None and not tensor.levels.is_valid:
+        raise TulleError(f"tensor {tensor.name!r}: {tensor.levels} are no levels")

@@ -30,7 +30,12 @@ WASMTIME_TILE = 8
 
 
 def load(
-    source: ModelFile | Graph, *, variant: Variant = "auto", threads: int = 1, limits: Limits | None = None
+    source: ModelFile | Graph,
+    *,
+    variant: Variant = "auto",
+    threads: int = 1,
+    limits: Limits | None = None,
+    integers: bool = True,
 ) -> Model:
     """A model ready to run.
 
@@ -40,6 +45,7 @@ def load(
         variant: the wasm build: "simd", "relaxed" (relaxed SIMD, with fused multiply-adds) or "auto", the fastest.
         threads: 1; only a web page has more (in Pyodide: `load_async`).
         limits: how large file, tensors and memory may be; None: those of `Limits()`.
+        integers: whether a quantised model may compute with 8-bit integers, which "relaxed" does; False: float32 only.
 
     Raises TulleError if the file is missing, damaged or not a model, holds what tulle cannot run, or is beyond a limit.
     """
@@ -49,7 +55,7 @@ def load(
         raise TulleError(f"threads={threads!r}: {where} a model runs on one thread; {more}")
     data = tulle_bytes(source)
     try:
-        return Model(data, variant, limits)
+        return Model(data, variant, limits, integers)
     except TulleError as error:
         if not isinstance(source, str | os.PathLike):
             raise
@@ -63,7 +69,9 @@ class Model:
     their calls run one at a time.
     """
 
-    def __init__(self, data: bytes, variant: Variant = "auto", limits: Limits | None = None) -> None:
+    def __init__(
+        self, data: bytes, variant: Variant = "auto", limits: Limits | None = None, integers: bool = True
+    ) -> None:
         """`data`: a `.tulle` file. Usually called by `load`."""
         limits = limits or Limits()
         limits.check_file(len(data))
@@ -74,6 +82,8 @@ class Model:
         self._engine = self._library.call("tulle_engine_create", 1)
         if self._engine and not IN_PYODIDE:
             self._library.call("tulle_engine_set_sparse_tile", self._engine, WASMTIME_TILE)
+        if self._engine:
+            self._library.call("tulle_engine_set_integers", self._engine, int(integers))
         for number, most in enumerate(limits.for_engine() if self._engine else ()):
             self._library.call("tulle_engine_set_limit", self._engine, number, most)
         try:

@@ -36,6 +36,14 @@ class Scaling:
         return ((values - zero_points) * scales).astype(np.float32)
 
     @property
+    def levels(self) -> Quantization | None:
+        """The same as a `.tulle` file stores it: None unless it is of 8 bits and has one scale, which is not 0."""
+        if self.scales.size != 1:
+            return None
+        found = Quantization(self.dtype.name, float(np.float32(self.scales[0])), int(self.zero_points[0]))
+        return found if found.is_valid else None
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and largest real number of the type (for the first slice)."""
         info = np.iinfo(self.dtype)
@@ -67,6 +75,7 @@ def as_float(tensor: Tensor, scaling: Scaling) -> Tensor:
     tensor = replace(tensor, dtype=np.dtype(np.float32))
     if tensor.data is not None:
         return replace(tensor, data=scaling.real(tensor.data))
+    tensor.levels = scaling.levels
     if len(tensor.shape) == 4 and tensor.shape[3] == 3 and scaling.dtype.itemsize == 1 and scaling.scales[0] > 0:
         first = float(np.iinfo(scaling.dtype).min)  # int8 counts pixels from -128
         return replace(tensor, mean=float(scaling.zero_points[0]) - first, std=float(1 / scaling.scales[0]))

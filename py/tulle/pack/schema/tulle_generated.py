@@ -618,8 +618,18 @@ class Tensor(object):
             return obj
         return None
 
+    # Tensor
+    def Levels(self):
+        o = flatbuffers.number_types.UOffsetTFlags.py_type(self._tab.Offset(18))
+        if o != 0:
+            x = self._tab.Indirect(o + self._tab.Pos)
+            obj = Quantization()
+            obj.Init(self._tab.Bytes, x)
+            return obj
+        return None
+
 def TensorStart(builder):
-    builder.StartObject(7)
+    builder.StartObject(8)
 
 def TensorAddName(builder, name):
     builder.PrependUOffsetTRelativeSlot(0, flatbuffers.number_types.UOffsetTFlags.py_type(name), 0)
@@ -645,6 +655,9 @@ def TensorAddInputStd(builder, inputStd):
 def TensorAddQuantization(builder, quantization):
     builder.PrependUOffsetTRelativeSlot(6, flatbuffers.number_types.UOffsetTFlags.py_type(quantization), 0)
 
+def TensorAddLevels(builder, levels):
+    builder.PrependUOffsetTRelativeSlot(7, flatbuffers.number_types.UOffsetTFlags.py_type(levels), 0)
+
 def TensorEnd(builder):
     return builder.EndObject()
 
@@ -665,6 +678,7 @@ class TensorT(object):
         self.inputMean = 0.0  # type: float
         self.inputStd = 1.0  # type: float
         self.quantization = None  # type: Optional[QuantizationT]
+        self.levels = None  # type: Optional[QuantizationT]
 
     @classmethod
     def InitFromBuf(cls, buf, pos):
@@ -702,6 +716,8 @@ class TensorT(object):
         self.inputStd = tensor.InputStd()
         if tensor.Quantization() is not None:
             self.quantization = QuantizationT.InitFromObj(tensor.Quantization())
+        if tensor.Levels() is not None:
+            self.levels = QuantizationT.InitFromObj(tensor.Levels())
 
     # TensorT
     def Pack(self, builder):
@@ -719,6 +735,8 @@ class TensorT(object):
             constant = self.constant.Pack(builder)
         if self.quantization is not None:
             quantization = self.quantization.Pack(builder)
+        if self.levels is not None:
+            levels = self.levels.Pack(builder)
         TensorStart(builder)
         if self.name is not None:
             TensorAddName(builder, name)
@@ -731,6 +749,8 @@ class TensorT(object):
         TensorAddInputStd(builder, self.inputStd)
         if self.quantization is not None:
             TensorAddQuantization(builder, quantization)
+        if self.levels is not None:
+            TensorAddLevels(builder, levels)
         tensor = TensorEnd(builder)
         return tensor
 

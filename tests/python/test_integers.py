@@ -1,0 +1,261 @@
+"""Quantised networks on bytes: whole models against the same arithmetic in NumPy, and which ops run so.
+
+The reference computes every op in float64 and rounds its result to the tensor's levels where the plan has bytes. Sums
+of integers are exact in both. Where float32 rounds the other way at a tie, a value differs by one level, and later ones
+by what follows from that: few, and by little.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from test_integer_kernels import TOP, wasm
+
+import tulle
+from c_lists import kernels
+from tulle.graph import Graph, Node, Quantization, Tensor, reference
+from tulle.pack import pack
+
+Array = np.ndarray
+KERNELS = {kernel.name for kernel in kernels("relaxed") if kernel.function.startswith("u8_")}
+ON_BYTES = KERNELS - {"u8_convert"}
+
+
+class Net:
+    """A quantised network that grows: maps in CHW, weights of int8, levels for every activation."""
+
+    def __init__(self, seed: int, *size: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.graph = Graph("quantised")
+        self.graph.add_tensor(Tensor("input", (1, *size)))
+        self.graph.inputs.append("input")
+        self.x = self.add("to_chw", ["input"], (1, *size))
+
+    def add(self, op: str, inputs: list[str | None], shape: tuple[int, ...], layout: str = "chw", **attrs: Any) -> str:
+        clamped = attrs.get("activation") in ("relu", "relu6")
+        dtype = str(self.rng.choice(["int8", "uint8"]))
+        zero = 0 if clamped else int(self.rng.integers(100, 156))
+        scale = float(np.float32(self.rng.uniform(0.015, 0.03)))
+        levels = Quantization(dtype, scale, zero - 128 * (dtype == "int8"))
+        name = self.graph.add_tensor(Tensor(f"{op}{len(self.graph.nodes)}", shape, layout=layout, levels=levels))
+        self.graph.nodes.append(Node(op, name, inputs, [name], attrs))
+        self.x = name
+        return name
+
+    def shape(self) -> tuple[int, ...]:
+        return self.graph.tensors[self.x].shape
+
+    def pick(self, *choices: Any) -> Any:
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def constant(self, shape: tuple[int, ...], channels: int, axis: int) -> str:
+        values = self.rng.integers(-127, 128, shape).astype(np.float32)
+        scales = self.rng.uniform(0.5, 1.5, channels) / (70 * np.sqrt(np.prod(shape) / channels))
+        return self.graph.add_constant(
+            "weight", values * np.moveaxis(scales.astype(np.float32)[:, None, None, None], 0, axis)
+        )
+
+    def bias(self, channels: int) -> str | None:
+        return self.pick(None, self.graph.add_constant("bias", self.rng.normal(0, 0.3, channels).astype(np.float32)))
+
+    def pointwise(self, outputs: int, residual: str | None = None, activation: str | None = None) -> str:
+        _, height, width, inputs = self.shape()
+        activation = activation or self.pick("none", "relu", "relu6", "relu_n1_to_1")
+        ends: list[str | None] = [self.constant((outputs, 1, 1, inputs), outputs, 0), self.bias(outputs)]
+        return self.add("conv2d", [self.x, *ends, *([residual] if residual else [])], (1, height, width, outputs),
+                        activation=activation, strides=(1, 1), dilations=(1, 1), padding=(0, 0, 0, 0),
+                        sparsity="dense")  # fmt: skip
+
+    def depthwise(self, kernel: int = 3, stride: int = 1) -> str:
+        _, height, width, channels = self.shape()
+        pad = kernel // 2
+        shape = (1, (height + 2 * pad - kernel) // stride + 1, (width + 2 * pad - kernel) // stride + 1, channels)
+        weight = self.constant((1, kernel, kernel, channels), channels, 3)
+        return self.add("depthwise_conv2d", [self.x, weight, self.bias(channels)], shape,
+                        activation=self.pick("none", "relu", "relu6"), strides=(stride, stride), dilations=(1, 1),
+                        padding=(pad, pad, pad, pad))  # fmt: skip
+
+    def plus(self, other: str) -> str:
+        return self.add("add", [self.x, other], self.shape(), activation=self.pick("none", "relu"))
+
+    def finish(self) -> Graph:
+        """The map as it is, and the classes of its mean."""
+        graph, shape = self.graph, self.shape()
+        graph.outputs.append(self.add("to_plain", [self.graph.nodes[-1].output], shape, "plain"))
+        self.x = graph.nodes[-2].output
+        self.add("mean", [self.x], (1, shape[3]), "plain", axes=(1, 2), keep_dims=False)
+        weight = self.constant((100, 1, 1, shape[3]), 100, 0)
+        graph.tensors[weight].data = graph.tensors[weight].data[:, 0, 0]
+        graph.tensors[weight].shape = (100, shape[3])
+        graph.outputs.append(self.add("fully_connected", [self.x, weight, None], (1, 100), "plain", activation="none",
+                                      sparsity="dense", keep_num_dims=False))  # fmt: skip
+        return graph
+
+
+def network(seed: int, scale: int = 1) -> Graph:
+    """Blocks as in MobileNetV2, of odd sizes and channels that are no multiples of four; `scale`: of the sizes."""
+    rng = np.random.default_rng(1000 + seed)
+    net = Net(seed, scale * int(rng.integers(3, 30)), scale * int(rng.integers(3, 30)), int(rng.integers(8, 40)))
+    for _ in range(int(rng.integers(2, 4))):
+        block = net.x
+        net.pointwise(int(rng.integers(9, 70)))
+        net.depthwise(int(rng.choice([3, 5])), int(rng.choice([1, 1, 2])))
+        same = net.shape()[:3] == net.graph.tensors[block].shape[:3]
+        channels = net.graph.tensors[block].shape[3] if same else int(rng.integers(8, 50))
+        if same and rng.random() < 0.5:
+            net.pointwise(channels, residual=block)
+        else:
+            net.pointwise(channels)
+            if same:
+                net.plus(block)
+        if rng.random() < 0.4:  # what runs in float32, and reads what others read as bytes
+            net.add("activation", [net.x], net.shape(), activation="hard_swish")
+            if rng.random() < 0.5:
+                net.plus(net.graph.nodes[-1].inputs[0])
+    return net.finish()
+
+
+@pytest.fixture(scope="module")
+def top() -> int:
+    return TOP[wasm().call("tulle_u8_probe")]
+
+
+def expected(graph: Graph, model: tulle.Model, x: Array, top: int) -> tuple[dict[str, Array], dict[str, float]]:
+    """The outputs of the plan's arithmetic, and the steps of their levels."""
+    on_bytes = {step["name"] for step in model.info["steps"] if step["kernel"] in ON_BYTES}
+    read = {name for node in graph.nodes if node.name in on_bytes for name in node.inputs}
+
+    def rounded(name: str, values: Array) -> Array:
+        levels = graph.tensors[name].levels
+        if levels is None or graph.tensors[name].data is not None:
+            return values
+        scale = float(np.float32(levels.scale) * np.float32(255 / top))
+        zero = np.rint((levels.zero_point + 128 * (levels.dtype == "int8")) * top / 255)
+        return (np.clip(np.floor(values / scale + zero + 0.5), 0, top) - zero) * scale
+
+    values = {name: tensor.data.astype(float) for name, tensor in graph.tensors.items() if tensor.data is not None}
+    values[graph.inputs[0]] = x.astype(float)
+    for node in graph.nodes:
+        here = node.name in on_bytes
+        inputs = [name and (rounded(name, values[name]) if here else values[name]) for name in node.inputs]
+        y = reference.execute(graph, node, inputs)
+        stores_bytes = node.op in ("depthwise_conv2d", "add") or (node.op != "mean" and node.output in read)
+        values[node.output] = rounded(node.output, y) if here and stores_bytes else y
+    steps = {name: graph.tensors[name].levels.scale * 255 / top for name in graph.outputs}
+    return {name: values[name] for name in graph.outputs}, steps
+
+
+def picture(graph: Graph, seed: int) -> Array:
+    return np.random.default_rng(seed).normal(0, 1, graph.tensors[graph.inputs[0]].shape).astype(np.float32)
+
+
+def kernels_of(model: tulle.Model) -> list[str]:
+    return [step["kernel"] for step in model.info["steps"]]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_networks_compute_what_their_integers_say(seed: int, top: int) -> None:
+    check(network(seed), seed, top)
+
+
+def check(graph: Graph, seed: int, top: int) -> None:
+    model = tulle.load(pack(graph), variant="relaxed")
+    assert sum(kernel in ON_BYTES for kernel in kernels_of(model)) >= 4
+    x = picture(graph, seed)
+    answers = model(x)
+    wanted, steps = expected(graph, model, x, top)
+    for name, values in wanted.items():
+        off = np.abs(answers[name] - values) / steps[name]
+        assert off.max() < 2.5, f"{name}: {off.max()} levels"
+        assert np.mean(off) < 0.05, name
+    again = model(x)
+    assert all(np.array_equal(answers[name], again[name]) for name in answers)
+
+
+def test_every_kernel_on_bytes_runs_somewhere() -> None:
+    seen: set[str] = set()
+    for seed in range(10):
+        seen.update(kernels_of(tulle.load(pack(network(seed)), variant="relaxed")))
+    assert seen >= KERNELS
+
+
+def without_levels(graph: Graph) -> Graph:
+    plain = graph.copy()
+    for tensor in plain.tensors.values():
+        tensor.levels = None
+    return plain
+
+
+@pytest.mark.parametrize("variant", ["simd", "relaxed"])
+def test_without_levels_or_integers_models_run_as_ever(variant: str) -> None:
+    graph = network(1)
+    x = picture(graph, 1)
+    plain = tulle.load(pack(without_levels(graph)), variant=variant)
+    assert not any(kernel.startswith("u8_") for kernel in kernels_of(plain))
+    off = tulle.load(pack(graph), variant=variant, integers=False)
+    for key in ("steps", "arena_bytes", "weight_bytes"):
+        assert off.info[key] == plain.info[key]
+    answers = plain(x)
+    assert all(np.array_equal(answers[name], values) for name, values in off(x).items())
+    if variant == "simd":  # which has no dot product
+        assert tulle.load(pack(graph), variant=variant).info["steps"] == plain.info["steps"]
+
+
+def block() -> Graph:
+    """A 1x1 convolution and a depthwise one, and a third 1x1 whose maps are the output."""
+    net = Net(7, 9, 11, 24)
+    for outputs in (40, 40):
+        net.pointwise(outputs, activation="relu")
+        net.depthwise()
+    net.pointwise(22)
+    graph = net.graph
+    graph.outputs.append(net.add("to_plain", [net.x], net.shape(), "plain"))
+    return graph
+
+
+def test_only_what_is_read_as_floats_is_stored_so() -> None:
+    model = tulle.load(pack(block()), variant="relaxed")
+    steps = [(step["op"], step["path"]) for step in model.info["steps"]]
+    assert steps == [
+        ("to_chw", "copy"),
+        ("to_chw", "convert"),
+        ("conv2d", "integer"),
+        ("depthwise_conv2d", "integer_depthwise"),
+        ("conv2d", "integer"),
+        ("depthwise_conv2d", "integer_depthwise"),
+        ("conv2d", "integer"),  # stores the floats that are the output
+        ("to_plain", "copy"),
+    ]
+    floats = tulle.load(pack(block()), variant="relaxed", integers=False)
+    assert model.info["arena_bytes"] < floats.info["arena_bytes"]
+    assert model.info["weight_bytes"] < floats.info["weight_bytes"] / 2
+
+
+def test_small_layers_are_not_converted_for() -> None:
+    net = Net(3, 1, 1, 40)
+    net.pointwise(8)
+    net.graph.outputs.append(net.add("to_plain", [net.x], net.shape(), "plain"))
+    assert not any(kernel.startswith("u8_") for kernel in kernels_of(tulle.load(pack(net.graph), variant="relaxed")))
+
+
+@pytest.mark.parametrize("what", ["scale", "weights", "activation", "input", "bias"])
+def test_what_does_not_fit_runs_in_float32(what: str) -> None:
+    """Weights that are no integers or numbers that would overflow: as without levels, and no error."""
+    graph = block()
+    first = next(node for node in graph.nodes if node.op == "conv2d")
+    if what == "scale":
+        graph.tensors[first.output].levels = Quantization("int8", 1e-38, 0)
+    elif what == "weights":
+        graph.tensors[first.inputs[1]].data = picture(graph, 2)[0, :5, :8].reshape(40, 1, 1, 24)
+    elif what == "activation":
+        first.attrs["activation"] = "sigmoid"
+    elif what == "input":
+        graph.tensors[first.inputs[0]].levels = None
+    else:
+        first.inputs[2] = graph.add_constant("large", np.full(40, 1e20, np.float32))
+    model = tulle.load(pack(graph), variant="relaxed")
+    kernels = {step["name"]: step["kernel"] for step in model.info["steps"] if step["path"] != "convert"}
+    assert kernels[first.name] == "f32_gemm_6x8"
+    model(picture(graph, 1))

@@ -1,0 +1,130 @@
+// Between bytes and floats, and what has few operations a byte: additions and means.
+
+#include "kernels/u8_lanes.h"
+
+#if TULLE_HAS_DOT
+
+void tulle_u8_from_f32(const tulle_integer_convert* args, const float* floats, uint8_t* bytes, uint32_t group,
+                       uint32_t group_end, uint32_t pixel, uint32_t pixel_end) {
+  const v4 scale = v4_splat(1 / args->scale), zero = v4_splat(args->zero + 0.5f);
+  const v4 top = v4_splat((float)args->top + 0.5f);
+  const v4 low = wasm_i8x16_splat(0), high = wasm_i8x16_splat(-1);
+  for (; group < group_end; group++) {
+    const uint32_t channels = args->channels - 4 * group < 4 ? args->channels - 4 * group : 4;
+    const float* input = floats + 4 * group * args->floats_stride;
+    uint8_t* output = bytes + group * args->bytes_stride;
+    for (uint32_t px = pixel; px < pixel_end; px += 4) {
+      const uint32_t count = pixel_end - px < 4 ? pixel_end - px : 4;
+      v4 x[4];
+      TULLE_UNROLL
+      for (uint32_t c = 0; c < 4; c++) {
+        x[c] = zero;
+        if (c >= channels) continue;
+        // Numbers beyond 32 bits have to be clamped before they are made integers; below 0 it makes no difference.
+        x[c] = wasm_f32x4_pmin(v4_madd(v4_load_first(input + c * args->floats_stride + px, count), scale, zero), top);
+      }
+      v4_store_first((float*)(output + 4 * (size_t)px), u8_transpose(u8_pack(x[0], x[1], x[2], x[3], low, high)),
+                     count);
+    }
+  }
+}
+
+void tulle_u8_from_hwc(const tulle_integer_convert* args, const float* image, uint8_t* bytes, uint32_t pixel,
+                       uint32_t pixel_end) {
+  const v4 scale = v4_splat(1 / args->scale), zero = v4_splat(args->zero + 0.5f);
+  const v4 top = v4_splat((float)args->top + 0.5f), low = wasm_i8x16_splat(0), high = wasm_i8x16_splat(-1);
+  const uint32_t channels = args->channels;
+  const v4 used = wasm_i32x4_gt(wasm_i32x4_splat((int32_t)channels), wasm_i32x4_const(0, 1, 2, 3));
+  for (; pixel < pixel_end; pixel += 4) {
+    const uint32_t count = pixel_end - pixel < 4 ? pixel_end - pixel : 4;
+    v4 x[4];
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+      x[i] = zero;
+      if (i >= count) continue;
+      const v4 values = v4_load(image + (size_t)(pixel + i) * channels);
+      const v4 scaled = wasm_f32x4_pmin(v4_madd(values, scale, zero), top);
+      x[i] = wasm_v128_bitselect(scaled, zero, used);
+    }
+    v4_store_first((float*)(bytes + 4 * (size_t)pixel), u8_pack(x[0], x[1], x[2], x[3], low, high), count);
+  }
+}
+
+void tulle_u8_from_rgba8(const tulle_integer_convert* args, const uint8_t* image, uint8_t* bytes, uint32_t pixel,
+                         uint32_t pixel_end) {
+  const v4 scale = v4_splat(args->scale), zero = v4_splat(args->zero + 0.5f);
+  const v4 low = wasm_i8x16_splat(0), high = wasm_i8x16_splat((int8_t)(uint8_t)args->top);
+  for (; pixel < pixel_end; pixel += 4) {
+    const uint32_t count = pixel_end - pixel < 4 ? pixel_end - pixel : 4;
+    v4 x[4];
+    u8_unpack(v4_load_first((const float*)(image + 4 * (size_t)pixel), count), x);
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < 4; i++) x[i] = v4_madd(x[i], scale, zero);
+    v4_store_first((float*)(bytes + 4 * (size_t)pixel), u8_pack(x[0], x[1], x[2], x[3], low, high), count);
+  }
+}
+
+void tulle_u8_to_f32(const tulle_integer_convert* args, const uint8_t* bytes, float* floats, uint32_t group,
+                     uint32_t group_end, uint32_t pixel, uint32_t pixel_end) {
+  const v4 scale = v4_splat(args->scale), zero = v4_splat(args->zero);
+  for (; group < group_end; group++) {
+    const uint32_t channels = args->channels - 4 * group < 4 ? args->channels - 4 * group : 4;
+    const uint8_t* input = bytes + group * args->bytes_stride;
+    float* output = floats + 4 * group * args->floats_stride;
+    for (uint32_t px = pixel; px < pixel_end; px += 4) {
+      const uint32_t count = pixel_end - px < 4 ? pixel_end - px : 4;
+      v4 x[4];
+      u8_unpack(u8_transpose(wasm_v128_load(input + 4 * (size_t)px)), x);
+      TULLE_UNROLL
+      for (uint32_t c = 0; c < 4; c++) {
+        if (c >= channels) break;
+        v4_store_first(output + c * args->floats_stride + px, wasm_f32x4_mul(wasm_f32x4_sub(x[c], zero), scale), count);
+      }
+    }
+  }
+}
+
+void tulle_u8_add(const tulle_integer_add* args, const uint8_t* a, const uint8_t* b, uint8_t* y, size_t n) {
+  const v4 scale_a = v4_splat(args->scale_a), scale_b = v4_splat(args->scale_b);
+  const v4 offset = v4_splat(args->offset + 0.5f);
+  const v4 low = wasm_i8x16_splat((int8_t)(uint8_t)args->low), high = wasm_i8x16_splat((int8_t)(uint8_t)args->high);
+  for (size_t i = 0; i < n; i += 16) {
+    const uint32_t lanes = n - i < 16 ? (uint32_t)(n - i) / 4 : 4;
+    v4 x[4], z[4];
+    u8_unpack(wasm_v128_load(a + i), x);
+    u8_unpack(wasm_v128_load(b + i), z);
+    TULLE_UNROLL
+    for (uint32_t j = 0; j < 4; j++) x[j] = v4_madd(z[j], scale_b, v4_madd(x[j], scale_a, offset));
+    v4_store_first((float*)(y + i), u8_pack(x[0], x[1], x[2], x[3], low, high), lanes);
+  }
+}
+
+void tulle_u8_mean(const tulle_integer_convert* args, const uint8_t* bytes, float* means, uint32_t group,
+                   uint32_t group_end, uint32_t pixels) {
+  for (; group < group_end; group++) {
+    const uint8_t* input = bytes + group * args->bytes_stride;
+    double total[4] = {0, 0, 0, 0};
+    // A lane of 16 bits holds the sum of 128 pairs of bytes.
+    for (uint32_t left = pixels; left > 0;) {
+      v4 sum = wasm_i16x8_splat(0);
+      for (uint32_t n = left < 512 ? left : 512; n > 0; input += 16) {
+        const uint32_t count = n < 4 ? n : 4;
+        const v4 x = v4_load_first((const float*)input, count);
+        sum = wasm_i16x8_add(sum, wasm_u16x8_extadd_pairwise_u8x16(u8_transpose(x)));
+        n -= count;
+        left -= count;
+      }
+      sum = wasm_u32x4_extadd_pairwise_u16x8(sum);
+      total[0] += (uint32_t)wasm_i32x4_extract_lane(sum, 0);
+      total[1] += (uint32_t)wasm_i32x4_extract_lane(sum, 1);
+      total[2] += (uint32_t)wasm_i32x4_extract_lane(sum, 2);
+      total[3] += (uint32_t)wasm_i32x4_extract_lane(sum, 3);
+    }
+    for (uint32_t c = 0; c < 4 && 4 * group + c < args->channels; c++) {
+      const double mean = total[c] / pixels - (double)args->zero;
+      means[(4 * group + c) * args->floats_stride] = args->scale * (float)mean;
+    }
+  }
+}
+
+#endif  // TULLE_HAS_DOT

@@ -1,0 +1,266 @@
+// Dense convolution of bytes: 4 output channels x 12 pixels in registers.
+//
+// Four input channels cost three loads (4 pixels each) and four splats (four weights of one output channel) for twelve
+// dot products, which are 192 multiply-adds; the kernel in float32 has eight loads for 48. A k x k convolution is the
+// same for each of its taps, over copies of some rows with their padding, split by column modulo the stride.
+
+#include <string.h>
+
+#include "kernels/u8_lanes.h"
+
+#if TULLE_HAS_DOT
+
+#define VECTORS 3
+
+// Where the pixels of each tap are, in bytes from those of the tile.
+typedef struct {
+  const int32_t* offsets;
+  uint32_t count;
+} tap_list;
+
+static const int32_t no_offset = 0;
+static const tap_list one_tap = {&no_offset, 1};
+
+// `count` pixels, at most 4 * vectors, from `pixel` on.
+TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t pixel,
+                       uint32_t count, const uint32_t vectors, const bool pairs) {
+  v4 sum[4][VECTORS];
+  TULLE_UNROLL
+  for (uint32_t r = 0; r < 4; r++) {
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) sum[r][i] = wasm_i32x4_splat(0);
+  }
+  const uint32_t steps = (args->inputs + 3) / 4;
+  const int8_t* weight = args->weights + (size_t)group * taps->count * steps * 16;
+  for (uint32_t t = 0; t < taps->count; t++) {
+    const uint8_t* input = args->input + 4 * (size_t)pixel + taps->offsets[t];
+    for (uint32_t n = steps; n > 0; n--, weight += 16, input += args->input_stride) {
+      v4 x[VECTORS];
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < vectors; i++) x[i] = wasm_v128_load(input + 16 * i);
+      TULLE_UNROLL
+      for (uint32_t r = 0; r < 4; r++) {
+        const v4 w = wasm_v128_load32_splat(weight + 4 * r);
+        TULLE_UNROLL
+        for (uint32_t i = 0; i < vectors; i++) sum[r][i] = u8_dot(pairs, w, x[i], sum[r][i]);
+      }
+    }
+  }
+
+  const float half = args->bytes ? 0.5f : 0;
+  TULLE_UNROLL
+  for (uint32_t r = 0; r < 4; r++) {
+    const v4 scale = v4_load_splat(args->scale + 4 * group + r);
+    const v4 offset = v4_splat(args->offset[4 * group + r] + half);
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_madd(wasm_f32x4_convert_i32x4(sum[r][i]), scale, offset);
+  }
+  if (args->residual) {
+    const uint8_t* residual = args->residual + group * args->residual_stride + 4 * (size_t)pixel;
+    const v4 scale = v4_load_splat(&args->residual_scale);
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) {
+      v4 x[4];
+      u8_unpack(u8_transpose(wasm_v128_load(residual + 16 * i)), x);
+      TULLE_UNROLL
+      for (uint32_t r = 0; r < 4; r++) sum[r][i] = v4_madd(x[r], scale, sum[r][i]);
+    }
+  }
+  if (args->bytes) {
+    const v4 low = wasm_i8x16_splat((int8_t)(uint8_t)args->low), high = wasm_i8x16_splat((int8_t)(uint8_t)args->high);
+    uint8_t* output = args->bytes + group * args->bytes_stride + 4 * (size_t)pixel;
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) {
+      const v4 y = u8_transpose(u8_pack(sum[0][i], sum[1][i], sum[2][i], sum[3][i], low, high));
+      if (i == vectors - 1) {
+        v4_store_first((float*)(output + 16 * i), y, count - 4 * i);
+      } else {
+        wasm_v128_store(output + 16 * i, y);
+      }
+    }
+    return;
+  }
+  const v4 low = v4_load_splat(&args->low), high = v4_load_splat(&args->high);
+  float* output = args->floats + 4 * group * args->floats_stride + pixel;
+  TULLE_UNROLL
+  for (uint32_t r = 0; r < 4; r++, output += args->floats_stride) {
+    if (4 * group + r >= args->outputs) break;
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < vectors; i++) {
+      const v4 y = v4_clamp(sum[r][i], low, high);
+      if (i == vectors - 1) {
+        v4_store_first(output + 4 * i, y, count - 4 * i);
+      } else {
+        v4_store(output + 4 * i, y);
+      }
+    }
+  }
+}
+
+// One tile in all groups: its pixels stay in L1, and the weights pass.
+typedef void tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
+                   uint32_t pixel, uint32_t count);
+
+#define TILES(name, vectors, pairs)                                                                                \
+  static __attribute__((noinline)) void name(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, \
+                                             uint32_t group_end, uint32_t pixel, uint32_t count) {                 \
+    for (; group < group_end; group++) tile(args, taps, group, pixel, count, vectors, pairs);                      \
+  }
+TILES(dot_4, 1, false)
+TILES(dot_8, 2, false)
+TILES(dot_12, 3, false)
+TILES(pairs_4, 1, true)
+TILES(pairs_8, 2, true)
+TILES(pairs_12, 3, true)
+#undef TILES
+
+static void all_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
+                      uint32_t pixel, uint32_t pixel_end) {
+  static tiles* const dots[] = {dot_4, dot_8, dot_12};
+  static tiles* const in_pairs[] = {pairs_4, pairs_8, pairs_12};
+  tiles* const* by_size = args->dot == TULLE_DOT_PAIRS ? in_pairs : dots;
+  while (pixel < pixel_end) {
+    const uint32_t left = pixel_end - pixel;
+    // 13 to 16 pixels are 8 + 8: a tile of 4 has too few sums, which wait for each other.
+    const uint32_t vectors = left > 16 || (left > 8 && left <= 12) ? 3 : left > 4 ? 2 : 1;
+    const uint32_t count = left < 4 * vectors ? left : 4 * vectors;
+    by_size[vectors - 1](args, taps, group, group_end, pixel, count);
+    pixel += count;
+  }
+}
+
+void tulle_u8_gemm(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel,
+                   uint32_t pixel_end) {
+  all_tiles(args, &one_tap, group, group_end, pixel, pixel_end);
+}
+
+size_t tulle_u8_gemm_weights(uint32_t outputs, uint32_t inputs) { return tulle_u8_conv_weights(outputs, 1, inputs); }
+
+void tulle_u8_pack_gemm(const int8_t* weights, uint32_t outputs, uint32_t inputs, int8_t* packed) {
+  tulle_u8_pack_conv(weights, outputs, 1, inputs, packed);
+}
+
+// ---- k x k --------------------------------------------------------------------------------------------
+
+size_t tulle_u8_conv_weights(uint32_t outputs, uint32_t taps, uint32_t inputs) {
+  return (((size_t)outputs + 3) / 4) * taps * (((size_t)inputs + 3) / 4) * 16;
+}
+
+// [outputs / 4][taps][inputs / 4][4 outputs][4 inputs]
+void tulle_u8_pack_conv(const int8_t* weights, uint32_t outputs, uint32_t taps, uint32_t inputs, int8_t* packed) {
+  memset(packed, 0, tulle_u8_conv_weights(outputs, taps, inputs));
+  const size_t steps = ((size_t)inputs + 3) / 4;
+  for (uint32_t o = 0; o < outputs; o++) {
+    int8_t* row = packed + o / 4 * taps * steps * 16 + o % 4 * 4;
+    for (uint32_t t = 0; t < taps; t++, row += steps * 16) {
+      for (uint32_t i = 0; i < inputs; i++) row[i / 4 * 16 + i % 4] = *weights++;
+    }
+  }
+}
+
+// Of the copies of rows that are made at a time.
+#define MOST_BYTES 32768
+
+// The copies: [groups of channels][rows][phases][width], four bytes a pixel.
+typedef struct {
+  uint32_t groups, phases;
+  uint32_t outputs;  // rows of outputs that they are for
+  uint64_t rows, width;
+  uint64_t row_bytes, group_bytes;
+} copies;
+
+static copies copies_of(const tulle_integer_conv* c) {
+  copies p = {.groups = (c->gemm.inputs + 3) / 4, .phases = c->stride_w};
+  const uint64_t read = ((uint64_t)c->out_width + 3) / 4 * 4 + (c->kernel_w - 1) / c->stride_w;
+  const uint64_t written = ((uint64_t)c->pad_left + c->width) / c->stride_w + 4;  // whole vectors
+  p.width = read > written ? read : written;
+  p.row_bytes = p.phases * p.width * 4;
+  const uint64_t most_rows = MOST_BYTES / (p.groups * p.row_bytes);
+  const uint64_t outputs = most_rows > c->kernel_h ? (most_rows - c->kernel_h) / c->stride_h + 1 : 1;
+  p.outputs = outputs < c->out_height ? (uint32_t)outputs : c->out_height;
+  p.rows = (uint64_t)(p.outputs - 1) * c->stride_h + c->kernel_h;
+  p.group_bytes = (p.rows * p.row_bytes + 127) / 128 * 128 + 64;  // groups do not share sets of the cache
+  return p;
+}
+
+static size_t offsets_bytes(const tulle_integer_conv* c) {
+  return ((size_t)c->kernel_h * c->kernel_w * sizeof(int32_t) + 63) / 64 * 64;
+}
+
+size_t tulle_u8_conv_scratch(const tulle_integer_conv* c) {
+  const copies p = copies_of(c);
+  if (p.group_bytes > INT32_MAX || offsets_bytes(c) + p.groups * p.group_bytes > INT32_MAX) return SIZE_MAX;
+  return offsets_bytes(c) + (size_t)(p.groups * p.group_bytes);
+}
+
+static void fill(uint8_t* pixels, size_t count, v4 zeros) {
+  for (; count > 0; count--, pixels += 4) wasm_v128_store32_lane(pixels, zeros, 0);
+}
+
+// A row of the input, pixel x to column (x + pad_left) / stride of phase (x + pad_left) % stride.
+static void copy_row(const tulle_integer_conv* c, const copies* p, const uint8_t* row, uint8_t* copy, v4 zeros) {
+  const uint32_t width = c->width, pad = c->pad_left, stride = c->stride_w;
+  const size_t phase_bytes = 4 * (size_t)p->width;
+  if (!row) {
+    fill(copy, (size_t)p->row_bytes / 4, zeros);
+    return;
+  }
+  if (stride == 1) {
+    for (uint32_t x = 0; x < width; x += 4) wasm_v128_store(copy + 4 * (pad + x), wasm_v128_load(row + 4 * x));
+  } else if (stride == 2) {
+    uint8_t* even = copy + pad % 2 * phase_bytes + 4 * (pad / 2);
+    uint8_t* odd = copy + (pad + 1) % 2 * phase_bytes + 4 * ((pad + 1) / 2);
+    for (uint32_t x = 0; x < width; x += 8, row += 32, even += 16, odd += 16) {
+      const v4 a = wasm_v128_load(row), b = x + 4 < width ? wasm_v128_load(row + 16) : a;
+      wasm_v128_store(even, wasm_i32x4_shuffle(a, b, 0, 2, 4, 6));
+      wasm_v128_store(odd, wasm_i32x4_shuffle(a, b, 1, 3, 5, 7));
+    }
+  } else {
+    for (uint32_t x = 0; x < width; x++)
+      memcpy(copy + (pad + x) % stride * phase_bytes + 4 * ((pad + x) / stride), row + 4 * x, 4);
+  }
+  for (uint32_t phase = 0; phase < stride; phase++, copy += phase_bytes) {
+    const uint32_t left = (pad + stride - 1 - phase) / stride, end = (pad + width + stride - 1 - phase) / stride;
+    fill(copy, left, zeros);
+    fill(copy + 4 * end, (size_t)p->width - end, zeros);
+  }
+}
+
+void tulle_u8_conv(const tulle_integer_conv* c, uint32_t group, uint32_t group_end, uint32_t row, uint32_t row_end,
+                   uint8_t* scratch) {
+  const copies p = copies_of(c);
+  const size_t row_bytes = (size_t)p.row_bytes, group_bytes = (size_t)p.group_bytes;
+  const v4 zeros = wasm_i8x16_splat((int8_t)c->zero);
+  int32_t* offsets = (int32_t*)scratch;
+  uint8_t* rows = scratch + offsets_bytes(c);
+  for (uint32_t ky = 0; ky < c->kernel_h; ky++) {
+    for (uint32_t kx = 0; kx < c->kernel_w; kx++) {
+      const size_t at = ky * row_bytes + 4 * (kx % p.phases * (size_t)p.width + kx / p.phases);
+      offsets[ky * c->kernel_w + kx] = (int32_t)at;
+    }
+  }
+  const tap_list taps = {offsets, c->kernel_h * c->kernel_w};
+  for (uint32_t y = row, count; y < row_end; y += count) {
+    count = row_end - y < p.outputs ? row_end - y : p.outputs;
+    for (uint32_t g = 0; g < p.groups; g++) {
+      for (uint32_t r = 0; r < (count - 1) * c->stride_h + c->kernel_h; r++) {
+        const int64_t at = (int64_t)y * c->stride_h + r - c->pad_top;
+        const bool inside = at >= 0 && at < c->height;
+        const uint8_t* input = inside ? c->gemm.input + g * c->gemm.input_stride + 4 * (size_t)at * c->width : NULL;
+        copy_row(c, &p, input, rows + g * group_bytes + r * row_bytes, zeros);
+      }
+    }
+    for (uint32_t j = 0; j < count; j++) {
+      const size_t pixel = (size_t)(y + j) * c->out_width;
+      tulle_integer_gemm gemm = c->gemm;
+      gemm.input = rows + j * c->stride_h * row_bytes;
+      gemm.input_stride = group_bytes;
+      if (gemm.residual) gemm.residual += 4 * pixel;
+      if (gemm.bytes) gemm.bytes += 4 * pixel;
+      if (gemm.floats) gemm.floats += pixel;
+      all_tiles(&gemm, &taps, group, group_end, 0, c->out_width);
+    }
+  }
+}
+
+#endif  // TULLE_HAS_DOT

@@ -1,0 +1,485 @@
+#include "ops/integer.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "ops/convolution.h"
+
+#if TULLE_HAS_DOT
+
+// ---- levels -----------------------------------------------------------------------------------------------
+
+// What the bytes of a tensor stand for: (byte - zero) * scale.
+typedef struct {
+  float scale, zero;
+} levels;
+
+static bool has_levels(const tulle_tensor* t) { return !t->is_constant && t->levels.type != TULLE_TYPE_FP32; }
+
+// Unsigned, from 0 to the top of the dot product. Where that is not 255, the same range has fewer levels.
+static levels levels_of(const tulle_planner* planner, const tulle_tensor* t) {
+  const float zero = (float)(t->levels.zero_point + (t->levels.type == TULLE_TYPE_INT8 ? 128 : 0));
+  const float top = (float)tulle_dot_top(planner->dot);
+  return (levels){t->levels.scale * (255 / top), rintf(zero * (top / 255))};
+}
+
+static float limited(float x, float least, float most) { return !(x > least) ? least : x < most ? x : most; }
+
+// The range of the op's clamp, in the output's levels or, where it is stored as floats, as it is.
+static void clamp_of(const tulle_planner* planner, const tulle_op* op, bool to_bytes, float* low, float* high) {
+  tulle_epilogue epilogue;
+  tulle_clamp_of(op, &epilogue);
+  *low = epilogue.low, *high = epilogue.high;
+  if (!to_bytes) return;
+  const levels y = levels_of(planner, tulle_plan_output(planner, op));
+  const float top = (float)tulle_dot_top(planner->dot);
+  *low = rintf(limited(*low / y.scale + y.zero, 0, top));
+  *high = rintf(limited(*high / y.scale + y.zero, 0, top));
+}
+
+// ---- which ops --------------------------------------------------------------------------------------------
+
+// Multiply-adds of a layer below which its step, and those that convert, take longer than is gained.
+#define LEAST_MACS 16384
+// Products of an input of a 1x1 convolution from which on converting the input is cheap beside them.
+#define LEAST_OUTPUTS 8
+
+// The scale of the weights of an output channel, which are its last dimension where `last` is set. Checked by
+// weights_fit.
+static float weight_scale(const tulle_tensor* w, uint32_t channel) {
+  return w->constant.scales[w->constant.scale_count > 1 ? channel : 0];
+}
+
+// Whether the weights are integers with one scale an output channel, and the kernels' sums and offsets stay in range.
+static bool weights_fit(const tulle_planner* planner, const tulle_op* op, uint32_t channels, bool channels_last) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
+  const tulle_tensor *bias = tulle_plan_input(planner, op, 2), *y = tulle_plan_output(planner, op);
+  const tulle_constant* c = &w->constant;
+  if (c->type != TULLE_TYPE_INT8 || op->sparse || !has_levels(x) || !tulle_clamps(op)) return false;
+  if (bias && (!bias->is_constant || bias->elements != channels)) return false;
+  if (c->scale_count != 1 &&
+      (c->scale_count != channels || c->scale_run != (channels_last ? 1 : w->elements / channels)))
+    return false;
+  const uint32_t taps = w->elements / channels;
+  const float x_scale = levels_of(planner, x).scale;
+  // Of floats, then of bytes.
+  const float y_scales[2] = {1, has_levels(y) ? levels_of(planner, y).scale : 1};
+  float* biases = bias ? malloc(channels * sizeof *biases) : NULL;
+  bool ok = biases || !bias;
+  if (biases) tulle_constant_decode(bias, biases);
+  for (uint32_t o = 0; ok && o < channels; o++) {
+    for (uint32_t i = 0; i < 2; i++) {
+      // Twice as much: the zero point's part of an offset is up to what the sums are.
+      const float scale = 2 * x_scale * weight_scale(w, o) / y_scales[i];
+      ok = ok && tulle_u8_fits(scale, 2 * (biases ? biases[o] : 0) / y_scales[i] + 512, taps) && scale == scale;
+    }
+  }
+  free(biases);
+  return ok;
+}
+
+// Whether a map of so many levels can be added to another one's.
+static bool adds(const tulle_planner* planner, const tulle_tensor* a, const tulle_tensor* y) {
+  const float y_scale = has_levels(y) ? levels_of(planner, y).scale : 1;
+  return has_levels(a) && tulle_u8_fits(2 * levels_of(planner, a).scale / y_scale, 0, 1);
+}
+
+// conv2d and fully_connected: a matrix times each pixel.
+static tulle_gain matrix_gain(const tulle_planner* planner, const tulle_op* op) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
+  const tulle_tensor *y = tulle_plan_output(planner, op), *residual = tulle_plan_input(planner, op, 3);
+  const bool conv = op->kind == TULLE_OP_CONV2D;
+  uint32_t inputs, outputs, pixels, out_pixels;
+  if (!tulle_map_of(x, &inputs, &pixels) || !tulle_map_of(y, &outputs, &out_pixels) || pixels != out_pixels)
+    return TULLE_GAIN_NONE;
+  if (conv ? w->rank != 4 || w->shape[1] != 1 || w->shape[2] != 1 || w->shape[3] != inputs ||
+                 !tulle_is_pointwise(op, w) || x->rank != 4 || y->rank != 4 || x->shape[1] != y->shape[1]
+           : w->rank != 2 || w->shape[1] != inputs || pixels != 1)
+    return TULLE_GAIN_NONE;
+  if (w->shape[0] != outputs || !weights_fit(planner, op, outputs, false)) return TULLE_GAIN_NONE;
+  if (conv && residual && (!tulle_same_shape(residual, y) || !tulle_is_chw(residual) || !adds(planner, residual, y)))
+    return TULLE_GAIN_NONE;
+  const bool enough = (uint64_t)w->elements * pixels >= LEAST_MACS && outputs >= LEAST_OUTPUTS;
+  return enough ? TULLE_GAIN_ALWAYS : TULLE_GAIN_IF_FED;
+}
+
+static tulle_gain depthwise_gain(const tulle_planner* planner, const tulle_op* op) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
+  const tulle_tensor* y = tulle_plan_output(planner, op);
+  if (x->rank != 4 || w->rank != 4 || y->rank != 4 || w->shape[0] != 1 || !has_levels(y)) return TULLE_GAIN_NONE;
+  const uint32_t channels = x->shape[3], most = TULLE_U8_DEPTHWISE_MAX;
+  if (w->shape[3] != channels || y->shape[3] != channels || w->shape[1] > most || w->shape[2] > most)
+    return TULLE_GAIN_NONE;
+  if (op->stride_h > most || op->stride_w > most || op->dilation_h != 1 || op->dilation_w != 1 ||
+      op->pad_top >= w->shape[1] || op->pad_left >= w->shape[2] || x->shape[2] > UINT16_MAX)
+    return TULLE_GAIN_NONE;
+  if (!tulle_windows_fit(op, x, w, y) || !weights_fit(planner, op, channels, true)) return TULLE_GAIN_NONE;
+  return TULLE_GAIN_IN_CHAIN;
+}
+
+static tulle_gain add_gain(const tulle_planner* planner, const tulle_op* op) {
+  const tulle_tensor *a = tulle_plan_input(planner, op, 0), *b = tulle_plan_input(planner, op, 1);
+  const tulle_tensor* y = tulle_plan_output(planner, op);
+  const bool ok = tulle_clamps(op) && tulle_is_chw(y) && has_levels(y) && tulle_same_shape(a, y) &&
+                  tulle_same_shape(b, y) && adds(planner, a, y) && adds(planner, b, y);
+  return ok ? TULLE_GAIN_IF_FED : TULLE_GAIN_NONE;
+}
+
+// Over height and width alone.
+static tulle_gain mean_gain(const tulle_planner* planner, const tulle_op* op) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *y = tulle_plan_output(planner, op);
+  uint32_t axes = 0;
+  for (uint32_t i = 0; i < op->list_count; i++) {
+    if (op->list[i] < 1 || op->list[i] > 2) return TULLE_GAIN_NONE;
+    axes |= 1u << op->list[i];
+  }
+  const bool ok = axes == 6 && tulle_is_chw(x) && has_levels(x) && y->elements == x->shape[3] &&
+                  tulle_u8_fits(levels_of(planner, x).scale, 0, 1);
+  return ok ? TULLE_GAIN_IF_FED : TULLE_GAIN_NONE;
+}
+
+tulle_gain tulle_gain_of(const tulle_planner* planner, const tulle_op* op) {
+  switch (op->kind) {
+    case TULLE_OP_CONV2D:
+    case TULLE_OP_FULLY_CONNECTED:
+      return matrix_gain(planner, op);
+    case TULLE_OP_DEPTHWISE_CONV2D:
+      return depthwise_gain(planner, op);
+    case TULLE_OP_ADD:
+      return add_gain(planner, op);
+    case TULLE_OP_MEAN:
+      return mean_gain(planner, op);
+    default:
+      return TULLE_GAIN_NONE;
+  }
+}
+
+tulle_stores tulle_stores_of(const tulle_net* net, const tulle_op* op) {
+  switch (op->kind) {
+    case TULLE_OP_DEPTHWISE_CONV2D:
+    case TULLE_OP_ADD:
+      return TULLE_STORES_BYTES;
+    case TULLE_OP_CONV2D:
+    case TULLE_OP_FULLY_CONNECTED:
+      return has_levels(&net->tensors[op->output]) ? TULLE_STORES_EITHER : TULLE_STORES_FLOATS;
+    default:
+      return TULLE_STORES_FLOATS;
+  }
+}
+
+// ---- weights ----------------------------------------------------------------------------------------------
+
+static uint32_t groups_of(uint32_t channels) { return (channels + 3) / 4; }
+
+// The weights as the file has them, for the time of planning; the caller frees them. NULL (error set) when out of
+// memory.
+static int8_t* read_weights(tulle_planner* planner, const tulle_tensor* w) {
+  float* values = malloc((size_t)w->elements * sizeof *values);
+  int8_t* weights = malloc(w->elements);
+  if (values && weights) {
+    tulle_constant_decode_integers(w, values);
+    for (uint32_t i = 0; i < w->elements; i++) weights[i] = (int8_t)values[i];
+  } else {
+    tulle_plan_fail(planner, "out of memory");
+    free(weights);
+    weights = NULL;
+  }
+  free(values);
+  return weights;
+}
+
+// Scales and offsets of the kernels (see u8.h), for as many channels as fill up the last group. `channels_last`: of the
+// weights. False (error set) when out of memory.
+static bool plan_store(tulle_planner* planner, const tulle_op* op, const int8_t* weights, uint32_t channels,
+                       bool channels_last, bool to_bytes, const float** scale, const float** offset) {
+  const tulle_tensor* w = tulle_plan_input(planner, op, 1);
+  const levels x = levels_of(planner, tulle_plan_input(planner, op, 0));
+  const levels y = to_bytes ? levels_of(planner, tulle_plan_output(planner, op)) : (levels){1, 0};
+  const uint32_t taps = w->elements / channels;
+  float* scales = tulle_plan_alloc(planner, 4 * groups_of(channels) * sizeof *scales);
+  float* offsets = tulle_plan_alloc(planner, 4 * groups_of(channels) * sizeof *offsets);
+  const float* bias = tulle_plan_bias(planner, op, channels, 0);
+  if (!scales || !offsets || !bias) return false;
+  for (uint32_t o = 0; o < channels; o++) {
+    int32_t sum = 0;
+    for (uint32_t t = 0; t < taps; t++) sum += weights[channels_last ? (size_t)t * channels + o : (size_t)o * taps + t];
+    const double by = (double)x.scale * weight_scale(w, o);
+    scales[o] = (float)(by / y.scale);
+    offsets[o] = (float)((bias[o] - by * x.zero * sum) / y.scale + y.zero);
+  }
+  *scale = scales;
+  *offset = offsets;
+  return true;
+}
+
+// Memory for packed weights.
+static int8_t* alloc_weights(tulle_planner* planner, size_t size) {
+  planner->weight_bytes += size;
+  return tulle_plan_alloc(planner, size + TULLE_SLACK_BYTES);
+}
+
+// ---- 1x1 convolutions, fully connected layers -----------------------------------------------------------------
+
+// Pixels of the kernel's tile.
+#define TILE 12
+
+typedef struct {
+  tulle_integer_gemm gemm;
+  uint32_t pixels, tiles, tile_tasks, group_tasks;
+} matrix_args;
+
+static void run_matrix(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+  (void)next, (void)scratch;
+  const matrix_args* args = pointer;
+  uint32_t tile, tile_end, group, group_end;
+  tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
+  tulle_piece(groups_of(args->gemm.outputs), args->group_tasks, task / args->tile_tasks, &group, &group_end);
+  tulle_u8_gemm(&args->gemm, group, group_end, TILE * tile, tile_end == args->tiles ? args->pixels : TILE * tile_end);
+}
+
+static bool plan_matrix(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
+  const tulle_tensor *y = tulle_plan_output(planner, op), *residual = tulle_plan_input(planner, op, 3);
+  const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
+  matrix_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  tulle_integer_gemm* gemm = &args->gemm;
+  uint32_t inputs, outputs;
+  tulle_map_of(x, &inputs, &args->pixels);
+  tulle_map_of(y, &outputs, &args->pixels);
+  *gemm = (tulle_integer_gemm){.dot = planner->dot,
+                               .inputs = inputs,
+                               .outputs = outputs,
+                               .input = in->bytes,
+                               .input_stride = in->bytes_stride,
+                               .bytes = out->bytes,
+                               .bytes_stride = out->bytes_stride,
+                               .floats = out->data,
+                               .floats_stride = out->stride};
+  const size_t size = tulle_u8_gemm_weights(outputs, inputs);
+  int8_t *packed = alloc_weights(planner, size), *weights = packed ? read_weights(planner, w) : NULL;
+  bool ok = weights && plan_store(planner, op, weights, outputs, false, out->bytes, &gemm->scale, &gemm->offset);
+  if (ok) tulle_u8_pack_gemm(weights, outputs, inputs, packed);
+  free(weights);
+  if (!ok) return false;
+  gemm->weights = packed;
+  clamp_of(planner, op, out->bytes, &gemm->low, &gemm->high);
+  if (op->kind == TULLE_OP_CONV2D && residual) {
+    const levels r = levels_of(planner, residual);
+    gemm->residual = tulle_place_of_input(planner, op, 3)->bytes;
+    gemm->residual_stride = tulle_place_of_input(planner, op, 3)->bytes_stride;
+    gemm->residual_scale = r.scale / (out->bytes ? levels_of(planner, y).scale : 1);
+    float* offsets = (float*)gemm->offset;
+    for (uint32_t o = 0; o < outputs; o++) offsets[o] -= r.zero * gemm->residual_scale;
+  }
+  args->tiles = (args->pixels + TILE - 1) / TILE;
+  // Threads that share out the output channels read the weights once. What is larger is to be read once.
+  args->tile_tasks = size > (size_t)inputs * args->pixels ? 1 : tulle_plan_tasks(planner, args->tiles);
+  args->group_tasks = tulle_plan_more_tasks(planner, args->tile_tasks, groups_of(outputs));
+  *work = (tulle_work){.run = run_matrix,
+                       .args = args,
+                       .tasks = args->tile_tasks * args->group_tasks,
+                       .kernel = TULLE_KERNEL_U8_GEMM,
+                       .weights = w->elements,
+                       .nonzeros = tulle_constant_nonzeros(w),
+                       .macs = (uint64_t)w->elements * args->pixels};
+  return true;
+}
+
+// ---- depthwise convolutions -------------------------------------------------------------------------------------
+
+typedef struct {
+  tulle_integer_depthwise depthwise;
+  uint32_t groups, strips, strip_rows, group_tasks, strip_tasks;
+} depthwise_args;
+
+static void run_depthwise(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+  (void)next;
+  const depthwise_args* args = pointer;
+  uint32_t group, group_end, strip, strip_end;
+  tulle_piece(args->groups, args->group_tasks, task % args->group_tasks, &group, &group_end);
+  tulle_piece(args->strips, args->strip_tasks, task / args->group_tasks, &strip, &strip_end);
+  const uint32_t row_end = strip_end == args->strips ? args->depthwise.out_height : strip_end * args->strip_rows;
+  tulle_u8_depthwise(&args->depthwise, group, group_end, strip * args->strip_rows, row_end, (uint8_t*)scratch);
+}
+
+static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
+  const tulle_tensor* y = tulle_plan_output(planner, op);
+  const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
+  const uint32_t channels = x->shape[3];
+  depthwise_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  tulle_integer_depthwise* d = &args->depthwise;
+  *d = (tulle_integer_depthwise){.dot = planner->dot,
+                                 .kernel_h = w->shape[1],
+                                 .kernel_w = w->shape[2],
+                                 .stride_h = op->stride_h,
+                                 .stride_w = op->stride_w,
+                                 .height = x->shape[1],
+                                 .width = x->shape[2],
+                                 .out_height = y->shape[1],
+                                 .out_width = y->shape[2],
+                                 .pad_top = op->pad_top,
+                                 .pad_left = op->pad_left,
+                                 .zero = (uint8_t)levels_of(planner, x).zero,
+                                 .input = in->bytes,
+                                 .input_stride = in->bytes_stride,
+                                 .output = out->bytes,
+                                 .output_stride = out->bytes_stride};
+  int8_t *packed = alloc_weights(planner, tulle_u8_depthwise_weights(d, channels)),
+         *weights = packed ? read_weights(planner, w) : NULL;
+  const bool ok = weights && plan_store(planner, op, weights, channels, true, true, &d->scale, &d->offset);
+  if (ok) tulle_u8_pack_depthwise(d, weights, channels, packed);
+  free(weights);
+  if (!ok) return false;
+  d->weights = packed;
+  clamp_of(planner, op, true, &d->low, &d->high);
+  args->groups = groups_of(channels);
+  args->strip_rows = tulle_u8_depthwise_rows(d);
+  args->strips = (d->out_height + args->strip_rows - 1) / args->strip_rows;
+  args->group_tasks = tulle_plan_tasks(planner, args->groups);
+  args->strip_tasks = tulle_plan_more_tasks(planner, args->group_tasks, args->strips);
+  *work = (tulle_work){.run = run_depthwise,
+                       .args = args,
+                       .tasks = args->group_tasks * args->strip_tasks,
+                       .kernel = TULLE_KERNEL_U8_DEPTHWISE,
+                       .weights = w->elements,
+                       .nonzeros = tulle_constant_nonzeros(w),
+                       .macs = (uint64_t)w->elements * y->shape[1] * y->shape[2],
+                       .scratch = tulle_u8_depthwise_scratch(d)};
+  return true;
+}
+
+// ---- additions --------------------------------------------------------------------------------------------------
+
+typedef struct {
+  tulle_integer_add add;
+  tulle_place a, b, y;
+  uint32_t pixels;
+} add_args;
+
+static void run_add(const void* pointer, uint32_t group, uint32_t end, char* scratch) {
+  (void)scratch;
+  const add_args* args = pointer;
+  for (; group < end; group++)
+    tulle_u8_add(&args->add, args->a.bytes + group * args->a.bytes_stride, args->b.bytes + group * args->b.bytes_stride,
+                 args->y.bytes + group * args->y.bytes_stride, 4 * (size_t)args->pixels);
+}
+
+static bool plan_add(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  const tulle_tensor* output = tulle_plan_output(planner, op);
+  const levels a = levels_of(planner, tulle_plan_input(planner, op, 0)),
+               b = levels_of(planner, tulle_plan_input(planner, op, 1)), y = levels_of(planner, output);
+  add_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  args->a = *tulle_place_of_input(planner, op, 0);
+  args->b = *tulle_place_of_input(planner, op, 1);
+  args->y = *tulle_place_of_output(planner, op);
+  args->add.scale_a = a.scale / y.scale;
+  args->add.scale_b = b.scale / y.scale;
+  args->add.offset = y.zero - a.zero * args->add.scale_a - b.zero * args->add.scale_b;
+  clamp_of(planner, op, true, &args->add.low, &args->add.high);
+  uint32_t channels;
+  tulle_map_of(output, &channels, &args->pixels);
+  *work = (tulle_work){.run = run_add,
+                       .args = args,
+                       .units = groups_of(channels),
+                       .tasks = tulle_plan_light_tasks(planner, output->elements, groups_of(channels)),
+                       .kernel = TULLE_KERNEL_U8_ADD};
+  return true;
+}
+
+// ---- means and conversions ----------------------------------------------------------------------------------------
+
+typedef struct {
+  tulle_integer_convert convert;
+  uint8_t* bytes;
+  float* floats;
+  uint32_t pixels;
+} convert_args;
+
+static void run_to_bytes(const void* pointer, uint32_t group, uint32_t end, char* scratch) {
+  (void)scratch;
+  const convert_args* args = pointer;
+  tulle_u8_from_f32(&args->convert, args->floats, args->bytes, group, end, 0, args->pixels);
+}
+
+static void run_to_floats(const void* pointer, uint32_t group, uint32_t end, char* scratch) {
+  (void)scratch;
+  const convert_args* args = pointer;
+  tulle_u8_to_f32(&args->convert, args->bytes, args->floats, group, end, 0, args->pixels);
+}
+
+static void run_mean(const void* pointer, uint32_t group, uint32_t end, char* scratch) {
+  (void)scratch;
+  const convert_args* args = pointer;
+  tulle_u8_mean(&args->convert, args->bytes, args->floats, group, end, args->pixels);
+}
+
+// From the bytes at one place to the floats at another one, or back.
+static bool plan_convert(tulle_planner* planner, const tulle_tensor* t, const tulle_place* bytes,
+                         const tulle_place* floats, tulle_task run, tulle_kernel_id kernel, tulle_work* work) {
+  const levels l = levels_of(planner, t);
+  convert_args* args = tulle_plan_alloc(planner, sizeof *args);
+  if (!args) return false;
+  args->bytes = bytes->bytes;
+  args->floats = floats->data;
+  args->convert = (tulle_integer_convert){.scale = l.scale,
+                                          .zero = l.zero,
+                                          .top = tulle_dot_top(planner->dot),
+                                          .floats_stride = floats->stride,
+                                          .bytes_stride = bytes->bytes_stride};
+  tulle_map_of(t, &args->convert.channels, &args->pixels);
+  const uint32_t groups = groups_of(args->convert.channels);
+  *work = (tulle_work){.run = run,
+                       .args = args,
+                       .units = groups,
+                       .tasks = tulle_plan_light_tasks(planner, t->elements, groups),
+                       .kernel = kernel};
+  return true;
+}
+
+bool tulle_plan_conversion(tulle_planner* planner, uint32_t tensor, bool to_bytes, tulle_work* work) {
+  const tulle_place* place = &planner->places[tensor];
+  return plan_convert(planner, &planner->net->tensors[tensor], place, place, to_bytes ? run_to_bytes : run_to_floats,
+                      TULLE_KERNEL_U8_CONVERT, work);
+}
+
+bool tulle_plan_on_bytes(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  switch (op->kind) {
+    case TULLE_OP_CONV2D:
+    case TULLE_OP_FULLY_CONNECTED:
+      return plan_matrix(planner, op, work);
+    case TULLE_OP_DEPTHWISE_CONV2D:
+      return plan_depthwise(planner, op, work);
+    case TULLE_OP_ADD:
+      return plan_add(planner, op, work);
+    default:  // mean
+      return plan_convert(planner, tulle_plan_input(planner, op, 0), tulle_place_of_input(planner, op, 0),
+                          tulle_place_of_output(planner, op), run_mean, TULLE_KERNEL_U8_MEAN, work);
+  }
+}
+
+#else
+
+tulle_gain tulle_gain_of(const tulle_planner* planner, const tulle_op* op) {
+  (void)planner, (void)op;
+  return TULLE_GAIN_NONE;
+}
+
+tulle_stores tulle_stores_of(const tulle_net* net, const tulle_op* op) {
+  (void)net, (void)op;
+  return TULLE_STORES_FLOATS;
+}
+
+bool tulle_plan_on_bytes(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
+  return tulle_plan_nothing(planner, op, work);
+}
+
+bool tulle_plan_conversion(tulle_planner* planner, uint32_t tensor, bool to_bytes, tulle_work* work) {
+  (void)tensor, (void)to_bytes;
+  return tulle_plan_nothing(planner, planner->op, work);
+}
+
+#endif
