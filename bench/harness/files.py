@@ -16,9 +16,7 @@ from tulle.graph import Graph
 from tulle.graph.stats import layer_stats
 from tulle.oracle import Oracle, oracle
 from tulle.passes.fold_constants import fold_constants
-
-ROUNDED_TOLERANCE = 5e-2
-"""As for `tulle verify`: where the file rounds activations to 8 bits and tulle does not."""
+from tulle.verification import ROUNDED_TOLERANCE
 
 STRAY = 1e-2
 """See Model."""

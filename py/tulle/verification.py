@@ -22,8 +22,9 @@ from tulle.runtime.host import Variant
 TOLERANCE = 1e-3
 """Largest error, relative to an output's range, that passes."""
 
-ROUNDED_TOLERANCE = 0.05
-"""The same where the original rounds activations to 8 bits and tulle does not."""
+ROUNDED_TOLERANCE = 0.1
+"""Where the original rounds activations to 8 bits. LiteRT's own kernels differ as much from each other: by 0.09 on
+MobileNetV2, since what lies between two steps may be rounded either way, layer after layer."""
 
 
 @dataclass(frozen=True)

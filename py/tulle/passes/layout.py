@@ -95,7 +95,9 @@ def _insert_permutes(graph: Graph, layouts: dict[str, str]) -> Graph:
     for name in graph.outputs:
         tensor = graph.tensors[name]
         if tensor.layout == "chw":  # the output keeps its name, so what computes it gets another
-            image = images[name] = graph.add_tensor(Tensor(f"{name}_chw", tensor.shape, layout="chw"))
+            image = images[name] = graph.add_tensor(
+                Tensor(f"{name}_chw", tensor.shape, layout="chw", levels=tensor.levels)
+            )
             producer[name].outputs = [image]
             tensor.layout, permuted[image] = "plain", name
             layouts[image] = layouts.pop(name)
@@ -108,7 +110,8 @@ def _insert_permutes(graph: Graph, layouts: dict[str, str]) -> Graph:
             if tensor.is_constant or tensor.layout == wanted or OPS[node.op].layout.reads_any(graph, node, name):
                 continue
             if name not in permuted:
-                permuted[name] = graph.add_tensor(Tensor(f"{name}_{wanted}", tensor.shape, layout=wanted))
+                copy = Tensor(f"{name}_{wanted}", tensor.shape, layout=wanted, levels=tensor.levels)
+                permuted[name] = graph.add_tensor(copy)
                 nodes.append(Node(f"to_{wanted}", permuted[name], [name], [permuted[name]]))
             node.inputs = [permuted[name] if x == name else x for x in node.inputs]
     graph.nodes = _behind_producers(graph, nodes)
