@@ -114,7 +114,7 @@ def test_a_fully_quantised_model_becomes_a_float_model(dtype: type) -> None:
     random = np.random.default_rng(3)
     data, scale, zero = quantised_network(random, dtype)
     conversion = tulle.convert(data)
-    assert "converted to float32" in conversion.graph.notes[0]
+    assert "8-bit integers" in conversion.graph.notes[0]
     interpreter = interpreter_module.Interpreter(model_content=data)
     interpreter.allocate_tensors()
     with tulle.load(conversion.data) as model:

@@ -40,7 +40,7 @@ def command(source: str, converted: str, *, files: tuple[str, ...], as_json: boo
     Both run on random inputs and on those given. The errors are the largest absolute difference of each output, and
     the same relative to the output's range (its largest value minus its smallest; 1 for a sigmoid). The original runs
     in LiteRT or ONNX Runtime if the package ai-edge-litert or onnxruntime is installed, else in tulle's NumPy reference
-    or ONNX's. A quantised original rounds activations, and two runtimes round differently, so the tolerance is larger there.
+    or ONNX's. Of a quantised original the tolerance is larger: two runtimes round its activations differently.
 
     Exit code 1 if an output is off by more than the tolerance.
 

@@ -17,7 +17,7 @@ from tulle.onnx.functions import FUNCTIONS
 from tulle.onnx.operators import CONVERTERS, FLOATS, OnnxNode
 from tulle.onnx.values import TO_NHWC, Importer, Value
 from tulle.ops import OPS
-from tulle.tflite.quantized import ROUNDING
+from tulle.tflite.quantized import RUNS
 
 SINGLE = {kind: read for op in OPS.values() for kind, read in op.from_onnx.items()}
 """Operators that are one op of tulle."""
@@ -81,7 +81,7 @@ def _read(model: Any, name: str, outputs: Sequence[str] | None, shapes: Mapping[
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer}
     importer = Importer(name, sum(data.nbytes for data in constants.values()))
     if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in proto.node):
-        importer.graph.notes.append(f"the model is quantised: it is converted to float32, so {ROUNDING}")
+        importer.graph.notes.append(f"the model is quantised: {RUNS}")
     ends = [info.name for info in proto.output] if outputs is None else list(outputs)
     if twice := [end for end in ends if ends.count(end) > 1]:
         raise TulleError(f"output {twice[0]!r} is listed twice")

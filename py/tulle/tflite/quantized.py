@@ -1,7 +1,7 @@
 """Quantised tensors as floats: real = scale * (stored - zero point), as the TFLite quantisation spec has it.
 
-Weights stored as int8 or uint8 are dequantised at load. Activations of a fully quantised model become float32 too:
-the model then computes what it approximated, without rounding to 8 bits after every op.
+Weights stored as int8 or uint8 are dequantised at load. Activations of a fully quantised model become float32 too, with
+the integers that they are rounded to as `levels`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,10 @@ def implied_activation(low: float, high: float) -> str:
     return "relu_n1_to_1" if abs(low + 1) < 0.03 and abs(high - 1) < 0.03 else "none"
 
 
-ROUNDING = "answers differ from the quantised model's by its rounding, and where it clips to the range of its integers"
+RUNS = (
+    "it computes in its 8-bit integers where the processor is faster at that, else in float32: answers differ from "
+    "other runtimes' by rounding"
+)
 
 
 def notes(graph: Graph, scalings: dict[str, Scaling]) -> list[str]:
@@ -123,10 +126,8 @@ def notes(graph: Graph, scalings: dict[str, Scaling]) -> list[str]:
     activations = [name for name in scalings if not graph.tensors[name].is_constant]
     weights = [name for name in scalings if graph.tensors[name].is_constant]
     if activations:
-        ports = "" if graph.quantization else "inputs and outputs are float32 and "
-        return [
-            f"the model is quantised ({len(activations)} activations): it is converted to float32, so {ports}{ROUNDING}"
-        ]
+        ports = "" if graph.quantization else "; inputs and outputs are float32"
+        return [f"the model is quantised ({len(activations)} activations): {RUNS}{ports}"]
     if weights:
         return [
             f"{len(weights)} quantised weights were dequantised; LiteRT may also round activations to 8 bits, tulle "
