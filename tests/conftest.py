@@ -59,9 +59,9 @@ LONGEST = (
 # How long a test waits for what a page is to show, in milliseconds. On a busy machine the usual 5 s are too few.
 expect.set_options(timeout=60_000)
 
-# Playwright's own list, which a second --disable-features replaces, and the heap profiler. One browser in a hundred has
-# it on, and then a page of Pyodide may crash ("Target crashed"): for an allocation that it samples it looks for frames
-# in the 8 KB above, and a stack of WebAssembly's promise integration may end before.
+# Playwright's own list, which a second --disable-features replaces, and the heap profiler, which Chromium turns on in a
+# few browsers. A page of Pyodide may crash then ("Target crashed"): for an allocation that it samples it looks for
+# frames in the 8 KB above, and a stack of WebAssembly's promise integration may end before.
 DISABLED_FEATURES = """HeapProfilerReporting AimEnabled AvoidCorsURLLoaderRestartOnRedirect
 AvoidUnnecessaryBeforeUnloadCheckSync DestroyProfileOnBrowserClose HttpsFirstBalancedModeAutoEnable HttpsUpgrades
 LensOverlay MediaRouter NetworkTimeServiceQuerying OptimizationHints PaintHolding PreconnectToSearch
