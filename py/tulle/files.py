@@ -37,7 +37,9 @@ def read_bytes(path: PathLike) -> bytes:
     try:
         data = _read(Path(path))
     except OSError as error:
-        raise TulleError(f"{path} cannot be read: {error.strerror or error}") from None
+        is_address = str(path).startswith(("http:/", "https:/"))
+        hint = ": files are read, not addresses, so download it first" if is_address else ""
+        raise TulleError(f"{path} cannot be read: {error.strerror or error}{hint}") from None
     if not data:
         raise TulleError(f"{path} is empty")
     return data

@@ -221,6 +221,28 @@ def test_cancel_and_a_second_file(
     assert visit.complaints == []
 
 
+def test_a_second_visit_and_a_file_that_is_about_to_come(
+    open_page: Callable[..., Visit], model_path: Callable[[str], Path]
+) -> None:
+    page = open_page().page
+    script = f"{CDN}pyodide.mjs"
+    with page.expect_request(script), page.expect_file_chooser():
+        page.locator("label", has=page.locator("#file")).click()
+    give(page, model_path(MODEL))
+    expect(page.locator("[data-value=name]")).to_have_text(MODEL, timeout=LONG)
+    ready(page)
+    with page.expect_request(script):  # without a file: somebody who was here before
+        page.reload()
+    ready(page)
+    page.context.route(f"{CDN}**", lambda route: route.abort())
+    page.reload()
+    ready(page)
+    give(page, model_path(MODEL))
+    expect(page.locator("[data-value=name]")).to_have_text(MODEL, timeout=20_000)  # it needs no Python
+    ready(page)
+    assert "The .tflite file has 250 kB" in page.locator("[data-value=source]").inner_text()
+
+
 def test_a_large_file_does_not_freeze_the_page(open_page: Callable[..., Visit], tmp_path: Path) -> None:
     visit = open_page()
     page = visit.page

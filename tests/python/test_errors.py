@@ -116,6 +116,8 @@ def test_files_of_something_else(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
     with pytest.raises(TulleError, match="cannot be read: No such file"):
         tulle.load(tmp_path / "nothing.tulle")
+    with pytest.raises(TulleError, match=r"cannot be read: No such file .*download it first"):
+        tulle.load("https://example.org/model.tulle")
     with pytest.raises(TulleError, match="cannot be read: Is a directory"):
         tulle.load(tmp_path)
 

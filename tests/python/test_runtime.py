@@ -130,10 +130,11 @@ def test_inputs_need_not_be_contiguous(model: tulle.Model) -> None:
     ("value", "message"),
     [
         (np.zeros((12, 10, 3), np.float32), r"'image' has shape \(12, 10, 3\); it must be \(1, 12, 10, 3\)"),
-        (np.zeros((1, 10, 12, 3), np.float32), r"has shape \(1, 10, 12, 3\)"),
+        (np.zeros((1, 10, 12, 3), np.float32), r"has shape \(1, 10, 12, 3\); it must be \(1, 12, 10, 3\)$"),
+        (np.zeros((1, 3, 12, 10), np.float32), r"must be \(1, 12, 10, 3\); \.transpose\(0, 2, 3, 1\) turns"),
         (np.zeros((1, 12, 10, 3)), r"'image' has dtype float64; it must be float32 or float16, or uint8 for an image"),
         (np.zeros((1, 12, 10, 3), np.int32), "dtype int32"),
-        (np.zeros((10, 12, 3), np.uint8), r"an image of shape \(10, 12, 3\) does not fit"),
+        (np.zeros((10, 12, 3), np.uint8), r"an image of shape \(10, 12, 3\) does not fit; .*tulle.image.to_input"),
         (np.zeros((12, 10), np.uint8), r"an image of shape \(12, 10\) does not fit"),
         (np.zeros((2, 12, 10, 3), np.uint8), "does not fit"),
         ("hello", "dtype"),

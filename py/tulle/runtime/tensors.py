@@ -82,8 +82,14 @@ def prepare(info: TensorInfo, value: Any, numpy: ModuleType | None) -> tuple[boo
         images = ", or uint8 for an image" if info.takes_images else ""
         raise TulleError(f"input {info.name!r} has dtype {dtype}; it must be {' or '.join(wanted)}{images}")
     if not fits:
-        raise TulleError(f"input {info.name!r} has shape {shape}; it must be {info.shape}")
+        raise TulleError(f"input {info.name!r} has shape {shape}; it must be {info.shape}{_order(info, shape)}")
     return False, _widened(data(), numpy) if dtype == "float16" else data()
+
+
+def _order(info: TensorInfo, shape: tuple[int, ...]) -> str:
+    """What to do about a picture in the order of PyTorch and ONNX."""
+    in_order = len(shape) == 4 and (shape[0], *shape[2:], shape[1]) == info.shape
+    return "; .transpose(0, 2, 3, 1) turns [N, C, H, W] into it" if in_order else ""
 
 
 def output(info: TensorInfo, data: bytearray, numpy: ModuleType | None) -> Any:
@@ -129,8 +135,8 @@ def _rgba(info: TensorInfo, shape: tuple[int, ...], data: memoryview) -> memoryv
             break
     else:
         raise TulleError(
-            f"input {info.name!r}: an image of shape {shape} does not fit; "
-            f"it must be ({height}, {width}, 3) or ({height}, {width}, 4)"
+            f"input {info.name!r}: an image of shape {shape} does not fit; it must be ({height}, {width}, 3) or "
+            f"({height}, {width}, 4); tulle.image.to_input makes it so of any picture"
         )
     if channels == 4:
         return data

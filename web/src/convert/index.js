@@ -123,14 +123,10 @@ const PYTHON_OPTIONS = ['name', 'pyodide', 'onnx', 'onProgress', 'cache', 'signa
 const CONVERSION_OPTIONS = ['inputMean', 'inputStd', 'sparsity', 'weights', 'outputs', 'inputShapes', 'quantizedIo'];
 
 /**
- * @typedef {ConvertOptions & { name: string }} Named
- */
-
-/**
  * @param {'convert' | 'inspect'} task
  * @param {ModelFile} source
  * @param {ConvertOptions} options
- * @param {(bytes: Uint8Array<ArrayBuffer>, options: Named) => Promise<Uint8Array<ArrayBuffer>>} make
+ * @param {(bytes: Uint8Array<ArrayBuffer>, options: ConvertOptions & { name: string }) => Promise<Uint8Array<ArrayBuffer>>} make
  */
 async function answer(task, source, options, make) {
   const named = { ...options, name: options.name ?? nameOf(source) };
@@ -143,7 +139,7 @@ async function answer(task, source, options, make) {
 /**
  * @param {import('./python.js').Task['task']} task
  * @param {Uint8Array} bytes
- * @param {Named} options
+ * @param {ConvertOptions & { name: string }} options
  * @param {Record<string, unknown>} settings
  */
 function submit(task, bytes, { name, pyodide, onnx = ONNX, onProgress, signal }, settings) {
