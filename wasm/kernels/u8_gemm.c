@@ -21,6 +21,15 @@ typedef struct {
 static const int32_t no_offset = 0;
 static const tap_list one_tap = {&no_offset, 1};
 
+// Vector i of a tile, as far as it is within the tile's `count` pixels. Tiles of three have more than 8 pixels.
+TULLE_INLINE void store(float* output, v4 x, uint32_t count, const uint32_t i, const uint32_t vectors) {
+  if (i + 1 < vectors && (vectors == 3 || count >= 4 * (i + 1))) {
+    v4_store(output, x);
+  } else if (count > 4 * i) {
+    v4_store_first(output, x, count - 4 * i);
+  }
+}
+
 // `count` pixels, at most 4 * vectors, from `pixel` on.
 TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t pixel,
                        uint32_t count, const uint32_t vectors, const bool pairs) {
@@ -72,11 +81,7 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) {
       const v4 y = u8_transpose(u8_pack(sum[0][i], sum[1][i], sum[2][i], sum[3][i], low, high));
-      if (i == vectors - 1) {
-        v4_store_first((float*)(output + 16 * i), y, count - 4 * i);
-      } else {
-        wasm_v128_store(output + 16 * i, y);
-      }
+      store((float*)(output + 16 * i), y, count, i, vectors);
     }
     return;
   }
@@ -88,11 +93,7 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) {
       const v4 y = v4_clamp(sum[r][i], low, high);
-      if (i == vectors - 1) {
-        v4_store_first(output + 4 * i, y, count - 4 * i);
-      } else {
-        v4_store(output + 4 * i, y);
-      }
+      store(output + 4 * i, y, count, i, vectors);
     }
   }
 }
@@ -106,25 +107,21 @@ typedef void tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_
                                              uint32_t group_end, uint32_t pixel, uint32_t count) {                 \
     for (; group < group_end; group++) tile(args, taps, group, pixel, count, vectors, pairs);                      \
   }
-TILES(dot_4, 1, false)
 TILES(dot_8, 2, false)
 TILES(dot_12, 3, false)
-TILES(pairs_4, 1, true)
-TILES(pairs_8, 2, true)
-TILES(pairs_12, 3, true)
+TILES(pairs_8, 2, true)  // larger ones run out of registers
 #undef TILES
 
 static void all_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
                       uint32_t pixel, uint32_t pixel_end) {
-  static tiles* const dots[] = {dot_4, dot_8, dot_12};
-  static tiles* const in_pairs[] = {pairs_4, pairs_8, pairs_12};
-  tiles* const* by_size = args->dot == TULLE_DOT_PAIRS ? in_pairs : dots;
+  static tiles* const by_size[] = {dot_8, dot_12, pairs_8};  // see TILES
+  const bool pairs = args->dot == TULLE_DOT_PAIRS;
   while (pixel < pixel_end) {
     const uint32_t left = pixel_end - pixel;
-    // 13 to 16 pixels are 8 + 8: a tile of 4 has too few sums, which wait for each other.
-    const uint32_t vectors = left > 16 || (left > 8 && left <= 12) ? 3 : left > 4 ? 2 : 1;
-    const uint32_t count = left < 4 * vectors ? left : 4 * vectors;
-    by_size[vectors - 1](args, taps, group, group_end, pixel, count);
+    // 13 to 16 pixels are 8 + 8: with fewer sums, dot products wait for each other.
+    const bool wide = !pairs && (left > 16 || (left > 8 && left <= 12));
+    const uint32_t most = wide ? 12 : 8, count = left < most ? left : most;
+    by_size[pairs ? 2 : wide](args, taps, group, group_end, pixel, count);
     pixel += count;
   }
 }
