@@ -126,8 +126,67 @@ static void all_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint
   }
 }
 
+// One pixel in as many groups of outputs: lanes are output channels, and each weight is loaded once.
+#define SUMS 4
+
+TULLE_INLINE void sums_of_pixel(const int8_t* const weights[SUMS], const uint8_t* input, size_t input_stride,
+                                uint32_t steps, v4 sums[SUMS], const bool pairs) {
+  const int8_t *w0 = weights[0], *w1 = weights[1], *w2 = weights[2], *w3 = weights[3];
+  v4 s0 = wasm_i32x4_splat(0), s1 = s0, s2 = s0, s3 = s0;
+  for (size_t at = 0; at < 16 * (size_t)steps; at += 16, input += input_stride) {
+    const v4 x = wasm_v128_load32_splat(input);
+    s0 = u8_dot(pairs, wasm_v128_load(w0 + at), x, s0);
+    s1 = u8_dot(pairs, wasm_v128_load(w1 + at), x, s1);
+    s2 = u8_dot(pairs, wasm_v128_load(w2 + at), x, s2);
+    s3 = u8_dot(pairs, wasm_v128_load(w3 + at), x, s3);
+  }
+  sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+}
+
+static void one_pixel(const tulle_integer_gemm* args, uint32_t first, uint32_t group_end, uint32_t pixel) {
+  const uint32_t steps = (args->inputs + 3) / 4;
+  const uint8_t* input = args->input + 4 * (size_t)pixel;
+  const v4 low = v4_load_splat(&args->low), high = v4_load_splat(&args->high);
+  for (; first < group_end; first += SUMS) {
+    const int8_t* weights[SUMS];
+    for (uint32_t i = 0; i < SUMS; i++)  // where there are fewer groups, the last one again
+      weights[i] = args->weights + (size_t)(first + i < group_end ? first + i : group_end - 1) * steps * 16;
+    v4 sums[SUMS];
+    if (args->dot == TULLE_DOT_PAIRS) {
+      sums_of_pixel(weights, input, args->input_stride, steps, sums, true);
+    } else {
+      sums_of_pixel(weights, input, args->input_stride, steps, sums, false);
+    }
+    _Pragma("clang loop unroll(disable)") for (uint32_t i = 0; i < SUMS && first + i < group_end; i++) {
+      const uint32_t group = first + i;
+      const v4 scale = wasm_v128_load(args->scale + 4 * group), offset = wasm_v128_load(args->offset + 4 * group);
+      v4 y = v4_madd(wasm_f32x4_convert_i32x4(sums[i]), scale, offset);
+      if (args->residual) {
+        v4 x[4];
+        u8_unpack(wasm_v128_load32_zero(args->residual + group * args->residual_stride + 4 * (size_t)pixel), x);
+        y = v4_madd(x[0], v4_load_splat(&args->residual_scale), y);
+      }
+      y = v4_clamp(y, low, high);
+      if (args->bytes) {
+        y = wasm_f32x4_add(y, v4_splat(0.5f));
+        const v4 byte = u8_pack(y, y, y, y, wasm_i8x16_splat(0), wasm_i8x16_splat(-1));
+        wasm_v128_store32_lane(args->bytes + group * args->bytes_stride + 4 * (size_t)pixel, byte, 0);
+        continue;
+      }
+      float lanes[4];
+      v4_store(lanes, y);
+      for (uint32_t r = 0; r < 4 && 4 * group + r < args->outputs; r++)
+        args->floats[(4 * group + r) * args->floats_stride + pixel] = lanes[r];
+    }
+  }
+}
+
 void tulle_u8_gemm(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel,
                    uint32_t pixel_end) {
+  if (pixel_end - pixel == 1) {
+    one_pixel(args, group, group_end, pixel);
+    return;
+  }
   all_tiles(args, &one_tap, group, group_end, pixel, pixel_end);
 }
 
