@@ -2,9 +2,9 @@
 //
 // Four input channels cost two loads (4 pixels each) and four splats (four weights of one output channel) for eight dot
 // products, which are 128 multiply-adds. With 12 pixels there would be fewer loads, but 12 sums, 3 vectors of pixels
-// and a weight are one more than the 15 registers that V8 offers on x86: one sum went through memory in each step, and
-// long loops took a quarter longer. A k x k convolution is the same for each of its taps, over copies of some rows with
-// their padding, split by column modulo the stride.
+// and a weight are one more than the 15 registers that V8 offers on x86, and long loops take a third longer. A k x k
+// convolution is the same for each of its taps, over copies of some rows with their padding, split by column modulo the
+// stride.
 
 #include <string.h>
 
