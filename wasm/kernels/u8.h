@@ -83,7 +83,7 @@ size_t tulle_u8_gemm_weights(uint32_t outputs, uint32_t inputs);
 void tulle_u8_pack_gemm(const int8_t* weights, uint32_t outputs, uint32_t inputs, int8_t* packed);
 
 // Groups [group, group_end) of four output channels at pixels [pixel, pixel_end). `pixel` is a multiple of 4. Threads
-// may share the work either way; 12 pixels at a time are fastest, and so are many groups in one call.
+// may share the work either way; 8 pixels at a time are fastest, and so are many groups in one call.
 void tulle_u8_gemm(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel,
                    uint32_t pixel_end);
 
@@ -187,7 +187,7 @@ typedef struct {
   float low, high;                 // whole numbers in 0..top
 } tulle_integer_add;
 
-// `n` bytes, a multiple of 4: pixels of one group, whose channels all have the same scale. y may be a or b.
+// `n` bytes, a multiple of 4 and not 0: pixels of one group, whose channels all have the same scale. y may be a or b.
 void tulle_u8_add(const tulle_integer_add* args, const uint8_t* a, const uint8_t* b, uint8_t* y, size_t n);
 
 // The means of the channels of groups [group, group_end), as floats: channel c's at means + c * args->floats_stride.
