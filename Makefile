@@ -71,18 +71,15 @@ native: native-toolchain  ## build the C library for this machine, for tests and
 sanitize: dev native models  ## all models and kernels under sanitizers, natively (some twenty minutes; ARGS="-k race")
 	$(PY) -m pytest --thorough tests/native $(ARGS)
 
-.PHONY: soak
-soak: dev build models npm chromium  ## ten thousand frames of a camera through tulle/background (some six minutes)
-	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest --thorough tests/browser/test_background.py -k soak -s $(ARGS)
-
 .PHONY: fuzz
 fuzz: dev native models  ## look for files that crash or hang (SECONDS=120), with the lines that were reached
 	@$(NATIVE) fuzz
 	@$(PY) scripts/fuzz.py --seconds $(or $(SECONDS),120) $(ARGS)
 
 .PHONY: soak
-soak: dev build chromium  ## 20,000 runs, 500 loads and 10,000 frames in Chromium: memory flat, outputs the same (some minutes)
-	TULLE_SOAK=1 CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest -s tests/browser/test_soak.py
+soak: dev build models npm chromium  ## 20,000 runs, 500 loads, 10,000 frames and as many of a background: memory flat (ten minutes)
+	TULLE_SOAK=1 CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest -s tests/browser/test_soak.py $(ARGS)
+	CHROMIUM="$$(cat .cache/chromium-path)" $(PY) -m pytest --thorough tests/browser/test_background.py -k soak -s $(ARGS)
 
 .PHONY: pyodide
 pyodide: build node  ## build the wheels for Pyodide (dist/); see docs/pyodide.md
