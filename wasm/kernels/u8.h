@@ -187,7 +187,7 @@ typedef struct {
   float low, high;                 // whole numbers in 0..top
 } tulle_integer_add;
 
-// `n` bytes, a multiple of 4: pixels of one group, whose channels all have the same scale. y may be a or b.
+// `n` bytes, a multiple of 4 and not 0: pixels of one group, whose channels all have the same scale. y may be a or b.
 void tulle_u8_add(const tulle_integer_add* args, const uint8_t* a, const uint8_t* b, uint8_t* y, size_t n);
 
 // The means of the channels of groups [group, group_end), as floats: channel c's at means + c * args->floats_stride.

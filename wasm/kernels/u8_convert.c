@@ -4,27 +4,38 @@
 
 #if TULLE_HAS_DOT
 
+// `count` pixels of four channels; of these, `channels` exist.
+TULLE_INLINE void from_planes(const float* input, size_t stride, uint32_t channels, uint32_t count, v4 scale, v4 zero,
+                              v4 top, uint8_t* output) {
+  v4 x[4];
+  TULLE_UNROLL
+  for (uint32_t c = 0; c < 4; c++) {
+    x[c] = zero;
+    if (c >= channels) continue;
+    // Numbers beyond 32 bits have to be clamped before they are made integers; below 0 it makes no difference.
+    x[c] = wasm_f32x4_pmin(v4_madd(v4_load_first(input + c * stride, count), scale, zero), top);
+  }
+  const v4 y = u8_transpose(u8_pack(x[0], x[1], x[2], x[3], wasm_i8x16_splat(0), wasm_i8x16_splat(-1)));
+  v4_store_first((float*)output, y, count);
+}
+
 void tulle_u8_from_f32(const tulle_integer_convert* args, const float* floats, uint8_t* bytes, uint32_t group,
                        uint32_t group_end, uint32_t pixel, uint32_t pixel_end) {
   const v4 scale = v4_splat(1 / args->scale), zero = v4_splat(args->zero + 0.5f);
   const v4 top = v4_splat((float)args->top + 0.5f);
-  const v4 low = wasm_i8x16_splat(0), high = wasm_i8x16_splat(-1);
+  const size_t stride = args->floats_stride;
   for (; group < group_end; group++) {
     const uint32_t channels = args->channels - 4 * group < 4 ? args->channels - 4 * group : 4;
-    const float* input = floats + 4 * group * args->floats_stride;
-    uint8_t* output = bytes + group * args->bytes_stride;
-    for (uint32_t px = pixel; px < pixel_end; px += 4) {
-      const uint32_t count = pixel_end - px < 4 ? pixel_end - px : 4;
-      v4 x[4];
-      TULLE_UNROLL
-      for (uint32_t c = 0; c < 4; c++) {
-        x[c] = zero;
-        if (c >= channels) continue;
-        // Numbers beyond 32 bits have to be clamped before they are made integers; below 0 it makes no difference.
-        x[c] = wasm_f32x4_pmin(v4_madd(v4_load_first(input + c * args->floats_stride + px, count), scale, zero), top);
-      }
-      v4_store_first((float*)(output + 4 * (size_t)px), u8_transpose(u8_pack(x[0], x[1], x[2], x[3], low, high)),
-                     count);
+    const float* input = floats + 4 * group * stride + pixel;
+    uint8_t* output = bytes + group * args->bytes_stride + 4 * (size_t)pixel;
+    uint32_t left = pixel_end - pixel;
+    if (channels == 4) {
+      for (; left >= 4; left -= 4, input += 4, output += 16) from_planes(input, stride, 4, 4, scale, zero, top, output);
+    }
+    for (; left > 0; input += 4, output += 16) {
+      const uint32_t count = left < 4 ? left : 4;
+      from_planes(input, stride, channels, count, scale, zero, top, output);
+      left -= count;
     }
   }
 }
@@ -64,22 +75,32 @@ void tulle_u8_from_rgba8(const tulle_integer_convert* args, const uint8_t* image
   }
 }
 
+TULLE_INLINE void to_planes(const uint8_t* input, uint32_t channels, uint32_t count, v4 scale, v4 zero, float* output,
+                            size_t stride) {
+  v4 x[4];
+  u8_unpack(u8_transpose(wasm_v128_load(input)), x);
+  TULLE_UNROLL
+  for (uint32_t c = 0; c < 4; c++) {
+    if (c < channels) v4_store_first(output + c * stride, wasm_f32x4_mul(wasm_f32x4_sub(x[c], zero), scale), count);
+  }
+}
+
 void tulle_u8_to_f32(const tulle_integer_convert* args, const uint8_t* bytes, float* floats, uint32_t group,
                      uint32_t group_end, uint32_t pixel, uint32_t pixel_end) {
   const v4 scale = v4_splat(args->scale), zero = v4_splat(args->zero);
+  const size_t stride = args->floats_stride;
   for (; group < group_end; group++) {
     const uint32_t channels = args->channels - 4 * group < 4 ? args->channels - 4 * group : 4;
-    const uint8_t* input = bytes + group * args->bytes_stride;
-    float* output = floats + 4 * group * args->floats_stride;
-    for (uint32_t px = pixel; px < pixel_end; px += 4) {
-      const uint32_t count = pixel_end - px < 4 ? pixel_end - px : 4;
-      v4 x[4];
-      u8_unpack(u8_transpose(wasm_v128_load(input + 4 * (size_t)px)), x);
-      TULLE_UNROLL
-      for (uint32_t c = 0; c < 4; c++) {
-        if (c >= channels) break;
-        v4_store_first(output + c * args->floats_stride + px, wasm_f32x4_mul(wasm_f32x4_sub(x[c], zero), scale), count);
-      }
+    const uint8_t* input = bytes + group * args->bytes_stride + 4 * (size_t)pixel;
+    float* output = floats + 4 * group * stride + pixel;
+    uint32_t left = pixel_end - pixel;
+    if (channels == 4) {
+      for (; left >= 4; left -= 4, input += 16, output += 4) to_planes(input, 4, 4, scale, zero, output, stride);
+    }
+    for (; left > 0; input += 16, output += 4) {
+      const uint32_t count = left < 4 ? left : 4;
+      to_planes(input, channels, count, scale, zero, output, stride);
+      left -= count;
     }
   }
 }
@@ -88,14 +109,18 @@ void tulle_u8_add(const tulle_integer_add* args, const uint8_t* a, const uint8_t
   const v4 scale_a = v4_splat(args->scale_a), scale_b = v4_splat(args->scale_b);
   const v4 offset = v4_splat(args->offset + 0.5f);
   const v4 low = wasm_i8x16_splat((int8_t)(uint8_t)args->low), high = wasm_i8x16_splat((int8_t)(uint8_t)args->high);
-  for (size_t i = 0; i < n; i += 16) {
-    const uint32_t lanes = n - i < 16 ? (uint32_t)(n - i) / 4 : 4;
+  for (;; n -= 16, a += 16, b += 16, y += 16) {
     v4 x[4], z[4];
-    u8_unpack(wasm_v128_load(a + i), x);
-    u8_unpack(wasm_v128_load(b + i), z);
+    u8_unpack(wasm_v128_load(a), x);
+    u8_unpack(wasm_v128_load(b), z);
     TULLE_UNROLL
     for (uint32_t j = 0; j < 4; j++) x[j] = v4_madd(z[j], scale_b, v4_madd(x[j], scale_a, offset));
-    v4_store_first((float*)(y + i), u8_pack(x[0], x[1], x[2], x[3], low, high), lanes);
+    const v4 sum = u8_pack(x[0], x[1], x[2], x[3], low, high);
+    if (n <= 16) {
+      v4_store_first((float*)y, sum, (uint32_t)n / 4);
+      return;
+    }
+    wasm_v128_store(y, sum);
   }
 }
 

@@ -21,6 +21,15 @@ typedef struct {
 static const int32_t no_offset = 0;
 static const tap_list one_tap = {&no_offset, 1};
 
+// Vector i of a tile, as far as it is within the tile's `count` pixels. Tiles of three have more than 8 pixels.
+TULLE_INLINE void store(float* output, v4 x, uint32_t count, const uint32_t i, const uint32_t vectors) {
+  if (i + 1 < vectors && (vectors == 3 || count >= 4 * (i + 1))) {
+    v4_store(output, x);
+  } else if (count > 4 * i) {
+    v4_store_first(output, x, count - 4 * i);
+  }
+}
+
 // `count` pixels, at most 4 * vectors, from `pixel` on.
 TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t pixel,
                        uint32_t count, const uint32_t vectors, const bool pairs) {
@@ -72,11 +81,7 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) {
       const v4 y = u8_transpose(u8_pack(sum[0][i], sum[1][i], sum[2][i], sum[3][i], low, high));
-      if (i == vectors - 1) {
-        v4_store_first((float*)(output + 16 * i), y, count - 4 * i);
-      } else {
-        wasm_v128_store(output + 16 * i, y);
-      }
+      store((float*)(output + 16 * i), y, count, i, vectors);
     }
     return;
   }
@@ -88,11 +93,7 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
     TULLE_UNROLL
     for (uint32_t i = 0; i < vectors; i++) {
       const v4 y = v4_clamp(sum[r][i], low, high);
-      if (i == vectors - 1) {
-        v4_store_first(output + 4 * i, y, count - 4 * i);
-      } else {
-        v4_store(output + 4 * i, y);
-      }
+      store(output + 4 * i, y, count, i, vectors);
     }
   }
 }
@@ -106,31 +107,86 @@ typedef void tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_
                                              uint32_t group_end, uint32_t pixel, uint32_t count) {                 \
     for (; group < group_end; group++) tile(args, taps, group, pixel, count, vectors, pairs);                      \
   }
-TILES(dot_4, 1, false)
 TILES(dot_8, 2, false)
 TILES(dot_12, 3, false)
-TILES(pairs_4, 1, true)
-TILES(pairs_8, 2, true)
-TILES(pairs_12, 3, true)
+TILES(pairs_8, 2, true)  // larger ones run out of registers
 #undef TILES
 
 static void all_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
                       uint32_t pixel, uint32_t pixel_end) {
-  static tiles* const dots[] = {dot_4, dot_8, dot_12};
-  static tiles* const in_pairs[] = {pairs_4, pairs_8, pairs_12};
-  tiles* const* by_size = args->dot == TULLE_DOT_PAIRS ? in_pairs : dots;
+  static tiles* const by_size[] = {dot_8, dot_12, pairs_8};  // see TILES
+  const bool pairs = args->dot == TULLE_DOT_PAIRS;
   while (pixel < pixel_end) {
     const uint32_t left = pixel_end - pixel;
-    // 13 to 16 pixels are 8 + 8: a tile of 4 has too few sums, which wait for each other.
-    const uint32_t vectors = left > 16 || (left > 8 && left <= 12) ? 3 : left > 4 ? 2 : 1;
-    const uint32_t count = left < 4 * vectors ? left : 4 * vectors;
-    by_size[vectors - 1](args, taps, group, group_end, pixel, count);
+    // 13 to 16 pixels are 8 + 8: with fewer sums, dot products wait for each other.
+    const bool wide = !pairs && (left > 16 || (left > 8 && left <= 12));
+    const uint32_t most = wide ? 12 : 8, count = left < most ? left : most;
+    by_size[pairs ? 2 : wide](args, taps, group, group_end, pixel, count);
     pixel += count;
+  }
+}
+
+// One pixel in as many groups of outputs: lanes are output channels, and each weight is loaded once.
+#define SUMS 4
+
+TULLE_INLINE void sums_of_pixel(const int8_t* const weights[SUMS], const uint8_t* input, size_t input_stride,
+                                uint32_t steps, v4 sums[SUMS], const bool pairs) {
+  const int8_t *w0 = weights[0], *w1 = weights[1], *w2 = weights[2], *w3 = weights[3];
+  v4 s0 = wasm_i32x4_splat(0), s1 = s0, s2 = s0, s3 = s0;
+  for (size_t at = 0; at < 16 * (size_t)steps; at += 16, input += input_stride) {
+    const v4 x = wasm_v128_load32_splat(input);
+    s0 = u8_dot(pairs, wasm_v128_load(w0 + at), x, s0);
+    s1 = u8_dot(pairs, wasm_v128_load(w1 + at), x, s1);
+    s2 = u8_dot(pairs, wasm_v128_load(w2 + at), x, s2);
+    s3 = u8_dot(pairs, wasm_v128_load(w3 + at), x, s3);
+  }
+  sums[0] = s0, sums[1] = s1, sums[2] = s2, sums[3] = s3;
+}
+
+static void one_pixel(const tulle_integer_gemm* args, uint32_t first, uint32_t group_end, uint32_t pixel) {
+  const uint32_t steps = (args->inputs + 3) / 4;
+  const uint8_t* input = args->input + 4 * (size_t)pixel;
+  const v4 low = v4_load_splat(&args->low), high = v4_load_splat(&args->high);
+  for (; first < group_end; first += SUMS) {
+    const int8_t* weights[SUMS];
+    for (uint32_t i = 0; i < SUMS; i++)  // where there are fewer groups, the last one again
+      weights[i] = args->weights + (size_t)(first + i < group_end ? first + i : group_end - 1) * steps * 16;
+    v4 sums[SUMS];
+    if (args->dot == TULLE_DOT_PAIRS) {
+      sums_of_pixel(weights, input, args->input_stride, steps, sums, true);
+    } else {
+      sums_of_pixel(weights, input, args->input_stride, steps, sums, false);
+    }
+    _Pragma("clang loop unroll(disable)") for (uint32_t i = 0; i < SUMS && first + i < group_end; i++) {
+      const uint32_t group = first + i;
+      const v4 scale = wasm_v128_load(args->scale + 4 * group), offset = wasm_v128_load(args->offset + 4 * group);
+      v4 y = v4_madd(wasm_f32x4_convert_i32x4(sums[i]), scale, offset);
+      if (args->residual) {
+        v4 x[4];
+        u8_unpack(wasm_v128_load32_zero(args->residual + group * args->residual_stride + 4 * (size_t)pixel), x);
+        y = v4_madd(x[0], v4_load_splat(&args->residual_scale), y);
+      }
+      y = v4_clamp(y, low, high);
+      if (args->bytes) {
+        y = wasm_f32x4_add(y, v4_splat(0.5f));
+        const v4 byte = u8_pack(y, y, y, y, wasm_i8x16_splat(0), wasm_i8x16_splat(-1));
+        wasm_v128_store32_lane(args->bytes + group * args->bytes_stride + 4 * (size_t)pixel, byte, 0);
+        continue;
+      }
+      float lanes[4];
+      v4_store(lanes, y);
+      for (uint32_t r = 0; r < 4 && 4 * group + r < args->outputs; r++)
+        args->floats[(4 * group + r) * args->floats_stride + pixel] = lanes[r];
+    }
   }
 }
 
 void tulle_u8_gemm(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel,
                    uint32_t pixel_end) {
+  if (pixel_end - pixel == 1) {
+    one_pixel(args, group, group_end, pixel);
+    return;
+  }
   all_tiles(args, &one_tap, group, group_end, pixel, pixel_end);
 }
 
