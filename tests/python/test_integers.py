@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_integer_kernels import TOP, wasm
 
 import tulle
 from c_lists import kernels
+from python.test_integer_kernels import TOP, wasm
 from tulle.graph import Graph, Node, Quantization, Tensor, reference
 from tulle.pack import pack
 
