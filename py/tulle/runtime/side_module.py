@@ -23,8 +23,8 @@ _FILES: dict[Build, str] = {"simd": "tulle-simd.so", "relaxed": "tulle-relaxed.s
 # 32-bit integers.
 _WITHOUT_RESULT = (
     "tulle_free", "tulle_engine_set_sparse_tile", "tulle_engine_set_integers", "tulle_engine_set_limit",
-    "tulle_engine_worker", "tulle_engine_worker_failed", "tulle_engine_never_wait", "tulle_engine_destroy", "tulle_model_free",
-    "tulle_compositor_free", "tulle_compositor_reset",
+    "tulle_engine_worker", "tulle_engine_worker_failed", "tulle_engine_never_wait", "tulle_engine_destroy",
+    "tulle_model_free", "tulle_compositor_free", "tulle_compositor_reset",
 )  # fmt: skip
 
 
