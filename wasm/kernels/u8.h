@@ -83,7 +83,7 @@ size_t tulle_u8_gemm_weights(uint32_t outputs, uint32_t inputs);
 void tulle_u8_pack_gemm(const int8_t* weights, uint32_t outputs, uint32_t inputs, int8_t* packed);
 
 // Groups [group, group_end) of four output channels at pixels [pixel, pixel_end). `pixel` is a multiple of 4. Threads
-// may share the work either way; 12 pixels at a time are fastest, and so are many groups in one call.
+// may share the work either way; 8 pixels at a time are fastest, and so are many groups in one call.
 void tulle_u8_gemm(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel,
                    uint32_t pixel_end);
 

@@ -1,8 +1,10 @@
-// Dense convolution of bytes: 4 output channels x 12 pixels in registers.
+// Dense convolution of bytes: 4 output channels x 8 pixels in registers.
 //
-// Four input channels cost three loads (4 pixels each) and four splats (four weights of one output channel) for twelve
-// dot products, which are 192 multiply-adds; the kernel in float32 has eight loads for 48. A k x k convolution is the
-// same for each of its taps, over copies of some rows with their padding, split by column modulo the stride.
+// Four input channels cost two loads (4 pixels each) and four splats (four weights of one output channel) for eight dot
+// products, which are 128 multiply-adds. With 12 pixels there would be fewer loads, but 12 sums, 3 vectors of pixels
+// and a weight are one more than the 15 registers that V8 offers on x86: one sum went through memory in each step, and
+// long loops took a quarter longer. A k x k convolution is the same for each of its taps, over copies of some rows with
+// their padding, split by column modulo the stride.
 
 #include <string.h>
 
@@ -10,7 +12,8 @@
 
 #if TULLE_HAS_DOT
 
-#define VECTORS 3
+#define VECTORS 2
+#define PIXELS (4 * VECTORS)
 
 // Where the pixels of each tap are, in bytes from those of the tile.
 typedef struct {
@@ -21,23 +24,23 @@ typedef struct {
 static const int32_t no_offset = 0;
 static const tap_list one_tap = {&no_offset, 1};
 
-// Vector i of a tile, as far as it is within the tile's `count` pixels. Tiles of three have more than 8 pixels.
-TULLE_INLINE void store(float* output, v4 x, uint32_t count, const uint32_t i, const uint32_t vectors) {
-  if (i + 1 < vectors && (vectors == 3 || count >= 4 * (i + 1))) {
+// Vector i of a tile, as far as it is within the tile's `count` pixels.
+TULLE_INLINE void store(float* output, v4 x, uint32_t count, const uint32_t i) {
+  if (count >= 4 * (i + 1)) {
     v4_store(output, x);
   } else if (count > 4 * i) {
     v4_store_first(output, x, count - 4 * i);
   }
 }
 
-// `count` pixels, at most 4 * vectors, from `pixel` on.
+// `count` pixels, at most PIXELS, from `pixel` on.
 TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t pixel,
-                       uint32_t count, const uint32_t vectors, const bool pairs) {
+                       uint32_t count, const bool pairs) {
   v4 sum[4][VECTORS];
   TULLE_UNROLL
   for (uint32_t r = 0; r < 4; r++) {
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) sum[r][i] = wasm_i32x4_splat(0);
+    for (uint32_t i = 0; i < VECTORS; i++) sum[r][i] = wasm_i32x4_splat(0);
   }
   const uint32_t steps = (args->inputs + 3) / 4;
   const int8_t* weight = args->weights + (size_t)group * taps->count * steps * 16;
@@ -46,12 +49,12 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
     for (uint32_t n = steps; n > 0; n--, weight += 16, input += args->input_stride) {
       v4 x[VECTORS];
       TULLE_UNROLL
-      for (uint32_t i = 0; i < vectors; i++) x[i] = wasm_v128_load(input + 16 * i);
+      for (uint32_t i = 0; i < VECTORS; i++) x[i] = wasm_v128_load(input + 16 * i);
       TULLE_UNROLL
       for (uint32_t r = 0; r < 4; r++) {
         const v4 w = wasm_v128_load32_splat(weight + 4 * r);
         TULLE_UNROLL
-        for (uint32_t i = 0; i < vectors; i++) sum[r][i] = u8_dot(pairs, w, x[i], sum[r][i]);
+        for (uint32_t i = 0; i < VECTORS; i++) sum[r][i] = u8_dot(pairs, w, x[i], sum[r][i]);
       }
     }
   }
@@ -62,13 +65,13 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
     const v4 scale = v4_load_splat(args->scale + 4 * group + r);
     const v4 offset = v4_splat(args->offset[4 * group + r] + half);
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) sum[r][i] = v4_madd(wasm_f32x4_convert_i32x4(sum[r][i]), scale, offset);
+    for (uint32_t i = 0; i < VECTORS; i++) sum[r][i] = v4_madd(wasm_f32x4_convert_i32x4(sum[r][i]), scale, offset);
   }
   if (args->residual) {
     const uint8_t* residual = args->residual + group * args->residual_stride + 4 * (size_t)pixel;
     const v4 scale = v4_load_splat(&args->residual_scale);
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) {
+    for (uint32_t i = 0; i < VECTORS; i++) {
       v4 x[4];
       u8_unpack(u8_transpose(wasm_v128_load(residual + 16 * i)), x);
       TULLE_UNROLL
@@ -79,9 +82,9 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
     const v4 low = wasm_i8x16_splat((int8_t)(uint8_t)args->low), high = wasm_i8x16_splat((int8_t)(uint8_t)args->high);
     uint8_t* output = args->bytes + group * args->bytes_stride + 4 * (size_t)pixel;
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) {
+    for (uint32_t i = 0; i < VECTORS; i++) {
       const v4 y = u8_transpose(u8_pack(sum[0][i], sum[1][i], sum[2][i], sum[3][i], low, high));
-      store((float*)(output + 16 * i), y, count, i, vectors);
+      store((float*)(output + 16 * i), y, count, i);
     }
     return;
   }
@@ -91,9 +94,9 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
   for (uint32_t r = 0; r < 4; r++, output += args->floats_stride) {
     if (4 * group + r >= args->outputs) break;
     TULLE_UNROLL
-    for (uint32_t i = 0; i < vectors; i++) {
+    for (uint32_t i = 0; i < VECTORS; i++) {
       const v4 y = v4_clamp(sum[r][i], low, high);
-      store(output + 4 * i, y, count, i, vectors);
+      store(output + 4 * i, y, count, i);
     }
   }
 }
@@ -102,28 +105,23 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
 typedef void tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
                    uint32_t pixel, uint32_t count);
 
-#define TILES(name, vectors, pairs)                                                                                \
-  static __attribute__((noinline)) void name(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, \
-                                             uint32_t group_end, uint32_t pixel, uint32_t count) {                 \
-    for (; group < group_end; group++) tile(args, taps, group, pixel, count, vectors, pairs);                      \
-  }
-TILES(dot_8, 2, false)
-TILES(dot_12, 3, false)
-TILES(pairs_8, 2, true)  // larger ones run out of registers
-#undef TILES
+static __attribute__((noinline)) void dot_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group,
+                                                uint32_t group_end, uint32_t pixel, uint32_t count) {
+  for (; group < group_end; group++) tile(args, taps, group, pixel, count, false);
+}
+
+static __attribute__((noinline)) void pair_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group,
+                                                 uint32_t group_end, uint32_t pixel, uint32_t count) {
+  for (; group < group_end; group++) tile(args, taps, group, pixel, count, true);
+}
 
 static void all_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
                       uint32_t pixel, uint32_t pixel_end) {
-  static tiles* const by_size[] = {dot_8, dot_12, pairs_8};  // see TILES
-  const bool pairs = args->dot == TULLE_DOT_PAIRS;
-  while (pixel < pixel_end) {
-    const uint32_t left = pixel_end - pixel;
-    // 13 to 16 pixels are 8 + 8: with fewer sums, dot products wait for each other.
-    const bool wide = !pairs && (left > 16 || (left > 8 && left <= 12));
-    const uint32_t most = wide ? 12 : 8, count = left < most ? left : most;
-    by_size[pairs ? 2 : wide](args, taps, group, group_end, pixel, count);
-    pixel += count;
-  }
+  // By a table, or Binaryen would make one huge function of both.
+  static tiles* const kinds[] = {dot_tiles, pair_tiles};
+  tiles* const kind = kinds[args->dot == TULLE_DOT_PAIRS];
+  for (; pixel_end - pixel > PIXELS; pixel += PIXELS) kind(args, taps, group, group_end, pixel, PIXELS);
+  if (pixel < pixel_end) kind(args, taps, group, group_end, pixel, pixel_end - pixel);
 }
 
 // One pixel in as many groups of outputs: lanes are output channels, and each weight is loaded once.
