@@ -286,7 +286,7 @@ def test_pictures_are_rounded_as_their_numbers_are(size: tuple[int, int, int]) -
     graph.outputs.append(net.add("to_plain", [net.x], net.shape(), "plain"))
     graph.tensors["input"].mean, graph.tensors["input"].std = 127.0, 64.0
     model = tulle.load(pack(graph), variant="relaxed")
-    assert [step["kernel"] for step in model.info["steps"]] == ["u8_convert", "u8_conv_12x4", "f32_copy"]
+    assert [step["kernel"] for step in model.info["steps"]] == ["u8_convert", "u8_conv_8x4", "f32_copy"]
     pixels = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
     [from_bytes], [from_floats] = (
         model(pixels).values(),
@@ -308,7 +308,7 @@ def test_a_vector_is_an_input_too(top: int) -> None:
     graph.nodes.append(Node("fully_connected", "y", ["x", weight, None], ["y"], attrs))
     graph.outputs.append("y")
     model = tulle.load(pack(graph), variant="relaxed")
-    assert kernels_of(model) == ["u8_convert", "u8_gemm_12x4"]
+    assert kernels_of(model) == ["u8_convert", "u8_gemm_8x4"]
     x = picture(graph, 1)
     [wanted], [y] = expected(graph, model.info["steps"], x, top)[0].values(), model(x).values()
     np.testing.assert_allclose(y, wanted, atol=1e-4)

@@ -253,7 +253,7 @@ static int8_t* alloc_weights(tulle_planner* planner, size_t size) {
 // ---- convolutions, fully connected layers ---------------------------------------------------------------------
 
 // Pixels of the kernel's tile.
-#define TILE 12
+#define TILE 8
 
 typedef struct {
   tulle_integer_conv conv;
