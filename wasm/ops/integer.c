@@ -84,21 +84,56 @@ static bool adds(const tulle_planner* planner, const tulle_tensor* a, const tull
   return has_levels(a) && tulle_u8_fits(2 * levels_of(planner, a).scale / y_scale, 0, 1);
 }
 
-// conv2d and fully_connected: a matrix times each pixel.
+// Shapes with which the kernels of windows, and the sizes of their scratch memory, stay within bounds.
+static bool windows_fit(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w, const tulle_tensor* y) {
+  const uint32_t most = TULLE_U8_DEPTHWISE_MAX;
+  return w->shape[1] <= most && w->shape[2] <= most && op->stride_h <= most && op->stride_w <= most &&
+         op->dilation_h == 1 && op->dilation_w == 1 && op->pad_top < w->shape[1] && op->pad_left < w->shape[2] &&
+         x->shape[2] <= UINT16_MAX && tulle_windows_fit(op, x, w, y);
+}
+
+// The model input of the tensor, or NULL if it is none.
+static const tulle_input* input_of(const tulle_planner* planner, uint32_t tensor) {
+  for (uint32_t i = 0; i < planner->net->input_count; i++)
+    if (planner->net->inputs[i] == tensor) return &planner->inputs[i];
+  return NULL;
+}
+
+// Whether the tensor can be converted from the order in which hosts give images.
+static bool is_image_input(const tulle_net* net, uint32_t tensor) {
+  bool found = false;
+  for (uint32_t i = 0; i < net->input_count; i++) found = found || net->inputs[i] == tensor;
+  return found && net->tensors[tensor].rank == 4 && net->tensors[tensor].shape[0] == 1 &&
+         net->tensors[tensor].shape[3] <= 4;
+}
+
+static bool residual_fits(const tulle_planner* planner, const tulle_op* op) {
+  const tulle_tensor *residual = tulle_plan_input(planner, op, 3), *y = tulle_plan_output(planner, op);
+  return !residual || (tulle_same_shape(residual, y) && tulle_is_chw(residual) && adds(planner, residual, y));
+}
+
+// conv2d, of 1x1 windows without strides.
+static bool is_pointwise(const tulle_planner* planner, const tulle_op* op) {
+  return op->kind == TULLE_OP_CONV2D && tulle_is_pointwise(op, tulle_plan_input(planner, op, 1));
+}
+
+// Whatever multiplies a matrix with the pixels of a map, or with windows of it.
 static tulle_gain matrix_gain(const tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
-  const tulle_tensor *y = tulle_plan_output(planner, op), *residual = tulle_plan_input(planner, op, 3);
-  const bool conv = op->kind == TULLE_OP_CONV2D;
-  uint32_t inputs, outputs, pixels, out_pixels;
-  if (!tulle_map_of(x, &inputs, &pixels) || !tulle_map_of(y, &outputs, &out_pixels) || pixels != out_pixels)
-    return TULLE_GAIN_NONE;
-  if (conv ? w->rank != 4 || w->shape[1] != 1 || w->shape[2] != 1 || w->shape[3] != inputs ||
-                 !tulle_is_pointwise(op, w) || x->rank != 4 || y->rank != 4 || x->shape[1] != y->shape[1]
-           : w->rank != 2 || w->shape[1] != inputs || pixels != 1)
-    return TULLE_GAIN_NONE;
+  const tulle_tensor* y = tulle_plan_output(planner, op);
+  uint32_t inputs, outputs, in_pixels, pixels;
+  const bool in_map = tulle_map_of(x, &inputs, &in_pixels);
+  if (!tulle_map_of(y, &outputs, &pixels)) return TULLE_GAIN_NONE;
+  if (op->kind == TULLE_OP_FULLY_CONNECTED) {
+    if (!in_map || in_pixels != 1 || pixels != 1 || w->rank != 2 || w->shape[1] != inputs) return TULLE_GAIN_NONE;
+  } else {
+    if (x->rank != 4 || w->rank != 4 || y->rank != 4 || w->shape[3] != inputs || !tulle_is_chw(y) ||
+        !windows_fit(op, x, w, y) || !residual_fits(planner, op))
+      return TULLE_GAIN_NONE;
+    if (!tulle_is_chw(x) && (is_pointwise(planner, op) || !is_image_input(planner->net, (uint32_t)op->inputs[0])))
+      return TULLE_GAIN_NONE;
+  }
   if (w->shape[0] != outputs || !weights_fit(planner, op, outputs, false)) return TULLE_GAIN_NONE;
-  if (conv && residual && (!tulle_same_shape(residual, y) || !tulle_is_chw(residual) || !adds(planner, residual, y)))
-    return TULLE_GAIN_NONE;
   const bool enough = (uint64_t)w->elements * pixels >= LEAST_MACS && outputs >= LEAST_OUTPUTS;
   return enough ? TULLE_GAIN_ALWAYS : TULLE_GAIN_IF_FED;
 }
@@ -107,13 +142,10 @@ static tulle_gain depthwise_gain(const tulle_planner* planner, const tulle_op* o
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor* y = tulle_plan_output(planner, op);
   if (x->rank != 4 || w->rank != 4 || y->rank != 4 || w->shape[0] != 1 || !has_levels(y)) return TULLE_GAIN_NONE;
-  const uint32_t channels = x->shape[3], most = TULLE_U8_DEPTHWISE_MAX;
-  if (w->shape[3] != channels || y->shape[3] != channels || w->shape[1] > most || w->shape[2] > most)
+  const uint32_t channels = x->shape[3];
+  if (w->shape[3] != channels || y->shape[3] != channels || !windows_fit(op, x, w, y) ||
+      !weights_fit(planner, op, channels, true))
     return TULLE_GAIN_NONE;
-  if (op->stride_h > most || op->stride_w > most || op->dilation_h != 1 || op->dilation_w != 1 ||
-      op->pad_top >= w->shape[1] || op->pad_left >= w->shape[2] || x->shape[2] > UINT16_MAX)
-    return TULLE_GAIN_NONE;
-  if (!tulle_windows_fit(op, x, w, y) || !weights_fit(planner, op, channels, true)) return TULLE_GAIN_NONE;
   return TULLE_GAIN_IN_CHAIN;
 }
 
@@ -218,71 +250,105 @@ static int8_t* alloc_weights(tulle_planner* planner, size_t size) {
   return tulle_plan_alloc(planner, size + TULLE_SLACK_BYTES);
 }
 
-// ---- 1x1 convolutions, fully connected layers -----------------------------------------------------------------
+// ---- convolutions, fully connected layers ---------------------------------------------------------------------
 
 // Pixels of the kernel's tile.
-#define TILE 12
+#define TILE 8
 
 typedef struct {
-  tulle_integer_gemm gemm;
-  uint32_t pixels, tiles, tile_tasks, group_tasks;
+  tulle_integer_conv conv;
+  uint32_t pixels, units, unit_tasks, group_tasks;  // units: tiles of pixels, or rows of windows
 } matrix_args;
 
-static void run_matrix(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+static void find_piece(const matrix_args* args, uint32_t task, uint32_t* unit, uint32_t* unit_end, uint32_t* group,
+                       uint32_t* group_end) {
+  tulle_piece(args->units, args->unit_tasks, task % args->unit_tasks, unit, unit_end);
+  tulle_piece(groups_of(args->conv.gemm.outputs), args->group_tasks, task / args->unit_tasks, group, group_end);
+}
+
+static void run_pixels(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
   (void)next, (void)scratch;
   const matrix_args* args = pointer;
   uint32_t tile, tile_end, group, group_end;
-  tulle_piece(args->tiles, args->tile_tasks, task % args->tile_tasks, &tile, &tile_end);
-  tulle_piece(groups_of(args->gemm.outputs), args->group_tasks, task / args->tile_tasks, &group, &group_end);
-  tulle_u8_gemm(&args->gemm, group, group_end, TILE * tile, tile_end == args->tiles ? args->pixels : TILE * tile_end);
+  find_piece(args, task, &tile, &tile_end, &group, &group_end);
+  tulle_u8_gemm(&args->conv.gemm, group, group_end, TILE * tile,
+                tile_end == args->units ? args->pixels : TILE * tile_end);
+}
+
+static void run_windows(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
+  (void)next;
+  const matrix_args* args = pointer;
+  uint32_t row, row_end, group, group_end;
+  find_piece(args, task, &row, &row_end, &group, &group_end);
+  tulle_u8_conv(&args->conv, group, group_end, row, row_end, (uint8_t*)scratch);
+}
+
+// All but the weights and how the work is divided.
+static bool plan_gemm(tulle_planner* planner, const tulle_op* op, const int8_t* weights, tulle_integer_gemm* gemm) {
+  const tulle_tensor* residual = op->kind == TULLE_OP_CONV2D ? tulle_plan_input(planner, op, 3) : NULL;
+  const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
+  const bool to_bytes = out->bytes != NULL;
+  uint32_t pixels;
+  gemm->dot = planner->dot;
+  tulle_map_of(tulle_plan_input(planner, op, 0), &gemm->inputs, &pixels);
+  tulle_map_of(tulle_plan_output(planner, op), &gemm->outputs, &pixels);
+  gemm->input = in->bytes;
+  gemm->input_stride = in->bytes_stride;
+  gemm->bytes = out->bytes;
+  gemm->bytes_stride = out->bytes_stride;
+  gemm->floats = out->data;
+  gemm->floats_stride = out->stride;
+  clamp_of(planner, op, to_bytes, &gemm->low, &gemm->high);
+  if (!plan_store(planner, op, weights, gemm->outputs, false, to_bytes, &gemm->scale, &gemm->offset)) return false;
+  if (!residual) return true;
+  const levels r = levels_of(planner, residual);
+  gemm->residual = tulle_place_of_input(planner, op, 3)->bytes;
+  gemm->residual_stride = tulle_place_of_input(planner, op, 3)->bytes_stride;
+  gemm->residual_scale = r.scale / (to_bytes ? levels_of(planner, tulle_plan_output(planner, op)).scale : 1);
+  float* offsets = (float*)gemm->offset;
+  for (uint32_t o = 0; o < gemm->outputs; o++) offsets[o] -= r.zero * gemm->residual_scale;
+  return true;
 }
 
 static bool plan_matrix(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
-  const tulle_tensor *y = tulle_plan_output(planner, op), *residual = tulle_plan_input(planner, op, 3);
-  const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
+  const tulle_tensor* y = tulle_plan_output(planner, op);
+  const bool windows = op->kind == TULLE_OP_CONV2D && !is_pointwise(planner, op);
   matrix_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  tulle_integer_gemm* gemm = &args->gemm;
+  tulle_integer_conv* conv = &args->conv;
   uint32_t inputs, outputs;
   tulle_map_of(x, &inputs, &args->pixels);
   tulle_map_of(y, &outputs, &args->pixels);
-  *gemm = (tulle_integer_gemm){.dot = planner->dot,
-                               .inputs = inputs,
-                               .outputs = outputs,
-                               .input = in->bytes,
-                               .input_stride = in->bytes_stride,
-                               .bytes = out->bytes,
-                               .bytes_stride = out->bytes_stride,
-                               .floats = out->data,
-                               .floats_stride = out->stride};
-  const size_t size = tulle_u8_gemm_weights(outputs, inputs);
+  const uint32_t taps = w->elements / outputs / inputs;
+  const size_t size = windows ? tulle_u8_conv_weights(outputs, taps, inputs) : tulle_u8_gemm_weights(outputs, inputs);
   int8_t *packed = alloc_weights(planner, size), *weights = packed ? read_weights(planner, w) : NULL;
-  bool ok = weights && plan_store(planner, op, weights, outputs, false, out->bytes, &gemm->scale, &gemm->offset);
-  if (ok) tulle_u8_pack_gemm(weights, outputs, inputs, packed);
+  const bool ok = weights && plan_gemm(planner, op, weights, &conv->gemm);
+  if (ok && windows) tulle_u8_pack_conv(weights, outputs, taps, inputs, packed);
+  if (ok && !windows) tulle_u8_pack_gemm(weights, outputs, inputs, packed);
   free(weights);
   if (!ok) return false;
-  gemm->weights = packed;
-  clamp_of(planner, op, out->bytes, &gemm->low, &gemm->high);
-  if (op->kind == TULLE_OP_CONV2D && residual) {
-    const levels r = levels_of(planner, residual);
-    gemm->residual = tulle_place_of_input(planner, op, 3)->bytes;
-    gemm->residual_stride = tulle_place_of_input(planner, op, 3)->bytes_stride;
-    gemm->residual_scale = r.scale / (out->bytes ? levels_of(planner, y).scale : 1);
-    float* offsets = (float*)gemm->offset;
-    for (uint32_t o = 0; o < outputs; o++) offsets[o] -= r.zero * gemm->residual_scale;
+  conv->gemm.weights = packed;
+  if (windows) {
+    conv->kernel_h = w->shape[1], conv->kernel_w = w->shape[2];
+    conv->stride_h = op->stride_h, conv->stride_w = op->stride_w;
+    conv->height = x->shape[1], conv->width = x->shape[2];
+    conv->out_height = y->shape[1], conv->out_width = y->shape[2];
+    conv->pad_top = op->pad_top, conv->pad_left = op->pad_left;
+    conv->zero = (uint8_t)levels_of(planner, x).zero;
   }
-  args->tiles = (args->pixels + TILE - 1) / TILE;
+  args->units = windows ? y->shape[1] : (args->pixels + TILE - 1) / TILE;
   // Threads that share out the output channels read the weights once. What is larger is to be read once.
-  args->tile_tasks = size > (size_t)inputs * args->pixels ? 1 : tulle_plan_tasks(planner, args->tiles);
-  args->group_tasks = tulle_plan_more_tasks(planner, args->tile_tasks, groups_of(outputs));
-  *work = (tulle_work){.run = run_matrix,
+  args->unit_tasks = !windows && size > (size_t)inputs * args->pixels ? 1 : tulle_plan_tasks(planner, args->units);
+  args->group_tasks = tulle_plan_more_tasks(planner, args->unit_tasks, groups_of(outputs));
+  *work = (tulle_work){.run = windows ? run_windows : run_pixels,
                        .args = args,
-                       .tasks = args->tile_tasks * args->group_tasks,
-                       .kernel = TULLE_KERNEL_U8_GEMM,
+                       .tasks = args->unit_tasks * args->group_tasks,
+                       .kernel = windows ? TULLE_KERNEL_U8_CONV : TULLE_KERNEL_U8_GEMM,
                        .weights = w->elements,
                        .nonzeros = tulle_constant_nonzeros(w),
-                       .macs = (uint64_t)w->elements * args->pixels};
+                       .macs = (uint64_t)w->elements * args->pixels,
+                       .scratch = windows ? tulle_u8_conv_scratch(conv) : 0};
   return true;
 }
 
@@ -397,6 +463,9 @@ typedef struct {
   uint8_t* bytes;
   float* floats;
   uint32_t pixels;
+  // Of images as hosts give them:
+  const tulle_input* image;
+  tulle_integer_convert rgba8;
 } convert_args;
 
 static void run_to_bytes(const void* pointer, uint32_t group, uint32_t end, char* scratch) {
@@ -409,6 +478,18 @@ static void run_to_floats(const void* pointer, uint32_t group, uint32_t end, cha
   (void)scratch;
   const convert_args* args = pointer;
   tulle_u8_to_f32(&args->convert, args->bytes, args->floats, group, end, 0, args->pixels);
+}
+
+// Four pixels a unit.
+static void run_image(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
+  (void)scratch;
+  const convert_args* args = pointer;
+  const uint32_t pixel_end = 4 * end < args->pixels ? 4 * end : args->pixels;
+  if (args->image->is_rgba8) {
+    tulle_u8_from_rgba8(&args->rgba8, args->image->pixels, args->bytes, 4 * begin, pixel_end);
+  } else {
+    tulle_u8_from_hwc(&args->convert, args->floats, args->bytes, 4 * begin, pixel_end);
+  }
 }
 
 static void run_mean(const void* pointer, uint32_t group, uint32_t end, char* scratch) {
@@ -442,8 +523,25 @@ static bool plan_convert(tulle_planner* planner, const tulle_tensor* t, const tu
 
 bool tulle_plan_conversion(tulle_planner* planner, uint32_t tensor, bool to_bytes, tulle_work* work) {
   const tulle_place* place = &planner->places[tensor];
-  return plan_convert(planner, &planner->net->tensors[tensor], place, place, to_bytes ? run_to_bytes : run_to_floats,
-                      TULLE_KERNEL_U8_CONVERT, work);
+  const tulle_tensor* t = &planner->net->tensors[tensor];
+  uint32_t channels, pixels;
+  const bool image = !tulle_map_of(t, &channels, &pixels);
+  if (!plan_convert(planner, t, place, place,
+                    image      ? run_image
+                    : to_bytes ? run_to_bytes
+                               : run_to_floats,
+                    TULLE_KERNEL_U8_CONVERT, work))
+    return false;
+  if (!image) return true;
+  convert_args* args = (convert_args*)work->args;
+  args->image = input_of(planner, tensor);
+  // (value * scale + shift) / the levels' scale + zero.
+  args->rgba8 = args->convert;
+  args->rgba8.zero += args->image->shift / args->convert.scale;
+  args->rgba8.scale = args->image->scale / args->convert.scale;
+  work->units = (pixels + 3) / 4;
+  work->tasks = tulle_plan_light_tasks(planner, t->elements, work->units);
+  return true;
 }
 
 bool tulle_plan_on_bytes(tulle_planner* planner, const tulle_op* op, tulle_work* work) {

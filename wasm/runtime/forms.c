@@ -39,6 +39,7 @@ bool tulle_choose_forms(tulle_planner* planner, tulle_forms* forms) {
         if (t >= 0 && !net->tensors[t].is_constant) forms->of[t] |= forms->on_bytes[o] ? TULLE_BYTES : TULLE_FLOATS;
       }
     }
+    for (uint32_t i = 0; i < net->input_count; i++) forms->of[net->inputs[i]] |= TULLE_FLOATS;
     for (uint32_t i = 0; i < net->output_count; i++) forms->of[net->outputs[i]] |= TULLE_FLOATS;
     for (uint32_t o = 0; o < net->op_count; o++) {
       uint8_t* form = &forms->of[net->ops[o].output];

@@ -143,7 +143,7 @@ bool tulle_place_tensors(tulle_planner* planner, const tulle_forms* forms, const
       stores[root[t]].used = used;
       stores[root[t]].bytes = needed;
     }
-    // Never more than twice a vector's bytes for each float: no limit of its own.
+    // No more than as floats, which fit.
     if (!(forms->of[t] & TULLE_BYTES)) continue;
     bytes[t].used = map_bytes(&net->tensors[t], &places[t]);
     bytes[t].bytes = with_slack(bytes[t].used);

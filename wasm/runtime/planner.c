@@ -72,10 +72,10 @@ uint32_t tulle_plan_more_tasks(const tulle_planner* planner, uint32_t tasks, uin
 }
 
 bool tulle_map_of(const tulle_tensor* tensor, uint32_t* channels, uint32_t* pixels) {
-  const bool image = tulle_is_chw(tensor);
+  const bool image = tensor->rank == 4 && tensor->shape[0] == 1;
   *channels = image ? tensor->shape[3] : tensor->elements;
   *pixels = image ? tensor->shape[1] * tensor->shape[2] : 1;
-  return image || (tensor->rank && tensor->shape[tensor->rank - 1] == tensor->elements);
+  return tulle_is_chw(tensor) || (tensor->rank && tensor->shape[tensor->rank - 1] == tensor->elements);
 }
 
 // Small maps are packed. The channels of large ones start an odd number of cache lines apart: in maps of 32, 64 and 128

@@ -105,8 +105,8 @@ uint32_t tulle_plan_more_tasks(const tulle_planner* planner, uint32_t tasks, uin
 // Floats from one channel to the next in a map of so many rows and columns.
 size_t tulle_plan_stride(uint32_t height, uint32_t width);
 
-// A tensor as pixels of channels: an image in CHW order, or a vector, whose elements are the channels of one pixel.
-// False if it is neither.
+// A tensor as pixels of channels: an image, or a vector, whose elements are the channels of one pixel. False if it is
+// neither, or an image in another order than CHW.
 bool tulle_map_of(const tulle_tensor* tensor, uint32_t* channels, uint32_t* pixels);
 
 // The op's input, or NULL if it is left out.

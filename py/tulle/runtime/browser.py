@@ -42,6 +42,7 @@ async def load_async(
     threads: int | None = None,
     variant: Variant = "auto",
     limits: Limits | None = None,
+    integers: bool = True,
     timeout: float | None = None,
 ) -> AsyncModel:
     """A model in the browser engine; needs Pyodide in a web page or in a worker of one.
@@ -50,7 +51,7 @@ async def load_async(
         source: URL of a `.tulle` file as a str; a Path, bytes or a Graph as in `load`.
         threads: 1 to 16; by default one per processor, at most four. A page that is not cross-origin isolated gets
             one: `notes` and a warning say so.
-        variant, limits: as in `load`.
+        variant, limits, integers: as in `load`.
         timeout: seconds without any progress after which it and later runs give up; by default 30.
 
     Raises TulleError if the file cannot be had, is not a model or is beyond a limit, for options out of range, and
@@ -67,6 +68,7 @@ async def load_async(
     limits = limits or Limits()
     options: dict[str, Any] = {
         "variant": variant,
+        "integers": integers,
         "limits": {
             "fileBytes": limits.file_bytes,
             "tensorBytes": limits.tensor_bytes,
