@@ -208,8 +208,8 @@ async function loadModels() {
   say(`Loading the two networks, ${SIDES.map((side) => fileSize(models[side].tulle_bytes)).join(' and ')}`);
   await pair.load(urls, controls.options);
   controls.show(pair.processor);
-  const { width, height } = pair.size;
   for (const side of SIDES) {
+    const { width, height } = pair.sizes[side];
     setValue(`${side}-load`, `${pair.loadTime[side].toFixed(0)} ms, both at once`);
     setValue(`${side}-runs`, `${describeEngine(pair.processor)} build, ${width} × ${height} pixels`);
   }
