@@ -15,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 import build_demo
+import tulle
 from browser import composite_oracle as oracle
 from browser.camera import camera_browser, write_mjpeg
 from browser.conftest import evaluate
@@ -144,7 +145,7 @@ def check_masks(shown: list[Shown], models: dict[str, Path | bytes], litert: Lit
 def sparse_name(demo_models: Path) -> str:
     """The sparse network that the page starts with: the one made for it where it ships, else that of 50 % zeros."""
     facts = json.loads((demo_models / "models.json").read_text()).values()
-    own = [model["name"] for model in facts if model["task"] == "selfie" and model["role"] == "own"]
+    own = [model["name"] for model in facts if model["task"] == "background"]
     return own[0] if own else f"{DENSE}_tulle_50"
 
 
@@ -197,10 +198,9 @@ def test_masks_are_litert_s_and_agree(
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_mask_check_notices_a_wrong_network(
-    side: str, open_demo: OpenDemo, demo_models: Path, sparse_name: str, tflite_models: dict[str, Path | bytes],
-    litert: LiteRT,
-) -> None:  # fmt: skip
-    wrong = (demo_models / f"{DENSE}_50.tulle").read_bytes()
+    side: str, open_demo: OpenDemo, sparse_name: str, tflite_models: dict[str, Path | bytes], litert: LiteRT
+) -> None:
+    wrong = tulle.convert(magnitude(read(tflite_models[side]), 0.6), input_mean=0, input_std=255).data
     name = DENSE if side == "dense" else sparse_name
     visit = open_demo(answer_instead(f"{name}.tulle", body=wrong)).started()
     visit.page.get_by_label("None", exact=True).check()
@@ -586,7 +586,8 @@ def test_a_network_made_for_the_page_is_taken_first(
     open_demo: OpenDemo, demo_models: Path, model_path: Callable[[str], Path], litert: LiteRT
 ) -> None:
     facts = json.loads((demo_models / "models.json").read_text())
-    own = {**facts[f"{DENSE}_70"], "name": f"{DENSE}_tulle", "role": "own", "task": "selfie", "title": "By tulle"}
+    facts = {name: model for name, model in facts.items() if model["task"] != "background"}
+    own = {**facts[f"{DENSE}_70"], "name": f"{DENSE}_tulle", "role": "own", "task": "background", "title": "By tulle"}
     level = {**facts[f"{DENSE}_20"], "name": f"{DENSE}_tulle_20", "role": "own", "task": "ablation"}
     manifest = {**facts, own["name"]: own, level["name"]: level}
     page = open_demo(answer_instead("models.json", body=json.dumps(manifest))).started().page
