@@ -16,6 +16,7 @@ import click
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from people_scenes import HEIGHT, WIDTH, Set, open_set
 from selfie import evaluate_iou
 from torch import Tensor
@@ -30,6 +31,7 @@ from common import (
     dense_model,
     insert_table,
     progress,
+    save_figure,
     save_results,
     with_earlier,
     zeros,
@@ -410,6 +412,30 @@ def write_table() -> None:
         table.append([row["name"], f"{row['iou']:.3f}", *times, f"{row['bytes'] / 1e6:.2f} MB"])
     header = ["network", ">IoU", ">engine, 1 thread, ms", ">page", ">engine, 2 threads", ">page", ">file"]
     insert_table("background", header, table)
+    draw(rows)
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """IoU against the engine's time on one thread, in parts of the dense network's, into docs/img."""
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    axes = figure.subplots()
+    places = {"dense": (-6, 5, "right"), "zeros": (6, -10, "left"), "sparse": (-6, -12, "right")}
+    for kind, colour in (("dense", "#7d8794"), ("zeros", "#2f6f9f"), ("sparse", "#c4552d")):
+        *place, side = places[kind]
+        points = sorted(
+            (row["milliseconds"][0] / rows[0]["milliseconds"][0], row["iou"], row["name"].strip("*"))
+            for row in rows
+            if kind in row["name"] and "256x256" not in row["name"]
+        )
+        axes.plot([x for x, *_ in points], [y for _, y, _ in points], "o-", color=colour, markersize=4, linewidth=1)
+        for x, y, name in points:
+            axes.annotate(name, (x, y), place, textcoords="offset points", ha=side, fontsize=8, color=colour)
+    axes.set_xlabel("time in the engine, of that of the dense network for 256x144")
+    axes.set_ylabel("IoU on people/")
+    axes.set_xlim(0.2, 1.1)
+    axes.margins(y=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, "background-time")
 
 
 @click.command(epilog=EPILOG)
