@@ -16,6 +16,7 @@ import click
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from people_scenes import HEIGHT, WIDTH, Set, open_set
 from selfie import evaluate_iou
 from torch import Tensor
@@ -29,6 +30,8 @@ from common import (
     console,
     dense_model,
     insert_table,
+    progress,
+    save_figure,
     save_results,
     with_earlier,
     zeros,
@@ -38,13 +41,18 @@ from tulle.files import write_bytes
 from tulle.graph import Graph
 from tulle.graph.shapes import output_shape
 from tulle.passes.fold_constants import fold_constants
+from tulle.passes.remove_dead_code import remove_dead_code
+from tulle.sparsify import Options, sparsify
 from tulle.tflite import read, write
 from tulle.train import FixedMasks, GraphModule, MagnitudePruner, RigL, checkpoint, from_graph, to_graph
 from tulle.train.distill import typical_size
+from tulle.train.losses import block_ends
 
 FOLDER = WORK / "selfie"
 DENSE = "selfie_segmentation_landscape"
+METHODS = ("reconstruct", "magnitude", "rigl", "dense")
 HELD_OUT = 800
+IMAGES = 320  # that `reconstruct` is calibrated on
 AVERAGE = 0.999  # of the weights: the share that a step keeps
 
 EPILOG = """\b
@@ -66,30 +74,42 @@ class Run:
     """Everything that a result depends on.
 
     Attributes:
-        method: "magnitude", "rigl" or "dense".
-        sparsity: of the 1x1 convolutions at a quarter of the picture's size and below.
+        method: "reconstruct" (the zeros of LEVELS), "magnitude", "rigl" or "dense".
+        sparsity: of "magnitude" and "rigl": of the 1x1 convolutions at a quarter of the picture's size and below.
         height, width: of the input.
         steps, batch, rate, seed: of training; the rate is relative to each tensor's typical weight.
+        features: weight of the distance from the dense network's activations at the ends of blocks.
+        truth: how much who really stands there counts in what to answer, beside the two dense networks' answers.
+        both: how much that counts beside the answer of the network that training began with, for pictures of this size.
+        thin: channels of the last layers, at half the picture's size; 0: leave those layers as they are.
         scenes: how many to train on.
         start: name of the result that training begins with, zeros included; empty: the dense network.
     """
 
-    method: str = "magnitude"
+    method: str = "reconstruct"
     sparsity: float = 0.5
     height: int = 128
-    width: int = 224
+    width: int = 240
     steps: int = 7000
     batch: int = 8
-    rate: float = 1e-3
+    rate: float = 1.5e-3
+    features: float = 10.0
+    truth: float = 0.0
+    both: float = 0.5
+    thin: int = 8
     seed: int = 0
-    scenes: int = 23_000
+    scenes: int = 15_900
     start: str = ""
 
 
-def student_graph(run: Run) -> Graph:
-    """The network that training begins with: the dense one, for pictures of another size."""
-    if run.start:
-        return read(FOLDER / f"{run.start}.tflite")
+# Zeros by layer, of "reconstruct". The other layers cannot spare as many as it takes to save time (about 40 %).
+LEVELS = {
+    "conv2d_5": 0.69, "conv2d_8": 0.5, "conv2d_12": 0.69, "conv2d_16": 0.69, "conv2d_20": 0.69, "conv2d_31": 0.6,
+}  # fmt: skip
+
+
+def dense_graph(run: Run) -> Graph:
+    """The dense network for pictures of another size."""
     graph = fold_constants(dense_model(DENSE)).copy()
     (source,) = graph.inputs
     graph.tensors[source].shape = (1, run.height, run.width, 3)
@@ -102,23 +122,75 @@ def student_graph(run: Run) -> Graph:
     return graph
 
 
+def student_graph(run: Run, data: Set) -> Graph:
+    """The network that training begins with."""
+    graph = fold_constants(read(FOLDER / f"{run.start}.tflite")) if run.start else dense_graph(run)
+    if run.thin and not run.start:
+        graph = thinner(graph, run, data)
+    if run.method == "reconstruct":
+        graph = reconstructed(graph, run, data)
+    return graph
+
+
+def reconstructed(graph: Graph, run: Run, data: Set) -> Graph:
+    """The graph with the zeros of LEVELS, its weights solved for so that its activations stay what they are."""
+    (source,) = graph.inputs
+    graph.tensors[source].mean, graph.tensors[source].std = 0.0, 255.0
+    images = list(np.uint8(np.rint(255 * batch(data, np.arange(IMAGES), run)[0].numpy())))
+    for level in sorted(set(LEVELS.values())):
+        layers = [name for name in LEVELS if LEVELS[name] == level]
+        options = Options(sparsity=level, method="reconstruct", layers=layers)
+        graph = sparsify(graph, options, images=images, progress=progress).graph
+    return graph
+
+
+@torch.no_grad()
+def thinner(graph: Graph, run: Run, data: Set) -> Graph:
+    """The graph without its last depthwise convolution, which adds to its own input at half the picture's size, and
+    with `run.thin` of that input's channels: one after another the one goes that the loss misses least."""
+    graph = graph.copy()
+    nodes = {node.name: node for node in graph}
+    last, before = nodes["conv2d_transpose"], nodes["conv2d_42"]
+    last.inputs[0] = nodes["depthwise_conv2d_10"].inputs[0]
+    graph = remove_dead_code(graph)
+    module = from_graph(graph)
+    weight = module.layer(last.name).weight  # [inputs, outputs, rows, columns]
+    images, target = batch(data, np.arange(24), run)
+    kept = list(range(len(weight)))
+    while len(kept) > run.thin:
+        losses = []
+        for channel in kept:
+            was = weight[channel].clone()
+            weight[channel] = 0
+            losses.append(float(loss(answer(module, images), target)))
+            weight[channel] = was
+        weight[kept.pop(int(np.argmin(losses)))] = 0
+    for name, pick in (
+        (before.inputs[1], np.s_[kept]), (before.inputs[2], np.s_[kept]), (last.inputs[1], np.s_[..., kept]),
+    ):  # fmt: skip
+        tensor = graph.tensors[name or ""]
+        tensor.data = np.ascontiguousarray(tensor.data[pick])
+        tensor.shape = tensor.data.shape
+    for node in graph:
+        graph.tensors[node.output].shape = output_shape(graph, node)
+    return graph
+
+
 # ---- pictures
 
 
-def batch(data: Set, numbers: np.ndarray, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Pictures [N, H, W, 3] from 0 to 1, and what to answer [N, H, W, 1].
-
-    The mean of the dense networks' answer and of who really stands there; where only their answer on the photographs
-    that people were cut out of is known, that counts for a third.
-    """
+def batch(data: Set, numbers: np.ndarray, run: Run) -> tuple[Tensor, Tensor]:
+    """Pictures [N, H, W, 3] from 0 to 1, and what to answer [N, H, W, 1]: the mean of the dense networks' answers, and
+    as far as `run.truth` says who really stands there. (Less so where only the dense networks' answer on the
+    photographs that people were cut out of is known.)"""
     pictures = torch.from_numpy(data.pictures[numbers]).float() / 255
     teachers = torch.from_numpy(data.teachers[numbers]).float().mean(1) / 255
     truth = torch.from_numpy(data.truth[numbers]).float() / 255
-    weight = torch.where(torch.from_numpy(data.known[numbers]) > 0, 0.5, 0.35).reshape(-1, 1, 1)
+    weight = run.truth * torch.where(torch.from_numpy(data.known[numbers]) > 0, 1, 0.7).reshape(-1, 1, 1)
     target = (weight * truth + (1 - weight) * teachers)[..., None]
-    if (height, width) != (HEIGHT, WIDTH):
+    if (run.height, run.width) != (HEIGHT, WIDTH):
         pictures, target = (
-            F.interpolate(x.permute(0, 3, 1, 2), (height, width), mode="bilinear", antialias=True)
+            F.interpolate(x.permute(0, 3, 1, 2), (run.height, run.width), mode="bilinear", antialias=True)
             .permute(0, 2, 3, 1)
             .clamp(0, 1)
             for x in (pictures, target)
@@ -166,22 +238,35 @@ def loss(answered: Tensor, target: Tensor) -> Tensor:
     return jaccard + 0.2 * F.binary_cross_entropy(answered.clamp(1e-5, 1 - 1e-5), target)
 
 
-def selected(module: GraphModule, run: Run) -> Any:
-    """The layers to prune: 1x1 convolutions over at most a quarter of the picture's sides, but not those of gates."""
-    graph = module.graph
+def selected(graph: Graph) -> set[str]:
+    """The layers to prune: 1x1 convolutions over at most a quarter of the picture's sides, but not those of gates, nor
+    those after an upsampling: tulle runs them before it, where they take little time."""
+    height, width = graph.tensors[graph.inputs[0]].shape[1:3]
+    makers = graph.producer()
     chosen = set()
     for node in graph:
-        if node.op == "conv2d":
+        if node.op == "conv2d" and graph.tensors[node.inputs[1] or ""].shape[1:3] == (1, 1):
             rows, columns = graph.tensors[node.output].shape[1:3]
-            if module.layer(node.name).kernel_size == (1, 1) and 1 < rows * columns <= run.height * run.width // 16:
-                chosen.add(id(module.layer(node.name)))
-    return lambda name, layer: id(layer) in chosen
+            before = makers.get(node.inputs[0] or "")
+            if 1 < rows * columns <= height * width // 16 and before and before.op != "resize_bilinear":
+                chosen.add(node.name)
+    return chosen
 
 
 def trained(run: Run, data: Set, held_out: Set, folder: Path) -> tuple[Graph, list[dict[str, float]]]:
     """The trained network, its weights averaged over the last steps, and measurements. A stopped run continues."""
     torch.manual_seed(run.seed)
-    module = from_graph(student_graph(run))
+    dense = from_graph(dense_graph(run))
+    module = from_graph(student_graph(run, data))
+    shapes = module.graph.tensors
+    features = [
+        name
+        for name in block_ends(dense.graph)
+        if name in shapes and shapes[name].shape == dense.graph.tensors[name].shape
+    ]
+    with torch.no_grad():
+        sample = dense(batch(data, np.arange(64), run)[0], keep=features)
+    sizes = {name: float(sample[name].var()) for name in features}
     groups = [{"params": [weight], "size": typical_size(weight)} for weight in module.parameters()]
     optimizer = torch.optim.Adam(groups, lr=run.rate)
     masks = masks_of(module, optimizer, run)
@@ -193,29 +278,35 @@ def trained(run: Run, data: Set, held_out: Set, folder: Path) -> tuple[Graph, li
         optimizer.load_state_dict(state["optimizer"])
         masks.load_state_dict(state["masks"])
         average, curve = state["average"], state["curve"]
-    losses: list[float] = []
+    losses: list[tuple[float, float]] = []
     while masks.steps < run.steps:
         step = masks.steps
         random = np.random.default_rng([run.seed, step])
-        images, target = batch(data, random.integers(0, run.scenes, run.batch), run.height, run.width)
-        images, target = augmented(images, target, random)
+        images, target = augmented(*batch(data, random.integers(0, run.scenes, run.batch), run), random)
         rising = max(1, run.steps // 20)
         falling = max(0, step - rising) / (run.steps - rising)
         rate = min(1, (step + 1) / rising) * 0.5 * (1 + math.cos(math.pi * falling))
         for group in optimizer.param_groups:
             group["lr"] = run.rate * rate * group["size"]
         optimizer.zero_grad()
-        distance = loss(answer(module, images), target)
+        with torch.no_grad():
+            wanted = dense(images, keep=features)
+        own = module(images, keep=features)
+        apart = torch.stack([F.mse_loss(own[name], wanted[name]) / sizes[name] for name in features]).mean()
+        (output,) = dense.graph.outputs
+        target = run.both * target + (1 - run.both) * wanted[output]
+        distance = loss(own[output], target) + run.features * apart
         distance.backward()
         masks.step()
-        losses.append(float(distance.detach()))
+        losses.append((float(distance.detach()), float(apart.detach())))
         keep = min(AVERAGE, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, weight in module.named_parameters():
                 average[name].lerp_(weight, 1 - keep)
         if masks.steps % max(1, run.steps // 10) == 0 or masks.steps == run.steps:
             scores = score(averaged(module, average, masks), held_out, run)
-            curve.append({"step": masks.steps, "loss": float(np.mean(losses)), "zeros": masks.sparsity, **scores})
+            means = dict(zip(("loss", "features"), np.mean(losses, 0).tolist(), strict=True))
+            curve.append({"step": masks.steps, **means, "zeros": masks.sparsity, **scores})
             console.print(time.strftime("%H:%M:%S"), {key: round(value, 4) for key, value in curve[-1].items()})
             losses = []
         if masks.steps % 1000 == 0:
@@ -226,14 +317,19 @@ def trained(run: Run, data: Set, held_out: Set, folder: Path) -> tuple[Graph, li
 
 
 def masks_of(module: GraphModule, optimizer: torch.optim.Optimizer, run: Run) -> FixedMasks:
-    select = selected(module, run)
+    names = LEVELS if run.method == "reconstruct" else selected(module.graph)
+    layers = {id(module.layer(name)) for name in names}
+
+    def select(_: str, layer: torch.nn.Module) -> bool:
+        return id(layer) in layers
+
     if run.method == "rigl":
         if not run.start:  # zeros at random places would undo what the dense network knows
             MagnitudePruner(module, optimizer, sparsity=run.sparsity, begin=0, end=0, select=select)
         return RigL(
             module, optimizer, sparsity=None, end=run.steps * 3 // 4, every=max(20, run.steps // 100), select=select
         )
-    if run.method == "dense":
+    if run.method in ("reconstruct", "dense"):
         return FixedMasks(module, optimizer, select)
     return MagnitudePruner(
         module, optimizer, sparsity=run.sparsity, begin=run.steps // 50, end=run.steps * 6 // 10,
@@ -252,20 +348,23 @@ def averaged(module: GraphModule, average: dict[str, Tensor], masks: FixedMasks)
 
 @torch.no_grad()
 def score(module: GraphModule, held_out: Set, run: Run) -> dict[str, float]:
-    """Mean intersection over union on held-out scenes with people: where the truth is known, and elsewhere."""
-    scores: dict[bool, list[float]] = {True: [], False: []}
+    """On held-out scenes with people: mean intersection over union with the truth where it is known and with the dense
+    networks elsewhere ("unknown"), and with the dense networks everywhere ("agreement")."""
+    scores: dict[str, list[float]] = {"known": [], "unknown": [], "agreement": []}
     for first in range(0, HELD_OUT, 40):
         numbers = np.arange(first, first + 40)
-        images, _ = batch(held_out, numbers, run.height, run.width)
+        images, _ = batch(held_out, numbers, run)
         answered = answer(module, images).permute(0, 3, 1, 2)
         found = (F.interpolate(answered, (HEIGHT, WIDTH), mode="bilinear") > 0.5).numpy()[:, 0]
         truth = held_out.truth[numbers] > 127
+        dense = held_out.teachers[numbers].mean(1) > 127.5
         for number in range(len(numbers)):
-            if truth[number].mean() > 0.01:
-                union = np.count_nonzero(found[number] | truth[number])
-                known = bool(held_out.known[first + number])
-                scores[known].append(np.count_nonzero(found[number] & truth[number]) / union)
-    return {"known": float(np.mean(scores[True])), "unknown": float(np.mean(scores[False]))}
+            kind = "known" if held_out.known[first + number] else "unknown"
+            for key, mask in ((kind, truth[number]), ("agreement", dense[number])):
+                if mask.mean() > 0.01:
+                    union = np.count_nonzero(found[number] | mask)
+                    scores[key].append(np.count_nonzero(found[number] & mask) / union)
+    return {key: float(np.mean(values)) for key, values in scores.items()}
 
 
 # ---- what the documents show
@@ -277,11 +376,12 @@ def shown() -> dict[str, Path]:
     return {
         "dense, 256x144": MODELS / f"{DENSE}.tflite",
         "dense, 256x256": MODELS / "selfie_segmentation.tflite",
-        "dense, 224x128, not trained": FOLDER / "small.tflite",
-        "dense, 192x112, trained like the sparse one for 3,000 steps": FOLDER / "d112.tflite",
+        "dense, 240x128, not trained": FOLDER / "dense240.tflite",
+        "dense, 208x128, distilled": FOLDER / "b208.tflite",
+        "dense, 192x112, trained for 3,000 steps": FOLDER / "d112.tflite",
         "50 % zeros, 256x144": weights / f"{DENSE}_tulle_50.tflite",
         "70 % zeros, 256x144": weights / f"{DENSE}_tulle_70.tflite",
-        "**50 % zeros, 224x128 (new)**": weights / "selfie_segmentation_224x128_tulle.tflite",
+        "**sparse, 240x128**": weights / "selfie_segmentation_240x128_tulle.tflite",
     }
 
 
@@ -290,7 +390,7 @@ def write_table() -> None:
 
     The settings and scores of all runs go into experiments/results/people.json.
     """
-    write_bytes(FOLDER / "small.tflite", write(student_graph(Run()), weights="fp16"))
+    write_bytes(FOLDER / "dense240.tflite", write(dense_graph(Run()), weights="fp16"))
     rows: list[dict[str, Any]] = []
     for title, path in shown().items():
         if not path.is_file():
@@ -304,7 +404,7 @@ def write_table() -> None:
     records = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
     runs = [{"name": name, **record} for name, record in records.items() if "run" in record]
     if runs:
-        save_results("people", runs)
+        save_results("people", with_earlier("people", runs))
     dense = rows[0]["milliseconds"]
     table = []
     for row in rows:
@@ -312,17 +412,45 @@ def write_table() -> None:
         table.append([row["name"], f"{row['iou']:.3f}", *times, f"{row['bytes'] / 1e6:.2f} MB"])
     header = ["network", ">IoU", ">engine, 1 thread, ms", ">page", ">engine, 2 threads", ">page", ">file"]
     insert_table("background", header, table)
+    draw(rows)
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """IoU against the engine's time on one thread, in parts of the dense network's, into docs/img."""
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
+    axes = figure.subplots()
+    places = {"dense": (-6, 5, "right"), "zeros": (6, -10, "left"), "sparse": (-6, -12, "right")}
+    for kind, colour in (("dense", "#7d8794"), ("zeros", "#2f6f9f"), ("sparse", "#c4552d")):
+        *place, side = places[kind]
+        points = sorted(
+            (row["milliseconds"][0] / rows[0]["milliseconds"][0], row["iou"], row["name"].strip("*"))
+            for row in rows
+            if kind in row["name"] and "256x256" not in row["name"]
+        )
+        axes.plot([x for x, *_ in points], [y for _, y, _ in points], "o-", color=colour, markersize=4, linewidth=1)
+        for x, y, name in points:
+            axes.annotate(name, (x, y), place, textcoords="offset points", ha=side, fontsize=8, color=colour)
+    axes.set_xlabel("time in the engine, of that of the dense network for 256x144")
+    axes.set_ylabel("IoU on people/")
+    axes.set_xlim(0.2, 1.1)
+    axes.margins(y=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, "background-time")
 
 
 @click.command(epilog=EPILOG)
 @click.option("--name", default="people", help="Of the result.", show_default=True)
-@click.option("--method", type=click.Choice(["magnitude", "rigl", "dense"]), default=Run.method, show_default=True)
+@click.option("--method", type=click.Choice(METHODS), default=Run.method, show_default=True)
 @click.option("--sparsity", type=float, default=Run.sparsity, show_default=True)
 @click.option("--height", type=int, default=Run.height, help="Of the input.", show_default=True)
 @click.option("--width", type=int, default=Run.width, help="Of the input.", show_default=True)
 @click.option("--steps", type=int, default=Run.steps, show_default=True)
 @click.option("--batch", type=int, default=Run.batch, show_default=True)
 @click.option("--rate", type=float, default=Run.rate, help="The highest learning rate.", show_default=True)
+@click.option("--features", type=float, default=Run.features, show_default=True)
+@click.option("--truth", type=float, default=Run.truth, show_default=True)
+@click.option("--both", type=float, default=Run.both, show_default=True)
+@click.option("--thin", type=int, default=Run.thin, show_default=True)
 @click.option("--seed", type=int, default=Run.seed, show_default=True)
 @click.option("--scenes", type=int, default=Run.scenes, show_default=True)
 @click.option("--start", default=Run.start, metavar="NAME", help="Go on from this result, and keep its zeros.")

@@ -63,7 +63,7 @@ class DemoModel:
 
 LANDSCAPE = "selfie_segmentation_landscape"
 SQUARE = "selfie_segmentation"
-SMALL = "selfie_segmentation_224x128_tulle"
+SMALL = "selfie_segmentation_240x128_tulle"
 
 # Percentages of zeros on the ablation page, in addition to the dense model, and on the background page.
 ABLATION = (10, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -95,8 +95,7 @@ CATALOGUE = [
         )
         for percent in ABLATION
     ),
-    DemoModel(f"{LANDSCAPE}_tulle", "selfie", "own", "Sparse by tulle", f"{LANDSCAPE}_tulle", optional=True),
-    DemoModel(SMALL, "background", "own", "Sparse, for smaller pictures", SMALL),
+    DemoModel(SMALL, "background", "own", "Sparse by tulle", SMALL),
     DemoModel(SQUARE, "selfie-square", "dense", "Dense", SQUARE),
     DemoModel(f"{SQUARE}_20", "selfie-square", "sparse", "20 % zeros", "selfie_pruned", SQUARE, 0.2),
 ]

@@ -22,7 +22,7 @@ WEIGHTS = ROOT / "demos" / "weights"
 NETWORKS = {
     "palm_detection": CACHE / "models" / "palm_detection_lite.tflite",
     "hand_landmark": WEIGHTS / "hand_landmark_tulle.tflite",
-    "selfie_segmentation": WEIGHTS / "selfie_segmentation_landscape_tulle_50.tflite",
+    "selfie_segmentation": WEIGHTS / "selfie_segmentation_240x128_tulle.tflite",
 }
 
 

@@ -17,7 +17,7 @@ import { Pair, SIDES } from './pair.js';
 const STAGE = { width: 640, height: 480 }; // pixels of the frame, whatever the source has
 
 /** Tasks in the catalogue that list each network's sparse versions. */
-const SPARSE_TASKS = { selfie: ['selfie', 'ablation'], 'selfie-square': ['selfie-square'] };
+const SPARSE_TASKS = { selfie: ['selfie', 'background', 'ablation'], 'selfie-square': ['selfie-square'] };
 
 /**
  * The share of zeros among all weights to start with: if there are only networks pruned by magnitude, 20 % in the 1x1
@@ -208,8 +208,8 @@ async function loadModels() {
   say(`Loading the two networks, ${SIDES.map((side) => fileSize(models[side].tulle_bytes)).join(' and ')}`);
   await pair.load(urls, controls.options);
   controls.show(pair.processor);
-  const { width, height } = pair.size;
   for (const side of SIDES) {
+    const { width, height } = pair.sizes[side];
     setValue(`${side}-load`, `${pair.loadTime[side].toFixed(0)} ms, both at once`);
     setValue(`${side}-runs`, `${describeEngine(pair.processor)} build, ${width} × ${height} pixels`);
   }
@@ -240,7 +240,7 @@ function offerSparse() {
   const own = sparse.filter(({ role }) => role === 'own');
   const level = own.length ? FIRST_SPARSITY.own : FIRST_SPARSITY.pruned;
   const distance = (/** @type {ModelFacts} */ facts) => Math.abs(sparsity(facts) - level);
-  const first = own.find((facts) => facts.task === task) // made for this page
+  const first = own.find((facts) => facts.task === 'background') // made for this page
     ?? (own.length ? own : sparse).reduce((best, facts) => (distance(facts) < distance(best) ? facts : best));
   select('sparse-model').value = first.name;
   models = { dense, sparse: first };

@@ -2,7 +2,7 @@
 // picture made with what they give.
 
 import { BackgroundProcessor } from '../../web/src/background/index.js';
-import { intersectionOverUnion } from '../lib/mask.js';
+import { intersectionOverUnion, resampled } from '../lib/mask.js';
 import { Meter } from '../lib/meter.js';
 import { context2d } from '../lib/page.js';
 import { alphaOf } from '../lib/segment/composition.js';
@@ -38,9 +38,9 @@ const WIDEST_BLUR = 0.06;
 
 /**
  * @typedef {object} Result
- * @property {ImageData | undefined} input what the networks were given, if not the whole frame
+ * @property {Partial<Record<Side, ImageData>>} inputs what the networks were given; empty if that was the whole frame
  * @property {Partial<Record<Side, Mask>>} masks of the networks that ran
- * @property {number | undefined} iou of the two masks, where both ran
+ * @property {number | undefined} iou of the two masks at the size of the dense network's, where both ran
  * @property {Partial<Record<Side, number>>} milliseconds of the inferences
  */
 
@@ -50,8 +50,8 @@ export class Pair {
   loadTime = { dense: NaN, sparse: NaN };
   /** Whether the networks have run often enough to be timed. */
   warm = false;
-  /** Of the masks, in pixels. */
-  size = { width: 0, height: 0 };
+  /** Of the masks and of the networks' input, in pixels. */
+  sizes = { dense: { width: 0, height: 0 }, sparse: { width: 0, height: 0 } };
   /** What draws instead of the processors. @type {GpuCompositor | undefined} */
   gpu;
   /** @type {Partial<Record<Side, BackgroundProcessor>>} */
@@ -82,18 +82,12 @@ export class Pair {
       await this.close();
       throw failed.reason;
     }
-    const sizes = [];
-    for (const processor of Object.values(this.#both())) {
-      await processor.frame(new ImageData(16, 9));
-      sizes.push(await processor.mask());
+    const processors = this.#both();
+    for (const side of SIDES) {
+      await processors[side].frame(new ImageData(16, 9));
+      const { width, height } = await processors[side].mask();
+      this.sizes[side] = { width, height };
     }
-    if (sizes[0].width !== sizes[1].width || sizes[0].height !== sizes[1].height) {
-      await this.close();
-      throw new Error('The dense and the sparse network take pictures of different sizes, so they cannot be compared.');
-    }
-    const [{ width, height }] = sizes;
-    this.size = { width, height };
-    Object.assign(this.#small, this.size);
     this.#told = '';
     this.restart();
   }
@@ -151,14 +145,15 @@ export class Pair {
     // Where the processors do not draw, a frame of the network's own size is enough for them.
     const whole = !this.gpu && (look.effect === 'blur' || look.effect === 'replace');
     await this.#tell(whole ? look : undefined);
-    const input = whole ? undefined : this.#shrink(frame);
     /** @type {Result} */
-    const result = { input, masks: {}, iou: undefined, milliseconds: {} };
+    const result = { inputs: {}, masks: {}, iou: undefined, milliseconds: {} };
     /** @type {Partial<Record<Side, VideoFrame | ImageData>>} */
     const pictures = {};
     const spent = [];
     for (const side of sides) {
       const processor = processors[side];
+      const input = whole ? undefined : this.#shrink(frame, side);
+      if (input) result.inputs[side] = input;
       const start = performance.now();
       const picture = await processor.frame(input ?? frame);
       const took = performance.now() - start;
@@ -173,22 +168,21 @@ export class Pair {
       spent.push(ms.scale + ms.mask + ms.composite);
     }
     const { dense, sparse } = result.masks;
-    if (dense && sparse) result.iou = intersectionOverUnion(dense.data, sparse.data);
+    if (dense && sparse) result.iou = intersectionOverUnion(dense.data, resampled(sparse, this.sizes.dense).data);
     if (whole) this.meter.add('composite', spent.reduce((sum, ms) => sum + ms, 0) / spent.length);
     const start = performance.now();
-    this.#draw(frame, input, pictures, result.masks, look);
+    this.#draw(frame, result, pictures, look);
     if (this.gpu) this.meter.add('composite', performance.now() - start);
     return result;
   }
 
   /**
    * @param {HTMLCanvasElement} frame
-   * @param {ImageData | undefined} input
+   * @param {Result} result
    * @param {Partial<Record<Side, VideoFrame | ImageData>>} pictures what the processors drew; closed here
-   * @param {Partial<Record<Side, Mask>>} masks
    * @param {Look} look
    */
-  #draw(frame, input, pictures, masks, { view, divider, effect, strength }) {
+  #draw(frame, { inputs, masks }, pictures, { view, divider, effect, strength }) {
     const { width, height } = frame;
     const middle = Math.round(divider * width);
     const columns = {
@@ -200,6 +194,7 @@ export class Pair {
     const context = context2d(this.#canvas, { alpha: false });
     for (const side of SIDES) {
       const mask = masks[side];
+      const input = inputs[side];
       if (!mask) continue;
       const { left, right } = columns[side];
       if (this.gpu && input) {
@@ -208,8 +203,8 @@ export class Pair {
       }
       const picture = pictures[side];
       const image = effect === 'mask' ? this.#show(mask) : picture && 'close' in picture ? picture : frame;
-      const scale = effect === 'mask' ? this.size.width / width : 1;
-      const rows = effect === 'mask' ? this.size.height : height;
+      const scale = effect === 'mask' ? mask.width / width : 1;
+      const rows = effect === 'mask' ? mask.height : height;
       if (right > left) context.drawImage(image, left * scale, 0, (right - left) * scale, rows, left, 0, right - left, height);
       if (picture && 'close' in picture) picture.close();
     }
@@ -247,10 +242,14 @@ export class Pair {
     for (const processor of Object.values(this.#both())) await processor.update({ effect, strength, picture });
   }
 
-  /** The frame at the network's size. @param {HTMLCanvasElement} frame */
-  #shrink(frame) {
-    const { width, height } = this.size;
-    const context = context2d(this.#small, { alpha: false, willReadFrequently: true });
+  /**
+   * The frame at the network's size.
+   * @param {HTMLCanvasElement} frame
+   * @param {Side} side
+   */
+  #shrink(frame, side) {
+    const { width, height } = this.sizes[side];
+    const context = this.#smallOf(width, height);
     context.imageSmoothingQuality = 'medium'; // averages when a frame is much larger; "low" skips pixels
     context.drawImage(frame, 0, 0, width, height);
     return context.getImageData(0, 0, width, height);
@@ -261,8 +260,18 @@ export class Pair {
     const image = new ImageData(width, height);
     const alpha = alphaOf(data);
     for (let i = 0; i < alpha.length; i++) image.data.fill(alpha[i], 4 * i, 4 * i + 3).fill(255, 4 * i + 3, 4 * i + 4);
-    context2d(this.#small, { alpha: false, willReadFrequently: true }).putImageData(image, 0, 0);
+    this.#smallOf(width, height).putImageData(image, 0, 0);
     return this.#small;
+  }
+
+  /**
+   * The small canvas at this size.
+   * @param {number} width
+   * @param {number} height
+   */
+  #smallOf(width, height) {
+    if (this.#small.width !== width || this.#small.height !== height) Object.assign(this.#small, { width, height });
+    return context2d(this.#small, { alpha: false, willReadFrequently: true });
   }
 
   /** Alternates the order, so that neither network always finds the caches warm. */

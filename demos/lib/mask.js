@@ -38,6 +38,41 @@ export function drawMask(canvas, pixels, mask) {
 }
 
 /**
+ * The mask at another size, interpolated linearly between the centres of its pixels; itself if it has that size.
+ * @typedef {{ data: Float32Array, width: number, height: number }} Mask
+ * @param {Mask} mask
+ * @param {{ width: number, height: number }} size
+ * @returns {Mask}
+ */
+export function resampled(mask, { width, height }) {
+  if (mask.width === width && mask.height === height) return mask;
+  const data = new Float32Array(width * height);
+  const columns = places(mask.width, width);
+  places(mask.height, height).forEach((row, y) => {
+    const [upper, lower] = [row.first, row.second].map((line) => line * mask.width);
+    columns.forEach((column, x) => {
+      const along = (/** @type {number} */ line) => mask.data[line + column.first]
+        + column.part * (mask.data[line + column.second] - mask.data[line + column.first]);
+      data[y * width + x] = along(upper) + row.part * (along(lower) - along(upper));
+    });
+  });
+  return { data, width, height };
+}
+
+/**
+ * For each of `to` pixels the two of `from` that its centre lies between, and how far towards the second.
+ * @param {number} from
+ * @param {number} to
+ */
+function places(from, to) {
+  return Array.from({ length: to }, (_, i) => {
+    const place = Math.min(from - 1, Math.max(0, ((i + 0.5) * from) / to - 0.5));
+    const first = Math.floor(place);
+    return { first, second: Math.min(from - 1, first + 1), part: place - first };
+  });
+}
+
+/**
  * Intersection over union of two masks: the pixels that are person in both, divided by those that are in either.
  * @param {Float32Array} a probabilities
  * @param {Float32Array} b as many

@@ -9,7 +9,7 @@
  * @property {string} name of the TFLite file it was converted from, without ending
  * @property {string} file the .tulle file beside models.json
  * @property {string} task what it is for: "hand", "palm", "selfie", "ablation" (further degrees of the selfie model) or
- *   "background" (of another input size)
+ *   "background" (tulle's own, of another input size)
  * @property {string} role a class of base.css: "dense", "distilled", "sparse", "published" (made sparse by its makers; not
  *   on every machine) or "own" (made sparse by tulle, where "sparse" is pruned by magnitude)
  * @property {string} title for people

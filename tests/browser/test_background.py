@@ -29,7 +29,7 @@ PEOPLE = sorted((ROOT / "demos" / "images" / "person").glob("*.jpg"))
 # Helpers of the snippets below; `BackgroundProcessor` is the package's.
 HELPERS = (HERE / "call.js").read_text()
 
-MASK = (256, 144)  # width and height of the network's mask
+MASK = (256, 144)  # width and height of the dense mask that frames are compared with
 
 
 def pictures_of_people() -> list[np.ndarray]:
@@ -410,7 +410,7 @@ def test_every_kind_of_picture_is_processed_alike(
         # A VideoFrame of a canvas may be in other colours than the canvas: rounding.
         assert np.abs(got.astype(int) - reference).mean() < 1.5, name
         mask = np.frombuffer(base64.b64decode(one["mask"]), np.float32)
-        assert mask.size == 256 * 144 and 0 <= mask.min() <= mask.max() <= 1
+        assert mask.size == 240 * 128 and 0 <= mask.min() <= mask.max() <= 1
         if name in ("VideoFrame", "BGRX"):
             assert one["timestamp"] == 5000
     assert result["stats"]["open"] == 0 and result["stats"]["frames"] == 1, "reset() begins to count anew"

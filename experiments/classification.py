@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""MobileNetV2 and EfficientNet-Lite0 at 50 to 80 % zeros, in one shot: what they still name right."""
+
+from __future__ import annotations
+
+import math
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from photographs import portraits, read_rgb, things
+from PIL import Image
+
+from common import (
+    SHARED,
+    WORK,
+    Recipe,
+    cached,
+    console,
+    data_folder,
+    insert_table,
+    make,
+    milliseconds,
+    progress,
+    save_results,
+    with_earlier,
+    zeros,
+)
+from tulle import TulleError, load, zoo
+from tulle.files import write_bytes
+from tulle.graph import Graph
+from tulle.tflite import write
+
+FOLDER = WORK / "classification"
+SIZE = 224
+LEVELS = (50, 70, 80)
+IMAGES = 192
+# Name of the architecture: title, its file in ../shared/models/weights.
+MODELS = {
+    "mobilenet_v2": ("MobileNetV2", "mobilenet_v2_1.0_224"),
+    "efficientnet_lite0": ("EfficientNet-Lite0", "efficientnet-lite0"),
+}
+
+EPILOG = """\b
+Needs ../shared/data (clean, hands, imagenet_sample) and ../shared/models/weights (or TULLE_SHARED), `pip install
+scikit-image`, and GCompris (an error says how to get it). The models are for measuring only: none of them ships.
+\b
+Examples:
+  python experiments/classification.py
+  python experiments/classification.py --only mobilenet_v2 --level 80
+  python experiments/times.py build/experiments/classification/*.tflite
+  python experiments/classification.py --score              the table with these times
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--only", multiple=True, type=click.Choice(list(MODELS)), help="Make only these.")
+@click.option("--level", "levels", multiple=True, type=int, help="Make only these, in % of zeros.")
+@click.option("--score", "score_only", is_flag=True, help="Make nothing.")
+def main(only: tuple[str, ...], levels: tuple[int, ...], score_only: bool) -> None:
+    """Top-1 on the 200 pictures of imagenet_sample, which are only used for measuring, by share of zeros.
+
+    Calibration sees pictures of other things, cropped at random.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in only or MODELS:
+        dense = dense_classifier(name)
+        file = FOLDER / f"{name}.tflite"
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, write(dense))
+        if not score_only:
+            images = calibration_pictures()
+            for level in levels or LEVELS:
+                options = {"sparsity": level / 100, "method": "reconstruct"}
+                make(Recipe(f"{name}-{level}", f"{level} %", options, IMAGES), dense, images, FOLDER)
+        right = cached("classes", file, classes)
+        for level in (0, *LEVELS):
+            path = file if level == 0 else FOLDER / f"{name}-{level}.tflite"
+            if path.is_file():
+                rows.append(row(name, level, path, right))
+                console.print(rows[-1])
+    rows = with_earlier("classification", rows)
+    save_results("classification", rows)
+    header = ["network", ">zeros", ">top-1 of 200, % (95 % interval)", ">as dense, %", ">MACs left", ">ms in Chromium",
+              ">file"]  # fmt: skip
+    insert_table("classification", header, [cells(row) for row in rows])
+
+
+def dense_classifier(name: str) -> Graph:
+    weights = SHARED / "models" / "weights" / f"{MODELS[name][1]}.npz"
+    if not weights.is_file():
+        raise TulleError(f"there is no {weights}; TULLE_SHARED names the folder that holds models/")
+    return zoo.ARCHITECTURES[name].build(weights)
+
+
+def calibration_pictures() -> list[np.ndarray]:
+    """Square crops of photographs of things, people and hands, uint8 (SIZE, SIZE, 3)."""
+    clean = data_folder("clean")
+    folders = [clean / "backgrounds" / kind for kind in ("by", "cc0", "cc0_soft")]
+    backgrounds = sorted(path for folder in folders for path in folder.glob("*.jpg"))
+    people = sorted((clean / "coco_ccby" / "by" / "images").glob("*.jpg"))
+    faces = sorted((clean / "portraits_cc0" / "images").glob("*.jpg"))[::20]
+    hands = sorted(data_folder("hands").glob("*.jpg"))[::200]
+    pictures = things() + portraits() + [read_rgb(path) for path in [*backgrounds, *people, *faces, *hands]]
+    random = np.random.default_rng(0)
+    crops = []
+    for number in range(IMAGES):
+        picture = Image.fromarray(pictures[number % len(pictures)])
+        side = min(picture.size) * random.uniform(0.6, 1)
+        left, top = (random.uniform(0, length - side) for length in picture.size)
+        box = (left, top, left + side, top + side)
+        crop = np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box))
+        crops.append(crop[:, ::-1].copy() if random.random() < 0.5 else crop)
+    return crops
+
+
+def classes(path: Path) -> list[int]:
+    """The class that the model names for each picture, 0 to 999."""
+    found = []
+    pictures = sorted(data_folder("imagenet_sample").glob("*.JPEG"))
+    with load(path) as model:
+        (output,) = model.outputs
+        background = output.shape[-1] - 1000  # a class before the others, or none
+        for number in progress(range(len(pictures)), f"Scoring {path.stem}"):
+            (answer,) = model(middle(pictures[number])).values()
+            found.append(int(answer.argmax()) - background)
+    return found
+
+
+def middle(path: Path) -> np.ndarray:
+    """The picture's middle, seven eighths of its shorter side, uint8 (SIZE, SIZE, 3)."""
+    with Image.open(path) as picture:
+        side = 0.875 * min(picture.size)
+        left, top = ((length - side) / 2 for length in picture.size)
+        box = (left, top, left + side, top + side)
+        return np.asarray(picture.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=box))
+
+
+def truth() -> list[int]:
+    """The class of each picture, 0 to 999: the place of its WordNet number, with which its name begins."""
+    found = find_spec("timm")
+    if found is None or found.origin is None:
+        raise TulleError("the order of ImageNet's classes is timm's: pip install --no-deps timm")
+    numbers = (Path(found.origin).parent / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
+    return [numbers.index(path.stem.split("_")[0]) for path in sorted(data_folder("imagenet_sample").glob("*.JPEG"))]
+
+
+def row(name: str, level: int, path: Path, dense: list[int]) -> dict[str, Any]:
+    found = np.array(cached("classes", path, classes))
+    right, same = found == truth(), found == dense
+    return {"name": path.stem, "network": MODELS[name][0], "level": level, "top1": float(right.mean()),
+            "interval": interval(int(right.sum()), len(found)), "same": float(same.mean()),
+            "milliseconds": milliseconds(path), "bytes": path.stat().st_size, **zeros(path)}  # fmt: skip
+
+
+def interval(successes: int, trials: int) -> list[float]:
+    """Wilson's 95 % interval of a share (Wilson 1927)."""
+    z, share = 1.96, successes / trials
+    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return [middle - half, middle + half]
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    low, high = (100 * share for share in row["interval"])
+    level = f"{row['level']} %" if row["level"] else "0 (dense)"
+    return [row["network"], level, f"{100 * row['top1']:.1f} ({low:.0f} to {high:.0f})", f"{100 * row['same']:.1f}",
+            f"{row['macs_left'] / 1e6:.0f} M", row["milliseconds"], f"{row['bytes'] / 1e6:.1f} MB"]  # fmt: skip
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TulleError as error:
+        sys.exit(f"Error: {error}")
