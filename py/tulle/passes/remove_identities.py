@@ -28,6 +28,8 @@ def remove_identities(graph: Graph) -> Graph:
             kept.append(node)
         elif node.output not in outputs:
             renamed[node.output] = same
+            if graph.tensors[same].levels is None:  # where it was only rounded, at the edge of a quantised model
+                graph.tensors[same].levels = graph.tensors[node.output].levels
     graph.nodes = kept
     for node in graph.nodes:  # consumers between a producer and the identity whose name it took over
         node.inputs = [current(name) for name in node.inputs]
