@@ -32,7 +32,8 @@ from common import (
 from tulle import TulleError, load, zoo
 from tulle.files import write_bytes
 from tulle.graph import Graph
-from tulle.tflite import write
+from tulle.passes.lower import set_normalisation
+from tulle.tflite import read, write
 
 FOLDER = WORK / "classification"
 SIZE = 224
@@ -121,7 +122,8 @@ def classes(path: Path) -> list[int]:
     """The class that the model names for each picture, 0 to 999."""
     found = []
     pictures = sorted(data_folder("imagenet_sample").glob("*.JPEG"))
-    with load(path) as model:
+    image = dense_classifier(path.stem.split("-")[0]).tensors["input"]
+    with load(set_normalisation(read(path), image.mean, image.std)) as model:
         (output,) = model.outputs
         background = output.shape[-1] - 1000  # a class before the others, or none
         for number in progress(range(len(pictures)), f"Scoring {path.stem}"):
