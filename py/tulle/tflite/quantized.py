@@ -117,7 +117,7 @@ def implied_activation(low: float, high: float) -> str:
 
 RUNS = (
     "it computes in its 8-bit integers where the processor is faster at that, else in float32: answers differ from "
-    "other runtimes' by rounding"
+    "other runtimes' by rounding, and in float32 where another clips to the range of its integers"
 )
 
 
