@@ -22,6 +22,8 @@ Array = np.ndarray
 KERNELS = {kernel.name for kernel in kernels("relaxed") if kernel.function.startswith("u8_")}
 ON_BYTES = KERNELS - {"u8_convert"}
 
+CLAMPS = ("none", "relu", "relu6", "relu_n1_to_1")
+
 
 class Net:
     """A quantised network that grows: maps in CHW, weights of int8, levels for every activation."""
@@ -63,7 +65,7 @@ class Net:
 
     def pointwise(self, outputs: int, residual: str | None = None, activation: str | None = None) -> str:
         _, height, width, inputs = self.shape()
-        activation = activation or self.pick("none", "relu", "relu6", "relu_n1_to_1")
+        activation = activation or self.pick(*CLAMPS, *CLAMPS, "hard_swish")
         ends: list[str | None] = [self.constant((outputs, 1, 1, inputs), outputs, 0), self.bias(outputs)]
         return self.add("conv2d", [self.x, *ends, *([residual] if residual else [])], (1, height, width, outputs),
                         activation=activation, strides=(1, 1), dilations=(1, 1), padding=(0, 0, 0, 0),
@@ -158,7 +160,9 @@ def expected(
         here = node.name in on_bytes
         inputs = [name and (rounded(name, values[name]) if here else values[name]) for name in node.inputs]
         y = reference.execute(graph, node, inputs)
-        stores_bytes = node.op in ("depthwise_conv2d", "add") or (node.op != "mean" and node.output in read)
+        stores_bytes = node.op in ("depthwise_conv2d", "add") or (
+            node.output in read and node.attrs.get("activation") in CLAMPS
+        )
         values[node.output] = rounded(node.output, y) if here and stores_bytes else y
     apart = {name: graph.tensors[name].levels.scale * 255 / top for name in graph.outputs}
     return {name: values[name] for name in graph.outputs}, apart
@@ -177,9 +181,9 @@ def test_networks_compute_what_their_integers_say(seed: int, top: int) -> None:
     check(network(seed), seed, top)
 
 
-def check(graph: Graph, seed: int, top: int) -> None:
+def check(graph: Graph, seed: int, top: int, least: int = 4) -> None:
     model = tulle.load(pack(graph), variant="relaxed")
-    assert sum(kernel in ON_BYTES for kernel in kernels_of(model)) >= 4
+    assert sum(kernel in ON_BYTES for kernel in kernels_of(model)) >= least
     x = picture(graph, seed)
     answers = model(x)
     wanted, steps = expected(graph, model.info["steps"], x, top)
@@ -256,7 +260,29 @@ def test_small_layers_are_not_converted_for() -> None:
     assert not any(kernel.startswith("u8_") for kernel in kernels_of(tulle.load(pack(net.graph), variant="relaxed")))
 
 
-@pytest.mark.parametrize("what", ["scale", "weights", "activation", "input", "bias"])
+@pytest.mark.parametrize("activation", ["hard_swish", "sigmoid", "tanh", "swish", "leaky_relu", "elu", "prelu"])
+@pytest.mark.parametrize("windows", [False, True])
+def test_other_activations_than_clamps_follow_sums_of_bytes(activation: str, windows: bool, top: int) -> None:
+    """They are computed in float32; what reads bytes gets them converted."""
+    net = Net(3, 13, 9, 27)
+    net.spatial(39) if windows else net.pointwise(39)
+    node = net.graph.nodes[-1]
+    node.attrs["activation"] = activation
+    if activation in ("leaky_relu", "elu"):
+        node.attrs["alpha"] = 0.3
+    if activation == "prelu":
+        slopes = net.graph.add_constant("slopes", np.linspace(-0.5, 0.5, 39, dtype=np.float32))
+        node.inputs += [None] * (4 - len(node.inputs)) + [slopes]
+    net.pointwise(30)
+    net.graph.outputs.append(net.add("to_plain", [net.x], net.shape(), "plain"))
+    kernels = kernels_of(tulle.load(pack(net.graph), variant="relaxed"))
+    assert [kernel.split("_")[1] for kernel in kernels if kernel.startswith("u8_")] == (
+        ["convert", "conv" if windows else "gemm", "convert", "gemm"]
+    )
+    check(net.graph, 3, top, least=2)
+
+
+@pytest.mark.parametrize("what", ["scale", "weights", "input", "bias"])
 def test_what_does_not_fit_runs_in_float32(what: str) -> None:
     """Weights that are no integers or numbers that would overflow: as without levels, and no error."""
     graph = block()
@@ -265,8 +291,6 @@ def test_what_does_not_fit_runs_in_float32(what: str) -> None:
         graph.tensors[first.output].levels = Quantization("int8", 1e-38, 0)
     elif what == "weights":
         graph.tensors[first.inputs[1]].data = picture(graph, 2)[0, :5, :8].reshape(40, 1, 1, 24)
-    elif what == "activation":
-        first.attrs["activation"] = "sigmoid"
     elif what == "input":
         graph.tensors[first.inputs[0]].levels = None
     else:

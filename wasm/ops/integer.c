@@ -55,7 +55,7 @@ static bool weights_fit(const tulle_planner* planner, const tulle_op* op, uint32
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor *bias = tulle_plan_input(planner, op, 2), *y = tulle_plan_output(planner, op);
   const tulle_constant* c = &w->constant;
-  if (c->type != TULLE_TYPE_INT8 || op->sparse || !has_levels(x) || !tulle_clamps(op)) return false;
+  if (c->type != TULLE_TYPE_INT8 || op->sparse || !has_levels(x)) return false;
   if (bias && (!bias->is_constant || bias->elements != channels)) return false;
   if (c->scale_count != 1 &&
       (c->scale_count != channels || c->scale_run != (channels_last ? 1 : w->elements / channels)))
@@ -141,7 +141,8 @@ static tulle_gain matrix_gain(const tulle_planner* planner, const tulle_op* op) 
 static tulle_gain depthwise_gain(const tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor* y = tulle_plan_output(planner, op);
-  if (x->rank != 4 || w->rank != 4 || y->rank != 4 || w->shape[0] != 1 || !has_levels(y)) return TULLE_GAIN_NONE;
+  if (x->rank != 4 || w->rank != 4 || y->rank != 4 || w->shape[0] != 1 || !has_levels(y) || !tulle_clamps(op))
+    return TULLE_GAIN_NONE;
   const uint32_t channels = x->shape[3];
   if (w->shape[3] != channels || y->shape[3] != channels || !windows_fit(op, x, w, y) ||
       !weights_fit(planner, op, channels, true))
@@ -193,7 +194,8 @@ tulle_stores tulle_stores_of(const tulle_net* net, const tulle_op* op) {
       return TULLE_STORES_BYTES;
     case TULLE_OP_CONV2D:
     case TULLE_OP_FULLY_CONNECTED:
-      return has_levels(&net->tensors[op->output]) ? TULLE_STORES_EITHER : TULLE_STORES_FLOATS;
+      // Other activations than clamps are computed of floats.
+      return has_levels(&net->tensors[op->output]) && tulle_clamps(op) ? TULLE_STORES_EITHER : TULLE_STORES_FLOATS;
     default:
       return TULLE_STORES_FLOATS;
   }
@@ -258,6 +260,7 @@ static int8_t* alloc_weights(tulle_planner* planner, size_t size) {
 typedef struct {
   tulle_integer_conv conv;
   uint32_t pixels, units, unit_tasks, group_tasks;  // units: tiles of pixels, or rows of windows
+  tulle_epilogue epilogue;
 } matrix_args;
 
 static void find_piece(const matrix_args* args, uint32_t task, uint32_t* unit, uint32_t* unit_end, uint32_t* group,
@@ -266,13 +269,23 @@ static void find_piece(const matrix_args* args, uint32_t task, uint32_t* unit, u
   tulle_piece(groups_of(args->conv.gemm.outputs), args->group_tasks, task / args->unit_tasks, group, group_end);
 }
 
+// Applies an activation that is no clamp to the floats that have just been stored.
+static void activate(const matrix_args* args, uint32_t group, uint32_t group_end, uint32_t pixel, uint32_t pixel_end) {
+  if (args->epilogue.kind == TULLE_ACT_NONE) return;
+  const tulle_integer_gemm* gemm = &args->conv.gemm;
+  const uint32_t end = 4 * group_end < gemm->outputs ? 4 * group_end : gemm->outputs;
+  for (uint32_t o = 4 * group; o < end; o++)
+    tulle_f32_activate(gemm->floats + o * gemm->floats_stride + pixel, pixel_end - pixel, &args->epilogue, o);
+}
+
 static void run_pixels(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
   (void)next, (void)scratch;
   const matrix_args* args = pointer;
   uint32_t tile, tile_end, group, group_end;
   find_piece(args, task, &tile, &tile_end, &group, &group_end);
-  tulle_u8_gemm(&args->conv.gemm, group, group_end, TILE * tile,
-                tile_end == args->units ? args->pixels : TILE * tile_end);
+  const uint32_t end = tile_end == args->units ? args->pixels : TILE * tile_end;
+  tulle_u8_gemm(&args->conv.gemm, group, group_end, TILE * tile, end);
+  activate(args, group, group_end, TILE * tile, end);
 }
 
 static void run_windows(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
@@ -281,20 +294,21 @@ static void run_windows(const void* pointer, uint32_t task, uint32_t next, char*
   uint32_t row, row_end, group, group_end;
   find_piece(args, task, &row, &row_end, &group, &group_end);
   tulle_u8_conv(&args->conv, group, group_end, row, row_end, (uint8_t*)scratch);
+  activate(args, group, group_end, row * args->conv.out_width, row_end * args->conv.out_width);
 }
 
 // All but the weights and how the work is divided.
 static bool plan_gemm(tulle_planner* planner, const tulle_op* op, const int8_t* weights, tulle_integer_gemm* gemm) {
   const tulle_tensor* residual = op->kind == TULLE_OP_CONV2D ? tulle_plan_input(planner, op, 3) : NULL;
   const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
-  const bool to_bytes = out->bytes != NULL;
+  const bool to_bytes = out->bytes && tulle_stores_of(planner->net, op) != TULLE_STORES_FLOATS;
   uint32_t pixels;
   gemm->dot = planner->dot;
   tulle_map_of(tulle_plan_input(planner, op, 0), &gemm->inputs, &pixels);
   tulle_map_of(tulle_plan_output(planner, op), &gemm->outputs, &pixels);
   gemm->input = in->bytes;
   gemm->input_stride = in->bytes_stride;
-  gemm->bytes = out->bytes;
+  gemm->bytes = to_bytes ? out->bytes : NULL;
   gemm->bytes_stride = out->bytes_stride;
   gemm->floats = out->data;
   gemm->floats_stride = out->stride;
@@ -323,7 +337,8 @@ static bool plan_matrix(tulle_planner* planner, const tulle_op* op, tulle_work* 
   const uint32_t taps = w->elements / outputs / inputs;
   const size_t size = windows ? tulle_u8_conv_weights(outputs, taps, inputs) : tulle_u8_gemm_weights(outputs, inputs);
   int8_t *packed = alloc_weights(planner, size), *weights = packed ? read_weights(planner, w) : NULL;
-  const bool ok = weights && plan_gemm(planner, op, weights, &conv->gemm);
+  const bool ok = weights && plan_gemm(planner, op, weights, &conv->gemm) &&
+                  tulle_plan_epilogue(planner, op, outputs, &args->epilogue);
   if (ok && windows) tulle_u8_pack_conv(weights, outputs, taps, inputs, packed);
   if (ok && !windows) tulle_u8_pack_gemm(weights, outputs, inputs, packed);
   free(weights);
