@@ -82,7 +82,7 @@ def test_archives_are_what_registries_take(dist: Path, tools: Path) -> None:
         inside = tar.getnames()
     assert not any(name.endswith((".wasm", ".so")) or "/tests/" in name or "/demos/" in name for name in inside)
     assert (
-        wheel.stat().st_size < 4e6 and sdist.stat().st_size < 1e6
+        wheel.stat().st_size < 4.2e6 and sdist.stat().st_size < 1e6
     )  # 3.3 MB of the wheel are the hand tracker's networks
 
 
