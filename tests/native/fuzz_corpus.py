@@ -23,10 +23,13 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "py")]
 
 import random_models  # noqa: E402
 import tulle  # noqa: E402
+from python.test_integers import network  # noqa: E402
 from python.test_random_ops_quantised import quantised_network  # noqa: E402
+from tulle.pack import pack  # noqa: E402
 
 MOST_BYTES = 20_000
 RANDOM_MODELS = 600
+QUANTISED_MODELS = 40
 
 
 class Recorder:
@@ -58,6 +61,8 @@ def main(folder: Path) -> None:
     for seed, dtype in product(range(4), (np.int8, np.uint8)):
         data, _, _ = quantised_network(np.random.default_rng(seed), dtype)
         recorder.write(tulle.convert(data, quantized_io=True).data)
+    for seed in range(QUANTISED_MODELS):
+        recorder.write(pack(network(seed)))
     for seed in range(RANDOM_MODELS):
         data, _, _ = random_models.build(seed)
         sparse = ("auto", "always", "never")[seed % 3]

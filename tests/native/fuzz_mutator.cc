@@ -208,12 +208,14 @@ void change_tensor(Random& random, fb::TensorT& tensor) {
     case 4:
       if (tensor.constant) change_constant(random, tensor);
       break;
-    case 5:
-      tensor.quantization = std::make_unique<fb::QuantizationT>();
-      tensor.quantization->type = fb::ValueType(draw(random, 4) ? 2 + draw(random, 2) : draw(random, 6));
-      tensor.quantization->scale = draw(random, 4) ? 0.02f : real(random);
-      tensor.quantization->zero_point = draw(random, 4) ? int32_t(draw(random, 128)) : number(random, 0);
+    case 5: {
+      auto& quantization = draw(random, 3) ? tensor.levels : tensor.quantization;
+      quantization = std::make_unique<fb::QuantizationT>();
+      quantization->type = fb::ValueType(draw(random, 4) ? 2 + draw(random, 2) : draw(random, 6));
+      quantization->scale = draw(random, 4) ? 0.02f : real(random);
+      quantization->zero_point = draw(random, 4) ? int32_t(draw(random, 128)) : number(random, 0);
       break;
+    }
     default:
       change_list(random, tensor.shape);
   }
