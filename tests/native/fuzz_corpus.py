@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "py")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "py", "scripts", "bench")]
 
 import random_models  # noqa: E402
 import tulle  # noqa: E402
