@@ -258,8 +258,9 @@ def test_activations_keep_the_integers_that_they_are_rounded_to() -> None:
     read = tulle.tflite.read(data)
     packed = tulle.convert(data).data
     levels = {name: tensor.levels for name, tensor in unpack(packed).tensors.items() if tensor.levels is not None}
-    assert len(levels) > 2
-    assert levels == {name: read.tensors[name].levels for name in levels}
+    kept = levels.keys() & read.tensors.keys()  # the others were put in between
+    assert len(kept) > 2
+    assert all(levels[name] == read.tensors[name].levels for name in kept)
     assert pack(unpack(packed)) == packed
 
 
