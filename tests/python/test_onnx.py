@@ -360,6 +360,12 @@ def test_a_slope_that_does_not_fit_is_refused() -> None:
     refused(m.finish(m.node("PRelu", "x", m.noise(5))), r"a slope of shape \[5\] does not fit \[1, 6, 6, 6\]")
 
 
+@pytest.mark.parametrize(("op", "shape"), [("Reshape", (2,)), ("Expand", (4,)), ("Tile", (4,))])
+def test_complex_numbers_are_refused(op: str, shape: tuple[int, ...]) -> None:
+    m = OnnxModel((1, 6, 6, 6))
+    refused(m.finish(m.node(op, "x", m.constant(np.full(shape, 6 + 1j), np.complex64))), "holds complex numbers")
+
+
 @pytest.mark.parametrize("op", ["Add", "Mul", "Greater", "PRelu"])
 def test_operands_of_opset_6_begin_at_their_axis(op: str) -> None:
     m = OnnxModel((1, 6, 6, 6), opset=6)

@@ -69,6 +69,8 @@ class OnnxNode:
         data = self.value(index).data
         if data is None:
             raise Unsupported(f"input {self.proto.input[index]!r} is computed while running; it must be a constant")
+        if data.dtype.kind == "c":
+            raise Unsupported(f"input {self.proto.input[index]!r} holds complex numbers")
         return data
 
     def scalar(self, index: int) -> float:
