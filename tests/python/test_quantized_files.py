@@ -62,6 +62,23 @@ def test_the_largest_integers_and_zero_points_at_the_ends() -> None:
         assert np.array_equal((values.astype(np.float32) - zero) * scales[0], wide)
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 8])
+@pytest.mark.parametrize("inner", [(), (1, 1), (3, 3)])
+@pytest.mark.parametrize("seed", range(4))
+def test_square_weights_come_back_as_they_were(size: int, inner: tuple[int, ...], seed: int) -> None:
+    """As many scales as both dimensions have indices are the first's; here each index of the last has its own."""
+    random = np.random.default_rng(seed)
+    scales = random.uniform(1e-3, 0.1, size).astype(np.float32)
+    data = random.integers(-9, 10, (size, *inner, size)).astype(np.float32) * scales
+    data[random.random(data.shape) < 0.5] = 0
+    graph = Graph(inputs=["x"], outputs=["y"])
+    graph.tensors["x"] = Tensor("x", data.shape)
+    graph.tensors["y"] = Tensor("y", data.shape)
+    graph.nodes.append(Node("mul", "y", ["x", graph.add_constant("w", data)], ["y"], {"activation": "none"}))
+    packed = tulle.convert(graph).data
+    np.testing.assert_array_equal(unpack(packed).tensors["w"].data.reshape(data.shape), data)
+
+
 def test_other_weights_are_no_integers() -> None:
     random = np.random.default_rng(0)
     weight = random.standard_normal((8, 16)).astype(np.float32)

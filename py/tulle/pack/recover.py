@@ -23,7 +23,12 @@ def recover(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None
     """
     if not data.ndim or not data.size or not np.isfinite(data).all():
         return None
-    for axis in (None, 0, -1)[: 1 if data.ndim < 2 else 3]:
+    # As many scales as the first dimension has indices are the first's: where the last has as many, it cannot have
+    # scales of its own.
+    axes: list[int | None] = [None, 0, -1]
+    if data.ndim < 2 or data.shape[0] == data.shape[-1]:
+        axes = axes[: min(data.ndim, 2)]
+    for axis in axes:
         rows = data.reshape(1, -1) if axis is None else np.moveaxis(data, axis, 0).reshape(data.shape[axis], -1)
         # Most weights are no integers: a few rows tell.
         if (len(rows) > 4 and _recover_rows(rows[:4]) is None) or (found := _recover_rows(rows)) is None:
