@@ -36,12 +36,11 @@ class Scaling:
         return ((values - zero_points) * scales).astype(np.float32)
 
     @property
-    def levels(self) -> Quantization | None:
-        """The same as a `.tulle` file stores it: None unless it is of 8 bits and has one scale, which is not 0."""
-        if self.scales.size != 1:
+    def quantization(self) -> Quantization | None:
+        """The same as a Graph has it: None unless it is of 8 bits and has one scale."""
+        if self.dtype.itemsize != 1 or self.scales.size != 1:
             return None
-        found = Quantization(self.dtype.name, float(np.float32(self.scales[0])), int(self.zero_points[0]))
-        return found if found.is_valid else None
+        return Quantization(self.dtype.name, float(self.scales[0]), int(self.zero_points[0]))
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -75,7 +74,8 @@ def as_float(tensor: Tensor, scaling: Scaling) -> Tensor:
     tensor = replace(tensor, dtype=np.dtype(np.float32))
     if tensor.data is not None:
         return replace(tensor, data=scaling.real(tensor.data))
-    tensor.levels = scaling.levels
+    levels = scaling.quantization
+    tensor.levels = levels if levels is not None and levels.is_valid else None
     if len(tensor.shape) == 4 and tensor.shape[3] == 3 and scaling.dtype.itemsize == 1 and scaling.scales[0] > 0:
         first = float(np.iinfo(scaling.dtype).min)  # int8 counts pixels from -128
         return replace(tensor, mean=float(scaling.zero_points[0]) - first, std=float(1 / scaling.scales[0]))
@@ -90,9 +90,8 @@ def of_ports(graph: Graph, scalings: dict[str, Scaling]) -> dict[str, Quantizati
     found = {}
     for name in (*graph.inputs, *graph.outputs):
         scaling = scalings.get(name)
-        if scaling is None or scaling.dtype.itemsize != 1 or scaling.scales.size != 1:
-            continue
-        found[name] = Quantization(scaling.dtype.name, float(scaling.scales[0]), int(scaling.zero_points[0]))
+        if scaling is not None and (quantization := scaling.quantization) is not None:
+            found[name] = quantization
     if not found:
         raise TulleError("it has no inputs and outputs of quantised int8 or uint8, which quantized_io asks for")
     return found
