@@ -282,8 +282,9 @@ typedef struct {
 
 void tulle_f32_reduce(const tulle_reduce* args, const float* input, float* output);
 
-// y [outer, inner]: index of the first largest value along the middle axis of x [outer, size, inner].
-void tulle_f32_argmax(const float* x, uint32_t outer, uint32_t size, uint32_t inner, float* y);
+// y [outer, inner]: index of the first largest value along the middle axis of x [outer, size, inner]; numbers begin to
+// end of y.
+void tulle_f32_argmax(const float* x, uint32_t size, uint32_t inner, uint32_t begin, uint32_t end, float* y);
 
 // One axis of `size` elements, so many floats apart in the input and in the output.
 typedef struct {
@@ -331,6 +332,8 @@ typedef struct {
   const int32_t* from[TULLE_MAX_LOOPS];
   size_t before, count, after;
   float value;
+  // Where mirroring: the input's own elements along the last loop are `run` from `run_begin` on, next to each other.
+  uint32_t run_begin, run;
 } tulle_pad;
 
 void tulle_f32_pad(const tulle_pad* pad, uint32_t begin, uint32_t end);

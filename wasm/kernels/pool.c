@@ -31,25 +31,21 @@ static float larger(float a, float b) {
 #endif
 }
 
-// The same of four pairs. Either pmax alone loses a NaN in its second operand; the bits of both together are a NaN
-// then, and otherwise the larger number twice. wasm's max takes more than twice as many instructions on x86.
-TULLE_INLINE v4 larger_4(v4 a, v4 b) { return wasm_v128_or(wasm_f32x4_pmax(a, b), wasm_f32x4_pmax(b, a)); }
-
 // A row of 2x2 windows; 4 outputs at a time.
 static void max_2x2(const float* row, const float* next, uint32_t count, float* output) {
   uint32_t x = 0;
   for (; x + 4 <= count; x += 4) {
-    const v4 left = larger_4(v4_load(row + 2 * x), v4_load(next + 2 * x));
-    const v4 right = larger_4(v4_load(row + 2 * x + 4), v4_load(next + 2 * x + 4));
+    const v4 left = v4_larger(v4_load(row + 2 * x), v4_load(next + 2 * x));
+    const v4 right = v4_larger(v4_load(row + 2 * x + 4), v4_load(next + 2 * x + 4));
     v4_store(output + x,
-             larger_4(wasm_i32x4_shuffle(left, right, 0, 2, 4, 6), wasm_i32x4_shuffle(left, right, 1, 3, 5, 7)));
+             v4_larger(wasm_i32x4_shuffle(left, right, 0, 2, 4, 6), wasm_i32x4_shuffle(left, right, 1, 3, 5, 7)));
   }
   for (; x < count; x++) output[x] = larger(larger(row[2 * x], row[2 * x + 1]), larger(next[2 * x], next[2 * x + 1]));
 }
 
 // A pool is one of columns, then of rows: first `line` gets the maximum, or sum, of the window's rows in every column,
 // then an output that of its columns. So a window takes kernel_h + kernel_w steps, four columns or outputs at a time.
-TULLE_INLINE v4 combine(v4 a, v4 b, const bool max) { return max ? larger_4(a, b) : wasm_f32x4_add(a, b); }
+TULLE_INLINE v4 combine(v4 a, v4 b, const bool max) { return max ? v4_larger(a, b) : wasm_f32x4_add(a, b); }
 
 // The rows [top, bottom) of the input. The line's padding is there already.
 TULLE_INLINE void pool_rows(const tulle_pool* p, const float* input, uint32_t top, uint32_t bottom, float* line,
