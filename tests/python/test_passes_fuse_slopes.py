@@ -22,7 +22,9 @@ def of_relus(
     image = build.input("x", (1, 8, 8, 3))
     x = build.conv2d(image, "conv", 4)
     upper = build.node("activation", [build.conv2d(image, "second", 4) if other else x], "upper", activation="relu")
-    mirrored = build.node("mul", [x, build.graph.add_constant("minus", np.float32(minus))], "mirrored", activation="none")
+    mirrored = build.node(
+        "mul", [x, build.graph.add_constant("minus", np.float32(minus))], "mirrored", activation="none"
+    )
     lower_half = build.node("activation", [mirrored], "lower", activation="relu")
     if op == "add":
         lower_half = build.node(
