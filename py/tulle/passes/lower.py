@@ -29,6 +29,7 @@ from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
 from tulle.passes.sparsity import choose_sparsity
 from tulle.passes.split_concats import split_concats
+from tulle.passes.split_transpose_convs import split_transpose_convs
 from tulle.passes.trace import compare
 
 
@@ -88,6 +89,7 @@ PASSES = (
     Pass(split_activations, "Separates activations that TFLite fuses into an op but the C library does not."),
     Pass(fuse_activations, "An activation fused into its producer costs no pass over memory."),
     Pass(explicit_padding, '"same" and "valid" become numbers, which later passes and the C library can add to.'),
+    Pass(split_transpose_convs, "With a stride, they are convolutions whose results are interleaved."),
     Pass(merge_pads, "Convolutions and pools pad without a copy."),
     Pass(remove_dead_channels, "Constant and unread channels, which pruning leaves behind, cost time for nothing."),
     Pass(convolve_before_resize, "Before an upsampling there are fewer pixels to convolve."),
