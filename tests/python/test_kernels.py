@@ -734,6 +734,29 @@ def test_activation_far_out(variant: str, activation: str) -> None:
     np.testing.assert_array_equal(result[infinite], expected[infinite])
 
 
+@each(6)
+@pytest.mark.parametrize("axes", [(3,), (2,), (1,), (1, 2, 3)])
+def test_an_extreme_of_nan_is_nan_and_argmax_passes_over_it(variant: str, axes: tuple[int, ...], seed: int) -> None:
+    """A NaN at any place; argmax takes the first of equal ones, and a NaN only where it comes first."""
+    case = Case(seed)
+    shape = (1, case.size(9), case.size(20), case.size(33))
+    values = case.rng.integers(0, 6, shape).astype(np.float32)
+    values[case.rng.random(shape) < 0.02] = np.nan
+    x = case.input(*shape)
+    kept = tuple(1 if d in axes else size for d, size in enumerate(shape))
+    case.graph.outputs = [case.op(kind, [x], kept, axes=axes, keep_dims=True) for kind in ("reduce_max", "reduce_min")]
+    if len(axes) == 1:
+        case.graph.outputs.append(case.op("argmax", [x], kept, axis=axes[0], keep_dims=True))
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        largest, smallest, *places = model({x: values}).values()
+    np.testing.assert_array_equal(largest, values.max(axes, keepdims=True))
+    np.testing.assert_array_equal(smallest, values.min(axes, keepdims=True))
+    if places:
+        first = np.isnan(np.take(values, [0], axes[0]))
+        expected = np.where(first, 0, np.argmax(np.nan_to_num(values, nan=-1), axes[0], keepdims=True))
+        np.testing.assert_array_equal(places[0], expected)
+
+
 @each(20)
 def test_softmax(variant: str, seed: int) -> None:
     case = Case(seed)

@@ -2,8 +2,6 @@
 
 #include "kernels/activation.h"
 
-#include <math.h>
-
 #include "kernels/kernels.h"
 
 // The last vector is loaded and stored lane by lane, because the next floats may belong to another thread's row.
@@ -18,13 +16,6 @@
       const v4 v = v4_load_first(x + i, (uint32_t)(n - i)); \
       v4_store_first(x + i, expression, (uint32_t)(n - i)); \
     }                                                       \
-  }
-
-// Rare functions, on few elements: scalar code will do.
-#define EACH_VALUE(expression)     \
-  for (size_t i = 0; i < n; i++) { \
-    const float v = x[i];          \
-    x[i] = expression;             \
   }
 
 static void sigmoid(float* x, size_t n) {
@@ -60,13 +51,13 @@ void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint
     case TULLE_ACT_EXP:
       EACH_VECTOR(v4_exp_whole(v)) break;
     case TULLE_ACT_LOG:
-      EACH_VALUE(logf(v)) break;
+      EACH_VECTOR(v4_log(v)) break;
     case TULLE_ACT_SQRT:
       EACH_VECTOR(wasm_f32x4_sqrt(v)) break;
     case TULLE_ACT_RSQRT:
       EACH_VECTOR(wasm_f32x4_div(v4_splat(1.0f), wasm_f32x4_sqrt(v))) break;
     case TULLE_ACT_ERF:
-      EACH_VALUE(erff(v)) break;
+      EACH_VECTOR(v4_erf(v)) break;
     case TULLE_ACT_GELU:
       EACH_VECTOR(v4_gelu(v)) break;
     case TULLE_ACT_GELU_TANH:
@@ -74,7 +65,7 @@ void tulle_f32_activate(float* x, size_t n, const tulle_epilogue* epilogue, uint
     case TULLE_ACT_SWISH:
       EACH_VECTOR(v4_swish(v)) break;
     case TULLE_ACT_SOFTPLUS:
-      EACH_VALUE((v > 0 ? v : 0) + log1pf(expf(-fabsf(v)))) break;
+      EACH_VECTOR(v4_softplus(v)) break;
     default:
       break;
   }

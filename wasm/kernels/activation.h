@@ -88,18 +88,71 @@ TULLE_INLINE v4 v4_elu(v4 x, v4 alpha) {
 
 TULLE_INLINE v4 v4_swish(v4 x) { return wasm_f32x4_mul(x, v4_sigmoid(x)); }
 
-// x (1 + erf(x / sqrt 2)) / 2. 1 - erf(z) for z > 0 is a polynomial in 1 / (1 + pz) times e^(-z^2), off by at most
-// 1.5e-7 (Abramowitz and Stegun 7.1.26). Negative x uses it directly, which avoids cancellation.
-TULLE_INLINE v4 v4_gelu(v4 x) {
-  const v4 one = V4_CONSTANT(1.0f), z = wasm_f32x4_abs(wasm_f32x4_mul(x, V4_CONSTANT(0.70710678f)));
+// Natural logarithm. x = m 2^e with m from sqrt(1/2) to sqrt(2), log m by a polynomial of degree 9 (Cephes logf).
+TULLE_INLINE v4 v4_log(v4 x) {
+  const v4 subnormal = wasm_f32x4_lt(x, V4_CONSTANT(1.17549435e-38f));
+  const v4 bits = wasm_v128_bitselect(wasm_f32x4_mul(x, V4_CONSTANT(8388608.0f)), x, subnormal);
+  const v4 exponent = wasm_i32x4_shr(wasm_i32x4_sub(bits, wasm_i32x4_splat(0x3f3504f3)), 23);
+  const v4 e = wasm_f32x4_sub(wasm_f32x4_convert_i32x4(exponent), wasm_v128_and(V4_CONSTANT(23.0f), subnormal));
+  const v4 m = wasm_f32x4_sub(wasm_i32x4_sub(bits, wasm_i32x4_shl(exponent, 23)), V4_CONSTANT(1.0f));
+  const v4 square = wasm_f32x4_mul(m, m);
+  v4 p = V4_CONSTANT(7.0376836292e-2f);
+  p = v4_madd(p, m, V4_CONSTANT(-1.1514610310e-1f));
+  p = v4_madd(p, m, V4_CONSTANT(1.1676998740e-1f));
+  p = v4_madd(p, m, V4_CONSTANT(-1.2420140846e-1f));
+  p = v4_madd(p, m, V4_CONSTANT(1.4249322787e-1f));
+  p = v4_madd(p, m, V4_CONSTANT(-1.6668057665e-1f));
+  p = v4_madd(p, m, V4_CONSTANT(2.0000714765e-1f));
+  p = v4_madd(p, m, V4_CONSTANT(-2.4999993993e-1f));
+  p = v4_madd(p, m, V4_CONSTANT(3.3333331174e-1f));
+  v4 result = wasm_f32x4_mul(wasm_f32x4_mul(p, m), square);
+  result = v4_madd(e, V4_CONSTANT(-2.12194440e-4f), result);
+  result = v4_madd(square, V4_CONSTANT(-0.5f), result);
+  result = v4_madd(e, V4_CONSTANT(0.693359375f), wasm_f32x4_add(m, result));
+  const v4 zero = v4_splat(0.0f), infinity = V4_CONSTANT(__builtin_inff());
+  result = wasm_v128_bitselect(infinity, result, wasm_f32x4_eq(x, infinity));
+  result = wasm_v128_bitselect(wasm_f32x4_neg(infinity), result, wasm_f32x4_eq(x, zero));
+  return wasm_v128_bitselect(result, V4_CONSTANT(__builtin_nanf("")), wasm_f32x4_ge(x, zero));
+}
+
+// log(1 + e^x) = max(x, 0) + log(1 + t), t = e^-|x|. What rounding 1 + t loses is added again.
+TULLE_INLINE v4 v4_softplus(v4 x) {
+  const v4 one = V4_CONSTANT(1.0f), t = v4_exp(wasm_f32x4_neg(wasm_f32x4_abs(x))), u = wasm_f32x4_add(one, t);
+  const v4 lost = wasm_f32x4_div(wasm_f32x4_sub(t, wasm_f32x4_sub(u, one)), u);
+  return wasm_f32x4_add(wasm_f32x4_pmax(x, v4_splat(0.0f)), wasm_f32x4_add(v4_log(u), lost));
+}
+
+// 1 - erf(z) for z >= 0: a polynomial in 1 / (1 + pz) times e^(-z^2), off by at most 1.5e-7 (Abramowitz and Stegun
+// 7.1.26).
+TULLE_INLINE v4 v4_erfc_positive(v4 z) {
+  const v4 one = V4_CONSTANT(1.0f);
   const v4 t = wasm_f32x4_div(one, v4_madd(z, V4_CONSTANT(0.3275911f), one));
   v4 p = V4_CONSTANT(1.061405429f);
   p = v4_madd(p, t, V4_CONSTANT(-1.453152027f));
   p = v4_madd(p, t, V4_CONSTANT(1.421413741f));
   p = v4_madd(p, t, V4_CONSTANT(-0.284496736f));
   p = v4_madd(p, t, V4_CONSTANT(0.254829592f));
-  const v4 tail = wasm_f32x4_mul(wasm_f32x4_mul(p, t), v4_exp_whole(wasm_f32x4_neg(wasm_f32x4_mul(z, z))));
-  const v4 half = wasm_f32x4_mul(tail, V4_CONSTANT(0.5f));
+  return wasm_f32x4_mul(wasm_f32x4_mul(p, t), v4_exp_whole(wasm_f32x4_neg(wasm_f32x4_mul(z, z))));
+}
+
+// Near 0, where the difference from 1 would lose digits, by a polynomial in x^2 (Cephes erff).
+TULLE_INLINE v4 v4_erf(v4 x) {
+  const v4 one = V4_CONSTANT(1.0f), z = wasm_f32x4_abs(x), square = wasm_f32x4_mul(x, x);
+  v4 p = V4_CONSTANT(7.853861353153693e-5f);
+  p = v4_madd(p, square, V4_CONSTANT(-8.010193625184903e-4f));
+  p = v4_madd(p, square, V4_CONSTANT(5.188327685732524e-3f));
+  p = v4_madd(p, square, V4_CONSTANT(-2.685381193529856e-2f));
+  p = v4_madd(p, square, V4_CONSTANT(1.128358514861418e-1f));
+  p = v4_madd(p, square, V4_CONSTANT(-3.761262582423300e-1f));
+  p = v4_madd(p, square, V4_CONSTANT(1.128379165726710f));
+  const v4 far = wasm_f32x4_sub(one, v4_erfc_positive(z)), sign = wasm_i32x4_splat((int32_t)0x80000000);
+  return wasm_v128_bitselect(wasm_f32x4_mul(p, x), wasm_v128_or(far, wasm_v128_and(x, sign)), wasm_f32x4_lt(z, one));
+}
+
+// x (1 + erf(x / sqrt 2)) / 2. Negative x uses 1 - erf directly, which avoids cancellation.
+TULLE_INLINE v4 v4_gelu(v4 x) {
+  const v4 one = V4_CONSTANT(1.0f), z = wasm_f32x4_abs(wasm_f32x4_mul(x, V4_CONSTANT(0.70710678f)));
+  const v4 half = wasm_f32x4_mul(v4_erfc_positive(z), V4_CONSTANT(0.5f));
   const v4 negative = wasm_f32x4_lt(x, v4_splat(0.0f));
   return wasm_f32x4_mul(x, wasm_v128_bitselect(half, wasm_f32x4_sub(one, half), negative));
 }

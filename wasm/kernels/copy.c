@@ -88,7 +88,11 @@ static void pad_loop(const tulle_pad* pad, uint32_t loop, int64_t input, float* 
   for (uint32_t i = begin; i < end; i++, output += pad->out_step[loop]) {
     const int32_t step = pad->from[loop][i];
     const int64_t at = input < 0 || step < 0 ? -1 : input + step;
-    if (loop + 1 < pad->loops) {
+    if (loop + 1 == pad->loops && i == pad->run_begin && pad->run > 0 && pad->run <= end - i) {
+      memcpy(output, pad->input + at, pad->run * pad->count * sizeof(float));
+      i += pad->run - 1;
+      output += (pad->run - 1) * pad->out_step[loop];
+    } else if (loop + 1 < pad->loops) {
       pad_loop(pad, loop + 1, at, output, 0, pad->sizes[loop + 1]);
     } else {
       const size_t before = at < 0 ? 0 : pad->before, count = at < 0 ? 0 : pad->count;

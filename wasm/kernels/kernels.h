@@ -282,8 +282,9 @@ typedef struct {
 
 void tulle_f32_reduce(const tulle_reduce* args, const float* input, float* output);
 
-// y [outer, inner]: index of the first largest value along the middle axis of x [outer, size, inner].
-void tulle_f32_argmax(const float* x, uint32_t outer, uint32_t size, uint32_t inner, float* y);
+// y [outer, inner]: index of the first largest value along the middle axis of x [outer, size, inner]; numbers begin to
+// end of y.
+void tulle_f32_argmax(const float* x, uint32_t size, uint32_t inner, uint32_t begin, uint32_t end, float* y);
 
 // One axis of `size` elements, so many floats apart in the input and in the output.
 typedef struct {
@@ -331,6 +332,8 @@ typedef struct {
   const int32_t* from[TULLE_MAX_LOOPS];
   size_t before, count, after;
   float value;
+  // Where mirroring: the input's own elements along the last loop are `run` from `run_begin` on, next to each other.
+  uint32_t run_begin, run;
 } tulle_pad;
 
 void tulle_f32_pad(const tulle_pad* pad, uint32_t begin, uint32_t end);
@@ -341,16 +344,22 @@ void tulle_f32_matmul(const float* a, const float* b, float* y, uint32_t rows, u
 typedef struct {
   uint32_t height, width, out_height, out_width;
   uint32_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
+  size_t line_floats;
+  const float* columns;  // how many columns of the input each window has, [out_width + 3]; for means only
 } tulle_pool;
 
-void tulle_f32_max_pool(const tulle_pool* args, const float* input, float* output);
+// Sets `line_floats`; returns the bytes of the `line` that the functions below need as scratch memory.
+uint64_t tulle_f32_pool_line(tulle_pool* args);
+// Fills in what `columns` points to.
+void tulle_f32_pool_columns(const tulle_pool* args, float* columns);
+void tulle_f32_max_pool(const tulle_pool* args, const float* input, float* output, float* line);
 // The mean over the part of the window that lies inside the input.
-void tulle_f32_average_pool(const tulle_pool* args, const float* input, float* output);
-// The same where the window is the whole input, as in squeeze-and-excitation.
-void tulle_f32_average_all(const tulle_pool* args, const float* input, float* output);
+void tulle_f32_average_pool(const tulle_pool* args, const float* input, float* output, float* line);
+// The same where the window is the whole input, as in squeeze-and-excitation. Needs no line.
+void tulle_f32_average_all(const tulle_pool* args, const float* input, float* output, float* line);
 // Where in its window each maximum lies: row * kernel_w + column, the first of equal ones, counted from the window's
-// corner even where that lies in the padding.
-void tulle_f32_max_pool_argmax(const tulle_pool* args, const float* input, float* output);
+// corner even where that lies in the padding. Needs no line.
+void tulle_f32_max_pool_argmax(const tulle_pool* args, const float* input, float* output, float* line);
 // The reverse: `input` and `indices` have out_height x out_width values, `output` is height x width. Where windows
 // overlap, the last value stays. An index that leads out of the output is skipped.
 void tulle_f32_max_unpool(const tulle_pool* args, const float* input, const float* indices, float* output);

@@ -31,66 +31,120 @@ static float larger(float a, float b) {
 #endif
 }
 
-// The same of four pairs. Either pmax alone loses a NaN in its second operand; the bits of both together are a NaN
-// then, and otherwise the larger number twice. wasm's max takes more than twice as many instructions on x86.
-TULLE_INLINE v4 larger_4(v4 a, v4 b) { return wasm_v128_or(wasm_f32x4_pmax(a, b), wasm_f32x4_pmax(b, a)); }
-
 // A row of 2x2 windows; 4 outputs at a time.
 static void max_2x2(const float* row, const float* next, uint32_t count, float* output) {
   uint32_t x = 0;
   for (; x + 4 <= count; x += 4) {
-    const v4 left = larger_4(v4_load(row + 2 * x), v4_load(next + 2 * x));
-    const v4 right = larger_4(v4_load(row + 2 * x + 4), v4_load(next + 2 * x + 4));
+    const v4 left = v4_larger(v4_load(row + 2 * x), v4_load(next + 2 * x));
+    const v4 right = v4_larger(v4_load(row + 2 * x + 4), v4_load(next + 2 * x + 4));
     v4_store(output + x,
-             larger_4(wasm_i32x4_shuffle(left, right, 0, 2, 4, 6), wasm_i32x4_shuffle(left, right, 1, 3, 5, 7)));
+             v4_larger(wasm_i32x4_shuffle(left, right, 0, 2, 4, 6), wasm_i32x4_shuffle(left, right, 1, 3, 5, 7)));
   }
   for (; x < count; x++) output[x] = larger(larger(row[2 * x], row[2 * x + 1]), larger(next[2 * x], next[2 * x + 1]));
 }
 
-void tulle_f32_max_pool(const tulle_pool* p, const float* input, float* output) {
-  for (uint32_t y = 0; y < p->out_height; y++) {
-    if (is_2x2(p)) {
-      const float* row = input + (size_t)2 * y * p->width;
-      max_2x2(row, row + p->width, p->out_width, output);
-      output += p->out_width;
-      continue;
+// A pool is one of columns, then of rows: first `line` gets the maximum, or sum, of the window's rows in every column,
+// then an output that of its columns. So a window takes kernel_h + kernel_w steps, four columns or outputs at a time.
+TULLE_INLINE v4 combine(v4 a, v4 b, const bool max) { return max ? v4_larger(a, b) : wasm_f32x4_add(a, b); }
+
+// The rows [top, bottom) of the input. The line's padding is there already.
+TULLE_INLINE void pool_rows(const tulle_pool* p, const float* input, uint32_t top, uint32_t bottom, float* line,
+                            const bool max) {
+  const v4 none = v4_splat(max ? -INFINITY : 0.0f);
+  line += p->pad_left;
+  uint32_t x = 0;
+  for (; x + 4 <= p->width; x += 4) {
+    v4 result = none;
+    for (uint32_t i = top; i < bottom; i++) result = combine(result, v4_load(input + (size_t)i * p->width + x), max);
+    v4_store(line + x, result);
+  }
+  if (x == p->width) return;
+  v4 result = none;
+  for (uint32_t i = top; i < bottom; i++)
+    result = combine(result, v4_load_first(input + (size_t)i * p->width + x, p->width - x), max);
+  v4_store_first(line + x, result, p->width - x);
+}
+
+// Four outputs. `line` begins at the first one's window; `stride` is that of a loop of its own, and otherwise 0.
+TULLE_INLINE v4 pool_columns(const tulle_pool* p, const float* line, const uint32_t stride, const bool max) {
+  v4 result = v4_splat(max ? -INFINITY : 0.0f);
+  if (stride == 1) {
+    for (uint32_t k = 0; k < p->kernel_w; k++) result = combine(result, v4_load(line + k), max);
+  } else if (stride == 2) {
+    for (uint32_t k = 0; k < p->kernel_w; k += 2) {
+      const v4 a = v4_load(line + k), b = v4_load(line + k + 4);
+      result = combine(result, wasm_i32x4_shuffle(a, b, 0, 2, 4, 6), max);
+      if (k + 1 < p->kernel_w) result = combine(result, wasm_i32x4_shuffle(a, b, 1, 3, 5, 7), max);
     }
+  } else {
+    for (uint32_t k = 0; k < p->kernel_w; k++, line++) {
+      const uint32_t s = p->stride_w;
+      result = combine(result, wasm_f32x4_make(line[0], line[s], line[2 * s], line[3 * s]), max);
+    }
+  }
+  return result;
+}
+
+TULLE_INLINE void pool_line(const tulle_pool* p, const float* line, uint32_t rows, float* output, const uint32_t stride,
+                            const bool max) {
+  for (uint32_t x = 0; x < p->out_width; x += 4) {
+    v4 result = pool_columns(p, line + (size_t)x * p->stride_w, stride, max);
+    if (!max) {
+      const v4 count = wasm_f32x4_mul(v4_splat((float)rows), v4_load(p->columns + x));
+      result = wasm_f32x4_div(result, wasm_f32x4_pmax(count, v4_splat(1.0f)));
+    }
+    v4_store_first(output + x, result, p->out_width - x);
+  }
+}
+
+TULLE_INLINE void pool(const tulle_pool* p, const float* input, float* output, float* line, const bool max) {
+  for (size_t i = 0; i < p->line_floats; i++) line[i] = max ? -INFINITY : 0.0f;
+  for (uint32_t y = 0; y < p->out_height; y++, output += p->out_width) {
     uint32_t top, bottom;
     window(y, p->stride_h, p->kernel_h, p->pad_top, p->height, &top, &bottom);
-    for (uint32_t x = 0; x < p->out_width; x++) {
-      uint32_t left, right;
-      window(x, p->stride_w, p->kernel_w, p->pad_left, p->width, &left, &right);
-      float best = -INFINITY;
-      for (uint32_t i = top; i < bottom; i++)
-        for (uint32_t j = left; j < right; j++) best = larger(input[(size_t)i * p->width + j], best);
-      *output++ = best;
+    pool_rows(p, input, top, bottom, line, max);
+    const uint32_t rows = bottom > top ? bottom - top : 0;
+    if (p->stride_w == 1) {
+      pool_line(p, line, rows, output, 1, max);
+    } else if (p->stride_w == 2) {
+      pool_line(p, line, rows, output, 2, max);
+    } else {
+      pool_line(p, line, rows, output, 0, max);
     }
   }
 }
 
-void tulle_f32_average_pool(const tulle_pool* p, const float* input, float* output) {
-  for (uint32_t y = 0; y < p->out_height; y++) {
-    if (is_2x2(p)) {
-      const float *row = input + (size_t)2 * y * p->width, *next = row + p->width;
-      for (uint32_t x = 0; x < p->out_width; x++)
-        *output++ = 0.25f * (row[2 * x] + row[2 * x + 1] + next[2 * x] + next[2 * x + 1]);
-      continue;
-    }
-    uint32_t top, bottom;
-    window(y, p->stride_h, p->kernel_h, p->pad_top, p->height, &top, &bottom);
-    for (uint32_t x = 0; x < p->out_width; x++) {
-      uint32_t left, right;
-      window(x, p->stride_w, p->kernel_w, p->pad_left, p->width, &left, &right);
-      float sum = 0;
-      for (uint32_t i = top; i < bottom; i++)
-        for (uint32_t j = left; j < right; j++) sum += input[(size_t)i * p->width + j];
-      const uint32_t count = bottom > top && right > left ? (bottom - top) * (right - left) : 1;
-      *output++ = sum / (float)count;
-    }
+uint64_t tulle_f32_pool_line(tulle_pool* p) {
+  const uint64_t data = (uint64_t)p->pad_left + p->width;
+  const uint64_t read = ((uint64_t)p->out_width + 3) * p->stride_w + p->kernel_w;
+  const uint64_t floats = (data > read ? data : read) + 8;
+  p->line_floats = (size_t)floats;
+  return floats * sizeof(float);
+}
+
+void tulle_f32_pool_columns(const tulle_pool* p, float* columns) {
+  for (uint32_t x = 0; x < p->out_width; x++) {
+    uint32_t left, right;
+    window(x, p->stride_w, p->kernel_w, p->pad_left, p->width, &left, &right);
+    columns[x] = right > left ? (float)(right - left) : 0.0f;
   }
 }
 
-void tulle_f32_average_all(const tulle_pool* p, const float* input, float* output) {
+void tulle_f32_max_pool(const tulle_pool* p, const float* input, float* output, float* line) {
+  if (!is_2x2(p)) {
+    pool(p, input, output, line, true);
+    return;
+  }
+  for (uint32_t y = 0; y < p->out_height; y++, input += 2 * (size_t)p->width, output += p->out_width)
+    max_2x2(input, input + p->width, p->out_width, output);
+}
+
+void tulle_f32_average_pool(const tulle_pool* p, const float* input, float* output, float* line) {
+  pool(p, input, output, line, false);
+}
+
+void tulle_f32_average_all(const tulle_pool* p, const float* input, float* output, float* line) {
+  (void)line;
   const uint32_t pixels = p->height * p->width;
   *output = tulle_f32_sum(input, pixels) / (float)pixels;
 }
@@ -118,7 +172,8 @@ static uint32_t argmax_2x2(const float* row, const float* next, uint32_t count, 
   return x;
 }
 
-void tulle_f32_max_pool_argmax(const tulle_pool* p, const float* input, float* output) {
+void tulle_f32_max_pool_argmax(const tulle_pool* p, const float* input, float* output, float* line) {
+  (void)line;
   // Windows of 2x2 next to each other, those at the end that reach beyond the input aside.
   const bool by_2 = p->kernel_h == 2 && p->kernel_w == 2 && p->stride_h == 2 && p->stride_w == 2 && p->pad_top == 0 &&
                     p->pad_left == 0;

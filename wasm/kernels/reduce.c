@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "kernels/kernels.h"
+#include "kernels/simd.h"
 
 static float reduce(tulle_reduction reduction, float total, float x) {
   if (reduction == TULLE_REDUCE_MAX) return x > total || x != x ? x : total;
@@ -10,14 +11,37 @@ static float reduce(tulle_reduction reduction, float total, float x) {
   return total + x;
 }
 
+TULLE_INLINE v4 reduce_4(const tulle_reduction reduction, v4 total, v4 x) {
+  return reduction == TULLE_REDUCE_MAX   ? v4_larger(total, x)
+         : reduction == TULLE_REDUCE_MIN ? v4_smaller(total, x)
+                                         : wasm_f32x4_add(total, x);
+}
+
+TULLE_INLINE void reduce_rows(const tulle_reduction reduction, float scale, const float* x, size_t stride,
+                              uint32_t rows, uint32_t columns, float* y) {
+  for (uint32_t p = 0; p < columns; p += 4) v4_store_first(y + p, v4_load_first(x + p, columns - p), columns - p);
+  for (uint32_t r = 1; r < rows; r++) {
+    const float* row = x + r * stride;
+    uint32_t p = 0;
+    for (; p + 4 <= columns; p += 4) v4_store(y + p, reduce_4(reduction, v4_load(y + p), v4_load(row + p)));
+    for (; p < columns; p++) y[p] = reduce(reduction, y[p], row[p]);
+  }
+  for (uint32_t p = 0; p < columns; p++) y[p] *= scale;
+}
+
 void tulle_f32_reduce_channels(tulle_reduction reduction, float scale, const float* x, size_t stride, uint32_t channels,
                                uint32_t begin, uint32_t end, float* y) {
-  for (uint32_t p = begin; p < end; p++) y[p] = x[p];
-  for (uint32_t c = 1; c < channels; c++) {
-    const float* slice = x + c * stride;
-    for (uint32_t p = begin; p < end; p++) y[p] = reduce(reduction, y[p], slice[p]);
+  // Few enough columns at a time to stay in the first-level cache.
+  for (uint32_t next; begin < end; begin = next) {
+    next = end - begin > 2048 ? begin + 2048 : end;
+    if (reduction == TULLE_REDUCE_MAX) {
+      reduce_rows(TULLE_REDUCE_MAX, scale, x + begin, stride, channels, next - begin, y + begin);
+    } else if (reduction == TULLE_REDUCE_MIN) {
+      reduce_rows(TULLE_REDUCE_MIN, scale, x + begin, stride, channels, next - begin, y + begin);
+    } else {
+      reduce_rows(TULLE_REDUCE_SUM, scale, x + begin, stride, channels, next - begin, y + begin);
+    }
   }
-  for (uint32_t p = begin; p < end; p++) y[p] *= scale;
 }
 
 // Goes through the input in order and adds each element to the output element it belongs to.
@@ -42,13 +66,46 @@ void tulle_f32_reduce(const tulle_reduce* args, const float* input, float* outpu
   for (uint32_t i = 0; i < args->out_elements; i++) output[i] *= args->scale;
 }
 
-void tulle_f32_argmax(const float* x, uint32_t outer, uint32_t size, uint32_t inner, float* y) {
-  for (uint32_t i = 0; i < outer * inner; i++) {
-    const float* values = x + (size_t)(i / inner) * size * inner + i % inner;
-    uint32_t best = 0;
-    for (uint32_t j = 1; j < size; j++)
-      if (values[(size_t)j * inner] > values[(size_t)best * inner]) best = j;
-    y[i] = (float)best;
+// Of `size` numbers next to each other. A NaN is no maximum unless it comes first.
+static uint32_t argmax_of_row(const float* x, uint32_t size) {
+  v4 best = v4_splat(x[0]), place = wasm_i32x4_splat(0), number = wasm_i32x4_make(0, 1, 2, 3);
+  uint32_t i = 0;
+  for (; i + 4 <= size; i += 4, number = wasm_i32x4_add(number, wasm_i32x4_splat(4))) {
+    const v4 v = v4_load(x + i), is_larger = wasm_f32x4_gt(v, best);
+    best = wasm_v128_bitselect(v, best, is_larger);
+    place = wasm_v128_bitselect(number, place, is_larger);
+  }
+  float values[4];
+  uint32_t places[4];
+  wasm_v128_store(values, best);
+  wasm_v128_store(places, place);
+  uint32_t result = places[0];
+  float largest = values[0];
+  for (uint32_t lane = 1; lane < 4; lane++)
+    if (values[lane] > largest || (values[lane] == largest && places[lane] < result))
+      largest = values[lane], result = places[lane];
+  for (; i < size; i++)
+    if (x[i] > largest) largest = x[i], result = i;
+  return result;
+}
+
+void tulle_f32_argmax(const float* x, uint32_t size, uint32_t inner, uint32_t begin, uint32_t end, float* y) {
+  if (inner == 1) {
+    for (uint32_t i = begin; i < end; i++) y[i] = (float)argmax_of_row(x + (size_t)i * size, size);
+    return;
+  }
+  for (uint32_t i = begin, count; i < end; i += count) {
+    const uint32_t row = i / inner, column = i % inner;
+    const float* values = x + (size_t)row * size * inner + column;
+    count = inner - column < end - i ? inner - column : end - i;
+    if (count > 4) count = 4;
+    v4 best = v4_load_first(values, count), place = v4_splat(0.0f);
+    for (uint32_t j = 1; j < size; j++) {
+      const v4 v = v4_load_first(values + (size_t)j * inner, count), is_larger = wasm_f32x4_gt(v, best);
+      best = wasm_v128_bitselect(v, best, is_larger);
+      place = wasm_v128_bitselect(v4_splat((float)j), place, is_larger);
+    }
+    v4_store_first(y + i, place, count);
   }
 }
 

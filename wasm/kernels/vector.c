@@ -40,30 +40,56 @@ float tulle_f32_sum(const float* x, size_t n) {
   return v4_sum(wasm_f32x4_add(wasm_f32x4_add(sum[0], sum[1]), wasm_f32x4_add(sum[2], sum[3])));
 }
 
-// The largest and the smallest number, NaN if one of them is.
-
-float tulle_f32_max(const float* x, size_t n) {
-  float best = x[0];
-  for (size_t i = 1; i < n; i++) best = x[i] > best || x[i] != x[i] ? x[i] : best;
-  return best;
+// The largest or smallest number, NaN if one of them is.
+TULLE_INLINE float extreme(const float* x, size_t n, const bool max) {
+  v4 best[4] = {v4_splat(x[0]), v4_splat(x[0]), v4_splat(x[0]), v4_splat(x[0])};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    TULLE_UNROLL
+    for (uint32_t j = 0; j < 4; j++) {
+      const v4 v = v4_load(x + i + 4 * j);
+      best[j] = max ? v4_larger(best[j], v) : v4_smaller(best[j], v);
+    }
+  }
+  for (; i < n; i++) best[0] = max ? v4_larger(best[0], v4_splat(x[i])) : v4_smaller(best[0], v4_splat(x[i]));
+  TULLE_UNROLL
+  for (uint32_t j = 1; j < 4; j++) best[0] = max ? v4_larger(best[0], best[j]) : v4_smaller(best[0], best[j]);
+  const v4 halves = wasm_i64x2_shuffle(best[0], best[0], 1, 1);
+  v4 last = max ? v4_larger(best[0], halves) : v4_smaller(best[0], halves);
+  const v4 other = wasm_i32x4_shuffle(last, last, 1, 1, 1, 1);
+  last = max ? v4_larger(last, other) : v4_smaller(last, other);
+  return wasm_f32x4_extract_lane(last, 0);
 }
 
-float tulle_f32_min(const float* x, size_t n) {
-  float best = x[0];
-  for (size_t i = 1; i < n; i++) best = x[i] < best || x[i] != x[i] ? x[i] : best;
-  return best;
-}
+float tulle_f32_max(const float* x, size_t n) { return extreme(x, n, true); }
+
+float tulle_f32_min(const float* x, size_t n) { return extreme(x, n, false); }
 
 // The largest value is subtracted first, so that no exponential overflows.
 void tulle_f32_softmax(const float* x, float* y, size_t n, float beta) {
-  const float largest = tulle_f32_max(x, n);
-  float total = 0;
-  for (size_t i = 0; i < n; i += 4) {
-    const uint32_t count = n - i < 4 ? (uint32_t)(n - i) : 4;
-    const v4 v = wasm_f32x4_mul(wasm_f32x4_sub(v4_load_first(x + i, count), v4_splat(largest)), v4_splat(beta));
-    v4_store_first(y + i, v4_exp(v), count);
-    for (uint32_t j = 0; j < count; j++) total += y[i + j];
+  const v4 largest = v4_splat(tulle_f32_max(x, n)), factor = v4_splat(beta);
+  v4 sum = v4_splat(0);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    v4 v[4];
+    TULLE_UNROLL
+    for (uint32_t j = 0; j < 4; j++) v[j] = wasm_f32x4_mul(wasm_f32x4_sub(v4_load(x + i + 4 * j), largest), factor);
+    v4_exp_all(v, 4);
+    TULLE_UNROLL
+    for (uint32_t j = 0; j < 4; j++) v4_store(y + i + 4 * j, v[j]);
+    sum = wasm_f32x4_add(sum, wasm_f32x4_add(wasm_f32x4_add(v[0], v[1]), wasm_f32x4_add(v[2], v[3])));
+  }
+  for (; i + 4 <= n; i += 4) {
+    const v4 v = v4_exp(wasm_f32x4_mul(wasm_f32x4_sub(v4_load(x + i), largest), factor));
+    v4_store(y + i, v);
+    sum = wasm_f32x4_add(sum, v);
+  }
+  float total = v4_sum(sum);
+  if (i < n) {
+    const uint32_t count = (uint32_t)(n - i);
+    v4_store_first(y + i, v4_exp(wasm_f32x4_mul(wasm_f32x4_sub(v4_load_first(x + i, count), largest), factor)), count);
+    for (size_t j = i; j < n; j++) total += y[j];
   }
   const float scale = 1.0f / total;
-  for (size_t i = 0; i < n; i++) y[i] *= scale;
+  for (i = 0; i < n; i++) y[i] *= scale;
 }

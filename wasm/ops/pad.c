@@ -49,16 +49,20 @@ bool tulle_plan_pad(tulle_planner* planner, const tulle_op* op, tulle_work* work
   }
   pad->loops = y->rank;
   pad->count = 1;
-  if (op->pad_mode == TULLE_PAD_CONSTANT) {
-    // The last dimensions become runs: up to the first, from the inside, that is padded, and with that.
-    while (pad->loops > 1 && !pad->before && !pad->after) {
-      const uint32_t d = order[pad->loops - 1];
-      if (in_steps[d] != (int64_t)pad->count || out_steps[d] != (int64_t)pad->count) break;
-      pad->before = (size_t)op->list[2 * d] * pad->count;
-      pad->after = (size_t)op->list[2 * d + 1] * pad->count;
-      pad->count *= x->shape[d];
-      pad->loops--;
+  // The last dimensions become runs: up to the first, from the inside, that is padded, and with that unless it mirrors.
+  while (!pad->before && !pad->after) {
+    const uint32_t d = order[pad->loops - 1];
+    if (in_steps[d] != (int64_t)pad->count || out_steps[d] != (int64_t)pad->count) break;
+    if (op->pad_mode != TULLE_PAD_CONSTANT && (op->list[2 * d] || op->list[2 * d + 1])) {
+      pad->run_begin = (uint32_t)op->list[2 * d];
+      pad->run = x->shape[d];
+      break;
     }
+    if (pad->loops == 1) break;
+    pad->before = (size_t)op->list[2 * d] * pad->count;
+    pad->after = (size_t)op->list[2 * d + 1] * pad->count;
+    pad->count *= x->shape[d];
+    pad->loops--;
   }
   *work = (tulle_work){.run = run_pad,
                        .args = pad,

@@ -4,19 +4,32 @@
 
 typedef struct {
   tulle_pool pool;
-  void (*kernel)(const tulle_pool* args, const float* input, float* output);
+  void (*kernel)(const tulle_pool* args, const float* input, float* output, float* line);
   tulle_place x, y;
   tulle_epilogue epilogue;
 } pool_args;
 
 static void run_pool(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
-  (void)scratch;
   const pool_args* args = pointer;
   for (; c < end; c++) {
     float* output = tulle_channel(&args->y, c);
-    args->kernel(&args->pool, tulle_channel(&args->x, c), output);
+    args->kernel(&args->pool, tulle_channel(&args->x, c), output, (float*)scratch);
     tulle_f32_finish(output, (size_t)args->pool.out_height * args->pool.out_width, &args->epilogue, c);
   }
+}
+
+// Of the image `large`, whose windows make `small`.
+static tulle_pool pool_of(const tulle_op* op, const tulle_tensor* large, const tulle_tensor* small) {
+  return (tulle_pool){.height = large->shape[1],
+                      .width = large->shape[2],
+                      .out_height = small->shape[1],
+                      .out_width = small->shape[2],
+                      .kernel_h = op->kernel_h,
+                      .kernel_w = op->kernel_w,
+                      .stride_h = op->stride_h,
+                      .stride_w = op->stride_w,
+                      .pad_top = op->pad_top,
+                      .pad_left = op->pad_left};
 }
 
 bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
@@ -31,8 +44,15 @@ bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op, tulle_work* wor
                            y->shape[2]);
   pool_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  args->pool = (tulle_pool){x->shape[1],  x->shape[2],  y->shape[1],  y->shape[2], op->kernel_h,
-                            op->kernel_w, op->stride_h, op->stride_w, op->pad_top, op->pad_left};
+  args->pool = pool_of(op, x, y);
+  const uint64_t line = tulle_f32_pool_line(&args->pool);
+  if (line > INT32_MAX) return tulle_plan_fail(planner, "a padded row would take %.0f MB", (double)line / 1e6);
+  if (op->kind == TULLE_OP_AVERAGE_POOL2D) {
+    float* columns = tulle_plan_alloc(planner, ((size_t)y->shape[2] + 3) * sizeof *columns);
+    if (!columns) return false;
+    tulle_f32_pool_columns(&args->pool, columns);
+    args->pool.columns = columns;
+  }
   const bool whole = op->kernel_h == x->shape[1] && op->kernel_w == x->shape[2] && !op->pad_top && !op->pad_left &&
                      y->shape[1] * y->shape[2] == 1;
   args->kernel = op->kind == TULLE_OP_MAX_POOL2D          ? tulle_f32_max_pool
@@ -45,7 +65,8 @@ bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op, tulle_work* wor
                        .args = args,
                        .units = x->shape[3],
                        .tasks = tulle_plan_tasks(planner, x->shape[3]),
-                       .kernel = TULLE_KERNEL_POOL};
+                       .kernel = TULLE_KERNEL_POOL,
+                       .scratch = line};
   return tulle_plan_epilogue(planner, op, x->shape[3], &args->epilogue);
 }
 
@@ -72,8 +93,7 @@ bool tulle_plan_max_unpool(tulle_planner* planner, const tulle_op* op, tulle_wor
   if (x->shape[3] != y->shape[3]) return tulle_plan_fail(planner, "input and output differ in channels");
   unpool_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  *args = (unpool_args){.pool = {y->shape[1], y->shape[2], x->shape[1], x->shape[2], op->kernel_h, op->kernel_w,
-                                 op->stride_h, op->stride_w, op->pad_top, op->pad_left},
+  *args = (unpool_args){.pool = pool_of(op, y, x),
                         .x = *tulle_place_of_input(planner, op, 0),
                         .indices = *tulle_place_of_input(planner, op, 1),
                         .y = *tulle_place_of_output(planner, op)};

@@ -6,11 +6,12 @@ typedef struct {
   tulle_reduce reduce;  // its reduction and scale hold for every way to run the op
   const float* input;
   float* output;
-  // Over height and width, or over the channels, of a CHW tensor:
+  // `outer` times [channels, pixels], `input_stride` floats apart, reduced over one or the other.
   size_t input_stride;
-  uint32_t channels, pixels;
+  uint32_t outer, channels, pixels;
 } reduce_args;
 
+// Over the pixels.
 static void run_spatial_reduce(const void* pointer, uint32_t c, uint32_t end, char* scratch) {
   (void)scratch;
   const reduce_args* args = pointer;
@@ -23,9 +24,17 @@ static void run_spatial_reduce(const void* pointer, uint32_t c, uint32_t end, ch
   }
 }
 
+// Over the channels: some of the pixels, or all of them some of the times.
 static void run_channel_reduce(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
   (void)scratch;
   const reduce_args* args = pointer;
+  if (args->outer > 1) {
+    for (; begin < end; begin++)
+      tulle_f32_reduce_channels(args->reduce.reduction, args->reduce.scale,
+                                args->input + (size_t)begin * args->channels * args->input_stride, args->input_stride,
+                                args->channels, 0, args->pixels, args->output + (size_t)begin * args->pixels);
+    return;
+  }
   tulle_f32_reduce_channels(args->reduce.reduction, args->reduce.scale, args->input, args->input_stride, args->channels,
                             begin, end, args->output);
 }
@@ -34,6 +43,21 @@ static void run_reduce(const void* pointer, uint32_t begin, uint32_t end, char* 
   (void)begin, (void)end, (void)scratch;
   const reduce_args* args = pointer;
   tulle_f32_reduce(&args->reduce, args->input, args->output);
+}
+
+// Whether the reduced axes of a row-major tensor lie next to each other: then it is [outer, channels, pixels], reduced
+// over the channels.
+static bool axes_in_a_row(const tulle_tensor* x, const bool* reduced, reduce_args* args) {
+  args->outer = args->channels = args->pixels = 1;
+  for (uint32_t d = 0; d < x->rank; d++) {
+    if (reduced[d]) {
+      if (args->pixels > 1) return false;
+      args->channels *= x->shape[d];
+    } else {
+      *(args->channels > 1 ? &args->pixels : &args->outer) *= x->shape[d];
+    }
+  }
+  return true;
 }
 
 bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
@@ -63,13 +87,24 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op, tulle_work* w
     return tulle_plan_fail(planner, "makes %u values, its output has %u", reduce->out_elements, y->elements);
   args->input = tulle_place_of_input(planner, op, 0)->data;
   args->output = tulle_place_of_output(planner, op)->data;
-  const bool spatial = tulle_is_chw(x) && reduced[1] && reduced[2] && !reduced[3];
-  const bool channels = !tulle_is_plain(x) && reduced[3] && !reduced[1] && !reduced[2];
+  bool spatial = tulle_is_chw(x) && reduced[1] && reduced[2] && !reduced[3];
+  bool channels = !tulle_is_plain(x) && reduced[3] && !reduced[1] && !reduced[2];
+  args->outer = 1;
   if (spatial || channels) {
     args->input_stride = tulle_place_of_input(planner, op, 0)->stride;
     args->channels = x->shape[3];
     args->pixels = x->shape[1] * x->shape[2];
-    const uint32_t units = spatial ? args->channels : args->pixels;
+  } else if (tulle_is_plain(x) && axes_in_a_row(x, reduced, args)) {
+    spatial = args->pixels == 1;
+    channels = !spatial;
+    if (spatial) {  // the last axes: every row of them is a channel
+      args->pixels = args->channels;
+      args->channels = args->outer;
+    }
+    args->input_stride = args->pixels;
+  }
+  if (spatial || channels) {
+    const uint32_t units = spatial ? args->channels : args->outer > 1 ? args->outer : args->pixels;
     *work = (tulle_work){.run = spatial ? run_spatial_reduce : run_channel_reduce,
                          .args = args,
                          .units = units,
@@ -88,13 +123,13 @@ bool tulle_plan_reduce(tulle_planner* planner, const tulle_op* op, tulle_work* w
 typedef struct {
   const float* input;
   float* output;
-  uint32_t outer, size, inner;
+  uint32_t size, inner;
 } argmax_args;
 
 static void run_argmax(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
-  (void)begin, (void)end, (void)scratch;
+  (void)scratch;
   const argmax_args* args = pointer;
-  tulle_f32_argmax(args->input, args->outer, args->size, args->inner, args->output);
+  tulle_f32_argmax(args->input, args->size, args->inner, begin, end, args->output);
 }
 
 bool tulle_plan_argmax(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
@@ -102,13 +137,17 @@ bool tulle_plan_argmax(tulle_planner* planner, const tulle_op* op, tulle_work* w
   if (op->axis < 0 || op->axis >= (int32_t)x->rank) return tulle_plan_fail(planner, "axis %d of %u", op->axis, x->rank);
   argmax_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  *args = (argmax_args){tulle_place_of_input(planner, op, 0)->data, tulle_place_of_output(planner, op)->data, 1,
+  *args = (argmax_args){tulle_place_of_input(planner, op, 0)->data, tulle_place_of_output(planner, op)->data,
                         x->shape[op->axis], 1};
+  uint32_t outer = 1;
   for (int32_t d = 0; d < (int32_t)x->rank; d++)
-    if (d != op->axis) *(d < op->axis ? &args->outer : &args->inner) *= x->shape[d];
-  if (args->outer * args->inner != y->elements)
+    if (d != op->axis) *(d < op->axis ? &outer : &args->inner) *= x->shape[d];
+  if (outer * args->inner != y->elements)
     return tulle_plan_fail(planner, "its output must have one value for every %u of the input", args->size);
-  *work = (tulle_work){.run = run_argmax, .args = args, .tasks = 1};
+  *work = (tulle_work){.run = run_argmax,
+                       .args = args,
+                       .units = y->elements,
+                       .tasks = tulle_plan_light_tasks(planner, x->elements, y->elements)};
   return true;
 }
 

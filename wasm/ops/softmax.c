@@ -22,9 +22,10 @@ bool tulle_plan_softmax(tulle_planner* planner, const tulle_op* op, tulle_work* 
   if (x->elements != y->elements) return tulle_plan_fail(planner, "input and output differ in size");
   softmax_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  const uint32_t last = x->rank ? x->shape[x->rank - 1] : 1;
+  const uint32_t last = x->rank ? x->shape[x->rank - 1] : 1, rows = x->elements / last;
   *args = (softmax_args){tulle_place_of_input(planner, op, 0)->data, tulle_place_of_output(planner, op)->data, last,
                          op->beta};
-  *work = (tulle_work){.run = run_softmax, .args = args, .units = x->elements / last, .tasks = 1};
+  *work = (tulle_work){
+      .run = run_softmax, .args = args, .units = rows, .tasks = tulle_plan_light_tasks(planner, x->elements, rows)};
   return true;
 }

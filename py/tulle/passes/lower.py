@@ -18,6 +18,7 @@ from tulle.passes.fold_shuffles import fold_shuffles
 from tulle.passes.fuse_activations import fuse_activations, split_activations
 from tulle.passes.fuse_gates import fuse_gates
 from tulle.passes.fuse_residuals import fuse_residuals
+from tulle.passes.fuse_slopes import fuse_slopes
 from tulle.passes.late_resizes import late_resizes
 from tulle.passes.layout import assign_layouts
 from tulle.passes.lowered import check_lowered, require_constant_weights
@@ -28,6 +29,7 @@ from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
 from tulle.passes.sparsity import choose_sparsity
 from tulle.passes.split_concats import split_concats
+from tulle.passes.split_transpose_convs import split_transpose_convs
 from tulle.passes.trace import compare
 
 
@@ -83,9 +85,11 @@ PASSES = (
     Pass(fold_shuffles, "A channel shuffle as one 1x1 convolution copies slices and stays in chw."),
     Pass(fold_affine, "Multiplications and additions of constants, such as batch normalisation, go into the weights."),
     Pass(fuse_gates, "x * sigmoid(x) becomes one activation, which can then be fused."),
+    Pass(fuse_slopes, "relu(x) - slope * relu(-x) and max(x, slope * x) become prelu, which can then be fused."),
     Pass(split_activations, "Separates activations that TFLite fuses into an op but the C library does not."),
     Pass(fuse_activations, "An activation fused into its producer costs no pass over memory."),
     Pass(explicit_padding, '"same" and "valid" become numbers, which later passes and the C library can add to.'),
+    Pass(split_transpose_convs, "With a stride, they are convolutions whose results are interleaved."),
     Pass(merge_pads, "Convolutions and pools pad without a copy."),
     Pass(remove_dead_channels, "Constant and unread channels, which pruning leaves behind, cost time for nothing."),
     Pass(convolve_before_resize, "Before an upsampling there are fewer pixels to convolve."),
