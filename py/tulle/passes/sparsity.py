@@ -43,5 +43,6 @@ def _is_faster_sparse(graph: Graph, node: Node, weight: np.ndarray) -> bool:
     pixels = 1 if node.op == "fully_connected" else int(np.prod(graph.tensors[node.output].shape[1:3]))
     nonzeros, paired = int(np.count_nonzero(weight)), paired_nonzeros(weight)
     # Of a quantised model, dense layers may run in integers and sparse ones may not.
-    in_integers = graph.tensors[node.inputs[0]].levels is not None
+    x = node.inputs[0]
+    in_integers = x is not None and graph.tensors[x].levels is not None
     return fitted().prefers_sparse(inputs, outputs, pixels, nonzeros, paired, INTEGER_GAIN if in_integers else 1)
