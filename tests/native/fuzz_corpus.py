@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "py", "scripts", "ben
 
 import random_models  # noqa: E402
 import tulle  # noqa: E402
-from python.test_integers import network  # noqa: E402
+from python.test_integers import maps_between, network  # noqa: E402
 from python.test_random_ops_quantised import quantised_network  # noqa: E402
 from tulle.pack import pack  # noqa: E402
 
@@ -62,7 +62,8 @@ def main(folder: Path) -> None:
         data, _, _ = quantised_network(np.random.default_rng(seed), dtype)
         recorder.write(tulle.convert(data, quantized_io=True).data)
     for seed in range(QUANTISED_MODELS):
-        recorder.write(pack(network(seed)))
+        for graph in (network(seed), maps_between(seed)):
+            recorder.write(pack(graph))
     for seed in range(RANDOM_MODELS):
         data, _, _ = random_models.build(seed)
         sparse = ("auto", "always", "never")[seed % 3]

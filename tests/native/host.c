@@ -175,7 +175,7 @@ static uint64_t call(const char* name, const uintptr_t* n) {
   if (IS(tulle_u8_gemm_weights)) return tulle_u8_gemm_weights((uint32_t)n[0], (uint32_t)n[1]);
   if (IS(tulle_u8_pack_gemm)) return tulle_u8_pack_gemm((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (void*)n[3]), 0;
   if (IS(tulle_u8_gemm))
-    return tulle_u8_gemm((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4]), 0;
+    return tulle_u8_gemm((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4], (void*)n[5]), 0;
   if (IS(tulle_u8_conv_weights)) return tulle_u8_conv_weights((uint32_t)n[0], (uint32_t)n[1], (uint32_t)n[2]);
   if (IS(tulle_u8_conv_scratch)) return tulle_u8_conv_scratch((void*)n[0]);
   if (IS(tulle_u8_pack_conv))
@@ -189,7 +189,7 @@ static uint64_t call(const char* name, const uintptr_t* n) {
   if (IS(tulle_u8_depthwise_weights)) return tulle_u8_depthwise_weights((void*)n[0], (uint32_t)n[1]);
   if (IS(tulle_u8_depthwise_scratch)) return tulle_u8_depthwise_scratch((void*)n[0]);
   if (IS(tulle_u8_pack_depthwise))
-    return tulle_u8_pack_depthwise((void*)n[0], (void*)n[1], (uint32_t)n[2], (void*)n[3]), 0;
+    return tulle_u8_pack_depthwise((void*)n[0], (void*)n[1], (void*)n[2], (uint32_t)n[3], (void*)n[4]), 0;
   if (IS(tulle_u8_depthwise))
     return tulle_u8_depthwise((void*)n[0], (uint32_t)n[1], (uint32_t)n[2], (uint32_t)n[3], (uint32_t)n[4], (void*)n[5]),
            0;

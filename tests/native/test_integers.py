@@ -10,7 +10,7 @@ import pytest
 import tulle
 from native.conftest import native_file
 from native.hosts import HostProcess, LoadedLibrary
-from python.test_integers import ON_BYTES, check, kernels_of, network, picture
+from python.test_integers import ON_BYTES, check, kernels_of, maps_between, network, picture
 from tulle.pack import pack
 
 TOP = 255
@@ -29,16 +29,18 @@ def build(request: pytest.FixtureRequest, use_host: Callable) -> Iterator[None]:
 @pytest.mark.parametrize("seed", range(12))
 def test_networks_compute_what_their_integers_say(seed: int) -> None:
     check(network(seed), seed, TOP)
+    check(maps_between(seed), seed, TOP, least=1)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_threads_change_no_bit(seed: int, use_host: Callable) -> None:
-    data, results = pack(network(seed, scale=3)), []
+    graph = network(seed, scale=3) if seed % 2 else maps_between(seed, scale=3)
+    data, results = pack(graph), []
     for threads in (1, 2, 4):
         use_host(lambda build, threads=threads: LoadedLibrary(native_file("libtulle-relaxed.so"), threads))
         with tulle.load(data) as model:
             assert any(kernel in ON_BYTES for kernel in kernels_of(model))
-            results.append(model(picture(network(seed, scale=3), seed)))
+            results.append(model(picture(graph, seed)))
     for other in results[1:]:
         for name, values in results[0].items():
             np.testing.assert_array_equal(values, other[name])

@@ -29,10 +29,11 @@ GUARD = 64
 EPSILON = 2.0**-21
 """Rounding of a result relative to its largest term."""
 
-DEPTHWISE = "iIIIIIIIIIIB3xPPPPPffPP"
-GEMM = "iPIIPPPPffPPfPPPP"
-CONV = GEMM + "IIIIIIIIIIB3x"
 CONVERT = "ffIIPP"
+DEPTHWISE = "iIIIIIIIIIIIIBBPPPPPffPPP" + CONVERT
+GEMM = "iPPIIPPPPffPPfPPPPP" + CONVERT
+CONV = GEMM + "IIIIIIIIIIIIB3x"
+NO_ACTIVATION = 0, 0, 0, 0, 0, 0, 0
 ADD = "fffff"
 
 
@@ -144,6 +145,15 @@ def check_bytes(got: np.ndarray, exact: np.ndarray, size: np.ndarray, low: float
     assert near.sum() <= 3 + near.size // 50, "hardly anything was tested"
 
 
+def shifted(rng: np.random.Generator, weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shifts, 0 for some channels, one a channel and zeros that fill up a group; and the weights that they make."""
+    channels = weight.shape[axis]
+    shifts = rng.integers(-128, 128, channels) * rng.integers(0, 2, channels)
+    shifts[4:8] = 0  # a group without any
+    along = shifts.reshape(-1, *[1] * (weight.ndim - 1 - axis))
+    return np.append(shifts, [0] * (-channels % 4)).astype(np.int32), weight + along
+
+
 def scales(rng: np.random.Generator, sums: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
     """Of each channel of the sums: most results lie within 0 to top, some beyond."""
     spread = np.abs(sums).max(axis=1) + 1
@@ -157,7 +167,7 @@ def scales(rng: np.random.Generator, sums: np.ndarray, top: int) -> tuple[np.nda
 def gemm(
     kernels: Kernels, channels_in: int, channels_out: int, pixels: int, *,
     floats: bool = False, residual: bool = False, split: tuple[int, int] | None = None, clamp: bool = False,
-    extreme: bool = False,
+    extreme: bool = False, shift: bool = False,
 ) -> None:  # fmt: skip
     """`split`: a group of outputs and a pixel where the work of the second call begins."""
     rng = np.random.default_rng((channels_in, channels_out, pixels))
@@ -167,7 +177,8 @@ def gemm(
     if extreme:
         x[:] = top
         weight[:] = np.where(np.arange(channels_out) % 2, 127, -128)[:, None]
-    sums = weight.astype(np.int64) @ x.astype(np.int64)
+    shifts, wide = shifted(rng, weight.astype(np.int64), 0)
+    sums = (wide if shift else weight.astype(np.int64)) @ x.astype(np.int64)
     scale, offset = scales(rng, sums, top)
     low, high = (0.0, float(top)) if not clamp else (float(top // 5), float(top - top // 4))
     exact = sums * scale.astype(np.float64)[:, None] + offset[:, None].astype(np.float64)
@@ -187,16 +198,16 @@ def gemm(
     rows = rng.standard_normal((channels_out, floats_stride)).astype(np.float32)
     float_output = kernels.new(rows)
     arguments = kernels.arguments(
-        GEMM, kernels.dot, packed.at, channels_in, channels_out,
+        GEMM, kernels.dot, packed.at, kernels.new(shifts).at if shift else 0, channels_in, channels_out,
         kernels.new(interleaved(rng, x, top)).at, stride_of(pixels),
         kernels.new(padded(scale)).at, kernels.new(padded(offset)).at, low, high,
         kernels.new(interleaved(rng, added, top)).at if residual else 0, stride_of(pixels), residual_scale,
-        0 if floats else output.at, stride_of(pixels), float_output.at, floats_stride,
+        0 if floats else output.at, stride_of(pixels), float_output.at, floats_stride, *NO_ACTIVATION,
     )  # fmt: skip
     group, pixel = split or (groups, pixels)
     for begin, end in ((0, group), (group, groups)):
         for first, last in ((0, pixel), (pixel, pixels)):
-            kernels.call("gemm", arguments, begin, end, first, last)
+            kernels.call("gemm", arguments, begin, end, first, last, 0)
     if floats:
         got = float_output.array(np.float32).reshape(channels_out, -1)
         np.testing.assert_array_equal(got[:, pixels:], rows[:, pixels:])
@@ -228,6 +239,19 @@ def test_gemm_in_parts(kernels: Kernels) -> None:
             gemm(kernels, 24, 15, 37, floats=floats, residual=True, split=(pixel % 3, pixel))
 
 
+def test_gemm_of_nine_bits(kernels: Kernels) -> None:
+    for channels_in, channels_out, pixels in [
+        (1, 1, 1),
+        (3, 11, 1),
+        (70, 17, 1),
+        (5, 10, 2),
+        (6, 9, 13),
+        (130, 21, 40),
+    ]:
+        for floats in (False, True):
+            gemm(kernels, channels_in, channels_out, pixels, floats=floats, residual=pixels % 2 == 0, shift=True)
+
+
 def test_gemm_of_the_largest_sums(kernels: Kernels) -> None:
     for channels in (4, 960, 65536):
         gemm(kernels, channels, 6, 13, extreme=True)
@@ -236,13 +260,18 @@ def test_gemm_of_the_largest_sums(kernels: Kernels) -> None:
 # ---- k x k convolution ----------------------------------------------------------------------------------------------
 
 
-def window_sums(
-    x: np.ndarray, weight: np.ndarray, stride: tuple[int, int], pads: tuple[int, int, int, int], zero: int
-) -> np.ndarray:
-    """Of x [in, H, W] and weight [out, kh, kw, in], exact."""
+def windows_of(
+    x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int],
+    pads: tuple[int, int, int, int], zero: int,
+) -> np.ndarray:  # fmt: skip
+    """Of x [channels, H, W]: [channels, rows, columns, kh, kw]."""
     border = np.pad(x.astype(np.int64), ((0, 0), pads[:2], pads[2:]), constant_values=zero)
-    windows = np.lib.stride_tricks.sliding_window_view(border, weight.shape[1:3], (1, 2))[:, :: stride[0], :: stride[1]]
-    return np.einsum("cyxij,oijc->oyx", windows, weight.astype(np.int64))
+    whole = np.lib.stride_tricks.sliding_window_view(border, reach(kernel, dilation), (1, 2))
+    return whole[:, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+
+
+def reach(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+    return (kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1
 
 
 def at_least_the_window(
@@ -255,17 +284,19 @@ def at_least_the_window(
 def conv(
     kernels: Kernels, channels_in: int, channels_out: int, size: tuple[int, int], kernel: tuple[int, int],
     stride: tuple[int, int], pads: tuple[int, int, int, int], *, floats: bool = False, residual: bool = False,
-    split: int | None = None,
+    split: int | None = None, dilation: tuple[int, int] = (1, 1), shift: bool = False,
 ) -> None:  # fmt: skip
     """pads: (top, bottom, left, right), and more if the window is larger than that. `split`: an output row where the
     work of the second call begins."""
-    pads = at_least_the_window(size, kernel, pads)
+    pads = at_least_the_window(size, reach(kernel, dilation), pads)
     rng = np.random.default_rng((channels_in, channels_out, *size, *kernel, *stride, *pads))
     top, (height, width) = kernels.top, size
     zero = int(rng.integers(0, top + 1))
     x = rng.integers(0, top + 1, (channels_in, height, width), dtype=np.uint8)
     weight = rng.integers(-128, 128, (channels_out, *kernel, channels_in), dtype=np.int8)
-    sums = window_sums(x, weight, stride, pads, zero)
+    shifts, wide = shifted(rng, weight.astype(np.int64), 0)
+    windows = windows_of(x, kernel, stride, dilation, pads, zero)
+    sums = np.einsum("cyxij,oijc->oyx", windows, wide if shift else weight.astype(np.int64))
     rows, columns = sums.shape[1:]
     flat, pixels = sums.reshape(channels_out, -1), rows * columns
     scale, offset = scales(rng, flat, top)
@@ -284,12 +315,12 @@ def conv(
     floats_stride = (pixels + 3) // 4 * 4
     float_output = kernels.new(np.zeros((channels_out, floats_stride), np.float32))
     arguments = kernels.arguments(
-        CONV, kernels.dot, packed.at, channels_in, channels_out,
+        CONV, kernels.dot, packed.at, kernels.new(shifts).at if shift else 0, channels_in, channels_out,
         kernels.new(interleaved(rng, x.reshape(channels_in, -1), top)).at, stride_of(height * width),
         kernels.new(padded(scale)).at, kernels.new(padded(offset)).at, 0, top,
         kernels.new(interleaved(rng, added, top)).at if residual else 0, stride_of(pixels), residual_scale,
-        0 if floats else output.at, stride_of(pixels), float_output.at, floats_stride,
-        *kernel, *stride, height, width, rows, columns, pads[0], pads[2], zero,
+        0 if floats else output.at, stride_of(pixels), float_output.at, floats_stride, *NO_ACTIVATION,
+        *kernel, *stride, *dilation, height, width, rows, columns, pads[0], pads[2], zero,
     )  # fmt: skip
     scratch = kernels.new(bytes(kernels.call("conv_scratch", arguments)))
     parts = [(0, rows)] if split is None else [(split, rows), (0, split)]
@@ -327,7 +358,21 @@ def test_conv_with_any_window(kernels: Kernels) -> None:
         size = kernel[0] + int(rng.integers(0, 12)), kernel[1] + int(rng.integers(0, 20))
         stride = int(rng.integers(1, 4)), int(rng.integers(1, 5))
         pads = [int(rng.integers(0, kernel[i // 2])) for i in range(4)]
-        conv(kernels, 1 + seed % 13, 1 + seed % 7, size, kernel, stride, tuple(pads), floats=seed % 3 == 0)  # type: ignore[arg-type]
+        conv(kernels, 1 + seed % 13, 1 + seed % 7, size, kernel, stride, tuple(pads), floats=seed % 3 == 0,  # type: ignore[arg-type]
+             shift=seed % 4 == 0)  # fmt: skip
+
+
+def test_conv_with_dilation(kernels: Kernels) -> None:
+    rng = np.random.default_rng(2)
+    for seed in range(40):
+        kernel = int(rng.integers(1, 5)), int(rng.integers(1, 5))
+        dilation = int(rng.integers(1, 6)), int(rng.integers(1, 6))
+        size = int(rng.integers(1, 20)), int(rng.integers(1, 30))
+        stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        whole = reach(kernel, dilation)
+        pads = [int(rng.integers(0, whole[i // 2])) for i in range(4)]
+        conv(kernels, 1 + seed % 13, 1 + seed % 7, size, kernel, stride, tuple(pads), floats=seed % 3 == 0,  # type: ignore[arg-type]
+             dilation=dilation, shift=seed % 2 == 0)  # fmt: skip
 
 
 def test_conv_in_parts(kernels: Kernels) -> None:
@@ -343,17 +388,18 @@ def test_conv_in_parts(kernels: Kernels) -> None:
 def depthwise(
     kernels: Kernels, channels: int, size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],
     pads: tuple[int, int, int, int], *, split: int | None = None, clamp: bool = False,
+    dilation: tuple[int, int] = (1, 1), shift: bool = False,
 ) -> None:  # fmt: skip
     """See conv."""
-    pads = at_least_the_window(size, kernel, pads)
+    pads = at_least_the_window(size, reach(kernel, dilation), pads)
     rng = np.random.default_rng((channels, *size, *kernel, *stride, *pads))
     top, (height, width), (kh, kw), (sh, sw) = kernels.top, size, kernel, stride
     zero = int(rng.integers(0, top + 1))
     x = rng.integers(0, top + 1, (channels, height, width), dtype=np.uint8)
     weight = rng.integers(-128, 128, (kh, kw, channels), dtype=np.int8)
-    border = np.pad(x.astype(np.int64), ((0, 0), pads[:2], pads[2:]), constant_values=zero)
-    windows = np.lib.stride_tricks.sliding_window_view(border, kernel, (1, 2))[:, ::sh, ::sw]
-    sums = np.einsum("cyxij,ijc->cyx", windows, weight.astype(np.int64))
+    shifts, wide = shifted(rng, weight.astype(np.int64), 2)
+    windows = windows_of(x, kernel, stride, dilation, pads, zero)
+    sums = np.einsum("cyxij,ijc->cyx", windows, wide if shift else weight.astype(np.int64))
     rows, columns = sums.shape[1:]
     flat = sums.reshape(channels, -1)
     scale, offset = scales(rng, flat, top)
@@ -362,14 +408,16 @@ def depthwise(
 
     def arguments(weights: int, input: int, scale: int, offset: int, output: int) -> Buffer:
         return kernels.arguments(
-            DEPTHWISE, kernels.dot, kh, kw, sh, sw, height, width, rows, columns, pads[0], pads[2], zero,
+            DEPTHWISE, kernels.dot, kh, kw, sh, sw, *dilation, height, width, rows, columns, pads[0], pads[2], zero,
+            shift,
             weights, input, stride_of(height * width), scale, offset, low, high, output, stride_of(rows * columns),
+            *NO_ACTIVATION,
         )  # fmt: skip
 
     groups = (channels + 3) // 4
     sizes = arguments(0, 0, 0, 0, 0)
     packed = kernels.new(bytes(kernels.call("depthwise_weights", sizes, channels)))
-    kernels.call("pack_depthwise", sizes, kernels.new(weight), channels, packed)
+    kernels.call("pack_depthwise", sizes, kernels.new(weight), kernels.new(shifts), channels, packed)
     scratch = kernels.new(bytes(kernels.call("depthwise_scratch", sizes)))
     before = rng.integers(0, 256, groups * stride_of(rows * columns), dtype=np.uint8)
     output = kernels.new(before)
@@ -409,7 +457,21 @@ def test_depthwise_with_any_window(kernels: Kernels) -> None:
         size = kernel[0] + int(rng.integers(0, 9)), kernel[1] + int(rng.integers(0, 9))
         stride = int(rng.integers(1, 4)), int(rng.integers(1, 4))
         pads = [int(rng.integers(0, kernel[i // 2])) for i in range(4)]
-        depthwise(kernels, 1 + seed % 9, size, kernel, stride, tuple(pads), clamp=seed % 2 == 0)  # type: ignore[arg-type]
+        depthwise(kernels, 1 + seed % 9, size, kernel, stride, tuple(pads), clamp=seed % 2 == 0,  # type: ignore[arg-type]
+                  shift=seed % 3 == 0)  # fmt: skip
+
+
+def test_depthwise_with_dilation(kernels: Kernels) -> None:
+    rng = np.random.default_rng(2)
+    for seed in range(60):
+        kernel = int(rng.integers(1, 8)), int(rng.integers(1, 6))
+        dilation = int(rng.integers(1, 6)), int(rng.integers(1, 6))
+        size = int(rng.integers(1, 24)), int(rng.integers(1, 30))
+        stride = int(rng.integers(1, 4)) if dilation[0] == 1 else 1, int(rng.integers(1, 4))
+        whole = reach(kernel, dilation)
+        pads = [int(rng.integers(0, whole[i // 2])) for i in range(4)]
+        depthwise(kernels, 1 + seed % 9, size, kernel, stride, tuple(pads), dilation=dilation, shift=seed % 2 == 0,  # type: ignore[arg-type]
+                  split=seed % 5 or None if size[0] > 12 and pads[0] > 3 else None)  # fmt: skip
 
 
 def test_depthwise_in_parts(kernels: Kernels) -> None:

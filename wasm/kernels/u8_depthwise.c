@@ -5,6 +5,7 @@
 // Where fewer than four rows of a quad belong to a window, the weights of the others are zero; and where windows of
 // several output rows lie within the same quads, these are computed together, from the same columns, with the weights
 // further down by the stride: a 3x3 window with stride 1 makes two rows out of one quad, a 5x5 one four out of two.
+// With dilation, every so manieth row is an image of its own, of which quads are made.
 
 #include <string.h>
 
@@ -18,17 +19,19 @@ uint32_t tulle_u8_depthwise_rows(const tulle_integer_depthwise* d) {
   return (4 * quads_of(d) - d->kernel_h) / d->stride_h + 1;
 }
 
-// Vectors of weights of a group: [rows][kernel_w][quads].
+// Vectors of weights of a group: [rows][kernel_w][quads], and if they are shifted as many of shifts.
 static size_t vectors_of(const tulle_integer_depthwise* d) {
   return (size_t)tulle_u8_depthwise_rows(d) * d->kernel_w * quads_of(d);
 }
 
+static size_t group_vectors(const tulle_integer_depthwise* d) { return vectors_of(d) << d->shifted; }
+
 size_t tulle_u8_depthwise_weights(const tulle_integer_depthwise* d, uint32_t channels) {
-  return ((size_t)channels + 3) / 4 * vectors_of(d) * 16;
+  return ((size_t)channels + 3) / 4 * group_vectors(d) * 16;
 }
 
-void tulle_u8_pack_depthwise(const tulle_integer_depthwise* d, const int8_t* weights, uint32_t channels,
-                             int8_t* packed) {
+void tulle_u8_pack_depthwise(const tulle_integer_depthwise* d, const int8_t* weights, const int32_t* shifts,
+                             uint32_t channels, int8_t* packed) {
   memset(packed, 0, tulle_u8_depthwise_weights(d, channels));
   const uint32_t quads = quads_of(d), rows = tulle_u8_depthwise_rows(d);
   for (uint32_t c = 0; c < channels; c++) {
@@ -36,8 +39,10 @@ void tulle_u8_pack_depthwise(const tulle_integer_depthwise* d, const int8_t* wei
       for (uint32_t ky = 0; ky < d->kernel_h; ky++) {
         const uint32_t row = ky + j * d->stride_h;
         for (uint32_t kx = 0; kx < d->kernel_w; kx++) {
-          const size_t vector = c / 4 * vectors_of(d) + (size_t)(j * d->kernel_w + kx) * quads + row / 4;
-          packed[16 * vector + c % 4 * 4 + row % 4] = weights[((size_t)ky * d->kernel_w + kx) * channels + c];
+          const size_t vector = c / 4 * group_vectors(d) + (size_t)(j * d->kernel_w + kx) * quads + row / 4;
+          int8_t* place = packed + 16 * vector + c % 4 * 4 + row % 4;
+          *place = weights[((size_t)ky * d->kernel_w + kx) * channels + c];
+          if (d->shifted) place[16 * vectors_of(d)] = (int8_t)shifts[c];
         }
       }
     }
@@ -51,7 +56,8 @@ void tulle_u8_pack_depthwise(const tulle_integer_depthwise* d, const int8_t* wei
 
 // Columns of the padded input: those that windows reach, and whole vectors of the input's.
 static uint64_t columns_of(const tulle_integer_depthwise* d) {
-  const uint64_t reached = (((uint64_t)d->out_width + 3) / 4 * 4 - 1) * d->stride_w + d->kernel_w;
+  const uint64_t reach = (uint64_t)(d->kernel_w - 1) * d->dilation_w + 1;
+  const uint64_t reached = (((uint64_t)d->out_width + 3) / 4 * 4 - 1) * d->stride_w + reach;
   const uint64_t written = (uint64_t)d->pad_left + ((uint64_t)d->width + 3) / 4 * 4;
   return reached > written ? reached : written;
 }
@@ -67,8 +73,13 @@ static size_t sets_of(const tulle_integer_depthwise* d) {
 
 static uint64_t zero_row_of(const tulle_integer_depthwise* d) { return ((uint64_t)d->width + 3) / 4 * 16; }
 
+// Bytes of a row of floats that are activated before they become bytes.
+static uint64_t floats_bytes(const tulle_integer_depthwise* d) {
+  return d->activation ? ((uint64_t)d->out_width + 3) / 4 * 64 : 0;
+}
+
 size_t tulle_u8_depthwise_scratch(const tulle_integer_depthwise* d) {
-  const uint64_t bytes = zero_row_of(d) + sets_of(d) * set_bytes(d);
+  const uint64_t bytes = zero_row_of(d) + sets_of(d) * set_bytes(d) + floats_bytes(d);
   return bytes > INT32_MAX ? SIZE_MAX : (size_t)bytes;
 }
 
@@ -80,13 +91,13 @@ TULLE_INLINE v4 high_bytes(v4 a, v4 b) {
   return wasm_i8x16_shuffle(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
-// The columns of the four rows from `row` on, `step` bytes apart. `end`: behind the last one.
+// The columns of the quad of rows from `row` on, `step` bytes apart. `end`: behind the last one.
 TULLE_INLINE void quad(const tulle_integer_depthwise* d, const uint8_t* input, const uint8_t* zero_row, int64_t row,
                        uint8_t* columns, size_t step, const uint8_t* end) {
   const uint8_t* rows[4];
   TULLE_UNROLL
-  for (uint32_t r = 0; r < 4; r++)
-    rows[r] = row + r < 0 || row + r >= d->height ? zero_row : input + (size_t)(row + r) * d->width * 4;
+  for (uint32_t r = 0; r < 4; r++, row += d->dilation_h)
+    rows[r] = row < 0 || row >= d->height ? zero_row : input + (size_t)row * d->width * 4;
   const uint8_t *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3];
   uint8_t* column = columns;
   for (uint32_t x = 0; x < d->width; x += 4, column += 4 * step, r0 += 16, r1 += 16, r2 += 16, r3 += 16) {
@@ -105,12 +116,13 @@ TULLE_INLINE void quad(const tulle_integer_depthwise* d, const uint8_t* input, c
 // Those of `sets` sets of rows. The padding on the left is there already.
 static __attribute__((noinline)) void make_columns(const tulle_integer_depthwise* d, const uint8_t* input, int64_t row,
                                                    size_t sets, uint8_t* scratch) {
-  const uint32_t quads = quads_of(d), rows = tulle_u8_depthwise_rows(d) * d->stride_h;
+  const uint32_t quads = quads_of(d), rows = tulle_u8_depthwise_rows(d) * d->stride_h * d->dilation_h;
   const size_t bytes = (size_t)set_bytes(d);
   uint8_t* set = scratch + (size_t)zero_row_of(d);
   for (; sets > 0; sets--, row += rows, set += bytes) {
     for (uint32_t q = 0; q < quads; q++)
-      quad(d, input, scratch, row + 4 * q, set + ((size_t)d->pad_left * quads + q) * 16, 16 * quads, set + bytes);
+      quad(d, input, scratch, row + 4 * (int64_t)q * d->dilation_h, set + ((size_t)d->pad_left * quads + q) * 16,
+           16 * quads, set + bytes);
   }
 }
 
@@ -120,21 +132,41 @@ static __attribute__((noinline)) void make_columns(const tulle_integer_depthwise
 typedef struct {
   const uint8_t* columns;
   const int8_t* weights;  // [together][kernel_w][quads][16]
+  const int8_t* shifts;   // as many, or NULL
   const float *scale, *offset;
   v4 low, high;
+  float* floats;  // a row of them where there is an activation, else NULL
+  const tulle_integer_depthwise* depthwise;
   uint8_t* output;
+  size_t row_bytes;  // from one of these rows to the next
   size_t set_bytes;
   uint32_t rows, together;
-  uint32_t out_width, kernel_w, stride_w, quads;
+  uint32_t out_width, kernel_w, stride_w, dilation_w, quads;
 } outputs;
 
 #define MOST_WEIGHTS 10
 
+// Adds the products of a window, of any kind, to the sums of four outputs.
+TULLE_INLINE void add_window(const uint8_t* column, const int8_t* weight, v4 sum[4], uint32_t kernel_w,
+                             uint32_t stride_w, uint32_t dilation_w, uint32_t quads, const bool pairs) {
+  // Without dilation all columns follow one another.
+  const uint32_t runs = dilation_w == 1 ? 1 : kernel_w, run = dilation_w == 1 ? kernel_w * quads : quads;
+  for (uint32_t r = runs; r > 0; r--, column += 16 * (size_t)(dilation_w - 1) * quads) {
+    for (uint32_t k = run; k > 0; k--, weight += 16, column += 16) {
+      const v4 one = wasm_v128_load(weight);
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < 4; i++)
+        sum[i] = u8_dot(pairs, one, wasm_v128_load(column + 16 * i * stride_w * quads), sum[i]);
+    }
+  }
+}
+
 // `usual`: what follows are constants, and the weights of a row MOST_WEIGHTS at most.
-TULLE_INLINE void row_of_outputs(const outputs* o, const uint8_t* columns, const int8_t* weights, uint8_t* output,
-                                 v4 scale, v4 offset, const bool usual, const uint32_t kernel_w,
+TULLE_INLINE void row_of_outputs(const outputs* o, const uint8_t* columns, const int8_t* weights, const int8_t* shifts,
+                                 uint8_t* output, v4 scale, v4 offset, const bool usual, const uint32_t kernel_w,
                                  const uint32_t stride_w, const uint32_t quads, const bool pairs) {
   const v4 low = o->low, high = o->high;
+  float* floats = o->floats;
   const uint32_t steps = kernel_w * quads;
   v4 w[MOST_WEIGHTS];
   if (usual) {
@@ -145,25 +177,26 @@ TULLE_INLINE void row_of_outputs(const outputs* o, const uint8_t* columns, const
     v4 sum[4];
     TULLE_UNROLL
     for (uint32_t i = 0; i < 4; i++) sum[i] = wasm_i32x4_splat(0);
-    const uint8_t* column = columns;
     if (usual) {
       TULLE_UNROLL
       for (uint32_t k = 0; k < steps; k++) {
         TULLE_UNROLL
         for (uint32_t i = 0; i < 4; i++)
-          sum[i] = u8_dot(pairs, w[k], wasm_v128_load(column + 16 * (k + i * stride_w * quads)), sum[i]);
+          sum[i] = u8_dot(pairs, w[k], wasm_v128_load(columns + 16 * (k + i * stride_w * quads)), sum[i]);
       }
     } else {
-      const int8_t* weight = weights;
-      for (uint32_t k = steps; k > 0; k--, weight += 16, column += 16) {
-        const v4 one = wasm_v128_load(weight);
-        TULLE_UNROLL
-        for (uint32_t i = 0; i < 4; i++)
-          sum[i] = u8_dot(pairs, one, wasm_v128_load(column + 16 * i * stride_w * quads), sum[i]);
-      }
+      add_window(columns, weights, sum, kernel_w, stride_w, o->dilation_w, quads, pairs);
+      if (shifts) add_window(columns, shifts, sum, kernel_w, stride_w, o->dilation_w, quads, pairs);
     }
     TULLE_UNROLL
     for (uint32_t i = 0; i < 4; i++) sum[i] = v4_madd(wasm_f32x4_convert_i32x4(sum[i]), scale, offset);
+    if (floats) {
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < 4; i++) v4_store(floats + 4 * i, sum[i]);
+      floats += 16;
+      if (left <= 4) return;
+      continue;
+    }
     const v4 y = u8_pack(sum[0], sum[1], sum[2], sum[3], low, high);
     if (left <= 4) {
       v4_store_first((float*)output, y, left);
@@ -173,15 +206,23 @@ TULLE_INLINE void row_of_outputs(const outputs* o, const uint8_t* columns, const
   }
 }
 
+static __attribute__((noinline)) void finish_row(const outputs* o, uint8_t* output) {
+  tulle_u8_activate(o->floats, 4 * (size_t)o->out_width, o->depthwise->activation, 0);
+  tulle_u8_from_hwc(&o->depthwise->levels, o->floats, output, 0, o->out_width);
+}
+
 TULLE_INLINE void all_outputs(const outputs* o, const bool usual, const uint32_t kernel_w, const uint32_t stride_w,
                               const uint32_t quads, const bool pairs) {
-  const v4 scale = wasm_v128_load(o->scale), offset = wasm_f32x4_add(wasm_v128_load(o->offset), v4_splat(0.5f));
+  const v4 scale = wasm_v128_load(o->scale);
+  const v4 offset = wasm_f32x4_add(wasm_v128_load(o->offset), v4_splat(o->floats ? 0 : 0.5f));
   const uint8_t* columns = o->columns;
   uint8_t* output = o->output;
   for (uint32_t left = o->rows;; columns += o->set_bytes) {
-    const int8_t* weights = o->weights;
-    for (uint32_t j = o->together; j > 0; j--, weights += 16 * kernel_w * quads, output += 4 * (size_t)o->out_width) {
-      row_of_outputs(o, columns, weights, output, scale, offset, usual, kernel_w, stride_w, quads, pairs);
+    size_t at = 0;
+    for (uint32_t j = o->together; j > 0; j--, at += 16 * kernel_w * quads, output += o->row_bytes) {
+      row_of_outputs(o, columns, o->weights + at, o->shifts ? o->shifts + at : NULL, output, scale, offset, usual,
+                     kernel_w, stride_w, quads, pairs);
+      if (o->floats) finish_row(o, output);
       if (--left == 0) return;
     }
   }
@@ -200,34 +241,54 @@ OUTPUTS(dots, false)
 OUTPUTS(in_pairs, true)
 #undef OUTPUTS
 
+// The shifts of a group, NULL if all are 0.
+static const int8_t* shifts_of(const tulle_integer_depthwise* d, const int8_t* weights) {
+  if (!d->shifted) return NULL;
+  const int8_t* shifts = weights + 16 * vectors_of(d);
+  for (size_t i = 0; i < vectors_of(d); i++)
+    if (wasm_v128_any_true(wasm_v128_load(shifts + 16 * i))) return shifts;
+  return NULL;
+}
+
 void tulle_u8_depthwise(const tulle_integer_depthwise* d, uint32_t group, uint32_t group_end, uint32_t row,
                         uint32_t row_end, uint8_t* scratch) {
   const uint32_t quads = quads_of(d), together = tulle_u8_depthwise_rows(d);
-  const uint32_t kind = d->kernel_w == 3 && quads == 1 && d->stride_w <= 2   ? d->stride_w - 1
+  const uint32_t any = 3;
+  const uint32_t kind = d->dilation_w > 1                                    ? any
+                        : d->kernel_w == 3 && quads == 1 && d->stride_w <= 2 ? d->stride_w - 1
                         : d->kernel_w == 5 && quads == 2 && d->stride_w == 1 ? 2
-                                                                             : 3;
-  void (*const kernel)(const outputs*) = (d->dot == TULLE_DOT_PAIRS ? in_pairs : dots)[kind];
+                                                                             : any;
+  void (*const* const kernels)(const outputs*) = d->dot == TULLE_DOT_PAIRS ? in_pairs : dots;
   const uint32_t most_rows = (uint32_t)sets_of(d) * together;
-  memset(scratch, d->zero, tulle_u8_depthwise_scratch(d));
+  const size_t bytes = tulle_u8_depthwise_scratch(d);
+  memset(scratch, d->zero, bytes);
   outputs o = {.columns = scratch + (size_t)zero_row_of(d),
                .low = wasm_i8x16_splat((int8_t)(uint8_t)d->low),
                .high = wasm_i8x16_splat((int8_t)(uint8_t)d->high),
+               .floats = d->activation ? (float*)(scratch + bytes - floats_bytes(d)) : NULL,
+               .depthwise = d,
                .set_bytes = (size_t)set_bytes(d),
                .together = together,
                .out_width = d->out_width,
+               .row_bytes = 4 * (size_t)d->out_width * d->dilation_h,
                .kernel_w = d->kernel_w,
                .stride_w = d->stride_w,
+               .dilation_w = d->dilation_w,
                .quads = quads};
   for (; group < group_end; group++) {
     const uint8_t* input = d->input + group * d->input_stride;
-    o.weights = d->weights + 16 * group * vectors_of(d);
+    o.weights = d->weights + 16 * group * group_vectors(d);
+    o.shifts = shifts_of(d, o.weights);
     o.scale = d->scale + 4 * group;
     o.offset = d->offset + 4 * group;
-    for (uint32_t y = row; y < row_end; y += o.rows) {
-      o.rows = row_end - y < most_rows ? row_end - y : most_rows;
-      make_columns(d, input, (int64_t)y * d->stride_h - d->pad_top, (o.rows + together - 1) / together, scratch);
-      o.output = d->output + group * d->output_stride + (size_t)y * d->out_width * 4;
-      kernel(&o);
+    for (uint32_t first = row; first < row_end && first < row + d->dilation_h; first++) {
+      for (uint32_t y = first; y < row_end; y += o.rows * d->dilation_h) {
+        const uint32_t rows = (row_end - y - 1) / d->dilation_h + 1;
+        o.rows = rows < most_rows ? rows : most_rows;
+        make_columns(d, input, (int64_t)y * d->stride_h - d->pad_top, (o.rows + together - 1) / together, scratch);
+        o.output = d->output + group * d->output_stride + (size_t)y * d->out_width * 4;
+        kernels[o.shifts ? any : kind](&o);
+      }
     }
   }
 }

@@ -33,9 +33,24 @@ TULLE_INLINE void store(float* output, v4 x, uint32_t count, const uint32_t i) {
   }
 }
 
-// `count` pixels, at most PIXELS, from `pixel` on.
-TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t pixel,
-                       uint32_t count, const bool pairs) {
+// Of each pixel from `pixel` on, the sum of all that weights are multiplied with.
+static __attribute__((noinline)) void pixel_sums(const tulle_integer_gemm* args, const tap_list* taps, uint32_t pixel,
+                                                 v4 sums[VECTORS]) {
+  const v4 ones = wasm_i8x16_splat(1), last = wasm_i32x4_splat(0x01010101 >> (8 * (-args->inputs & 3)));
+  for (uint32_t i = 0; i < VECTORS; i++) sums[i] = wasm_i32x4_splat(0);
+  for (uint32_t t = 0; t < taps->count; t++) {
+    const uint8_t* input = args->input + 4 * (size_t)pixel + taps->offsets[t];
+    for (uint32_t n = (args->inputs + 3) / 4; n > 0; n--, input += args->input_stride) {
+      // Without clamping pairs to 16 bits, since two bytes are at most 254 or one instruction adds all four.
+      for (uint32_t i = 0; i < VECTORS; i++)
+        sums[i] = u8_dot(false, n == 1 ? last : ones, wasm_v128_load(input + 16 * i), sums[i]);
+    }
+  }
+}
+
+// `count` pixels, at most PIXELS, from `pixel` on. all_sums: of these pixels; only with shifts.
+TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, const v4* all_sums, uint32_t group,
+                       uint32_t pixel, uint32_t count, const bool pairs) {
   v4 sum[4][VECTORS];
   TULLE_UNROLL
   for (uint32_t r = 0; r < 4; r++) {
@@ -59,6 +74,14 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
     }
   }
 
+  if (all_sums && wasm_v128_any_true(wasm_v128_load(args->shifts + 4 * group))) {
+    TULLE_UNROLL
+    for (uint32_t r = 0; r < 4; r++) {
+      const v4 shift = wasm_v128_load32_splat(args->shifts + 4 * group + r);
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < VECTORS; i++) sum[r][i] = wasm_i32x4_add(sum[r][i], wasm_i32x4_mul(all_sums[i], shift));
+    }
+  }
   const float half = args->bytes ? 0.5f : 0;
   TULLE_UNROLL
   for (uint32_t r = 0; r < 4; r++) {
@@ -102,17 +125,19 @@ TULLE_INLINE void tile(const tulle_integer_gemm* args, const tap_list* taps, uin
 }
 
 // One tile in all groups: its pixels stay in L1, and the weights pass.
-typedef void tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
-                   uint32_t pixel, uint32_t count);
+typedef void tiles(const tulle_integer_gemm* args, const tap_list* taps, const v4* all_sums, uint32_t group,
+                   uint32_t group_end, uint32_t pixel, uint32_t count);
 
-static __attribute__((noinline)) void dot_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group,
-                                                uint32_t group_end, uint32_t pixel, uint32_t count) {
-  for (; group < group_end; group++) tile(args, taps, group, pixel, count, false);
+static __attribute__((noinline)) void dot_tiles(const tulle_integer_gemm* args, const tap_list* taps,
+                                                const v4* all_sums, uint32_t group, uint32_t group_end, uint32_t pixel,
+                                                uint32_t count) {
+  for (; group < group_end; group++) tile(args, taps, all_sums, group, pixel, count, false);
 }
 
-static __attribute__((noinline)) void pair_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group,
-                                                 uint32_t group_end, uint32_t pixel, uint32_t count) {
-  for (; group < group_end; group++) tile(args, taps, group, pixel, count, true);
+static __attribute__((noinline)) void pair_tiles(const tulle_integer_gemm* args, const tap_list* taps,
+                                                 const v4* all_sums, uint32_t group, uint32_t group_end, uint32_t pixel,
+                                                 uint32_t count) {
+  for (; group < group_end; group++) tile(args, taps, all_sums, group, pixel, count, true);
 }
 
 static void all_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
@@ -120,8 +145,12 @@ static void all_tiles(const tulle_integer_gemm* args, const tap_list* taps, uint
   // By a table, or Binaryen would make one huge function of both.
   static tiles* const kinds[] = {dot_tiles, pair_tiles};
   tiles* const kind = kinds[args->dot == TULLE_DOT_PAIRS];
-  for (; pixel_end - pixel > PIXELS; pixel += PIXELS) kind(args, taps, group, group_end, pixel, PIXELS);
-  if (pixel < pixel_end) kind(args, taps, group, group_end, pixel, pixel_end - pixel);
+  v4 sums[VECTORS];
+  const v4* all_sums = args->shifts ? sums : NULL;
+  for (; pixel < pixel_end; pixel += PIXELS) {
+    if (all_sums) pixel_sums(args, taps, pixel, sums);
+    kind(args, taps, all_sums, group, group_end, pixel, pixel_end - pixel < PIXELS ? pixel_end - pixel : PIXELS);
+  }
 }
 
 // One pixel in as many groups of outputs: lanes are output channels, and each weight is loaded once.
@@ -145,6 +174,9 @@ static void one_pixel(const tulle_integer_gemm* args, uint32_t first, uint32_t g
   const uint32_t steps = (args->inputs + 3) / 4;
   const uint8_t* input = args->input + 4 * (size_t)pixel;
   const v4 low = v4_load_splat(&args->low), high = v4_load_splat(&args->high);
+  v4 all[VECTORS] = {wasm_i32x4_splat(0)};
+  if (args->shifts) pixel_sums(args, &one_tap, pixel, all);
+  const v4 all_sum = wasm_i32x4_splat(wasm_i32x4_extract_lane(all[0], 0));
   for (; first < group_end; first += SUMS) {
     const int8_t* weights[SUMS];
     for (uint32_t i = 0; i < SUMS; i++)  // where there are fewer groups, the last one again
@@ -158,7 +190,9 @@ static void one_pixel(const tulle_integer_gemm* args, uint32_t first, uint32_t g
     _Pragma("clang loop unroll(disable)") for (uint32_t i = 0; i < SUMS && first + i < group_end; i++) {
       const uint32_t group = first + i;
       const v4 scale = wasm_v128_load(args->scale + 4 * group), offset = wasm_v128_load(args->offset + 4 * group);
-      v4 y = v4_madd(wasm_f32x4_convert_i32x4(sums[i]), scale, offset);
+      v4 sum = sums[i];
+      if (args->shifts) sum = wasm_i32x4_add(sum, wasm_i32x4_mul(all_sum, wasm_v128_load(args->shifts + 4 * group)));
+      v4 y = v4_madd(wasm_f32x4_convert_i32x4(sum), scale, offset);
       if (args->residual) {
         v4 x[4];
         u8_unpack(wasm_v128_load32_zero(args->residual + group * args->residual_stride + 4 * (size_t)pixel), x);
@@ -179,13 +213,64 @@ static void one_pixel(const tulle_integer_gemm* args, uint32_t first, uint32_t g
   }
 }
 
-void tulle_u8_gemm(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel,
-                   uint32_t pixel_end) {
-  if (pixel_end - pixel == 1) {
+// ---- activations --------------------------------------------------------------------------------------
+
+// Floats of a block of pixels, in all channels, that are activated before they become bytes.
+#define BLOCK_FLOATS 8192
+#define MOST_PIXELS 256
+
+static uint32_t block_pixels(const tulle_integer_gemm* args) {
+  const uint32_t pixels = BLOCK_FLOATS / args->outputs / PIXELS * PIXELS;
+  return pixels < PIXELS ? PIXELS : pixels < MOST_PIXELS ? pixels : MOST_PIXELS;
+}
+
+size_t tulle_u8_gemm_scratch(const tulle_integer_gemm* args) {
+  return args->activation && args->bytes ? (size_t)args->outputs * block_pixels(args) * sizeof(float) : 0;
+}
+
+static void activate(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel, uint32_t count,
+                     void (*function)(float*, size_t, const tulle_epilogue*, uint32_t)) {
+  const uint32_t end = 4 * group_end < args->outputs ? 4 * group_end : args->outputs;
+  for (uint32_t o = 4 * group; o < end; o++)
+    function(args->floats + o * args->floats_stride + pixel, count, args->activation, o);
+}
+
+static void compute(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
+                    uint32_t pixel, uint32_t pixel_end) {
+  if (taps == &one_tap && pixel_end - pixel == 1) {
     one_pixel(args, group, group_end, pixel);
+  } else {
+    all_tiles(args, taps, group, group_end, pixel, pixel_end);
+  }
+}
+
+static void compute_activated(const tulle_integer_gemm* args, const tap_list* taps, uint32_t group, uint32_t group_end,
+                              uint32_t pixel, uint32_t pixel_end, uint8_t* scratch) {
+  if (!args->activation || !args->bytes) {
+    compute(args, taps, group, group_end, pixel, pixel_end);
+    if (args->activation) activate(args, group, group_end, pixel, pixel_end - pixel, tulle_f32_activate);
     return;
   }
-  all_tiles(args, &one_tap, group, group_end, pixel, pixel_end);
+  tulle_integer_gemm block = *args;
+  block.bytes = NULL;
+  block.floats = (float*)scratch;
+  block.floats_stride = block_pixels(args);
+  tulle_integer_convert levels = args->levels;
+  levels.floats_stride = block.floats_stride;
+  levels.bytes_stride = args->bytes_stride;
+  for (uint32_t count; pixel < pixel_end; pixel += count) {
+    count = pixel_end - pixel < block.floats_stride ? pixel_end - pixel : (uint32_t)block.floats_stride;
+    block.input = args->input + 4 * (size_t)pixel;
+    if (args->residual) block.residual = args->residual + 4 * (size_t)pixel;
+    compute(&block, taps, group, group_end, 0, count);
+    activate(&block, group, group_end, 0, count, tulle_u8_activate);
+    tulle_u8_from_f32(&levels, block.floats, args->bytes + 4 * (size_t)pixel, group, group_end, 0, count);
+  }
+}
+
+void tulle_u8_gemm(const tulle_integer_gemm* args, uint32_t group, uint32_t group_end, uint32_t pixel,
+                   uint32_t pixel_end, uint8_t* scratch) {
+  compute_activated(args, &one_tap, group, group_end, pixel, pixel_end, scratch);
 }
 
 size_t tulle_u8_gemm_weights(uint32_t outputs, uint32_t inputs) { return tulle_u8_conv_weights(outputs, 1, inputs); }
@@ -223,16 +308,20 @@ typedef struct {
   uint64_t row_bytes, group_bytes;
 } copies;
 
+// Rows, or columns, from a window's first to its last.
+static uint64_t reach(uint32_t kernel, uint32_t dilation) { return (uint64_t)(kernel - 1) * dilation + 1; }
+
 static copies copies_of(const tulle_integer_conv* c) {
   copies p = {.groups = (c->gemm.inputs + 3) / 4, .phases = c->stride_w};
-  const uint64_t read = ((uint64_t)c->out_width + 3) / 4 * 4 + (c->kernel_w - 1) / c->stride_w;
+  const uint64_t rows = reach(c->kernel_h, c->dilation_h);
+  const uint64_t read = ((uint64_t)c->out_width + 3) / 4 * 4 + (reach(c->kernel_w, c->dilation_w) - 1) / c->stride_w;
   const uint64_t written = ((uint64_t)c->pad_left + c->width) / c->stride_w + 4;  // whole vectors
   p.width = read > written ? read : written;
   p.row_bytes = p.phases * p.width * 4;
   const uint64_t most_rows = MOST_BYTES / (p.groups * p.row_bytes);
-  const uint64_t outputs = most_rows > c->kernel_h ? (most_rows - c->kernel_h) / c->stride_h + 1 : 1;
+  const uint64_t outputs = most_rows > rows ? (most_rows - rows) / c->stride_h + 1 : 1;
   p.outputs = outputs < c->out_height ? (uint32_t)outputs : c->out_height;
-  p.rows = (uint64_t)(p.outputs - 1) * c->stride_h + c->kernel_h;
+  p.rows = (uint64_t)(p.outputs - 1) * c->stride_h + rows;
   p.group_bytes = (p.rows * p.row_bytes + 127) / 128 * 128 + 64;  // groups do not share sets of the cache
   return p;
 }
@@ -243,8 +332,9 @@ static size_t offsets_bytes(const tulle_integer_conv* c) {
 
 size_t tulle_u8_conv_scratch(const tulle_integer_conv* c) {
   const copies p = copies_of(c);
-  if (p.group_bytes > INT32_MAX || offsets_bytes(c) + p.groups * p.group_bytes > INT32_MAX) return SIZE_MAX;
-  return offsets_bytes(c) + (size_t)(p.groups * p.group_bytes);
+  const uint64_t others = offsets_bytes(c) + (uint64_t)tulle_u8_gemm_scratch(&c->gemm);
+  if (p.group_bytes > INT32_MAX || others + p.groups * p.group_bytes > INT32_MAX) return SIZE_MAX;
+  return (size_t)(others + p.groups * p.group_bytes);
 }
 
 static void fill(uint8_t* pixels, size_t count, v4 zeros) {
@@ -287,9 +377,12 @@ void tulle_u8_conv(const tulle_integer_conv* c, uint32_t group, uint32_t group_e
   const v4 zeros = wasm_i8x16_splat((int8_t)c->zero);
   int32_t* offsets = (int32_t*)scratch;
   uint8_t* rows = scratch + offsets_bytes(c);
+  uint8_t* activated = rows + p.groups * group_bytes;
   for (uint32_t ky = 0; ky < c->kernel_h; ky++) {
     for (uint32_t kx = 0; kx < c->kernel_w; kx++) {
-      const size_t at = ky * row_bytes + 4 * (kx % p.phases * (size_t)p.width + kx / p.phases);
+      const uint32_t column = kx * c->dilation_w;
+      const size_t at =
+          (size_t)ky * c->dilation_h * row_bytes + 4 * (column % p.phases * (size_t)p.width + column / p.phases);
       offsets[ky * c->kernel_w + kx] = (int32_t)at;
     }
   }
@@ -297,7 +390,7 @@ void tulle_u8_conv(const tulle_integer_conv* c, uint32_t group, uint32_t group_e
   for (uint32_t y = row, count; y < row_end; y += count) {
     count = row_end - y < p.outputs ? row_end - y : p.outputs;
     for (uint32_t g = 0; g < p.groups; g++) {
-      for (uint32_t r = 0; r < (count - 1) * c->stride_h + c->kernel_h; r++) {
+      for (uint32_t r = 0; r < (count - 1) * c->stride_h + reach(c->kernel_h, c->dilation_h); r++) {
         const int64_t at = (int64_t)y * c->stride_h + r - c->pad_top;
         const bool inside = at >= 0 && at < c->height;
         const uint8_t* input = inside ? c->gemm.input + g * c->gemm.input_stride + 4 * (size_t)at * c->width : NULL;
@@ -312,7 +405,7 @@ void tulle_u8_conv(const tulle_integer_conv* c, uint32_t group, uint32_t group_e
       if (gemm.residual) gemm.residual += 4 * pixel;
       if (gemm.bytes) gemm.bytes += 4 * pixel;
       if (gemm.floats) gemm.floats += pixel;
-      all_tiles(&gemm, &taps, group, group_end, 0, c->out_width);
+      compute_activated(&gemm, &taps, group, group_end, 0, c->out_width, activated);
     }
   }
 }

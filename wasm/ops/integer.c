@@ -9,32 +9,27 @@
 
 // ---- levels -----------------------------------------------------------------------------------------------
 
-// What the bytes of a tensor stand for: (byte - zero) * scale.
-typedef struct {
-  float scale, zero;
-} levels;
-
-static bool has_levels(const tulle_tensor* t) { return !t->is_constant && t->levels.type != TULLE_TYPE_FP32; }
-
-// Unsigned, from 0 to the top of the dot product. Where that is not 255, the same range has fewer levels.
-static levels levels_of(const tulle_planner* planner, const tulle_tensor* t) {
+tulle_levels tulle_levels_of(const tulle_planner* planner, const tulle_tensor* t) {
   const float zero = (float)(t->levels.zero_point + (t->levels.type == TULLE_TYPE_INT8 ? 128 : 0));
   const float top = (float)tulle_dot_top(planner->dot);
-  return (levels){t->levels.scale * (255 / top), rintf(zero * (top / 255))};
+  return (tulle_levels){t->levels.scale * (255 / top), rintf(zero * (top / 255))};
 }
 
-static float limited(float x, float least, float most) { return !(x > least) ? least : x < most ? x : most; }
+float tulle_limited(float x, float least, float most) { return !(x > least) ? least : x < most ? x : most; }
 
-// The range of the op's clamp, in the output's levels or, where it is stored as floats, as it is.
-static void clamp_of(const tulle_planner* planner, const tulle_op* op, bool to_bytes, float* low, float* high) {
+// The range of the op's clamp as it is.
+static void real_clamp_of(const tulle_op* op, float* low, float* high) {
   tulle_epilogue epilogue;
   tulle_clamp_of(op, &epilogue);
   *low = epilogue.low, *high = epilogue.high;
-  if (!to_bytes) return;
-  const levels y = levels_of(planner, tulle_plan_output(planner, op));
+}
+
+void tulle_byte_clamp_of(const tulle_planner* planner, const tulle_op* op, float* low, float* high) {
+  const tulle_levels y = tulle_levels_of(planner, tulle_plan_output(planner, op));
   const float top = (float)tulle_dot_top(planner->dot);
-  *low = rintf(limited(*low / y.scale + y.zero, 0, top));
-  *high = rintf(limited(*high / y.scale + y.zero, 0, top));
+  real_clamp_of(op, low, high);
+  *low = rintf(tulle_limited(*low / y.scale + y.zero, 0, top));
+  *high = rintf(tulle_limited(*high / y.scale + y.zero, 0, top));
 }
 
 // ---- which ops --------------------------------------------------------------------------------------------
@@ -51,19 +46,20 @@ static float weight_scale(const tulle_tensor* w, uint32_t channel) {
 }
 
 // Whether the weights are integers with one scale an output channel, and the kernels' sums and offsets stay in range.
+// Differences from a zero point have nine bits; see read_weights.
 static bool weights_fit(const tulle_planner* planner, const tulle_op* op, uint32_t channels, bool channels_last) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor *bias = tulle_plan_input(planner, op, 2), *y = tulle_plan_output(planner, op);
   const tulle_constant* c = &w->constant;
-  if (c->type != TULLE_TYPE_INT8 || op->sparse || !has_levels(x)) return false;
+  if (!c->scales || op->sparse || !tulle_has_levels(x)) return false;
   if (bias && (!bias->is_constant || bias->elements != channels)) return false;
   if (c->scale_count != 1 &&
       (c->scale_count != channels || c->scale_run != (channels_last ? 1 : w->elements / channels)))
     return false;
-  const uint32_t taps = w->elements / channels;
-  const float x_scale = levels_of(planner, x).scale;
+  const uint32_t taps = w->elements / channels, wide = c->type == TULLE_TYPE_UINT8;
+  const float x_scale = tulle_levels_of(planner, x).scale;
   // Of floats, then of bytes.
-  const float y_scales[2] = {1, has_levels(y) ? levels_of(planner, y).scale : 1};
+  const float y_scales[2] = {1, tulle_has_levels(y) ? tulle_levels_of(planner, y).scale : 1};
   float* biases = bias ? malloc(channels * sizeof *biases) : NULL;
   bool ok = biases || !bias;
   if (biases) tulle_constant_decode(bias, biases);
@@ -71,24 +67,24 @@ static bool weights_fit(const tulle_planner* planner, const tulle_op* op, uint32
     for (uint32_t i = 0; i < 2; i++) {
       // Twice as much: the zero point's part of an offset is up to what the sums are.
       const float scale = 2 * x_scale * weight_scale(w, o) / y_scales[i];
-      ok = ok && tulle_u8_fits(scale, 2 * (biases ? biases[o] : 0) / y_scales[i] + 512, taps) && scale == scale;
+      ok = ok && tulle_u8_fits(scale, 2 * (biases ? biases[o] : 0) / y_scales[i] + 512, taps << wide) && scale == scale;
     }
   }
   free(biases);
   return ok;
 }
 
-// Whether a map of so many levels can be added to another one's.
-static bool adds(const tulle_planner* planner, const tulle_tensor* a, const tulle_tensor* y) {
-  const float y_scale = has_levels(y) ? levels_of(planner, y).scale : 1;
-  return has_levels(a) && tulle_u8_fits(2 * levels_of(planner, a).scale / y_scale, 0, 1);
+bool tulle_rescales(const tulle_planner* planner, const tulle_tensor* a, const tulle_tensor* y) {
+  const float y_scale = tulle_has_levels(y) ? tulle_levels_of(planner, y).scale : 1;
+  return tulle_has_levels(a) && tulle_u8_fits(2 * tulle_levels_of(planner, a).scale / y_scale, 0, 1);
 }
 
 // Shapes with which the kernels of windows, and the sizes of their scratch memory, stay within bounds.
 static bool windows_fit(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* w, const tulle_tensor* y) {
   const uint32_t most = TULLE_U8_DEPTHWISE_MAX;
   return w->shape[1] <= most && w->shape[2] <= most && op->stride_h <= most && op->stride_w <= most &&
-         op->dilation_h == 1 && op->dilation_w == 1 && op->pad_top < w->shape[1] && op->pad_left < w->shape[2] &&
+         op->dilation_h <= UINT16_MAX && op->dilation_w <= UINT16_MAX &&
+         op->pad_top <= (w->shape[1] - 1) * op->dilation_h && op->pad_left <= (w->shape[2] - 1) * op->dilation_w &&
          x->shape[2] <= UINT16_MAX && tulle_windows_fit(op, x, w, y);
 }
 
@@ -109,7 +105,7 @@ static bool is_image_input(const tulle_net* net, uint32_t tensor) {
 
 static bool residual_fits(const tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *residual = tulle_plan_input(planner, op, 3), *y = tulle_plan_output(planner, op);
-  return !residual || (tulle_same_shape(residual, y) && tulle_is_chw(residual) && adds(planner, residual, y));
+  return !residual || (tulle_same_shape(residual, y) && tulle_is_chw(residual) && tulle_rescales(planner, residual, y));
 }
 
 // conv2d, of 1x1 windows without strides.
@@ -141,20 +137,24 @@ static tulle_gain matrix_gain(const tulle_planner* planner, const tulle_op* op) 
 static tulle_gain depthwise_gain(const tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor* y = tulle_plan_output(planner, op);
-  if (x->rank != 4 || w->rank != 4 || y->rank != 4 || w->shape[0] != 1 || !has_levels(y) || !tulle_clamps(op))
+  if (x->rank != 4 || w->rank != 4 || y->rank != 4 || w->shape[0] != 1 || !tulle_has_levels(y) ||
+      op->activation == TULLE_ACT_PRELU)
     return TULLE_GAIN_NONE;
   const uint32_t channels = x->shape[3];
   if (w->shape[3] != channels || y->shape[3] != channels || !windows_fit(op, x, w, y) ||
-      !weights_fit(planner, op, channels, true))
+      (op->stride_h > 1 && op->dilation_h > 1) || !weights_fit(planner, op, channels, true))
     return TULLE_GAIN_NONE;
+  // The kernel takes shifts of eight bits. A weight of 255 needs 128 and is one of a channel without negative ones.
+  for (uint32_t i = 0; w->constant.zero_points && i < w->constant.scale_count; i++)
+    if (w->constant.zero_points[i] == 0) return TULLE_GAIN_NONE;
   return TULLE_GAIN_IN_CHAIN;
 }
 
 static tulle_gain add_gain(const tulle_planner* planner, const tulle_op* op) {
   const tulle_tensor *a = tulle_plan_input(planner, op, 0), *b = tulle_plan_input(planner, op, 1);
   const tulle_tensor* y = tulle_plan_output(planner, op);
-  const bool ok = tulle_clamps(op) && tulle_is_chw(y) && has_levels(y) && tulle_same_shape(a, y) &&
-                  tulle_same_shape(b, y) && adds(planner, a, y) && adds(planner, b, y);
+  const bool ok = tulle_clamps(op) && tulle_is_chw(y) && tulle_has_levels(y) && tulle_same_shape(a, y) &&
+                  tulle_same_shape(b, y) && tulle_rescales(planner, a, y) && tulle_rescales(planner, b, y);
   return ok ? TULLE_GAIN_IF_FED : TULLE_GAIN_NONE;
 }
 
@@ -166,8 +166,8 @@ static tulle_gain mean_gain(const tulle_planner* planner, const tulle_op* op) {
     if (op->list[i] < 1 || op->list[i] > 2) return TULLE_GAIN_NONE;
     axes |= 1u << op->list[i];
   }
-  const bool ok = axes == 6 && tulle_is_chw(x) && has_levels(x) && y->elements == x->shape[3] &&
-                  tulle_u8_fits(levels_of(planner, x).scale, 0, 1);
+  const bool ok = axes == 6 && tulle_is_chw(x) && tulle_has_levels(x) && y->elements == x->shape[3] &&
+                  tulle_u8_fits(tulle_levels_of(planner, x).scale, 0, 1);
   return ok ? TULLE_GAIN_IF_FED : TULLE_GAIN_NONE;
 }
 
@@ -183,60 +183,81 @@ tulle_gain tulle_gain_of(const tulle_planner* planner, const tulle_op* op) {
     case TULLE_OP_MEAN:
       return mean_gain(planner, op);
     default:
-      return TULLE_GAIN_NONE;
+      return tulle_map_gain(planner, op);
   }
 }
 
 tulle_stores tulle_stores_of(const tulle_net* net, const tulle_op* op) {
-  switch (op->kind) {
-    case TULLE_OP_DEPTHWISE_CONV2D:
-    case TULLE_OP_ADD:
-      return TULLE_STORES_BYTES;
-    case TULLE_OP_CONV2D:
-    case TULLE_OP_FULLY_CONNECTED:
-      // Other activations than clamps are computed of floats.
-      return has_levels(&net->tensors[op->output]) && tulle_clamps(op) ? TULLE_STORES_EITHER : TULLE_STORES_FLOATS;
-    default:
-      return TULLE_STORES_FLOATS;
-  }
+  if (op->kind == TULLE_OP_MEAN || tulle_is_mean_pool(net, op)) return TULLE_STORES_FLOATS;
+  if (op->kind != TULLE_OP_CONV2D && op->kind != TULLE_OP_FULLY_CONNECTED) return TULLE_STORES_BYTES;
+  return tulle_has_levels(&net->tensors[op->output]) ? TULLE_STORES_EITHER : TULLE_STORES_FLOATS;
+}
+
+bool tulle_reads_bytes(const tulle_net* net, const tulle_op* op, uint32_t input) {
+  const tulle_tensor* t = &net->tensors[op->inputs[input]];
+  return !t->is_constant && (op->kind != TULLE_OP_MUL || tulle_same_shape(t, &net->tensors[op->output]));
 }
 
 // ---- weights ----------------------------------------------------------------------------------------------
 
-static uint32_t groups_of(uint32_t channels) { return (channels + 3) / 4; }
+// The weights of output channels, in the file's order, as bytes that take shifts (see u8.h): for the time of planning.
+typedef struct {
+  int8_t* bytes;    // the caller frees them
+  int32_t* shifts;  // one a channel, and as many zeros as fill up its group: of the planner's memory; NULL if all are 0
+  uint32_t channels, taps;
+  bool channels_last;
+} integer_weights;
 
-// The weights as the file has them, for the time of planning; the caller frees them. NULL (error set) when out of
-// memory.
-static int8_t* read_weights(tulle_planner* planner, const tulle_tensor* w) {
-  float* values = malloc((size_t)w->elements * sizeof *values);
-  int8_t* weights = malloc(w->elements);
-  if (values && weights) {
-    tulle_constant_decode_integers(w, values);
-    for (uint32_t i = 0; i < w->elements; i++) weights[i] = (int8_t)values[i];
-  } else {
-    tulle_plan_fail(planner, "out of memory");
-    free(weights);
-    weights = NULL;
-  }
-  free(values);
-  return weights;
+static size_t weight_at(const integer_weights* w, uint32_t channel, uint32_t tap) {
+  return w->channels_last ? (size_t)tap * w->channels + channel : (size_t)channel * w->taps + tap;
 }
 
-// Scales and offsets of the kernels (see u8.h), for as many channels as fill up the last group. `channels_last`: of the
-// weights. False (error set) when out of memory.
-static bool plan_store(tulle_planner* planner, const tulle_op* op, const int8_t* weights, uint32_t channels,
-                       bool channels_last, bool to_bytes, const float** scale, const float** offset) {
+// False (error set) when out of memory.
+static bool read_weights(tulle_planner* planner, const tulle_tensor* t, uint32_t channels, bool channels_last,
+                         integer_weights* w) {
+  const tulle_constant* c = &t->constant;
+  float* values = malloc((size_t)t->elements * sizeof *values);
+  *w = (integer_weights){malloc(t->elements), NULL, channels, t->elements / channels, channels_last};
+  if (!values || !w->bytes) {
+    free(values);
+    return tulle_plan_fail(planner, "out of memory");
+  }
+  tulle_constant_decode_integers(t, values);
+  bool ok = true;
+  for (uint32_t o = 0; ok && o < channels; o++) {
+    const float zero = c->zero_points ? c->zero_points[c->scale_count > 1 ? o : 0] : 0;
+    float least = 0, most = 0;
+    for (uint32_t i = 0; i < w->taps; i++) {
+      float* value = &values[weight_at(w, o, i)];
+      // Elements that are not stored are -1, which is no byte.
+      if (c->zero_points) *value = *value < 0 ? 0 : *value - zero;
+      least = *value < least ? *value : least;
+      most = *value > most ? *value : most;
+    }
+    const float shift = most > 127 ? most - 127 : least < -128 ? least + 128 : 0;
+    if (shift != 0 && !w->shifts) ok = (w->shifts = tulle_plan_alloc(planner, (channels + 3) / 4 * 16)) != NULL;
+    if (shift != 0 && ok) w->shifts[o] = (int32_t)shift;
+    for (uint32_t i = 0; i < w->taps; i++) w->bytes[weight_at(w, o, i)] = (int8_t)(values[weight_at(w, o, i)] - shift);
+  }
+  free(values);
+  return ok;
+}
+
+// Scales and offsets of the kernels (see u8.h), for as many channels as fill up the last group. False (error set) when
+// out of memory.
+static bool plan_store(tulle_planner* planner, const tulle_op* op, const integer_weights* weights, bool to_bytes,
+                       const float** scale, const float** offset) {
   const tulle_tensor* w = tulle_plan_input(planner, op, 1);
-  const levels x = levels_of(planner, tulle_plan_input(planner, op, 0));
-  const levels y = to_bytes ? levels_of(planner, tulle_plan_output(planner, op)) : (levels){1, 0};
-  const uint32_t taps = w->elements / channels;
-  float* scales = tulle_plan_alloc(planner, 4 * groups_of(channels) * sizeof *scales);
-  float* offsets = tulle_plan_alloc(planner, 4 * groups_of(channels) * sizeof *offsets);
+  const tulle_levels x = tulle_levels_of(planner, tulle_plan_input(planner, op, 0));
+  const tulle_levels y = to_bytes ? tulle_levels_of(planner, tulle_plan_output(planner, op)) : (tulle_levels){1, 0};
+  const uint32_t channels = weights->channels, taps = weights->taps;
+  float* scales = tulle_plan_alloc(planner, 4 * tulle_channel_groups(channels) * sizeof *scales);
+  float* offsets = tulle_plan_alloc(planner, 4 * tulle_channel_groups(channels) * sizeof *offsets);
   const float* bias = tulle_plan_bias(planner, op, channels, 0);
   if (!scales || !offsets || !bias) return false;
   for (uint32_t o = 0; o < channels; o++) {
-    int32_t sum = 0;
-    for (uint32_t t = 0; t < taps; t++) sum += weights[channels_last ? (size_t)t * channels + o : (size_t)o * taps + t];
+    int32_t sum = weights->shifts ? weights->shifts[o] * (int32_t)taps : 0;
+    for (uint32_t t = 0; t < taps; t++) sum += weights->bytes[weight_at(weights, o, t)];
     const double by = (double)x.scale * weight_scale(w, o);
     scales[o] = (float)(by / y.scale);
     offsets[o] = (float)((bias[o] - by * x.zero * sum) / y.scale + y.zero);
@@ -260,32 +281,22 @@ static int8_t* alloc_weights(tulle_planner* planner, size_t size) {
 typedef struct {
   tulle_integer_conv conv;
   uint32_t pixels, units, unit_tasks, group_tasks;  // units: tiles of pixels, or rows of windows
-  tulle_epilogue epilogue;
 } matrix_args;
 
 static void find_piece(const matrix_args* args, uint32_t task, uint32_t* unit, uint32_t* unit_end, uint32_t* group,
                        uint32_t* group_end) {
   tulle_piece(args->units, args->unit_tasks, task % args->unit_tasks, unit, unit_end);
-  tulle_piece(groups_of(args->conv.gemm.outputs), args->group_tasks, task / args->unit_tasks, group, group_end);
-}
-
-// Applies an activation that is no clamp to the floats that have just been stored.
-static void activate(const matrix_args* args, uint32_t group, uint32_t group_end, uint32_t pixel, uint32_t pixel_end) {
-  if (args->epilogue.kind == TULLE_ACT_NONE) return;
-  const tulle_integer_gemm* gemm = &args->conv.gemm;
-  const uint32_t end = 4 * group_end < gemm->outputs ? 4 * group_end : gemm->outputs;
-  for (uint32_t o = 4 * group; o < end; o++)
-    tulle_f32_activate(gemm->floats + o * gemm->floats_stride + pixel, pixel_end - pixel, &args->epilogue, o);
+  tulle_piece(tulle_channel_groups(args->conv.gemm.outputs), args->group_tasks, task / args->unit_tasks, group,
+              group_end);
 }
 
 static void run_pixels(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
-  (void)next, (void)scratch;
+  (void)next;
   const matrix_args* args = pointer;
   uint32_t tile, tile_end, group, group_end;
   find_piece(args, task, &tile, &tile_end, &group, &group_end);
   const uint32_t end = tile_end == args->units ? args->pixels : TILE * tile_end;
-  tulle_u8_gemm(&args->conv.gemm, group, group_end, TILE * tile, end);
-  activate(args, group, group_end, TILE * tile, end);
+  tulle_u8_gemm(&args->conv.gemm, group, group_end, TILE * tile, end, (uint8_t*)scratch);
 }
 
 static void run_windows(const void* pointer, uint32_t task, uint32_t next, char* scratch) {
@@ -294,31 +305,50 @@ static void run_windows(const void* pointer, uint32_t task, uint32_t next, char*
   uint32_t row, row_end, group, group_end;
   find_piece(args, task, &row, &row_end, &group, &group_end);
   tulle_u8_conv(&args->conv, group, group_end, row, row_end, (uint8_t*)scratch);
-  activate(args, group, group_end, row * args->conv.out_width, row_end * args->conv.out_width);
+}
+
+// What applies the op's activation to real numbers and makes bytes of `channels` of them; NULL if it is a clamp, which
+// needs no such thing. False (error set) if it cannot be planned.
+static bool plan_activation(tulle_planner* planner, const tulle_op* op, uint32_t channels,
+                            const tulle_epilogue** activation, tulle_integer_convert* to_bytes) {
+  if (tulle_clamps(op)) return true;
+  tulle_epilogue* epilogue = tulle_plan_alloc(planner, sizeof *epilogue);
+  if (!epilogue || !tulle_plan_epilogue(planner, op, channels, epilogue)) return false;
+  *activation = epilogue;
+  const tulle_tensor* y = tulle_plan_output(planner, op);
+  if (!tulle_has_levels(y)) return true;
+  const tulle_levels levels = tulle_levels_of(planner, y);
+  *to_bytes = (tulle_integer_convert){
+      .scale = levels.scale, .zero = levels.zero, .top = tulle_dot_top(planner->dot), .channels = channels};
+  return true;
 }
 
 // All but the weights and how the work is divided.
-static bool plan_gemm(tulle_planner* planner, const tulle_op* op, const int8_t* weights, tulle_integer_gemm* gemm) {
+static bool plan_gemm(tulle_planner* planner, const tulle_op* op, const integer_weights* weights,
+                      tulle_integer_gemm* gemm) {
   const tulle_tensor* residual = op->kind == TULLE_OP_CONV2D ? tulle_plan_input(planner, op, 3) : NULL;
   const tulle_place *in = tulle_place_of_input(planner, op, 0), *out = tulle_place_of_output(planner, op);
-  const bool to_bytes = out->bytes && tulle_stores_of(planner->net, op) != TULLE_STORES_FLOATS;
+  const bool bytes = out->bytes && tulle_stores_of(planner->net, op) != TULLE_STORES_FLOATS;
+  const bool to_bytes = bytes && tulle_clamps(op);  // else of floats, which are activated
   uint32_t pixels;
   gemm->dot = planner->dot;
   tulle_map_of(tulle_plan_input(planner, op, 0), &gemm->inputs, &pixels);
   tulle_map_of(tulle_plan_output(planner, op), &gemm->outputs, &pixels);
   gemm->input = in->bytes;
   gemm->input_stride = in->bytes_stride;
-  gemm->bytes = to_bytes ? out->bytes : NULL;
+  gemm->bytes = bytes ? out->bytes : NULL;
   gemm->bytes_stride = out->bytes_stride;
   gemm->floats = out->data;
   gemm->floats_stride = out->stride;
-  clamp_of(planner, op, to_bytes, &gemm->low, &gemm->high);
-  if (!plan_store(planner, op, weights, gemm->outputs, false, to_bytes, &gemm->scale, &gemm->offset)) return false;
+  (to_bytes ? tulle_byte_clamp_of(planner, op, &gemm->low, &gemm->high) : real_clamp_of(op, &gemm->low, &gemm->high));
+  if (!plan_activation(planner, op, gemm->outputs, &gemm->activation, &gemm->levels)) return false;
+  gemm->shifts = weights->shifts;
+  if (!plan_store(planner, op, weights, to_bytes, &gemm->scale, &gemm->offset)) return false;
   if (!residual) return true;
-  const levels r = levels_of(planner, residual);
+  const tulle_levels r = tulle_levels_of(planner, residual);
   gemm->residual = tulle_place_of_input(planner, op, 3)->bytes;
   gemm->residual_stride = tulle_place_of_input(planner, op, 3)->bytes_stride;
-  gemm->residual_scale = r.scale / (to_bytes ? levels_of(planner, tulle_plan_output(planner, op)).scale : 1);
+  gemm->residual_scale = r.scale / (to_bytes ? tulle_levels_of(planner, tulle_plan_output(planner, op)).scale : 1);
   float* offsets = (float*)gemm->offset;
   for (uint32_t o = 0; o < gemm->outputs; o++) offsets[o] -= r.zero * gemm->residual_scale;
   return true;
@@ -336,26 +366,28 @@ static bool plan_matrix(tulle_planner* planner, const tulle_op* op, tulle_work* 
   tulle_map_of(y, &outputs, &args->pixels);
   const uint32_t taps = w->elements / outputs / inputs;
   const size_t size = windows ? tulle_u8_conv_weights(outputs, taps, inputs) : tulle_u8_gemm_weights(outputs, inputs);
-  int8_t *packed = alloc_weights(planner, size), *weights = packed ? read_weights(planner, w) : NULL;
-  const bool ok = weights && plan_gemm(planner, op, weights, &conv->gemm) &&
-                  tulle_plan_epilogue(planner, op, outputs, &args->epilogue);
-  if (ok && windows) tulle_u8_pack_conv(weights, outputs, taps, inputs, packed);
-  if (ok && !windows) tulle_u8_pack_gemm(weights, outputs, inputs, packed);
-  free(weights);
+  int8_t* packed = alloc_weights(planner, size);
+  integer_weights weights = {0};
+  const bool ok =
+      packed && read_weights(planner, w, outputs, false, &weights) && plan_gemm(planner, op, &weights, &conv->gemm);
+  if (ok && windows) tulle_u8_pack_conv(weights.bytes, outputs, taps, inputs, packed);
+  if (ok && !windows) tulle_u8_pack_gemm(weights.bytes, outputs, inputs, packed);
+  free(weights.bytes);
   if (!ok) return false;
   conv->gemm.weights = packed;
   if (windows) {
     conv->kernel_h = w->shape[1], conv->kernel_w = w->shape[2];
     conv->stride_h = op->stride_h, conv->stride_w = op->stride_w;
+    conv->dilation_h = op->dilation_h, conv->dilation_w = op->dilation_w;
     conv->height = x->shape[1], conv->width = x->shape[2];
     conv->out_height = y->shape[1], conv->out_width = y->shape[2];
     conv->pad_top = op->pad_top, conv->pad_left = op->pad_left;
-    conv->zero = (uint8_t)levels_of(planner, x).zero;
+    conv->zero = (uint8_t)tulle_levels_of(planner, x).zero;
   }
   args->units = windows ? y->shape[1] : (args->pixels + TILE - 1) / TILE;
   // Threads that share out the output channels read the weights once. What is larger is to be read once.
   args->unit_tasks = !windows && size > (size_t)inputs * args->pixels ? 1 : tulle_plan_tasks(planner, args->units);
-  args->group_tasks = tulle_plan_more_tasks(planner, args->unit_tasks, groups_of(outputs));
+  args->group_tasks = tulle_plan_more_tasks(planner, args->unit_tasks, tulle_channel_groups(outputs));
   *work = (tulle_work){.run = windows ? run_windows : run_pixels,
                        .args = args,
                        .tasks = args->unit_tasks * args->group_tasks,
@@ -363,7 +395,7 @@ static bool plan_matrix(tulle_planner* planner, const tulle_op* op, tulle_work* 
                        .weights = w->elements,
                        .nonzeros = tulle_constant_nonzeros(w),
                        .macs = (uint64_t)w->elements * args->pixels,
-                       .scratch = windows ? tulle_u8_conv_scratch(conv) : 0};
+                       .scratch = windows ? tulle_u8_conv_scratch(conv) : tulle_u8_gemm_scratch(&conv->gemm)};
   return true;
 }
 
@@ -397,26 +429,32 @@ static bool plan_depthwise(tulle_planner* planner, const tulle_op* op, tulle_wor
                                  .kernel_w = w->shape[2],
                                  .stride_h = op->stride_h,
                                  .stride_w = op->stride_w,
+                                 .dilation_h = op->dilation_h,
+                                 .dilation_w = op->dilation_w,
                                  .height = x->shape[1],
                                  .width = x->shape[2],
                                  .out_height = y->shape[1],
                                  .out_width = y->shape[2],
                                  .pad_top = op->pad_top,
                                  .pad_left = op->pad_left,
-                                 .zero = (uint8_t)levels_of(planner, x).zero,
+                                 .zero = (uint8_t)tulle_levels_of(planner, x).zero,
                                  .input = in->bytes,
                                  .input_stride = in->bytes_stride,
                                  .output = out->bytes,
                                  .output_stride = out->bytes_stride};
-  int8_t *packed = alloc_weights(planner, tulle_u8_depthwise_weights(d, channels)),
-         *weights = packed ? read_weights(planner, w) : NULL;
-  const bool ok = weights && plan_store(planner, op, weights, channels, true, true, &d->scale, &d->offset);
-  if (ok) tulle_u8_pack_depthwise(d, weights, channels, packed);
-  free(weights);
+  integer_weights weights = {0};
+  int8_t* packed = NULL;
+  bool ok = read_weights(planner, w, channels, true, &weights) &&
+            plan_store(planner, op, &weights, tulle_clamps(op), &d->scale, &d->offset) &&
+            plan_activation(planner, op, 4, &d->activation, &d->levels);
+  d->shifted = weights.shifts != NULL;
+  ok = ok && (packed = alloc_weights(planner, tulle_u8_depthwise_weights(d, channels))) != NULL;
+  if (ok) tulle_u8_pack_depthwise(d, weights.bytes, weights.shifts, channels, packed);
+  free(weights.bytes);
   if (!ok) return false;
   d->weights = packed;
-  clamp_of(planner, op, true, &d->low, &d->high);
-  args->groups = groups_of(channels);
+  tulle_byte_clamp_of(planner, op, &d->low, &d->high);
+  args->groups = tulle_channel_groups(channels);
   args->strip_rows = tulle_u8_depthwise_rows(d);
   args->strips = (d->out_height + args->strip_rows - 1) / args->strip_rows;
   args->group_tasks = tulle_plan_tasks(planner, args->groups);
@@ -450,8 +488,9 @@ static void run_add(const void* pointer, uint32_t group, uint32_t end, char* scr
 
 static bool plan_add(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor* output = tulle_plan_output(planner, op);
-  const levels a = levels_of(planner, tulle_plan_input(planner, op, 0)),
-               b = levels_of(planner, tulle_plan_input(planner, op, 1)), y = levels_of(planner, output);
+  const tulle_levels a = tulle_levels_of(planner, tulle_plan_input(planner, op, 0)),
+                     b = tulle_levels_of(planner, tulle_plan_input(planner, op, 1)),
+                     y = tulle_levels_of(planner, output);
   add_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->a = *tulle_place_of_input(planner, op, 0);
@@ -460,13 +499,13 @@ static bool plan_add(tulle_planner* planner, const tulle_op* op, tulle_work* wor
   args->add.scale_a = a.scale / y.scale;
   args->add.scale_b = b.scale / y.scale;
   args->add.offset = y.zero - a.zero * args->add.scale_a - b.zero * args->add.scale_b;
-  clamp_of(planner, op, true, &args->add.low, &args->add.high);
+  tulle_byte_clamp_of(planner, op, &args->add.low, &args->add.high);
   uint32_t channels;
   tulle_map_of(output, &channels, &args->pixels);
   *work = (tulle_work){.run = run_add,
                        .args = args,
-                       .units = groups_of(channels),
-                       .tasks = tulle_plan_light_tasks(planner, output->elements, groups_of(channels)),
+                       .units = tulle_channel_groups(channels),
+                       .tasks = tulle_plan_light_tasks(planner, output->elements, tulle_channel_groups(channels)),
                        .kernel = TULLE_KERNEL_U8_ADD};
   return true;
 }
@@ -516,7 +555,7 @@ static void run_mean(const void* pointer, uint32_t group, uint32_t end, char* sc
 // From the bytes at one place to the floats at another one, or back.
 static bool plan_convert(tulle_planner* planner, const tulle_tensor* t, const tulle_place* bytes,
                          const tulle_place* floats, tulle_task run, tulle_kernel_id kernel, tulle_work* work) {
-  const levels l = levels_of(planner, t);
+  const tulle_levels l = tulle_levels_of(planner, t);
   convert_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
   args->bytes = bytes->bytes;
@@ -527,7 +566,7 @@ static bool plan_convert(tulle_planner* planner, const tulle_tensor* t, const tu
                                           .floats_stride = floats->stride,
                                           .bytes_stride = bytes->bytes_stride};
   tulle_map_of(t, &args->convert.channels, &args->pixels);
-  const uint32_t groups = groups_of(args->convert.channels);
+  const uint32_t groups = tulle_channel_groups(args->convert.channels);
   *work = (tulle_work){.run = run,
                        .args = args,
                        .units = groups,
@@ -568,7 +607,8 @@ bool tulle_plan_on_bytes(tulle_planner* planner, const tulle_op* op, tulle_work*
       return plan_depthwise(planner, op, work);
     case TULLE_OP_ADD:
       return plan_add(planner, op, work);
-    default:  // mean
+    default:
+      if (tulle_stores_of(planner->net, op) != TULLE_STORES_FLOATS) return tulle_plan_map(planner, op, work);
       return plan_convert(planner, tulle_plan_input(planner, op, 0), tulle_place_of_input(planner, op, 0),
                           tulle_place_of_output(planner, op), run_mean, TULLE_KERNEL_U8_MEAN, work);
   }
@@ -584,6 +624,11 @@ tulle_gain tulle_gain_of(const tulle_planner* planner, const tulle_op* op) {
 tulle_stores tulle_stores_of(const tulle_net* net, const tulle_op* op) {
   (void)net, (void)op;
   return TULLE_STORES_FLOATS;
+}
+
+bool tulle_reads_bytes(const tulle_net* net, const tulle_op* op, uint32_t input) {
+  (void)net, (void)op, (void)input;
+  return false;
 }
 
 bool tulle_plan_on_bytes(tulle_planner* planner, const tulle_op* op, tulle_work* work) {

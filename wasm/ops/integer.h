@@ -3,15 +3,7 @@
 #ifndef TULLE_OPS_INTEGER_H_
 #define TULLE_OPS_INTEGER_H_
 
-#include "ops/ops.h"
-
-// What is gained if an op runs on bytes and its input has to be converted for it.
-typedef enum {
-  TULLE_GAIN_NONE,      // it cannot
-  TULLE_GAIN_IF_FED,    // too little: only where its input is written as bytes anyway
-  TULLE_GAIN_IN_CHAIN,  // enough if what follows reads bytes
-  TULLE_GAIN_ALWAYS,
-} tulle_gain;
+#include "ops/integer_maps.h"
 
 // Of an op that tulle_check_op has let pass; only with a planner->dot. TULLE_GAIN_NONE also where its tensors do not
 // fit together: the planner for float32 says what is wrong.
@@ -20,6 +12,9 @@ tulle_gain tulle_gain_of(const tulle_planner* planner, const tulle_op* op);
 // What an op that runs on bytes can store.
 typedef enum { TULLE_STORES_FLOATS, TULLE_STORES_BYTES, TULLE_STORES_EITHER } tulle_stores;
 tulle_stores tulle_stores_of(const tulle_net* net, const tulle_op* op);
+
+// Whether an op that runs on bytes reads this input as bytes; else it is floats, or a constant.
+bool tulle_reads_bytes(const tulle_net* net, const tulle_op* op, uint32_t input);
 
 // Plans an op that can run on bytes: its inputs have a place as bytes, and its result is stored as bytes if that has.
 tulle_plan_function tulle_plan_on_bytes;

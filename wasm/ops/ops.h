@@ -42,6 +42,9 @@ void tulle_clamp_of(const tulle_op* op, tulle_epilogue* epilogue);
 // does. Called after tulle_check_op.
 double tulle_op_work(const tulle_net* net, const tulle_op* op);
 
+// Where each output row, or column, of a resize reads: of `in` ones to `out`. NULL (error set) when out of memory.
+tulle_lerp* tulle_plan_lerps(tulle_planner* planner, const tulle_op* op, uint32_t in, uint32_t out);
+
 bool tulle_same_shape(const tulle_tensor* a, const tulle_tensor* b);
 
 #endif  // TULLE_OPS_OPS_H_

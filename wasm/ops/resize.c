@@ -33,8 +33,8 @@ static bool doubles(const tulle_tensor* x, const tulle_tensor* y, const tulle_op
   return op->half_pixel_centers && !op->align_corners && x->shape[2] >= 4 && y->shape[2] == 2 * x->shape[2];
 }
 
-// Where each output index reads, as in TensorFlow Lite's reference kernels.
-static tulle_lerp* plan_lerps(tulle_planner* planner, const tulle_op* op, uint32_t in, uint32_t out) {
+// As in TensorFlow Lite's reference kernels.
+tulle_lerp* tulle_plan_lerps(tulle_planner* planner, const tulle_op* op, uint32_t in, uint32_t out) {
   tulle_lerp* lerps = tulle_plan_alloc(planner, out * sizeof *lerps);
   if (!lerps) return NULL;
   const float scale = op->align_corners && out > 1 ? (float)(in - 1) / (float)(out - 1) : (float)in / (float)out;
@@ -65,8 +65,8 @@ bool tulle_plan_resize(tulle_planner* planner, const tulle_op* op, tulle_work* w
                         .y = *tulle_place_of_output(planner, op),
                         .added = planner->sum.added,
                         .gate = planner->sum.gate,
-                        .rows = plan_lerps(planner, op, x->shape[1], y->shape[1]),
-                        .columns = plan_lerps(planner, op, x->shape[2], y->shape[2]),
+                        .rows = tulle_plan_lerps(planner, op, x->shape[1], y->shape[1]),
+                        .columns = tulle_plan_lerps(planner, op, x->shape[2], y->shape[2]),
                         .width = x->shape[2],
                         .out_height = y->shape[1],
                         .out_width = y->shape[2]};

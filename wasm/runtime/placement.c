@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "ops/ops.h"
+#include "ops/integer.h"
 #include "runtime/engine.h"
 #include "runtime/guard.h"
 
@@ -83,7 +83,8 @@ static void note_uses(const tulle_net* net, const tulle_forms* forms, const tull
     // All that a group reads and writes is in use from its first op to its last.
     for (uint32_t i = 0; i < op->input_count; i++)
       if (op->inputs[i] >= 0)
-        (forms->on_bytes[o] ? &bytes[op->inputs[i]] : &stores[root[op->inputs[i]]])->last = group->last;
+        (forms->on_bytes[o] && tulle_reads_bytes(net, op, i) ? &bytes[op->inputs[i]] : &stores[root[op->inputs[i]]])
+            ->last = group->last;
     if (tulle_op_is_free(net, op)) {
       root[op->output] = root[op->inputs[0]];
     } else if (o == group->last && forms->of[op->output] & TULLE_FLOATS) {

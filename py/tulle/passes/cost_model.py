@@ -80,8 +80,11 @@ class CostModel:
         terms = sparse_terms(inputs, outputs, pixels, nonzeros, paired)
         return sum(self.sparse[term] * count for term, count in terms.items())
 
-    def prefers_sparse(self, inputs: int, outputs: int, pixels: int, nonzeros: int, paired: int = 0) -> bool:
-        """Whether a layer of this many channels is expected to be faster sparse.
+    def prefers_sparse(
+        self, inputs: int, outputs: int, pixels: int, nonzeros: int, paired: int = 0, dense_gain: float = 1
+    ) -> bool:
+        """Whether a layer of this many channels is expected to be faster sparse. `dense_gain`: how many times as fast
+        as the model says the dense one is.
 
         Over one pixel, as in fully connected layers, both kernels are matrix-vector products, and only the share of
         zeros counts. Weights with hardly any zeros are dense: the sparse kernels use twice the memory, and what they
@@ -90,8 +93,9 @@ class CostModel:
         if nonzeros > (1 - LEAST_ZEROS) * inputs * outputs:
             return False
         if pixels == 1:
-            return 1 - nonzeros / (inputs * outputs) >= self.vector_break_even
-        return self.sparse_us(inputs, outputs, pixels, nonzeros, paired) < self.dense_us(inputs, outputs, pixels)
+            return (1 - nonzeros / (inputs * outputs)) >= 1 - (1 - self.vector_break_even) / dense_gain
+        dense = self.dense_us(inputs, outputs, pixels) / dense_gain
+        return self.sparse_us(inputs, outputs, pixels, nonzeros, paired) < dense
 
 
 @cache

@@ -9,6 +9,9 @@ from tulle.graph.geometry import is_pointwise
 from tulle.ops import OPS
 from tulle.passes.cost_model import fitted, paired_nonzeros
 
+INTEGER_GAIN = 2.8
+"""How many times as fast a dense layer runs in integers (see docs/performance.md)."""
+
 
 def choose_sparsity(graph: Graph, mode: str = "auto") -> Graph:
     """Sets `sparsity` to "sparse" or "dense" on every conv2d and fully_connected.
@@ -38,4 +41,8 @@ def _is_faster_sparse(graph: Graph, node: Node, weight: np.ndarray) -> bool:
     outputs, inputs = weight.shape[0], weight.shape[-1]
     # A fully connected layer over several rows runs row by row.
     pixels = 1 if node.op == "fully_connected" else int(np.prod(graph.tensors[node.output].shape[1:3]))
-    return fitted().prefers_sparse(inputs, outputs, pixels, int(np.count_nonzero(weight)), paired_nonzeros(weight))
+    nonzeros, paired = int(np.count_nonzero(weight)), paired_nonzeros(weight)
+    # Of a quantised model, dense layers may run in integers and sparse ones may not.
+    x = node.inputs[0]
+    in_integers = x is not None and graph.tensors[x].levels is not None
+    return fitted().prefers_sparse(inputs, outputs, pixels, nonzeros, paired, INTEGER_GAIN if in_integers else 1)
