@@ -117,7 +117,7 @@ TULLE_INLINE v4 v4_log(v4 x) {
 
 // log(1 + e^x) = max(x, 0) + log(1 + t), t = e^-|x|. What rounding 1 + t loses is added again.
 TULLE_INLINE v4 v4_softplus(v4 x) {
-  const v4 one = V4_CONSTANT(1.0f), t = v4_exp(wasm_f32x4_neg(wasm_f32x4_abs(x))), u = wasm_f32x4_add(one, t);
+  const v4 one = V4_CONSTANT(1.0f), t = v4_exp_whole(wasm_f32x4_neg(wasm_f32x4_abs(x))), u = wasm_f32x4_add(one, t);
   const v4 lost = wasm_f32x4_div(wasm_f32x4_sub(t, wasm_f32x4_sub(u, one)), u);
   return wasm_f32x4_add(wasm_f32x4_pmax(x, v4_splat(0.0f)), wasm_f32x4_add(v4_log(u), lost));
 }

@@ -75,8 +75,7 @@ static bool plan_pool(tulle_planner* planner, const tulle_op* op, tulle_work* wo
   if (!args) return false;
   tulle_integer_pool* p = &args->pool;
   p->average = op->kind == TULLE_OP_AVERAGE_POOL2D;
-  p->pool = (tulle_pool){x->shape[1],  x->shape[2],  y->shape[1],  y->shape[2], op->kernel_h,
-                         op->kernel_w, op->stride_h, op->stride_w, op->pad_top, op->pad_left};
+  p->pool = tulle_pool_of(op, x, y);
   rescaling(planner, x, y, &p->scale, &p->offset);
   tulle_byte_clamp_of(planner, op, &p->low, &p->high);
   args->x = *tulle_place_of_input(planner, op, 0);

@@ -45,6 +45,9 @@ double tulle_op_work(const tulle_net* net, const tulle_op* op);
 // Where each output row, or column, of a resize reads: of `in` ones to `out`. NULL (error set) when out of memory.
 tulle_lerp* tulle_plan_lerps(tulle_planner* planner, const tulle_op* op, uint32_t in, uint32_t out);
 
+// The windows of a pool's op over the image `large`, which make `small`.
+tulle_pool tulle_pool_of(const tulle_op* op, const tulle_tensor* large, const tulle_tensor* small);
+
 bool tulle_same_shape(const tulle_tensor* a, const tulle_tensor* b);
 
 #endif  // TULLE_OPS_OPS_H_

@@ -18,8 +18,7 @@ static void run_pool(const void* pointer, uint32_t c, uint32_t end, char* scratc
   }
 }
 
-// Of the image `large`, whose windows make `small`.
-static tulle_pool pool_of(const tulle_op* op, const tulle_tensor* large, const tulle_tensor* small) {
+tulle_pool tulle_pool_of(const tulle_op* op, const tulle_tensor* large, const tulle_tensor* small) {
   return (tulle_pool){.height = large->shape[1],
                       .width = large->shape[2],
                       .out_height = small->shape[1],
@@ -44,7 +43,7 @@ bool tulle_plan_pool(tulle_planner* planner, const tulle_op* op, tulle_work* wor
                            y->shape[2]);
   pool_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  args->pool = pool_of(op, x, y);
+  args->pool = tulle_pool_of(op, x, y);
   const uint64_t line = tulle_f32_pool_line(&args->pool);
   if (line > INT32_MAX) return tulle_plan_fail(planner, "a padded row would take %.0f MB", (double)line / 1e6);
   if (op->kind == TULLE_OP_AVERAGE_POOL2D) {
@@ -93,7 +92,7 @@ bool tulle_plan_max_unpool(tulle_planner* planner, const tulle_op* op, tulle_wor
   if (x->shape[3] != y->shape[3]) return tulle_plan_fail(planner, "input and output differ in channels");
   unpool_args* args = tulle_plan_alloc(planner, sizeof *args);
   if (!args) return false;
-  *args = (unpool_args){.pool = pool_of(op, y, x),
+  *args = (unpool_args){.pool = tulle_pool_of(op, y, x),
                         .x = *tulle_place_of_input(planner, op, 0),
                         .indices = *tulle_place_of_input(planner, op, 1),
                         .y = *tulle_place_of_output(planner, op)};
