@@ -47,8 +47,15 @@ SIZE = 224
 LEVELS = (50, 70, 80)
 IMAGES = 192
 PICTURES = 2000  # to distil on
+# How the networks were made, by the ends of their names.
+ENDS = {
+    "": "one shot",
+    "-wider": "one shot, wider pictures",
+    "-erk": "one shot, levels by ERK",
+    "-distilled": "one shot, then distilled",
+}
 # The crops are varied already.
-CHANGES = Augmentation(rotation=10, scale=0.15, shift=0.05, brightness=0.1, tint=0.03, contrast=0.2, mix=0.2)
+CHANGES = Augmentation(rotation=5, scale=0.1, shift=0.05, brightness=0.1, tint=0.03, contrast=0.2, mix=0)
 # Name of the architecture: title, its file in ../shared/models/weights.
 MODELS = {
     "mobilenet_v2": ("MobileNetV2", "mobilenet_v2_1.0_224"),
@@ -71,11 +78,22 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.option("--only", multiple=True, type=click.Choice(list(MODELS)), help="Make only these.")
 @click.option("--level", "levels", multiple=True, type=int, help="Make only these, in % of zeros.")
+@click.option("--wider", is_flag=True, help="Calibrate on as many of the pictures that --distil sees.")
+@click.option("--erk", is_flag=True, help="More zeros in large layers, instead of uniform levels.")
 @click.option("--distil", "steps", default=0, metavar="STEPS", help="Then distil each, in so many steps.")
 @click.option("--batch", default=8, help="Of --distil.", show_default=True)
-@click.option("--lr", default=1e-3, help="Of --distil: the highest learning rate.", show_default=True)
+@click.option("--lr", default=3e-4, help="Of --distil: the highest learning rate.", show_default=True)
 @click.option("--score", "score_only", is_flag=True, help="Make nothing.")
-def main(only: tuple[str, ...], levels: tuple[int, ...], steps: int, batch: int, lr: float, score_only: bool) -> None:
+def main(
+    only: tuple[str, ...],
+    levels: tuple[int, ...],
+    wider: bool,
+    erk: bool,
+    steps: int,
+    batch: int,
+    lr: float,
+    score_only: bool,
+) -> None:
     """Top-1 on the 200 pictures of imagenet_sample, which are only used for measuring, by share of zeros.
 
     Calibration and distillation see pictures of other things, cropped at random.
@@ -89,23 +107,29 @@ def main(only: tuple[str, ...], levels: tuple[int, ...], steps: int, batch: int,
         FOLDER.mkdir(parents=True, exist_ok=True)
         write_bytes(file, write(dense))
         if not score_only:
-            images = calibration_pictures()
+            images = [read_rgb(path) for path in training_pictures()[:IMAGES]] if wider else calibration_pictures()
             for level in levels or LEVELS:
-                options = {"sparsity": level / 100, "method": "reconstruct"}
-                path = make(Recipe(f"{name}-{level}", f"{level} %", options, IMAGES), dense, images, FOLDER)
-                if steps:
+                options = {"sparsity": level / 100, "method": "reconstruct", "allocation": "erk" if erk else "uniform"}
+                end = "-wider" * wider + "-erk" * erk
+                recipe = Recipe(f"{name}-{level}{end}", f"{level} %", options, IMAGES)
+                path = make(recipe, dense, images, FOLDER)
+                if steps and not end:
                     distilled(path, dense, settings)
         right = cached("classes", file, classes)
         for level in (0, *LEVELS):
             path = file if level == 0 else FOLDER / f"{name}-{level}.tflite"
-            for made in (path, distilled_path(path)):
+            for made in (path.with_name(f"{path.stem}{end}.tflite") for end in ENDS):
                 if made.is_file():
                     rows.append(row(name, level, made, right))
                     console.print(rows[-1])
-    rows = with_earlier("classification", rows)
+    titles = [title for title, _ in MODELS.values()]
+    rows = sorted(
+        with_earlier("classification", rows),
+        key=lambda row: (titles.index(row["network"]), row["level"], list(ENDS).index(ending(row))),
+    )
     save_results("classification", rows)
     header = ["network", ">zeros", "method", ">top-1 of 200, % (95 % interval)", ">as dense, %", ">MACs left",
-              ">ms in Chromium", ">.tflite", ">.tulle"]  # fmt: skip
+              ">ms in Chromium", ">.tflite", ">.tulle, float16"]  # fmt: skip
     insert_table("classification", header, [cells(row) for row in rows])
 
 
@@ -116,13 +140,9 @@ def dense_classifier(name: str) -> Graph:
     return zoo.ARCHITECTURES[name].build(weights)
 
 
-def distilled_path(path: Path) -> Path:
-    return path.with_name(f"{path.stem}-distilled.tflite")
-
-
 def distilled(path: Path, dense: Graph, settings: Settings) -> None:
     """Trains the sparse network at `path` to answer as the dense one does, and keeps its zeros."""
-    target = distilled_path(path)
+    target = path.with_name(f"{path.stem}-distilled.tflite")
     if target.is_file():
         return
     console.print(f"making {target.name}")
@@ -216,10 +236,10 @@ def row(name: str, level: int, path: Path, dense: list[int]) -> dict[str, Any]:
     found = np.array(cached("classes", path, classes))
     right, same = found == truth(), found == dense
     return {"name": path.stem, "network": MODELS[name][0], "level": level,
-            "distilled": path.stem.endswith("-distilled"), "top1": float(right.mean()),
+            "top1": float(right.mean()),
             "interval": interval(int(right.sum()), len(found)), "same": float(same.mean()),
             "milliseconds": milliseconds(path), "bytes": path.stat().st_size,
-            "tulle_bytes": len(convert(path).data), **zeros(path)}  # fmt: skip
+            "tulle_bytes": len(convert(path, weights="fp16").data), **zeros(path)}  # fmt: skip
 
 
 def interval(successes: int, trials: int) -> list[float]:
@@ -230,10 +250,15 @@ def interval(successes: int, trials: int) -> list[float]:
     return [middle - half, middle + half]
 
 
+def ending(row: dict[str, Any]) -> str:
+    """The end of the network's name, one of ENDS."""
+    return next((end for end in ENDS if end and row["name"].endswith(end)), "")
+
+
 def cells(row: dict[str, Any]) -> list[str]:
     low, high = (100 * share for share in row["interval"])
     level = f"{row['level']} %" if row["level"] else "0"
-    method = "then distilled" if row["distilled"] else "one shot" if row["level"] else "dense"
+    method = ENDS[ending(row)] if row["level"] else "dense"
     top1 = f"{100 * row['top1']:.1f} ({low:.0f} to {high:.0f})"
     sizes = [f"{row[key] / 1e6:.1f} MB" for key in ("bytes", "tulle_bytes")]
     macs = f"{row['macs_left'] / 1e6:.0f} M"
