@@ -173,20 +173,20 @@ def save_results(name: str, rows: list[dict[str, Any]]) -> None:
     write_bytes(RESULTS / f"{name}.json", (json.dumps(rows, indent=1) + "\n").encode())
 
 
-def insert_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Replaces the text between `<!-- NAME -->` and `<!-- /NAME -->` in docs/sparsify.md by a table.
+def insert_table(name: str, header: Sequence[str], rows: Sequence[Sequence[str]], guide: Path = GUIDE) -> None:
+    """Replaces the text between `<!-- NAME -->` and `<!-- /NAME -->` in a document, docs/sparsify.md, by a table.
 
     Columns whose header begins with ">" hold numbers.
     """
     lines = ["| " + " | ".join(title.lstrip(">") for title in header) + " |"]
     lines.append("|" + "|".join("---:" if title.startswith(">") else "---" for title in header) + "|")
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    text = GUIDE.read_text()
+    text = guide.read_text()
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     if not pattern.search(text):
-        raise TulleError(f"{GUIDE} has no place for the table: <!-- {name} --> and <!-- /{name} -->")
+        raise TulleError(f"{guide} has no place for the table: <!-- {name} --> and <!-- /{name} -->")
     table = "\n".join(lines)
-    write_bytes(GUIDE, pattern.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text).encode())
+    write_bytes(guide, pattern.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text).encode())
 
 
 def save_figure(figure: Figure, name: str) -> None:

@@ -54,6 +54,7 @@ METHODS = ("reconstruct", "magnitude", "rigl", "dense")
 HELD_OUT = 800
 IMAGES = 320  # that `reconstruct` is calibrated on
 AVERAGE = 0.999  # of the weights: the share that a step keeps
+EVERY = 100  # steps between RigL's moves, as in its paper
 
 EPILOG = """\b
 Needs ../shared/data/clean and ../shared/video (or TULLE_SHARED), `make models`, PyAV, scikit-image and OpenCV (`pip
@@ -64,7 +65,8 @@ build/experiments/selfie; stopped runs continue.
 Examples:
   python experiments/people.py                                     the network that ships
   python experiments/people.py --name d112 --method dense --height 112 --width 192 --steps 3000
-  python experiments/people.py --name rigl-0 --method rigl --steps 600 --seed 0
+  python experiments/people.py --name rigl-70-0 --method rigl --sparsity 0.7 --thin 0 --batch 4 --rate 1e-3 --steps 4000
+  python experiments/people.py --compare magnitude-70 --compare rigl-70    the table of these, over their seeds
   python experiments/people.py --table                             score what ships, and write the table
 """
 
@@ -304,7 +306,7 @@ def trained(run: Run, data: Set, held_out: Set, folder: Path) -> tuple[Graph, li
         with torch.no_grad():
             for name, weight in module.named_parameters():
                 average[name].lerp_(weight, 1 - keep)
-        if masks.steps % max(1, run.steps // 10) == 0 or masks.steps == run.steps:
+        if masks.steps % max(1, run.steps // 5) == 0 or masks.steps == run.steps:
             scores = score(averaged(module, average, masks), held_out, run)
             means = dict(zip(("loss", "features"), np.mean(losses, 0).tolist(), strict=True))
             curve.append({"step": masks.steps, **means, "zeros": masks.sparsity, **scores})
@@ -327,9 +329,7 @@ def masks_of(module: GraphModule, optimizer: torch.optim.Optimizer, run: Run) ->
     if run.method == "rigl":
         if not run.start:  # zeros at random places would undo what the dense network knows
             MagnitudePruner(module, optimizer, sparsity=run.sparsity, begin=0, end=0, select=select)
-        return RigL(
-            module, optimizer, sparsity=None, end=run.steps * 3 // 4, every=max(20, run.steps // 100), select=select
-        )
+        return RigL(module, optimizer, sparsity=None, end=run.steps * 3 // 4, every=EVERY, select=select)
     if run.method in ("reconstruct", "dense"):
         return FixedMasks(module, optimizer, select)
     return MagnitudePruner(
@@ -416,6 +416,40 @@ def write_table() -> None:
     draw(rows)
 
 
+def write_comparison(names: tuple[str, ...]) -> None:
+    """Scores the results NAME-0, NAME-1, ... beside the dense network; into experiments/results/people.json and
+    docs/training.md."""
+    held_out = open_set("held-out", HELD_OUT, held_out=True)
+    dense = FOLDER / "dense240.tflite"
+    write_bytes(dense, write(dense_graph(Run()), weights="fp16"))
+    scores = score(from_graph(dense_graph(Run())), held_out, Run())
+    table = [["dense, not trained", *compared([{**scores, "iou": cached("selfie-scores", dense, evaluate_iou)}])]]
+    runs: list[dict[str, Any]] = []
+    for name in names:
+        found = []
+        for path in sorted(FOLDER.glob(f"{name}-[0-9].tflite")):
+            record = json.loads(path.with_suffix(".json").read_text())
+            iou = cached("selfie-scores", path, evaluate_iou)
+            runs.append({"name": path.stem, **record, "iou": iou})
+            found.append({**record["curve"][-1], "iou": iou})
+        if found:
+            table.append([f"`{name}`, {len(found)} seeds", *compared(found)])
+    save_results("people", with_earlier("people", runs))
+    header = ["network", *(f">{column}" for column in COMPARED.values())]
+    insert_table("rigl", header, table, ROOT / "docs" / "training.md")
+
+
+COMPARED = {"iou": "people/", "known": "scenes, truth known", "unknown": "other scenes, dense networks' answer",
+            "agreement": "all scenes, dense networks' answer"}  # fmt: skip
+
+
+def compared(scores: list[dict[str, float]]) -> list[str]:
+    """For each column the mean, and the standard deviation if there are several."""
+    columns = [[row[key] for row in scores] for key in COMPARED]
+    spread = [f" ± {np.std(column, ddof=1):.3f}" if len(column) > 1 else "" for column in columns]
+    return [f"{np.mean(column):.3f}{more}" for column, more in zip(columns, spread, strict=True)]
+
+
 def draw(rows: list[dict[str, Any]]) -> None:
     """IoU against the engine's time on one thread, in parts of the dense network's, into docs/img."""
     figure = Figure(figsize=(7.5, 4), layout="constrained")
@@ -456,10 +490,14 @@ def draw(rows: list[dict[str, Any]]) -> None:
 @click.option("--scenes", type=int, default=Run.scenes, show_default=True)
 @click.option("--start", default=Run.start, metavar="NAME", help="Go on from this result, and keep its zeros.")
 @click.option("--table", is_flag=True, help="Train nothing: score the networks that ship, and write the table.")
-def main(name: str, table: bool, **settings: Any) -> None:
+@click.option("--compare", multiple=True, metavar="NAME", help="Train nothing: a table of NAME-0, NAME-1, ...")
+def main(name: str, table: bool, compare: tuple[str, ...], **settings: Any) -> None:
     """Trains a network; writes NAME.tflite and NAME.json into build/experiments/selfie."""
     if table:
         write_table()
+        return
+    if compare:
+        write_comparison(compare)
         return
     run = Run(**settings)
     data = open_set("train", run.scenes)

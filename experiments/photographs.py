@@ -22,6 +22,7 @@ THINGS = ("chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg", "b
 # From GCompris: the pictures of these activities that its copyright file lists under one of these licences (53: tools,
 # fish, buildings, ...). That file names the authors of those under CC-BY.
 GCOMPRIS = WORK / "gcompris"
+DRAWN = ("babyshapes.rcc", "clickgame.rcc", "lang.rcc")  # activities whose pictures are drawings
 ACTIVITIES = ("categorization", "erase", "explore_world_animals")
 LICENCES = re.compile(r"public-domain|CC0-1\.0|CC-BY-\d\.\d", re.IGNORECASE)
 
@@ -46,6 +47,20 @@ def skimage_folder() -> Path:
 def read_rgb(file: Path | io.BytesIO) -> np.ndarray:
     with Image.open(file) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def all_gcompris_photographs(least: int = 160) -> list[np.ndarray]:
+    """The photographs of all of GCompris's activities whose sides have at least so many pixels, whatever their licence:
+    for figures only, nothing made from them may ship."""
+    pictures = []
+    folder = GCOMPRIS / "usr/share/gcompris-qt/rcc"
+    for path in sorted(path for path in folder.glob("*.rcc") if path.name not in DRAWN):
+        for name, data in sorted(read_resources(path.read_bytes()).items()):
+            if name.endswith((".webp", ".jpg")):
+                picture = read_rgb(io.BytesIO(data))
+                if min(picture.shape[:2]) >= least:
+                    pictures.append(picture)
+    return pictures
 
 
 def gcompris_photographs() -> list[np.ndarray]:
