@@ -17,7 +17,7 @@ from tulle.graph import Graph, Node, Tensor
 from tulle.ops import OPS
 from tulle.pack import limits, pack, unpack
 from tulle.pack.attributes import names
-from tulle.pack.encoding import decode, encode
+from tulle.pack.encoding import decode, encode, store
 from tulle.pack.schema import tulle_generated as schema
 from tulle_file import file_of, records
 
@@ -170,6 +170,19 @@ def test_auto_weights_are_fp16_only_where_lossless() -> None:
         spoiled = exact.copy()
         spoiled[3, 0, 0, 1] = spoiler
         assert stored_types(pack(conv_graph(spoiled, bias)))["weight"] == fp32
+
+
+def test_integers_that_do_not_give_the_values_back_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds them is not trusted: here columns of square weights have the scales, which a file gives to rows."""
+    integers = np.random.default_rng(0).integers(-127, 128, (8, 8)).astype(np.int8)
+    integers[0] = 127
+    scales = np.float32(2.0 ** np.arange(-8, 0))
+    data = integers * scales
+    assert store("weight", np.ascontiguousarray(data.T), "auto", 0).type == schema.ValueType.int8
+    monkeypatch.setattr("tulle.pack.encoding.recover", lambda _: (integers, scales, None))
+    stored = store("weight", data, "auto", 0)
+    assert stored.type != schema.ValueType.int8
+    np.testing.assert_array_equal(decode(stored, data.shape), data)
 
 
 def test_fp16_weights_are_rounded_and_biases_are_not() -> None:

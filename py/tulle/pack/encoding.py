@@ -66,7 +66,10 @@ def store(name: str, data: np.ndarray, weights: Weights, channel_axis: int | Non
     ways = [encode(_floats(name, data, weights, is_weight=is_weight))]
     # Before those that round: of the same size, the exact one is taken.
     if weights != "fp32" and (integers := recover(np.asarray(data, np.float32))) is not None:
-        ways.insert(0, encode(*integers))
+        exact = encode(*integers)
+        # Not taken on trust: a reader's rules, such as which dimension scales belong to, must give back every value.
+        if np.array_equal(decode(exact, data.shape), data):
+            ways.insert(0, exact)
     if weights == "int8" and channel_axis is not None:
         ways.append(encode(*quantise(name, data, channel_axis)))
     return min(ways, key=lambda way: way.nbytes)
