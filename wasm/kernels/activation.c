@@ -4,18 +4,18 @@
 
 #include "kernels/kernels.h"
 
-// The last vector is loaded and stored lane by lane, because the next floats may belong to another thread's row.
-#define EACH_VECTOR(expression)                             \
-  {                                                         \
-    size_t i = 0;                                           \
-    for (; i + 4 <= n; i += 4) {                            \
-      const v4 v = v4_load(x + i);                          \
-      v4_store(x + i, expression);                          \
-    }                                                       \
-    if (i < n) {                                            \
-      const v4 v = v4_load_first(x + i, (uint32_t)(n - i)); \
-      v4_store_first(x + i, expression, (uint32_t)(n - i)); \
-    }                                                       \
+// The last vector is loaded and stored lane by lane, because the next floats may belong to another thread's row. The
+// expression stands there once: these functions are long, and the branch costs little beside them.
+#define EACH_VECTOR(expression)                                             \
+  for (size_t i = 0; i < n; i += 4) {                                       \
+    const uint32_t count = n - i < 4 ? (uint32_t)(n - i) : 4;               \
+    const v4 v = count == 4 ? v4_load(x + i) : v4_load_first(x + i, count); \
+    const v4 result = expression;                                           \
+    if (count == 4) {                                                       \
+      v4_store(x + i, result);                                              \
+    } else {                                                                \
+      v4_store_first(x + i, result, count);                                 \
+    }                                                                       \
   }
 
 static void sigmoid(float* x, size_t n) {

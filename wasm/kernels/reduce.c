@@ -1,6 +1,7 @@
 // Reductions that do not run along contiguous floats, and sums of all elements so far.
 
 #include <math.h>
+#include <string.h>
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
@@ -19,7 +20,7 @@ TULLE_INLINE v4 reduce_4(const tulle_reduction reduction, v4 total, v4 x) {
 
 TULLE_INLINE void reduce_rows(const tulle_reduction reduction, float scale, const float* x, size_t stride,
                               uint32_t rows, uint32_t columns, float* y) {
-  for (uint32_t p = 0; p < columns; p += 4) v4_store_first(y + p, v4_load_first(x + p, columns - p), columns - p);
+  memcpy(y, x, columns * sizeof *y);
   for (uint32_t r = 1; r < rows; r++) {
     const float* row = x + r * stride;
     uint32_t p = 0;
