@@ -102,7 +102,7 @@ export function take(picture) {
     case 'HTMLVideoElement': {
       const video = /** @type {HTMLVideoElement} */ (picture);
       if (video.readyState < HAVE_CURRENT_DATA || !video.videoWidth) {
-        throw new TulleError('the video has no frame yet: wait for its "loadeddata" event');
+        throw noFrame();
       }
       return capture(video, kind, video.videoWidth, video.videoHeight);
     }
@@ -144,6 +144,8 @@ function capture(source, kind, width, height) {
     }
   } catch (error) {
     if (isTainted(error)) throw tainted(kind, error);
+    // At its "loadeddata" event a video may have no frame for a moment more, and would be drawn as nothing at all.
+    if (kind === 'HTMLVideoElement' && is(error, 'InvalidStateError')) throw noFrame(error);
     // Some browsers make frames of some of these only; drawing works in all.
   }
   return draw(source, width, height, kind);
@@ -160,8 +162,18 @@ function isOpaqueCanvas(source) {
   }
 }
 
+/**
+ * @param {unknown} error
+ * @param {string} name
+ */
+const is = (error, name) => typeName(error) === 'DOMException' && /** @type {DOMException} */ (error).name === name;
+
 /** @param {unknown} error */
-const isTainted = (error) => typeName(error) === 'DOMException' && /** @type {DOMException} */ (error).name === 'SecurityError';
+const isTainted = (error) => is(error, 'SecurityError');
+
+/** @param {unknown} [cause] */
+const noFrame = (cause) => new TulleError('the video has no frame yet: wait for its "loadeddata" event and, if it does not '
+  + 'play, for its requestVideoFrameCallback()', { cause });
 
 /**
  * @param {string} kind
