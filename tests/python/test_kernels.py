@@ -587,10 +587,10 @@ def test_transpose_conv2d_of_windows_side_by_side(variant: str, channels: tuple[
         assert "upsample_conv" in paths(case.run(y, variant))
 
 
-@each(80)
+@each(120)
 def test_fully_connected(variant: str, seed: int) -> None:
     case = Case(seed)
-    rows = case.pick((1,), (1,), (3,), (2, 5), (1, 1, 4))
+    rows = case.pick((1,), (1,), (3,), (2, 5), (1, 1, 4), (33,), (5, 1, 19))
     channels_in, channels_out = case.pick(1, 3, 4, 17, 64, 130), case.pick(1, 2, 5, 8, 33, 63)
     zeros = case.pick(0, 0.5, 0.8, 0.95, 1)
     x = case.input(*rows, channels_in)
@@ -1267,9 +1267,9 @@ def transpose_case(kernel: int, stride: int) -> Callable[[Case], str]:
     )  # fmt: skip
 
 
-def fully_connected(case: Case, sparsity: str) -> str:
-    weight = case.constant(case.values((9, 20), 0.5))
-    return case.op("fully_connected", [case.input(2, 20), weight, None], (2, 9), sparsity=sparsity, activation="none")
+def fully_connected(case: Case, sparsity: str, rows: int = 1) -> str:
+    weight, shape = case.constant(case.values((9, 20), 0.5)), (rows, 9)
+    return case.op("fully_connected", [case.input(rows, 20), weight, None], shape, sparsity=sparsity, activation="none")
 
 
 def resize_case(kind: str) -> Callable[[Case], str]:
@@ -1287,6 +1287,7 @@ KERNEL_CASES: dict[str, Callable[[Case], str]] = {
     "SPMM_PAIRS": lambda case: conv2d(case, image(case, 40), paired_rows(case, "AABB", 40), sparsity="sparse"),
     "SPMV": lambda case: fully_connected(case, "sparse"),
     "DOT": lambda case: fully_connected(case, "dense"),
+    "BATCH": lambda case: fully_connected(case, "dense", rows=7),
     "GEMM": pointwise_case(7, 0, "dense"),
     "CONV": lambda case: conv2d(case, image(case), case.values((7, 3, 3, 6)), padding=(1, 1, 1, 1)),
     "CONV_HWC": lambda case: conv2d(case, case.input(1, 8, 12, 3), case.values((7, 3, 3, 3)), padding=(1, 1, 1, 1)),

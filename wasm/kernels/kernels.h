@@ -338,8 +338,19 @@ typedef struct {
 
 void tulle_f32_pad(const tulle_pad* pad, uint32_t begin, uint32_t end);
 
-// y [rows, columns] = a [rows, depth] * b [depth, columns], all row-major. Reads up to 7 floats beyond b.
-void tulle_f32_matmul(const float* a, const float* b, float* y, uint32_t rows, uint32_t depth, uint32_t columns);
+// Columns of a tile of tulle_f32_matmul.
+#define TULLE_MATMUL_COLUMNS 8
+
+typedef struct {
+  const float *a, *b, *bias;  // bias [columns] and up to 7 more that are read; or NULL
+  float* y;
+  uint32_t rows, depth, columns;
+  size_t b_step, y_step;  // floats from row to row
+  float low, high;        // limits of y
+} tulle_matmul;
+
+// y [rows, columns] = a [rows, depth] * b [depth, columns] + bias. Reads up to 7 floats beyond a row of b.
+void tulle_f32_matmul(const tulle_matmul* args);
 
 typedef struct {
   uint32_t height, width, out_height, out_width;

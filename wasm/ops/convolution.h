@@ -86,8 +86,10 @@ void tulle_activate_block(const tulle_gemm* gemm, float* output, uint32_t count)
 // for t itself.
 bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t* tap_order, tulle_dense* dense);
 
-// Weights of so many rows, packed so. NULL (error set) where they do not fit into memory.
-float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, const uint32_t* tap_order);
+// Weights of so many rows, packed so with any number of rows in a block. NULL (error set) where they do not fit into
+// memory.
+float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, uint32_t block_rows,
+                         const uint32_t* tap_order);
 
 // The stride from one output column to the next: 1 if there is but one, whatever the op says. Padded rows have a phase
 // for each column of a stride.

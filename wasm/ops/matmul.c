@@ -1,5 +1,7 @@
 // Products of two matrices, computed ones too.
 
+#include <math.h>
+
 #include "ops/ops.h"
 
 typedef struct {
@@ -22,8 +24,16 @@ static void run_matmul(const void* pointer, uint32_t task, uint32_t next, char* 
     a += (size_t)(rest % args->shape[d]) * args->a_step[d];
     b += (size_t)(rest % args->shape[d]) * args->b_step[d];
   }
-  float* y = args->y + ((size_t)matrix * args->rows + row) * args->columns;
-  tulle_f32_matmul(a, b, y, end - row, args->depth, args->columns);
+  tulle_f32_matmul(&(tulle_matmul){.a = a,
+                                   .b = b,
+                                   .y = args->y + ((size_t)matrix * args->rows + row) * args->columns,
+                                   .rows = end - row,
+                                   .depth = args->depth,
+                                   .columns = args->columns,
+                                   .b_step = args->columns,
+                                   .y_step = args->columns,
+                                   .low = -INFINITY,
+                                   .high = INFINITY});
 }
 
 // Steps of an operand along the dimensions of the output before its matrices.

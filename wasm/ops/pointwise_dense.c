@@ -89,10 +89,11 @@ static void dense_rows(const void* pointer, const float* input, float* output, u
   run_pixels(&args, 0, args.blocks, (size_t)top * args.width, (size_t)(top + rows) * args.width, scratch);
 }
 
-float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, const uint32_t* tap_order) {
+float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, uint32_t block_rows,
+                         const uint32_t* tap_order) {
   const uint32_t taps = weight->elements / rows;
-  const uint32_t blocks = (rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
-  const uint64_t bytes = (uint64_t)blocks * taps * TULLE_GEMM_ROWS * sizeof(float);
+  const uint32_t blocks = (rows + block_rows - 1) / block_rows;
+  const uint64_t bytes = (uint64_t)blocks * taps * block_rows * sizeof(float);
   if (bytes > INT32_MAX) {
     tulle_plan_fail(planner, "its weights would take %.0f MB", (double)bytes / 1e6);
     return NULL;
@@ -102,9 +103,9 @@ float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uin
   if (!weights) return NULL;
   planner->weight_bytes += bytes;
   for (uint32_t row = 0; row < rows; row++) {
-    float* out = packed + (size_t)(row / TULLE_GEMM_ROWS) * taps * TULLE_GEMM_ROWS + row % TULLE_GEMM_ROWS;
+    float* out = packed + (size_t)(row / block_rows) * taps * block_rows + row % block_rows;
     for (uint32_t t = 0; t < taps; t++)
-      out[(size_t)t * TULLE_GEMM_ROWS] = weights[(size_t)row * taps + (tap_order ? tap_order[t] : t)];
+      out[(size_t)t * block_rows] = weights[(size_t)row * taps + (tap_order ? tap_order[t] : t)];
   }
   free(weights);
   return packed;
@@ -126,7 +127,7 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t
   dense->blocks = (dense->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
   return (dense->bias = tulle_plan_bias(planner, op, dense->rows, TULLE_GEMM_ROWS)) &&
          tulle_plan_epilogue(planner, op, dense->rows, &dense->epilogue) &&
-         (dense->weights = tulle_pack_blocks(planner, w, dense->rows, tap_order));
+         (dense->weights = tulle_pack_blocks(planner, w, dense->rows, TULLE_GEMM_ROWS, tap_order));
 }
 
 bool tulle_plan_pointwise_dense(tulle_planner* planner, const tulle_op* op, tulle_work* work) {

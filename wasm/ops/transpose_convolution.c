@@ -85,7 +85,7 @@ static bool plan_upsample(tulle_planner* planner, const tulle_op* op, tulle_work
   for (uint32_t t = 0; t < dense->taps; t++) offsets[t] = (int32_t)(t * in->stride * sizeof(float));
   dense->bias = bias;
   dense->offsets = offsets;
-  if (!(dense->weights = tulle_pack_blocks(planner, w, dense->rows, NULL))) return false;
+  if (!(dense->weights = tulle_pack_blocks(planner, w, dense->rows, TULLE_GEMM_ROWS, NULL))) return false;
   args->row_floats = tulle_round_up(args->width, 8);
   *work = (tulle_work){.run = run_upsample,
                        .args = args,

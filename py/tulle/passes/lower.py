@@ -27,6 +27,7 @@ from tulle.passes.merge_pads import merge_pads
 from tulle.passes.pad_concats import pad_concats
 from tulle.passes.pointwise import pointwise
 from tulle.passes.remove_identities import remove_identities
+from tulle.passes.rows_as_pixels import rows_as_pixels
 from tulle.passes.sparsity import choose_sparsity
 from tulle.passes.split_concats import split_concats
 from tulle.passes.split_transpose_convs import split_transpose_convs
@@ -96,6 +97,8 @@ PASSES = (
     Pass(fuse_residuals, "Fused into the convolution, the addition of a residual block costs no pass over memory."),
     Pass(early_means, "The mean of a sum or an upsampled map is taken from its inputs: less is written to memory."),
     Pass(late_resizes, "Until an upsampled map is read, only the small map takes memory."),
+    Pass(rows_as_pixels, "A sparse layer over rows, as of a transformer, is a 1x1 convolution, which has the kernel.",
+         ("sparse",)),
     Pass(choose_sparsity, "A layer runs sparse if the cost model expects that to be faster.", ("sparse",)),
     Pass(assign_layouts, "Every activation gets a layout, with the fewest changes between the two."),
     Pass(check_lowered, "Everything that the C library cannot run is refused here, in one error."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tulle.graph import Graph, Node
@@ -39,10 +41,11 @@ def _has_sparse_kernel(graph: Graph, node: Node) -> bool:
 
 def _is_faster_sparse(graph: Graph, node: Node, weight: np.ndarray) -> bool:
     outputs, inputs = weight.shape[0], weight.shape[-1]
-    # A fully connected layer over several rows runs row by row.
-    pixels = 1 if node.op == "fully_connected" else int(np.prod(graph.tensors[node.output].shape[1:3]))
+    rows = math.prod(graph.tensors[node.output].shape) // outputs
+    if node.op == "fully_connected" and rows > 1:
+        return False  # sparse, it runs row by row; `rows_as_pixels` has taken those that gain
     nonzeros, paired = int(np.count_nonzero(weight)), paired_nonzeros(weight)
     # Of a quantised model, dense layers may run in integers and sparse ones may not.
     x = node.inputs[0]
     in_integers = x is not None and graph.tensors[x].levels is not None
-    return fitted().prefers_sparse(inputs, outputs, pixels, nonzeros, paired, INTEGER_GAIN if in_integers else 1)
+    return fitted().prefers_sparse(inputs, outputs, rows, nonzeros, paired, INTEGER_GAIN if in_integers else 1)
