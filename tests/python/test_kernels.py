@@ -506,6 +506,23 @@ def test_depthwise_with_any_padding(variant: str, kernel: int, stride: int) -> N
         case.run(y, variant)
 
 
+@each(40)
+def test_depthwise_with_any_window(variant: str, seed: int) -> None:
+    """From padded planes: tiles of outputs below each other, or side by side where a map is flat, as a sequence is."""
+    case = Case(seed)
+    height, width = case.pick((1, 150), (1, 33), (2, 41), (5, 18), (9, 9), (13, 30), (21, 6), (64, 3), (40, 70))
+    kernel = case.pick((1, 3), (1, 9), (7, 7), (2, 4), (5, 1), (4, 3))
+    dilations, strides = case.pick((1, 1), (1, 1), (1, 2), (2, 3)), case.pick((1, 1), (1, 1), (2, 2), (1, 3))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    pads = tuple(int(case.rng.integers(0, r)) for r in np.repeat(reach, 2))
+    y = conv2d(
+        case, case.input(1, max(height, reach[0]), max(width, reach[1]), 3, chw=True), case.values((1, *kernel, 3)),
+        kind="depthwise_conv2d", strides=strides, dilations=dilations, padding=pads,
+        activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
+    )  # fmt: skip
+    case.run(y, variant)
+
+
 @pytest.mark.parametrize("pads", [(10, 5, 9, 5), (0, 15, 0, 15), (1, 14, 14, 1)])
 def test_depthwise_windows_that_lie_in_the_padding(variant: str, pads: tuple[int, int, int, int]) -> None:
     case = Case(sum(pads))
