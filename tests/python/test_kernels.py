@@ -455,6 +455,36 @@ def test_entry_convolution_as_models_have_it(
         case.run(y, variant, {x: case.rng.integers(0, 256, (*size, 4), np.uint8)} if pixels else None)
 
 
+@each(40)
+def test_conv2d_in_groups(variant: str, seed: int) -> None:
+    """Written as one convolution with zeros between the groups: what a block of outputs does not read is left out."""
+    case = Case(seed)
+    groups, inputs, outputs = case.pick(1, 2, 3, 8), case.pick(1, 2, 5), case.pick(1, 4, 6, 7)
+    shape = case.size(), case.size(), groups * inputs
+    options = window(case, min(shape[:2]))
+    kernel = options.pop("kernel")
+    weight = np.zeros((groups * outputs, *kernel, groups * inputs), np.float32)
+    for g in range(groups):
+        block = slice(g * outputs, (g + 1) * outputs), slice(None), slice(None), slice(g * inputs, (g + 1) * inputs)
+        weight[block] = case.values((outputs, *kernel, inputs), case.pick(0, 0.3, 1))
+    y = conv2d(
+        case, case.input(1, *shape, chw=True), weight, **options, bias=case.pick(True, False),
+        residual=case.pick(True, False), activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
+    )  # fmt: skip
+    case.run(y, variant)
+
+
+def test_groups_are_not_multiplied_with_each_other(variant: str) -> None:
+    case = Case(0)
+    weight = np.zeros((48, 3, 3, 32), np.float32)
+    for g in range(8):
+        weight[6 * g : 6 * g + 6, :, :, 4 * g : 4 * g + 4] = case.values((6, 3, 3, 4))
+    steps = case.run(conv2d(case, case.input(1, 9, 12, 32, chw=True), weight), variant)
+    [macs] = [step["macs"] for step in steps if step["path"] == "conv"]
+    most = 1 if variant == "relaxed" else 2  # groups that a block of 6 or 4 rows reads
+    assert macs <= most * 7 * 10 * weight.size / 8
+
+
 @each(120)
 def test_depthwise_conv2d(variant: str, seed: int) -> None:
     case = Case(seed)

@@ -67,6 +67,7 @@ typedef struct {
   float* output;
   size_t input_stride, output_stride, residual_stride;
   const int32_t* offsets;
+  const uint32_t* starts;  // where the taps of each block begin in weights and offsets; NULL: all blocks have the same
   uint32_t rows, taps, blocks;  // output channels, weights of each, blocks of TULLE_GEMM_ROWS output channels
   uint32_t vectors, tiles, width;
   uint32_t tile_tasks, block_tasks;

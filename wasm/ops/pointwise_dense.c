@@ -20,11 +20,12 @@
 #define GEMM_MAX_GROUP 16
 
 tulle_gemm tulle_gemm_block(const tulle_dense* args, uint32_t block, uint32_t tap, uint32_t tap_end) {
-  const uint32_t row = block * TULLE_GEMM_ROWS, left = args->rows - row;
-  return (tulle_gemm){.weights = args->weights + ((size_t)block * args->taps + tap) * TULLE_GEMM_ROWS,
+  const uint32_t row = block * TULLE_GEMM_ROWS, left = args->rows - row, *starts = args->starts;
+  const size_t first = starts ? starts[block] : (size_t)block * args->taps + tap;
+  return (tulle_gemm){.weights = args->weights + first * TULLE_GEMM_ROWS,
                       .bias = args->bias + row,
-                      .offsets = args->offsets + tap,
-                      .taps = tap_end - tap,
+                      .offsets = args->offsets + (starts ? starts[block] : tap),
+                      .taps = starts ? starts[block + 1] - starts[block] : tap_end - tap,
                       .rows = left < TULLE_GEMM_ROWS ? left : TULLE_GEMM_ROWS,
                       .channel = row,
                       .accumulate = tap > 0,

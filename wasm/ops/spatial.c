@@ -1,6 +1,8 @@
 // k x k convolutions, from zero-padded copies of a few rows at a time. The first convolution of a network too, which
 // reads the model's input as it is.
 
+#include <string.h>
+
 #include "ops/convolution.h"
 
 typedef struct {
@@ -72,6 +74,39 @@ static const tulle_input* input_at(const tulle_planner* planner, const float* da
   return NULL;
 }
 
+// Whether all weights that a block has for a tap are zero.
+static bool is_idle(const float* weights) {
+  for (uint32_t r = 0; r < TULLE_GEMM_ROWS; r++)
+    if (weights[r] != 0) return false;
+  return true;
+}
+
+// Leaves out the taps for which a block of output channels has no weight. A convolution in groups has many: its weights
+// are zero between the groups.
+static bool skip_idle_taps(tulle_planner* planner, tulle_dense* dense) {
+  uint32_t kept = 0;
+  for (size_t i = 0; i < (size_t)dense->blocks * dense->taps; i++)
+    kept += !is_idle(dense->weights + i * TULLE_GEMM_ROWS);
+  if (kept > dense->blocks * (uint64_t)dense->taps * 9 / 10) return true;
+  uint32_t* starts = tulle_plan_alloc(planner, (dense->blocks + 1) * sizeof *starts);
+  int32_t* offsets = tulle_plan_alloc(planner, (kept + 1) * sizeof *offsets);
+  if (!starts || !offsets) return false;
+  float* packed = (float*)dense->weights;
+  const float* weights = packed;
+  uint32_t next = 0;
+  for (uint32_t block = 0; block < dense->blocks; block++) {
+    for (uint32_t t = 0; t < dense->taps; t++, weights += TULLE_GEMM_ROWS) {
+      if (is_idle(weights)) continue;
+      memmove(packed + (size_t)next * TULLE_GEMM_ROWS, weights, TULLE_GEMM_ROWS * sizeof *weights);
+      offsets[next++] = dense->offsets[t];
+    }
+    starts[block + 1] = next;
+  }
+  dense->offsets = offsets;
+  dense->starts = starts;
+  return true;
+}
+
 bool tulle_plan_spatial(tulle_planner* planner, const tulle_op* op, tulle_work* work) {
   const tulle_tensor *x = tulle_plan_input(planner, op, 0), *w = tulle_plan_input(planner, op, 1);
   const tulle_tensor* y = tulle_plan_output(planner, op);
@@ -125,7 +160,8 @@ bool tulle_plan_spatial(tulle_planner* planner, const tulle_op* op, tulle_work* 
     }
   }
   dense->offsets = offsets;
-  if (!tulle_plan_dense(planner, op, order, dense)) return false;
+  if (!tulle_plan_dense(planner, op, order, dense) || !skip_idle_taps(planner, dense)) return false;
+  const uint64_t macs = dense->starts ? (uint64_t)dense->starts[dense->blocks] * TULLE_GEMM_ROWS : w->elements;
 
   args->strip_tasks = tulle_plan_tasks(planner, args->strips);
   dense->block_tasks = tulle_plan_more_tasks(planner, args->strip_tasks, dense->blocks);
@@ -136,7 +172,7 @@ bool tulle_plan_spatial(tulle_planner* planner, const tulle_op* op, tulle_work* 
                        .kernel = args->image ? TULLE_KERNEL_CONV_HWC : TULLE_KERNEL_CONV,
                        .weights = w->elements,
                        .nonzeros = tulle_constant_nonzeros(w),
-                       .macs = (uint64_t)w->elements * y->shape[1] * y->shape[2],
+                       .macs = macs * y->shape[1] * y->shape[2],
                        .scratch = bytes};
   return true;
 }
