@@ -251,8 +251,11 @@ void tulle_f32_gated_sum(const float* a, float gate, const float* b, float* y, s
 // In place: x [rows, channels] times alpha [channels] where x is negative.
 void tulle_f32_prelu_rows(float* x, size_t rows, uint32_t channels, const float* alpha);
 
-// Sum of w[i] * x[i].
-float tulle_f32_dot(const float* w, const float* x, size_t n);
+// Rows of tulle_f32_dots that are computed together.
+#define TULLE_DOT_ROWS 4
+
+// y [rows] = weights [rows, n] * x [n].
+void tulle_f32_dots(const float* weights, const float* x, size_t n, uint32_t rows, float* y);
 
 // The same with the nonzeros [next, end) of w alone.
 float tulle_f32_sparse_dot(const tulle_nonzero* next, const tulle_nonzero* end, const float* x);

@@ -3,19 +3,40 @@
 #include "kernels/activation.h"
 #include "kernels/kernels.h"
 
-float tulle_f32_dot(const float* w, const float* x, size_t n) {
-  v4 sum[4] = {v4_splat(0), v4_splat(0), v4_splat(0), v4_splat(0)};
-  size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
+// Four rows at a time share the loads of x, which bound a single one.
+void tulle_f32_dots(const float* weights, const float* x, size_t n, uint32_t rows, float* y) {
+  for (uint32_t r = 0; r < rows; r += TULLE_DOT_ROWS) {
+    const float* w[TULLE_DOT_ROWS];
+    v4 sum[TULLE_DOT_ROWS][2];
     TULLE_UNROLL
-    for (uint32_t j = 0; j < 4; j++) sum[j] = v4_madd(v4_load(w + i + 4 * j), v4_load(x + i + 4 * j), sum[j]);
+    for (uint32_t i = 0; i < TULLE_DOT_ROWS; i++) {
+      w[i] = weights + (r + i < rows ? r + i : rows - 1) * n;
+      sum[i][0] = sum[i][1] = v4_splat(0);
+    }
+    size_t k = 0;
+    for (; k + 8 <= n; k += 8) {
+      const v4 x0 = v4_load(x + k), x1 = v4_load(x + k + 4);
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < TULLE_DOT_ROWS; i++) {
+        sum[i][0] = v4_madd(v4_load(w[i] + k), x0, sum[i][0]);
+        sum[i][1] = v4_madd(v4_load(w[i] + k + 4), x1, sum[i][1]);
+      }
+    }
+    for (; k < n; k += 4) {
+      const uint32_t left = n - k < 4 ? (uint32_t)(n - k) : 4;
+      const v4 rest = v4_load_first(x + k, left);
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < TULLE_DOT_ROWS; i++) sum[i][0] = v4_madd(v4_load_first(w[i] + k, left), rest, sum[i][0]);
+    }
+    v4 s[TULLE_DOT_ROWS];
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < TULLE_DOT_ROWS; i++) s[i] = wasm_f32x4_add(sum[i][0], sum[i][1]);
+    const v4 ab =
+                 wasm_f32x4_add(wasm_i32x4_shuffle(s[0], s[1], 0, 4, 1, 5), wasm_i32x4_shuffle(s[0], s[1], 2, 6, 3, 7)),
+             cd =
+                 wasm_f32x4_add(wasm_i32x4_shuffle(s[2], s[3], 0, 4, 1, 5), wasm_i32x4_shuffle(s[2], s[3], 2, 6, 3, 7));
+    v4_store_first(y + r, wasm_f32x4_add(wasm_i64x2_shuffle(ab, cd, 0, 2), wasm_i64x2_shuffle(ab, cd, 1, 3)), rows - r);
   }
-  for (; i + 4 <= n; i += 4) sum[0] = v4_madd(v4_load(w + i), v4_load(x + i), sum[0]);
-  if (i < n) {
-    const uint32_t tail = (uint32_t)(n - i);
-    sum[1] = v4_madd(v4_load_first(w + i, tail), v4_load_first(x + i, tail), sum[1]);
-  }
-  return v4_sum(wasm_f32x4_add(wasm_f32x4_add(sum[0], sum[1]), wasm_f32x4_add(sum[2], sum[3])));
 }
 
 float tulle_f32_sparse_dot(const tulle_nonzero* next, const tulle_nonzero* end, const float* x) {

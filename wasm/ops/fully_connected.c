@@ -8,6 +8,15 @@
 // One thread does a few thousand multiply-adds before another one has woken up.
 #define FEW_MACS 32768
 
+// Outputs [first, first + count) of a layer: each has its own slope of a prelu.
+static void finish_row(float* y, uint32_t count, const tulle_epilogue* epilogue, uint32_t first) {
+  if (epilogue->kind == TULLE_ACT_PRELU) {
+    tulle_f32_prelu_rows(y, 1, count, epilogue->prelu + first);
+  } else {
+    tulle_f32_finish(y, count, epilogue, first);
+  }
+}
+
 typedef struct {
   const float *input, *weights, *bias, *residual;
   float* output;
@@ -17,21 +26,27 @@ typedef struct {
   tulle_epilogue epilogue;
 } vector_args;
 
-static void run_vector(const void* pointer, uint32_t begin, uint32_t end, char* scratch) {
+// Blocks [block, block_end) of TULLE_DOT_ROWS outputs.
+static void run_vector(const void* pointer, uint32_t block, uint32_t block_end, char* scratch) {
   (void)scratch;
   const vector_args* args = pointer;
+  const uint32_t begin = block * TULLE_DOT_ROWS, last = block_end * TULLE_DOT_ROWS,
+                 count = (last < args->outputs ? last : args->outputs) - begin;
   for (uint32_t n = 0; n < args->batch; n++) {
     const float* x = args->input + (size_t)n * args->inputs;
-    float* y = args->output + (size_t)n * args->outputs;
-    for (uint32_t o = begin; o < end; o++) {
-      float sum = args->nonzeros ? tulle_f32_sparse_dot(args->nonzeros + args->row_start[o],
-                                                        args->nonzeros + args->row_start[o + 1], x)
-                                 : tulle_f32_dot(args->weights + (size_t)o * args->inputs, x, args->inputs);
-      sum += args->bias[o];
-      if (args->residual) sum += args->residual[(size_t)n * args->outputs + o];
-      y[o] = sum;
-      tulle_f32_finish(y + o, 1, &args->epilogue, o);
+    const size_t first = (size_t)n * args->outputs + begin;
+    float* y = args->output + first;
+    if (args->nonzeros) {
+      const uint32_t* start = args->row_start + begin;
+      for (uint32_t o = 0; o < count; o++)
+        y[o] = tulle_f32_sparse_dot(args->nonzeros + start[o], args->nonzeros + start[o + 1], x);
+    } else {
+      tulle_f32_dots(args->weights + (size_t)begin * args->inputs, x, args->inputs, count, y);
     }
+    for (uint32_t o = 0; o < count; o++) y[o] += args->bias[begin + o];
+    if (args->residual)
+      for (uint32_t o = 0; o < count; o++) y[o] += args->residual[first + o];
+    finish_row(y, count, &args->epilogue, begin);
   }
 }
 
@@ -61,10 +76,11 @@ bool tulle_plan_vector(tulle_planner* planner, const tulle_op* op, uint32_t batc
     nonzeros = tulle_constant_nonzeros(w);
   }
   const bool few = (uint64_t)w->elements * batch < FEW_MACS;
+  const uint32_t blocks = (args->outputs + TULLE_DOT_ROWS - 1) / TULLE_DOT_ROWS;
   *work = (tulle_work){.run = run_vector,
                        .args = args,
-                       .units = args->outputs,
-                       .tasks = few ? 1 : tulle_plan_tasks(planner, args->outputs),
+                       .units = blocks,
+                       .tasks = few ? 1 : tulle_plan_tasks(planner, blocks),
                        .kernel = op->sparse ? TULLE_KERNEL_SPMV : TULLE_KERNEL_DOT,
                        .weights = w->elements,
                        .nonzeros = nonzeros,
@@ -106,13 +122,8 @@ static void run_batch(const void* pointer, uint32_t task, uint32_t next, char* s
                                        .high = args->epilogue.high});
     }
     if (args->epilogue.kind == TULLE_ACT_NONE) continue;
-    for (uint32_t r = 0; r < rows; r++, output += args->outputs) {
-      if (args->epilogue.kind == TULLE_ACT_PRELU) {
-        tulle_f32_prelu_rows(output, 1, columns, args->epilogue.prelu + column);
-      } else {
-        tulle_f32_activate(output, columns, &args->epilogue, column);
-      }
-    }
+    for (uint32_t r = 0; r < rows; r++)
+      finish_row(output + (size_t)r * args->outputs, columns, &args->epilogue, column);
   }
 }
 
