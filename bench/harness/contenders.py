@@ -52,7 +52,7 @@ class Contender:
         model: the model it runs; not the group's own for a dense twin.
         file_format: key of Model.files (see there).
         variant: of tulle's build.
-        worker: tulle only: whether it computes in a worker or in the page's own thread.
+        worker: tulle only: whether it computes in a worker or in the page's own thread; None: as it does by default.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Contender:
     model: str
     file_format: str
     variant: str | None = None
-    worker: bool = True
+    worker: bool | None = None
 
 
 def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> list[Contender]:
@@ -87,8 +87,8 @@ def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> 
 
 
 def file_contenders(model: Model, threads: int, peers: list[str], with_tulle: bool = True) -> list[Contender]:
-    """The contenders for a file that somebody brings: tulle with its worker and without, and those peers that read the
-    file's own format; they also get a copy without custom ops, if there is one."""
+    """The contenders for a file that somebody brings: tulle as it runs by default and without a worker, and those peers
+    that read the file's own format; they also get a copy without custom ops, if there is one."""
     result = []
     if with_tulle:
         result.append(Contender("tulle", "tulle", model.name, "tulle", "relaxed"))

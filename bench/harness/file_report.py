@@ -91,6 +91,11 @@ def _cell(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
+def milliseconds(value: float) -> str:
+    """With two digits, and more where that is less than one per cent."""
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
 HEADER = [
     "file", "fastest peer", "peer ms", "tulle ms", "peer / tulle", "low", "no worker ms", "peer / no worker", "low ",
     "error", "core",
@@ -110,7 +115,7 @@ def rows(files: Json, threads: int) -> list[list[str]]:
         median = ratio(group, "tulle")
 
         def ms(one: Json | None) -> str:
-            return one["status"] if one and not one["ms"] else _cell(one["ms"]["median"]) if one else ""
+            return one["status"] if one and not one["ms"] else milliseconds(one["ms"]["median"]) if one else ""
 
         error = ours["max_error"] if ours else None
         wrong = " (wrong)" if ours and ours["status"] == "wrong" else ""
@@ -155,8 +160,8 @@ def markdown(report: Json) -> str:
         parts += [
             f"## {threads} thread{'s' if threads > 1 else ''}",
             "",
-            f"- with the worker: {summary(ratio(g, 'tulle') for g in groups)}",
-            f"- without: {summary(ratio(g, NO_WORKER) for g in groups)}",
+            f"- by default: {summary(ratio(g, 'tulle') for g in groups)}",
+            f"- without a worker: {summary(ratio(g, NO_WORKER) for g in groups)}",
             "",
             table(HEADER, rows(files, threads)),
             "",

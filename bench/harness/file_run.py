@@ -17,7 +17,7 @@ from harness.browser import chromium
 from harness.contenders import NO_WORKER, Contender, NativeRunner, PageRunner, Runner, file_contenders
 from harness.core import core_module, core_state
 from harness.errors import BenchError
-from harness.file_report import Json, fastest_peer, group_record, is_shared, merge, ratio, write
+from harness.file_report import Json, fastest_peer, group_record, is_shared, merge, milliseconds, ratio, write
 from harness.files import prepare_file
 from harness.install import versions
 from harness.measure import Result, Settings, measure
@@ -78,9 +78,9 @@ def print_file(console: Console, name: str, groups: list[Json]) -> None:
         if one is None or not one["ms"]:
             cells.append(f"tulle failed: {one['error'] if one else 'not measured'}")
         else:
-            cells.append(f"tulle {one['ms']['median']:.2f} ms")
+            cells.append(f"tulle {milliseconds(one['ms']['median'])} ms")
         if peer:
-            cells.append(f"{peer} {group['contenders'][peer]['ms']['median']:.2f} ms")
+            cells.append(f"{peer} {milliseconds(group['contenders'][peer]['ms']['median'])} ms")
             for ours in ("tulle", NO_WORKER):
                 median, low = ratio(group, ours), ratio(group, ours, "low")
                 if median is not None and low is not None:

@@ -1,6 +1,12 @@
 // Loaded by the tests' page: the package under `tulle`, and helpers for the snippets that the tests evaluate.
 
-import * as tulle from '/web/src/index.js';
+import * as all from '/web/src/index.js';
+
+// Models of these tests are tiny, and would run in the page. Most tests are about workers: they ask for one unless they say
+// otherwise. `loadByDefault` is what pages have.
+const { load: loadByDefault } = all;
+const load = (source, options) => loadByDefault(source, typeof options === 'string' ? options : { worker: true, ...options });
+const tulle = { ...all, load };
 
 /** The outcome of a promise as JSON: a rejection counts only if it is a TulleError. */
 async function outcome(promise) {
@@ -21,4 +27,4 @@ const encode = (arrays) => Object.fromEntries(Object.entries(arrays).map(([name,
   return [name, btoa(text)];
 }));
 
-Object.assign(window, { tulle, outcome, bytes, floats, encode, ready: true });
+Object.assign(window, { tulle, loadByDefault, outcome, bytes, floats, encode, ready: true });

@@ -12,6 +12,7 @@ from playwright.sync_api import Page
 import tulle
 from browser.conftest import OpenPage, evaluate, expect_workers, package_site, tiny_graph
 from browser.server import Site
+from tulle.graph import Graph, Node, Tensor
 from tulle.pack import pack
 
 pytestmark = pytest.mark.browser
@@ -89,6 +90,74 @@ def test_outputs_are_those_of_the_worker(
         used = 2 if threads and isolated else 1
         notes = 1 if threads and not isolated else 0
         assert answer == {"same": [True] * 12, "before": True, "worker": False, "threads": used, "notes": notes}
+
+
+def test_by_default_tiny_models_run_in_the_page(page: Page) -> None:
+    """On one thread; the engine that began to start for them ends, unless others use it."""
+    result = evaluate(
+        page,
+        """
+        const ways = [undefined, {}, { threads: 2 }, { worker: undefined }, { worker: true }, { worker: false }];
+        const models = [];
+        for (const how of ways) {
+          models.push(await loadByDefault('/tiny.tulle', how));
+        }
+        const answers = await Promise.all(models.map((model, i) => model.run(new Float32Array(48).fill(i))));
+        const found = models.map(({ worker, threads }, i) => [worker, threads > 1, answers[i].y[47]]);
+        for (const model of models) await model.close();
+        return found;
+        """,
+    )
+    workers = [False, False, False, False, True, False]
+    assert [worker for worker, _, _ in result] == workers
+    assert [threads for _, threads, _ in result] == workers
+    assert [y for _, _, y in result] == [0, 2, 4, 6, 8, 10]
+    expect_workers(page, 0)
+
+
+def test_by_default_others_run_in_a_worker(page: Page, site: Site, model_path: Callable[[str], Path]) -> None:
+    site.put("/model.tulle", tulle.convert(model_path("hand_landmark_lite"), input_mean=0, input_std=255).data)
+    assert evaluate(page, "return (await loadByDefault('/model.tulle')).worker")
+    wide = Graph("wide")  # no multiply-adds to speak of, but 24 MB to move
+    wide.inputs = [wide.add_tensor(Tensor("x", (1, 1000, 1000, 3)))]
+    wide.outputs = [wide.add_tensor(Tensor("y", (1, 1000, 1000, 3)))]
+    wide.nodes = [Node("activation", "root", ["x"], ["y"], {"activation": "sqrt"})]
+    site.put("/wide.tulle", pack(wide))
+    assert evaluate(page, "return (await loadByDefault('/wide.tulle')).worker")
+
+
+def test_a_loop_of_runs_of_a_tiny_model_leaves_the_page_time(page: Page) -> None:
+    turns = evaluate(
+        page,
+        """
+        const model = await loadByDefault('/tiny.tulle');
+        const input = new Float32Array(48);
+        let turns = 0;
+        const timer = setInterval(() => { turns += 1; }, 0);
+        const end = performance.now() + 500;
+        while (performance.now() < end) await model.run(input);
+        clearInterval(timer);
+        return turns;
+        """,
+    )
+    assert turns > 5
+
+
+def test_what_a_tiny_model_cannot_do_is_said_as_in_a_worker(page: Page) -> None:
+    result = evaluate(
+        page,
+        """
+        const model = await loadByDefault('/tiny.tulle');
+        const wrong = await outcome(model.run(new Float32Array(47)));
+        await model.close();
+        const broken = new Uint8Array(await bytes('/tiny.tulle')).subarray(0, 200);
+        return [wrong, await outcome(model.run(new Float32Array(48))), await outcome(loadByDefault(broken))];
+        """,
+    )
+    assert all(answer["isTulleError"] for answer in result)
+    wrong, closed, broken = (answer["error"] for answer in result)
+    assert "takes 48 numbers, not 47" in wrong and "is closed" in closed and "cannot load the model in memory" in broken
+    expect_workers(page, 0)
 
 
 def test_a_run_takes_no_turn_of_the_event_loop(page: Page) -> None:

@@ -103,7 +103,7 @@ def test_imported_from_another_origin(built: object, open_page: OpenPage) -> Non
             """
             const outputs = [];
             for (const how of [{ threads: 1 }, { threads: 2 }, { worker: false }]) {
-              const model = await tulle.load('/tiny.tulle', how);
+              const model = await tulle.load('/tiny.tulle', { worker: true, ...how });
               outputs.push([model.threads, model.worker, (await model.run(new Float32Array(48).fill(3))).y[9]]);
             }
             return { outputs, isolated: crossOriginIsolated };
@@ -155,7 +155,7 @@ def test_in_a_worker_of_the_app(page: Page, site: Site) -> None:
         "/app-worker.js",
         b"""
         import { load } from '/web/src/index.js';
-        const model = await load('/tiny.tulle', { threads: 2 });
+        const model = await load('/tiny.tulle', { threads: 2, worker: true });
         const { y } = await model.run(new ImageData(4, 4));
         postMessage({ threads: model.threads, y: y[5] });
         """,

@@ -26,7 +26,7 @@ PAGE = b"""<!doctype html><title>tulle</title>
 """
 MAIN = b"""import { load } from 'tulle';
 globalThis.result = (async () => {
-  const model = await load('model.tulle', { threads: 2 });
+  const model = await load('model.tulle', { threads: 2, worker: true });
   const { y } = await model.run(new Float32Array(48).fill(3));
   return { threads: model.threads, isolated: crossOriginIsolated, y: y[0] };
 })();

@@ -50,10 +50,11 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {number} [threads] how many threads to run on, the engine's own included: 1 to MAX_THREADS. Default: one
  *   per processor, at most four. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
  * @property {Variant | 'auto'} [variant] which wasm build; "auto" (the default) takes the fastest the browser can run
- * @property {boolean} [worker] false runs the model in the calling thread, and on one thread unless `threads` says
- *   otherwise. The run is complete when run() returns its promise, and blocks that thread until then. Saves small
- *   models the messages to a worker and back. Meant for your own workers; a page does not respond while load() unpacks
- *   the file and while run() runs.
+ * @property {boolean} [worker] true: the model runs in a worker. false: in the calling thread, and on one thread unless
+ *   `threads` says otherwise. The run is complete when run() returns its promise, and blocks that thread until then. Meant
+ *   for your own workers; a page does not respond while load() unpacks the file and while run() runs. By default tiny
+ *   models, which take less time than the messages to a worker and back, run in the calling thread on one thread, and all
+ *   others in a worker (`model.worker`).
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
  *   `total` is 0 if the server does not send the size
  * @property {AbortSignal} [signal] cancels loading
@@ -82,14 +83,15 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 export async function load(source, options = {}) {
   const what = describe(source);
   checkNames('load', options ?? {}, OPTIONS);
-  const { threads, variant = 'auto', worker = true, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
+  const { threads, variant = 'auto', worker, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
   if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${show(timeout)}`);
   const limits = checkLimits(options?.limits);
   const integers = checkIntegers(options?.integers);
   const integrity = parseIntegrity(options?.integrity);
   stopIfAborted(signal, what);
-  const configuration = configure(variant, threads, worker);
-  const engine = acquire(configuration, timeout);
+  /** @type {import('./support.js').Configuration} */
+  let configuration = configure(variant, threads, worker ?? true);
+  let engine = acquire(configuration, timeout);
   try {
     const reading = read(source, what, { onProgress, signal, timeout, limits }).then(async ({ bytes, from }) => {
       const refused = (/** @type {unknown} */ error) => {
@@ -100,7 +102,16 @@ export async function load(source, options = {}) {
     });
     const [{ bytes, refused, note }] = await Promise.all([reading, engine.started]);
     stopIfAborted(signal, what);
-    const loaded = await engine.call('load', { bytes, limits, integers }, [bytes.buffer]).catch(refused);
+    const kept = worker === undefined && bytes.length <= TINY_FILE ? bytes.slice() : undefined;
+    let loaded = await engine.call('load', { bytes, limits, integers }, [bytes.buffer]).catch(refused);
+    if (kept && isTiny(loaded.info)) {
+      const here = { ...configuration, threads: 1, worker: false, yields: true };
+      const own = acquire(here, timeout);
+      const again = await own.started.then(() => own.call('load', { bytes: kept, limits, integers })).catch(() => undefined);
+      if (again) await engine.call('close', { model: loaded.model });
+      (again ? engine : own).release(); // where there is no room for one more engine, it stays in the worker
+      if (again) [engine, loaded, configuration] = [own, again, here];
+    }
     const notes = [...configuration.notes, ...note, ...aboutNormalisation(loaded.info)];
     const model = /** @type {Model<Output, Data>} */ (new Model(engine, loaded, { ...configuration, notes }));
     if (signal?.aborted) await engine.call('close', { model: loaded.model });
@@ -116,6 +127,23 @@ const OPTIONS = [
   'threads', 'variant', 'worker', 'onProgress', 'signal', 'integrity', 'limits', 'integers', 'timeout', 'convert',
   'cache',
 ];
+
+/**
+ * A model that takes about a quarter of a millisecond on a laptop: less than a message to a worker and back can, and even
+ * on a slow phone a small part of the time between two frames of a page.
+ */
+const TINY_WORK = 4e6;
+/** Bytes of a file that can be a tiny model: at most one multiply-add for each of its weights. */
+const TINY_FILE = 4 * TINY_WORK;
+
+/**
+ * Judged by what the C library makes of the file, after its checks: multiply-adds, and all memory for every step.
+ * @param {import('./wasm.js').CInfo} info
+ */
+function isTiny({ steps, arena_bytes: bytes }) {
+  const work = steps.reduce((sum, { macs }) => sum + macs, steps.length * bytes / 4);
+  return work <= TINY_WORK;
+}
 
 /** @param {unknown} given */
 function checkIntegers(given = true) {

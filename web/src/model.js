@@ -77,6 +77,19 @@ import { ARRAYS } from './wasm.js';
  *   worker instead of copying them, and closes them.
  */
 
+/** For how long runs in a thread that has other things to do follow each other: half of the time between two frames. */
+const BUSY_MS = 8;
+
+/** Promises alone would go on for ever before the thread handles an event or draws. */
+const nextTask = () => new Promise((resolve) => {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => {
+    port1.close();
+    resolve(undefined);
+  };
+  port2.postMessage(undefined);
+});
+
 /**
  * The result of load(), the only way to construct one.
  * @template {string} [Output=string] names of the outputs, if TypeScript is to know them
@@ -91,6 +104,9 @@ export class Model {
   #memoryBytes;
   #places;
   #runMs = 0;
+  #yields;
+  /** When this thread last did something else, as far as is known. */
+  #yielded = performance.now();
   /**
    * One buffer for each input, returned by the worker after the last run. Touching new memory costs more than the copy:
    * a fresh buffer for [1, 224, 224, 3] adds 0.3 ms to a run.
@@ -107,12 +123,13 @@ export class Model {
    *   memoryBytes: number }} loaded
    * @param {import('./support.js').Configuration} configuration
    */
-  constructor(engine, { model, info, places, memoryBytes }, { variant, threads, worker, notes }) {
+  constructor(engine, { model, info, places, memoryBytes }, { variant, threads, worker, yields = false, notes }) {
     this.#engine = engine;
     this.#handle = model;
     this.#info = info;
     this.#memoryBytes = memoryBytes;
     this.#places = places;
+    this.#yields = yields;
 
     // A model has at least one of each (loader.cc).
     const inputs = info.inputs.map(({ rgba8: image, mean, std, ...tensor }) =>
@@ -140,7 +157,8 @@ export class Model {
 
   /**
    * Runs the model once. Runs of all models of an engine share one queue; the page is never blocked, unless the model
-   * was loaded with `worker: false`. Inputs are copied before this returns, so they can be overwritten or closed at once.
+   * was loaded with `worker: false`. (Tiny models, which run in the calling thread by default, let the page work every
+   * few milliseconds however many runs are awaited one after another.) Inputs are copied before this returns, so they can be overwritten or closed at once.
    * @param {InputData | Record<string, InputData>} inputs an array or picture for every input by name; for a model of one
    *   input, the array or picture alone will do. A Float32Array or Float16Array holds the input's shape row-major; an
    *   input whose `dtype` is "int8" or "uint8" takes an Int8Array or Uint8Array instead.
@@ -164,6 +182,10 @@ export class Model {
       const reply = await (this.worker ? this.#runInWorker(values, transfer) : this.#runHere(values));
       this.#memoryBytes = reply.memoryBytes;
       this.#runMs = reply.ms;
+      if (this.#yields && performance.now() - this.#yielded > BUSY_MS) {
+        await nextTask();
+        this.#yielded = performance.now();
+      }
       return /** @type {Record<Output, Data>} */ (
         Object.fromEntries(this.outputs.map(({ name }, index) => [name, reply.outputs[index]])));
     } catch (error) {

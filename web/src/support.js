@@ -51,6 +51,7 @@ export function support() {
  * @property {Variant} variant
  * @property {number} threads
  * @property {boolean} worker
+ * @property {boolean} [yields] whether a model without a worker lets its thread do other things between runs
  * @property {string[]} notes where this differs from what was asked
  */
 
