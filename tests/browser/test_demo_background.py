@@ -523,8 +523,9 @@ def test_camera_frames_without_error_or_growing_memory(
     assert page.evaluate("tulleDemo.memoryBytes") == memory
     assert last - first < 2_000_000, f"from {first} to {last} bytes"
     expect(page.locator("[data-value=window]")).to_have_text("100")
-    for stage in ("capture", "dense-ms", "sparse-ms", "composite", "fps", "iou"):
+    for stage in ("dense-ms", "sparse-ms", "composite", "fps", "iou"):
         assert float(visit.value(stage)) > 0
+    assert float(visit.value("capture")) >= 0  # it may take less than what is shown as 0.0
     page.click("#play")  # so that the figures are of the same frame
     expect(page.locator("#play")).to_have_text("Play")
     dense, sparse = float(visit.value("dense-ms")), float(visit.value("sparse-ms"))

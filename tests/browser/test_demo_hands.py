@@ -525,7 +525,7 @@ def test_the_figures_fill_and_are_plausible(open_demo: OpenDemo, demo_models: Pa
     stages = ["capture", "read", "detect", "first", "draw"]
     times = [float(visit.value(stage)) for stage in stages]
     assert all(time >= 0 for time in times)
-    assert float(visit.value("first")) > 0 and float(visit.value("read")) > 0
+    assert float(visit.value("first")) > 0  # others may take less than the 0.05 ms that are shown as 0.0
     assert sum(times) == pytest.approx(float(visit.value("together")), abs=0.3)
     assert 0 < float(visit.value("headline")) <= float(visit.value("first")) * 1.5 + 0.2, (
         "a hand takes no more than all"
