@@ -453,7 +453,7 @@ LOAD_ERRORS = [
     ("tulle.load('/tiny.tulle', { threads: 17 })", r"threads must be an integer from 1 to 16, not 17"),
     ("tulle.load('/tiny.tulle', { threads: 1.5 })", r"threads must be .* not 1\.5"),
     ("tulle.load('/tiny.tulle', { threads: '2' })", r'threads must be an integer from 1 to 16, not "2"'),
-    ("tulle.load('/tiny.tulle', { worker: 'no' })", r'worker must be true or false, not "no"'),
+    ("tulle.load('/tiny.tulle', { worker: 'no' })", r'worker must be "auto", true or false, not "no"'),
     ("tulle.load(new Uint8Array(1000), { worker: false })", r"cannot load the model in memory: .+"),
     ("tulle.load('/tiny.tulle', { variant: 'avx' })", r'variant must be "auto" or one of simd, relaxed, not "avx"'),
 ]

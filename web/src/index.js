@@ -50,9 +50,9 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {number} [threads] how many threads to run on, the engine's own included: 1 to MAX_THREADS. Default: one
  *   per processor, at most four. A page without cross-origin isolation gets one (`model.threads`, `model.notes`).
  * @property {Variant | 'auto'} [variant] which wasm build; "auto" (the default) takes the fastest the browser can run
- * @property {boolean} [worker] true: the model runs in a worker. false: in the calling thread, and on one thread unless
+ * @property {boolean | 'auto'} [worker] true: the model runs in a worker. false: in the calling thread, and on one thread unless
  *   `threads` says otherwise. The run is complete when run() returns its promise, and blocks that thread until then. Meant
- *   for your own workers; a page does not respond while load() unpacks the file and while run() runs. By default tiny
+ *   for your own workers; a page does not respond while load() unpacks the file and while run() runs. "auto" (the default): tiny
  *   models, which take less time than the messages to a worker and back, run in the calling thread on one thread, and all
  *   others in a worker (`model.worker`).
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
@@ -83,14 +83,14 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
 export async function load(source, options = {}) {
   const what = describe(source);
   checkNames('load', options ?? {}, OPTIONS);
-  const { threads, variant = 'auto', worker, onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
+  const { threads, variant = 'auto', worker = 'auto', onProgress, signal, timeout = DEFAULT_TIMEOUT } = options ?? {};
   if (!(timeout > 0)) throw new TulleError(`timeout must be a number of milliseconds above 0, not ${show(timeout)}`);
   const limits = checkLimits(options?.limits);
   const integers = checkIntegers(options?.integers);
   const integrity = parseIntegrity(options?.integrity);
   stopIfAborted(signal, what);
   /** @type {import('./support.js').Configuration} */
-  let configuration = configure(variant, threads, worker ?? true);
+  let configuration = configure(variant, threads, worker === 'auto' || worker);
   let engine = acquire(configuration, timeout);
   try {
     const reading = read(source, what, { onProgress, signal, timeout, limits }).then(async ({ bytes, from }) => {
@@ -102,7 +102,7 @@ export async function load(source, options = {}) {
     });
     const [{ bytes, refused, note }] = await Promise.all([reading, engine.started]);
     stopIfAborted(signal, what);
-    const kept = worker === undefined && bytes.length <= TINY_FILE ? bytes.slice() : undefined;
+    const kept = worker === 'auto' && bytes.length <= TINY_FILE ? bytes.slice() : undefined;
     let loaded = await engine.call('load', { bytes, limits, integers }, [bytes.buffer]).catch(refused);
     if (kept && isTiny(loaded.info)) {
       const here = { ...configuration, threads: 1, worker: false, yields: true };

@@ -15,13 +15,14 @@ export class InlineWorker {
   library;
 
   /**
-   * Carries out the call before it returns, unless that takes time (calls.js), and answers after, as a worker does.
+   * Carries out the call and answers before it returns, unless that takes time (calls.js).
    * @param {any} request a Request of calls.js
    * @param {Transferable[]} _transfer stays where it is
    */
-  async postMessage(request, _transfer) {
-    const data = await this.#answer?.(request);
-    if (data) this.onmessage?.({ data });
+  postMessage(request, _transfer) {
+    const reply = this.#answer?.(request);
+    if (reply instanceof Promise) reply.then((data) => this.onmessage?.({ data }));
+    else if (reply) this.onmessage?.({ data: reply });
   }
 
   /** Releases the wasm memory, which nothing else references. */

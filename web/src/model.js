@@ -292,15 +292,15 @@ export class Model {
    * @returns {unknown[]} one for each input
    */
   #inOrder(inputs) {
-    const names = this.inputs.map(({ name }) => JSON.stringify(name)).join(', ');
+    const names = () => this.inputs.map(({ name }) => JSON.stringify(name)).join(', ');
     if (typeof inputs !== 'object' || inputs === null || ArrayBuffer.isView(inputs) || isPicture(inputs)
       || typeName(inputs) !== 'Object') {
       if (this.inputs.length === 1) return [inputs];
-      throw new TulleError(`this model has ${this.inputs.length} inputs: give an object with ${names}`);
+      throw new TulleError(`this model has ${this.inputs.length} inputs: give an object with ${names()}`);
     }
     for (const name of Object.keys(inputs)) {
       if (!this.inputs.some((input) => input.name === name)) {
-        throw new TulleError(`the model has no input ${JSON.stringify(name)}; it has ${names}`);
+        throw new TulleError(`the model has no input ${JSON.stringify(name)}; it has ${names()}`);
       }
     }
     return this.inputs.map(({ name }) => {
@@ -326,7 +326,7 @@ function describe({ name, shape, dtype, scale, zero_point: zeroPoint }) {
  * @returns {import('./wasm.js').Input}
  */
 function prepare({ name, shape, image, dtype }, value, view, own) {
-  const it = `input ${JSON.stringify(name)} of shape [${shape.join(', ')}]`;
+  const it = () => `input ${JSON.stringify(name)} of shape [${shape.join(', ')}]`;
   const whole = Object.keys(view).length === 0;
   const type = ARRAYS[dtype].name;
   const size = elements(shape);
@@ -334,7 +334,7 @@ function prepare({ name, shape, image, dtype }, value, view, own) {
   // Bytes are an input's elements where these are, and a picture elsewhere.
   if (isPicture(value) || (isBytes(value) && !(isElements && (!image || value.length === size)))) {
     if (!image) {
-      throw new TulleError(`${it} takes no ${isPicture(value) ? 'pictures, which need' : 'bytes, which are pictures of'} shape `
+      throw new TulleError(`${it()} takes no ${isPicture(value) ? 'pictures, which need' : 'bytes, which are pictures of'} shape `
         + `[1, height, width, 3]: give a ${type}`);
     }
     const [, height, width] = shape;
@@ -343,17 +343,17 @@ function prepare({ name, shape, image, dtype }, value, view, own) {
     try {
       picture = isBytes(value) ? ofBytes(value, height, width) : take(value);
     } catch (error) {
-      throw new TulleError(`${it}: ${messageOf(error)}`, { cause: error });
+      throw new TulleError(`${it()}: ${messageOf(error)}`, { cause: error });
     }
     if (whole && 'data' in picture && picture.width === width && picture.height === height) {
       return { data: /** @type {Uint8ClampedArray} */ (picture.data), height, width };
     }
     return { picture, options: view, own };
   }
-  if (!isElements) throw new TulleError(`${it} takes a ${type}${image ? ' or a picture' : ''}, not ${describeType(value)}`);
-  if (!whole) throw new TulleError(`${it}: ${Object.keys(view).join(', ')} is for pictures, not for ${typeName(value)}`);
+  if (!isElements) throw new TulleError(`${it()} takes a ${type}${image ? ' or a picture' : ''}, not ${describeType(value)}`);
+  if (!whole) throw new TulleError(`${it()}: ${Object.keys(view).join(', ')} is for pictures, not for ${typeName(value)}`);
   const array = /** @type {import('./wasm.js').Elements} */ (value);
-  if (array.length !== size) throw new TulleError(`${it} takes ${size} numbers, not ${lengthOf(array)}`);
+  if (array.length !== size) throw new TulleError(`${it()} takes ${size} numbers, not ${lengthOf(array)}`);
   return typeName(value) === 'Float16Array' ? Float32Array.from(array) : array;
 }
 

@@ -69,7 +69,7 @@ export function configure(variant, threads, worker) {
   if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS)) {
     throw new TulleError(`threads must be an integer from 1 to ${MAX_THREADS}, not ${show(threads)}`);
   }
-  if (typeof worker !== 'boolean') throw new TulleError(`worker must be true or false, not ${show(worker)}`);
+  if (typeof worker !== 'boolean') throw new TulleError(`worker must be "auto", true or false, not ${show(worker)}`);
   const able = support();
   if (!able.simd) {
     throw new TulleError(typeof WebAssembly === 'undefined'

@@ -6,8 +6,11 @@ import { TulleError } from './errors.js';
  * "ArrayBuffer", "ImageData" ...: unlike instanceof it recognises values made in an iframe, an extension's world or a
  * test runner's, whose classes are other ones.
  * @param {unknown} value
+ * @returns {string}
  */
-export const typeName = (value) => Object.prototype.toString.call(value).slice('[object '.length, -1);
+export const typeName = (value) => (ArrayBuffer.isView(value)
+  ? /** @type {any} */ (value)[Symbol.toStringTag] // the same, sooner: each run asks several times
+  : Object.prototype.toString.call(value).slice('[object '.length, -1));
 
 /** Usual mistakes, and what to do about them. @type {Record<string, string>} */
 const HINTS = {

@@ -11,7 +11,7 @@ export async function everything(file: File, image: ImageData, signal: AbortSign
   const options: LoadOptions = {
     threads: Math.min(2, MAX_THREADS),
     variant: VARIANTS[0],
-    worker: true,
+    worker: 'auto',
     onProgress: ({ loaded, total }) => console.log(loaded / total),
     signal,
   };
