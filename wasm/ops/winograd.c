@@ -69,9 +69,10 @@ static bool fits(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* 
   if (w->rank != 4 || x->rank != 4 || y->rank != 4 || !x->chw || !y->chw || op->kind != TULLE_OP_CONV2D) return false;
   const uint32_t h = w->shape[1], width = w->shape[2];
   if (!((h == 3 && (width == 3 || width == 1)) || (h == 1 && width == 3))) return false;
-  return op->stride_h == 1 && op->stride_w == 1 && op->dilation_h == 1 && op->dilation_w == 1 && op->pad_top < 4 &&
-         op->pad_left < 4 && w->shape[3] >= LEAST_CHANNELS && w->shape[0] >= LEAST_CHANNELS && y->shape[1] &&
-         y->shape[2];
+  // Every window has a pixel of the input: one without would take rounding errors from its neighbours.
+  return op->stride_h == 1 && op->stride_w == 1 && op->dilation_h == 1 && op->dilation_w == 1 && op->pad_top < h &&
+         op->pad_bottom < h && op->pad_left < width && op->pad_right < width && w->shape[3] >= LEAST_CHANNELS &&
+         w->shape[0] >= LEAST_CHANNELS && y->shape[1] && y->shape[2];
 }
 
 // The strips that are expected to be fastest.
