@@ -1,18 +1,25 @@
-// Transforms of Winograd's minimal filtering F(4, 3): 4 outputs of a kernel of 3 from 6 products instead of 12, in one
-// direction or in both (36 products instead of 144). Lavin and Gray, "Fast Algorithms for Convolutional Neural
+// Transforms of Winograd's minimal filtering F(4, 3): 4 outputs of a kernel of
+// 3 from 6 products instead of 12, in one direction or in both (36 products
+// instead of 144). Lavin and Gray, "Fast Algorithms for Convolutional Neural
 // Networks", CVPR 2016.
 //
-// A tile of 6 pixels stands for a polynomial, and the 6 products are its values and the kernel's at 6 points: 0, a, -a,
-// b, -b and infinity. Those of the literature, 1 and 2, lose three times as many bits as 3/4 and 3/2, at which the
-// coefficients of all three transforms are close to 1. Both are exact in binary, and so are their powers.
+// A tile of 6 pixels stands for a polynomial, and the 6 products are its values
+// and the kernel's at 6 points: 0, a, -a, b, -b and infinity. Those of the
+// literature, 1 and 2, lose three times as many bits as 3/4 and 3/2, at which
+// the coefficients of all three transforms are close to 1. Both are exact in
+// binary, and so are their powers.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
+// A loop that is as fast as it stands, and smaller.
+#define ROLLED _Pragma("clang loop unroll(disable)")
+
 #define A 0.75f
 #define B 1.5f
 
-// The values at the six points. Factors that the points -a and -b share with a and b are computed once.
+// The values at the six points. Factors that the points -a and -b share with a
+// and b are computed once.
 TULLE_INLINE void to_points(const v4* d, v4* at) {
   const v4 minus_aa = V4_CONSTANT(-A * A), minus_bb = V4_CONSTANT(-B * B);
   const v4 even_a = v4_madd(minus_bb, d[2], d[4]), even_b = v4_madd(minus_aa, d[2], d[4]);
@@ -45,7 +52,8 @@ TULLE_INLINE void transpose(v4* v) {
 }
 
 void tulle_f32_winograd_weights(uint32_t kernel_h, uint32_t kernel_w, const float* weights, size_t stride, v4* at) {
-  // Row p: the powers of point p over the product of its distances from the other points.
+  // Row p: the powers of point p over the product of its distances from the
+  // other points.
   const float da = 2 * A * A * (A * A - B * B), db = 2 * B * B * (B * B - A * A);
   const float from_taps[6][3] = {{1 / (A * A * B * B), 0, 0},   {1 / da, A / da, A * A / da},
                                  {1 / da, -A / da, A * A / da}, {1 / db, B / db, B * B / db},
@@ -66,31 +74,33 @@ void tulle_f32_winograd_weights(uint32_t kernel_h, uint32_t kernel_w, const floa
   }
 }
 
-// Columns [first, end) of the rows of a tile into lines, whose column 0 is column `left` of the input.
-static void columns_to_points(const tulle_winograd* args, const float* const* rows, int32_t left, int32_t first,
-                              int32_t end, float* lines) {
-  const uint32_t line = args->line_floats, points = args->kernel_h == 3 ? 6 : 1;
+// Columns [first, end) of the rows of a tile into lines, whose column 0 is
+// column `left` of the input.
+TULLE_INLINE void columns_to_points(const float* const* rows, int32_t left, int32_t first, int32_t end, float* lines,
+                                    size_t line, const bool down) {
+  float* out = lines - left;
   for (int32_t x = first; x < end; x += 4) {
-    v4 d[6], at[6];
-    if (points == 1) {
-      at[0] = v4_load(rows[0] + x);
-    } else {
-      TULLE_UNROLL
-      for (uint32_t i = 0; i < 6; i++) d[i] = v4_load(rows[i] + x);
-      to_points(d, at);
+    if (!down) {
+      v4_store(out + x, v4_load(rows[0] + x));
+      continue;
     }
-    float* out = lines + (x - left);
-    v4_store(out, at[0]);
-    if (points == 1) continue;
+    v4 d[6], at[6];
     TULLE_UNROLL
-    for (uint32_t i = 1; i < 6; i++) v4_store(out + i * line, at[i]);
+    for (uint32_t i = 0; i < 6; i++) d[i] = v4_load(rows[i] + x);
+    to_points(d, at);
+    TULLE_UNROLL
+    for (uint32_t i = 0; i < 6; i++) v4_store(out + i * line + x, at[i]);
   }
   // The last vector has reached into the padding.
-  for (uint32_t i = 0; i < points; i++) v4_store(lines + i * line + (end - left), v4_splat(0.0f));
+  for (uint32_t i = 0; i < (down ? 6 : 1); i++) v4_store(out + i * line + end, v4_splat(0.0f));
 }
 
-static void line_to_points(const float* line, uint32_t columns, float* tiles, size_t stride) {
-  for (uint32_t t = 0; t < columns; t += 4, line += 16, tiles += 4) {
+TULLE_INLINE void line_to_points(const float* line, uint32_t columns, float* tiles, size_t stride, const bool across) {
+  for (uint32_t t = 0; t < columns; t += 4, line += across ? 16 : 4, tiles += 4) {
+    if (!across) {
+      v4_store(tiles, v4_load(line));
+      continue;
+    }
     v4 d[6] = {v4_load(line), v4_load(line + 4), v4_load(line + 8), v4_load(line + 12)}, at[6];
     transpose(d);
     d[4] = wasm_i32x4_shuffle(d[0], v4_load(line + 16), 1, 2, 3, 4);
@@ -101,80 +111,122 @@ static void line_to_points(const float* line, uint32_t columns, float* tiles, si
   }
 }
 
-void tulle_f32_winograd_input(const tulle_winograd* args, const float* channel, uint32_t tile_row, uint32_t column,
-                              uint32_t columns, float* lines, float* tiles) {
-  const uint32_t line = args->line_floats, points = args->kernel_h == 3 ? 6 : 1;
-  const bool across = args->kernel_w == 3;
-  const int32_t width = (int32_t)args->width, top = (int32_t)(tile_row * (points == 6 ? 4 : 1)) - args->pad_top;
+TULLE_INLINE void input_rows(const tulle_winograd* args, const float* channel, uint32_t top, uint32_t bottom,
+                             uint32_t column, uint32_t columns, float* lines, float* tiles, const bool down,
+                             const bool across) {
+  const size_t line = args->line_floats, width = args->width, stride = args->matrix_stride;
   const int32_t left = (int32_t)(column * (across ? 4 : 1)) - args->pad_left;
   const int32_t reach = left + (int32_t)(across ? 4 * columns + 2 : columns);
-  const int32_t first = left > 0 ? left : 0, end = reach < width ? reach : width;
-  if (first < end) {
+  const int32_t first = left > 0 ? left : 0, end = reach < (int32_t)width ? reach : (int32_t)width;
+  for (; top < bottom; top++, tiles += columns) {
     const float* rows[6];
-    for (uint32_t i = 0; i < points; i++) {
-      const int32_t y = top + (int32_t)i;
+    for (uint32_t i = 0; i < (down ? 6 : 1); i++) {
+      const int32_t y = (int32_t)(top * (down ? 4 : 1) + i) - args->pad_top;
       // Line 6 is all zeros.
-      rows[i] = y >= 0 && y < (int32_t)args->height ? channel + (size_t)y * args->width : lines + 6 * line - left;
+      rows[i] = y >= 0 && y < (int32_t)args->height ? channel + (size_t)y * width : lines + 6 * line - left;
     }
-    columns_to_points(args, rows, left, first, end, lines);
+    if (first < end) columns_to_points(rows, left, first, end, lines, line, down);
+    for (uint32_t i = 0; i < (down ? 6 : 1); i++)
+      line_to_points(lines + i * line, columns, tiles + (across ? 6 : 1) * i * stride, stride, across);
   }
-  for (uint32_t i = 0; i < points; i++) {
-    const float* from = lines + i * line;
-    if (across) {
-      line_to_points(from, columns, tiles + 6 * i * args->matrix_stride, args->matrix_stride);
+}
+
+void tulle_f32_winograd_input(const tulle_winograd* args, const float* channel, uint32_t top, uint32_t bottom,
+                              uint32_t column, uint32_t columns, float* lines, float* tiles) {
+  if (args->kernel_h == 1) {
+    input_rows(args, channel, top, bottom, column, columns, lines, tiles, false, true);
+  } else if (args->kernel_w == 1) {
+    input_rows(args, channel, top, bottom, column, columns, lines, tiles, true, false);
+  } else {
+    input_rows(args, channel, top, bottom, column, columns, lines, tiles, true, true);
+  }
+}
+
+typedef struct {
+  v4 bias, low, high;
+} finish;
+
+TULLE_INLINE v4 finished(const finish* f, v4 sum, const float* residual) {
+  sum = wasm_f32x4_add(sum, f->bias);
+  if (residual) sum = wasm_f32x4_add(sum, v4_load(residual));
+  return v4_clamp(sum, f->low, f->high);
+}
+
+// part[j][i]: column j of the outputs of neighbouring tiles, at point i of
+// their rows; y[r][j]: their row r.
+TULLE_INLINE void outputs_across(const float* products, size_t stride, v4 (*part)[6], uint32_t i, const bool across) {
+  v4 m[6], column[4] = {v4_load(products)};
+  TULLE_UNROLL
+  for (uint32_t j = 0; across && j < 6; j++) m[j] = v4_load(products + j * stride);
+  if (across) from_points(m, column);
+  TULLE_UNROLL
+  for (uint32_t j = 0; j < (across ? 4 : 1); j++) part[j][i] = column[j];
+}
+
+TULLE_INLINE void outputs_down(v4 (*part)[6], v4 (*y)[4], uint32_t j, const bool down) {
+  v4 row[4] = {part[j][0]};
+  if (down) from_points(part[j], row);
+  TULLE_UNROLL
+  for (uint32_t r = 0; r < (down ? 4 : 1); r++) y[r][j] = row[r];
+}
+
+// `rows` rows, up to 4, of the outputs of neighbouring tiles, `columns` of
+// each.
+TULLE_INLINE void output_row(const tulle_winograd* args, const float* products, const finish* f, const float* residual,
+                             float* output, uint32_t rows, uint32_t columns, const bool down, const bool across) {
+  const size_t stride = args->product_stride, width = args->out_width;
+  const uint32_t vectors = across ? 4 : 1;
+  for (uint32_t x = 0; x < columns; x += 4 * vectors, products += 4) {
+    v4 part[4][6],
+        y[4][4];  // part[j][i]: column j of the outputs, at point i of the rows
+    if (down && across) {
+      ROLLED
+      for (uint32_t i = 0; i < 6; i++) outputs_across(products + 6 * i * stride, stride, part, i, true);
+      ROLLED
+      for (uint32_t j = 0; j < 4; j++) outputs_down(part, y, j, true);
     } else {
-      for (uint32_t x = 0; x < columns; x += 4) v4_store(tiles + i * args->matrix_stride + x, v4_load(from + x));
+      TULLE_UNROLL
+      for (uint32_t i = 0; i < (down ? 6 : 1); i++) outputs_across(products + i * stride, stride, part, i, across);
+      TULLE_UNROLL
+      for (uint32_t j = 0; j < vectors; j++) outputs_down(part, y, j, down);
+    }
+    const uint32_t count = columns - x;
+    for (uint32_t r = 0; r < rows; r++) {
+      const size_t at = r * width + x;
+      float* out = output + at;
+      const float* added = residual ? residual + at : NULL;
+      if (across) transpose(y[r]);
+      if (count >= 4 * vectors) {
+        TULLE_UNROLL
+        for (uint32_t i = 0; i < vectors; i++)
+          v4_store(out + 4 * i, finished(f, y[r][i], added ? added + 4 * i : NULL));
+      } else {
+        for (uint32_t i = 0; 4 * i < count; i++)
+          v4_store_first(out + 4 * i, finished(f, y[r][i], added ? added + 4 * i : NULL), count - 4 * i);
+      }
     }
   }
 }
 
-// Up to four vectors of an output row.
-TULLE_INLINE void store_row(v4* y, uint32_t vectors, v4 bias, v4 low, v4 high, const float* residual, float* output,
-                            uint32_t count) {
-  for (uint32_t i = 0; i < vectors && 4 * i < count; i++) {
-    v4 sum = wasm_f32x4_add(y[i], bias);
-    if (residual) sum = wasm_f32x4_add(sum, v4_load(residual + 4 * i));
-    v4_store_first(output + 4 * i, v4_clamp(sum, low, high), count - 4 * i);
+#define OUTPUT(name, down, across)                                                                                    \
+  static __attribute__((noinline)) void name(const tulle_winograd* args, const float* products, const finish* f,      \
+                                             const float* residual, float* output, uint32_t rows, uint32_t columns) { \
+    const uint32_t height = down ? 4 : 1, tiles = across ? (columns + 3) / 4 : columns;                               \
+    for (uint32_t y = 0; y < rows; y += height, products += tiles) {                                                  \
+      const size_t at = (size_t)y * args->out_width;                                                                  \
+      output_row(args, products, f, residual ? residual + at : NULL, output + at,                                     \
+                 rows - y < height ? rows - y : height, columns, down, across);                                       \
+    }                                                                                                                 \
   }
-}
+OUTPUT(output_3x3, true, true)
+OUTPUT(output_1x3, false, true)
+OUTPUT(output_3x1, true, false)
+#undef OUTPUT
 
 void tulle_f32_winograd_output(const tulle_winograd* args, const float* products, float bias, const float* residual,
                                float* output, uint32_t rows, uint32_t columns, const tulle_epilogue* epilogue) {
-  const v4 biases = v4_splat(bias), low = v4_splat(epilogue->low), high = v4_splat(epilogue->high);
-  const size_t stride = args->product_stride;
-  const bool down = args->kernel_h == 3, across = args->kernel_w == 3;
-  const uint32_t points = down ? 6 : 1, vectors = across ? 4 : 1;
-  for (uint32_t x = 0; x < columns; x += 4 * vectors, products += 4) {
-    v4 m[6], part[4][6], y[4][4];  // part[j][i]: column j of the outputs, at point i of the rows
-    for (uint32_t i = 0; i < points; i++) {
-      const float* from = products + (across ? 6 : 1) * i * stride;
-      if (across) {
-        v4 columns_of_i[4];
-        TULLE_UNROLL
-        for (uint32_t j = 0; j < 6; j++) m[j] = v4_load(from + j * stride);
-        from_points(m, columns_of_i);
-        TULLE_UNROLL
-        for (uint32_t j = 0; j < 4; j++) part[j][i] = columns_of_i[j];
-      } else {
-        part[0][i] = v4_load(from);
-      }
-    }
-    for (uint32_t j = 0; j < vectors; j++) {
-      v4 column[4];
-      if (down) {
-        from_points(part[j], column);
-      } else {
-        column[0] = part[j][0];
-      }
-      y[0][j] = column[0];
-      if (!down) continue;
-      TULLE_UNROLL
-      for (uint32_t r = 1; r < 4; r++) y[r][j] = column[r];
-    }
-    for (uint32_t r = 0; r < rows; r++) {
-      const size_t at = (size_t)r * args->out_width + x;
-      if (across) transpose(y[r]);
-      store_row(y[r], vectors, biases, low, high, residual ? residual + at : NULL, output + at, columns - x);
-    }
-  }
+  static void (*const kernels[])(const tulle_winograd*, const float*, const finish*, const float*, float*, uint32_t,
+                                 uint32_t) = {output_3x3, output_1x3, output_3x1};
+  const finish f = {v4_splat(bias), v4_splat(epilogue->low), v4_splat(epilogue->high)};
+  kernels[args->kernel_h == 1 ? 1 : args->kernel_w == 1 ? 2 : 0](args, products, &f, residual, output, rows, columns);
 }

@@ -1,9 +1,11 @@
-// Convolutions with a kernel of 3x3, 1x3 or 3x1 and stride 1 by Winograd's minimal filtering (kernels.h), where that is
-// expected to be faster than spatial.c: it multiplies 4 times less, or twice in one direction, transforms input and
-// output, and reads 4 times, or twice, as many weights.
+// Convolutions with a kernel of 3x3, 1x3 or 3x1 and stride 1 by Winograd's
+// minimal filtering (kernels.h), where that is expected to be faster than
+// spatial.c: it multiplies 4 times less, or twice in one direction, transforms
+// input and output, and reads 4 times, or twice, as many weights.
 //
-// A strip of the output at a time: its input is transformed into scratch memory that fits L2; then for each block of
-// output channels the products of all points go to scratch memory, and from there, transformed back, to the output.
+// A strip of the output at a time: its input is transformed into scratch memory
+// that fits L2; then for each block of output channels the products of all
+// points go to scratch memory, and from there, transformed back, to the output.
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,16 +39,19 @@ typedef struct {
   tulle_winograd transform;
   tiling tiles;
   uint32_t channels, out_height;
-  size_t channel_stride, product_row;  // floats from row to row of the transformed input, and of the products
+  size_t channel_stride, product_row;  // floats from row to row of the
+                                       // transformed input, and of the products
   size_t products, lines;              // where these begin in scratch memory, in floats
   const float* no_bias;                // TULLE_GEMM_ROWS zeros
   uint32_t strip_tasks;
 } winograd_args;
 
-// ---- what it costs ------------------------------------------------------------------------------------------
+// ---- what it costs
+// ------------------------------------------------------------------------------------------
 //
-// Cycles of a 3.76 GHz Zen 5 in Chromium, fitted to 226 layers of 4 to 512 channels and 4x4 to 256x256 pixels: within
-// 11 % of the times measured (root mean square). Only their ratio matters: docs/performance.md.
+// Cycles of a 3.76 GHz Zen 5 in Chromium, fitted to 226 layers of 4 to 512
+// channels and 4x4 to 256x256 pixels: within 11 % of the times measured (root
+// mean square). Only their ratio matters: docs/performance.md.
 
 // The gemm kernel over `taps` and `count` pixels, all output channels.
 static double gemm_cycles(uint32_t channels, uint32_t taps, uint32_t count) {
@@ -64,7 +69,7 @@ static double winograd_cycles(const tiling* t, const tulle_tensor* w) {
   const uint32_t inputs = w->shape[3], outputs = w->shape[0];
   const double strips = (double)t->row_strips * t->column_strips, bytes = 4.0 * t->points * inputs * outputs;
   const double vectors = (double)t->tile_rows * t->column_strips * ((t->tile_columns / t->column_strips + 3) / 4);
-  const double transforms = vectors * ((double)inputs + outputs) * (t->points == 36 ? 90 : 28);
+  const double transforms = vectors * ((double)inputs + outputs) * (t->points == 36 ? 90 : 17);
   // Weights are read from L2, L3, or beyond.
   const double reading = bytes * (bytes < 512e3 ? 0.02 : bytes < 16e6 ? 0.06 : 0.25);
   return strips * (t->points * gemm_cycles(outputs, inputs, t->strip_tiles) + reading + 3000) + transforms;
@@ -75,7 +80,8 @@ static bool fits(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* 
   if (w->rank != 4 || x->rank != 4 || y->rank != 4 || !x->chw || !y->chw || op->kind != TULLE_OP_CONV2D) return false;
   const uint32_t h = w->shape[1], width = w->shape[2];
   if (!((h == 3 && (width == 3 || width == 1)) || (h == 1 && width == 3))) return false;
-  // Every window has a pixel of the input: one without would take rounding errors from its neighbours.
+  // Every window has a pixel of the input: one without would take rounding
+  // errors from its neighbours.
   return op->stride_h == 1 && op->stride_w == 1 && op->dilation_h == 1 && op->dilation_w == 1 && op->pad_top < h &&
          op->pad_bottom < h && op->pad_left < width && op->pad_right < width && w->shape[3] >= LEAST_INPUTS &&
          w->shape[0] >= LEAST_OUTPUTS && y->shape[1] && y->shape[2];
@@ -123,7 +129,8 @@ bool tulle_takes_winograd(const tulle_planner* planner, const tulle_op* op) {
   return weight_bytes(&t, w) <= planner->spare_bytes;
 }
 
-// ---- running ------------------------------------------------------------------------------------------------
+// ---- running
+// ------------------------------------------------------------------------------------------------
 
 // A strip: rows [top, bottom) and columns [left, right) of the tiles.
 typedef struct {
@@ -136,9 +143,8 @@ static void transform_input(const winograd_args* args, strip s, float* scratch) 
   tulle_f32_zero(lines, 7 * (size_t)args->transform.line_floats);
   for (uint32_t c = 0; c < args->channels; c++) {
     const float* channel = args->dense.input + c * args->dense.input_stride;
-    float* tiles = scratch + c * args->channel_stride;
-    for (uint32_t row = s.top; row < s.bottom; row++, tiles += columns)
-      tulle_f32_winograd_input(&args->transform, channel, row, s.left, columns, lines, tiles);
+    tulle_f32_winograd_input(&args->transform, channel, s.top, s.bottom, s.left, columns, lines,
+                             scratch + c * args->channel_stride);
   }
 }
 
@@ -154,21 +160,18 @@ static void multiply(const winograd_args* args, tulle_gemm gemm, uint32_t tiles,
 static void transform_output(const winograd_args* args, const tulle_gemm* gemm, strip s, const float* products) {
   const tulle_dense* dense = &args->dense;
   const uint32_t tile_h = args->tiles.tile_h, tile_w = args->tiles.tile_w, width = args->transform.out_width;
-  const uint32_t left = s.left * tile_w, columns = (s.right * tile_w < width ? s.right * tile_w : width) - left;
+  const uint32_t left = s.left * tile_w, top = s.top * tile_h;
+  const uint32_t columns = (s.right * tile_w < width ? s.right * tile_w : width) - left;
+  const uint32_t rows = (s.bottom * tile_h < args->out_height ? s.bottom * tile_h : args->out_height) - top;
+  const size_t pixel = (size_t)top * width + left;
   for (uint32_t r = 0; r < gemm->rows; r++) {
     const uint32_t channel = gemm->channel + r;
-    const float* from = products + r * args->product_row;
-    for (uint32_t row = s.top; row < s.bottom; row++, from += s.right - s.left) {
-      const uint32_t y = row * tile_h, rows = args->out_height - y < tile_h ? args->out_height - y : tile_h;
-      const size_t pixel = (size_t)y * width + left;
-      float* output = dense->output + channel * dense->output_stride + pixel;
-      const float* residual = dense->residual ? dense->residual + channel * dense->residual_stride + pixel : NULL;
-      tulle_f32_winograd_output(&args->transform, from, dense->bias[channel], residual, output, rows, columns,
-                                &dense->epilogue);
-      if (dense->epilogue.kind == TULLE_ACT_NONE) continue;
-      for (uint32_t i = 0; i < rows; i++)
-        tulle_f32_activate(output + (size_t)i * width, columns, &dense->epilogue, channel);
-    }
+    float* output = dense->output + channel * dense->output_stride + pixel;
+    const float* residual = dense->residual ? dense->residual + channel * dense->residual_stride + pixel : NULL;
+    tulle_f32_winograd_output(&args->transform, products + r * args->product_row, dense->bias[channel], residual,
+                              output, rows, columns, &dense->epilogue);
+    for (uint32_t i = 0; dense->epilogue.kind != TULLE_ACT_NONE && i < rows; i++)
+      tulle_f32_activate(output + (size_t)i * width, columns, &dense->epilogue, channel);
   }
 }
 
@@ -198,9 +201,11 @@ static void run_winograd(const void* pointer, uint32_t task, uint32_t next, char
   }
 }
 
-// ---- planning -----------------------------------------------------------------------------------------------
+// ---- planning
+// -----------------------------------------------------------------------------------------------
 
-// The kernels of output channel `row` at all points, into its column of its block.
+// The kernels of output channel `row` at all points, into its column of its
+// block.
 static void pack_row(const tulle_tensor* w, uint32_t points, const float* weights, uint32_t row, float* packed) {
   const uint32_t channels = w->shape[3], taps = w->shape[1] * w->shape[2];
   float* out = packed + (size_t)(row / TULLE_GEMM_ROWS) * points * channels * TULLE_GEMM_ROWS + row % TULLE_GEMM_ROWS;
@@ -237,7 +242,8 @@ bool tulle_plan_winograd(tulle_planner* planner, const tulle_op* op, tulle_work*
   free(weights);
   dense->weights = packed;
 
-  // Rows of tiles, and matrices an odd number of cache lines apart: powers of two would share a few sets of L1.
+  // Rows of tiles, and matrices an odd number of cache lines apart: powers of
+  // two would share a few sets of L1.
   args->channel_stride = tulle_round_up(t.strip_tiles + 3, 8);
   args->product_row = args->channel_stride;
   tulle_winograd* transform = &args->transform;
@@ -262,8 +268,8 @@ bool tulle_plan_winograd(tulle_planner* planner, const tulle_op* op, tulle_work*
   for (uint32_t c = 0; c < args->channels; c++) offsets[c] = (int32_t)(c * args->channel_stride * sizeof(float));
   dense->offsets = offsets;
 
-  // Strips are large: where there are few, threads share the output channels of each, and transform its input each for
-  // itself.
+  // Strips are large: where there are few, threads share the output channels of
+  // each, and transform its input each for itself.
   const uint32_t strips = t.row_strips * t.column_strips;
   args->strip_tasks = tulle_plan_tasks(planner, strips);
   dense->block_tasks = strips % planner->threads == 0 || strips >= 4 * planner->threads ? 1
