@@ -1,13 +1,11 @@
-// Transforms of Winograd's minimal filtering F(4, 3): 4 outputs of a kernel of
-// 3 from 6 products instead of 12, in one direction or in both (36 products
-// instead of 144). Lavin and Gray, "Fast Algorithms for Convolutional Neural
+// Transforms of Winograd's minimal filtering F(4, 3): 4 outputs of a kernel of 3 from 6 products instead of 12, in one
+// direction or in both (36 products instead of 144). Lavin and Gray, "Fast Algorithms for Convolutional Neural
 // Networks", CVPR 2016.
 //
-// A tile of 6 pixels stands for a polynomial, and the 6 products are its values
-// and the kernel's at 6 points: 0, a, -a, b, -b and infinity. Those of the
-// literature, 1 and 2, lose three times as many bits as 3/4 and 3/2, at which
-// the coefficients of all three transforms are close to 1. Both are exact in
-// binary, and so are their powers.
+// A tile of 6 pixels stands for a polynomial, and the 6 products are its values times the kernel's at 6 points: 0, a,
+// -a, b, -b and infinity. Rounding errors depend on the points: 3/4 and 3/2, with which the coefficients of all three
+// transforms are close to 1, leave a quarter of the largest error of 1 and 2, which one reads of most. Both are exact
+// in binary, and so are their powers.
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
@@ -18,8 +16,7 @@
 #define A 0.75f
 #define B 1.5f
 
-// The values at the six points. Factors that the points -a and -b share with a
-// and b are computed once.
+// The values at the six points. Factors that the points -a and -b share with a and b are computed once.
 TULLE_INLINE void to_points(const v4* d, v4* at) {
   const v4 minus_aa = V4_CONSTANT(-A * A), minus_bb = V4_CONSTANT(-B * B);
   const v4 even_a = v4_madd(minus_bb, d[2], d[4]), even_b = v4_madd(minus_aa, d[2], d[4]);
@@ -52,8 +49,7 @@ TULLE_INLINE void transpose(v4* v) {
 }
 
 void tulle_f32_winograd_weights(uint32_t kernel_h, uint32_t kernel_w, const float* weights, size_t stride, v4* at) {
-  // Row p: the powers of point p over the product of its distances from the
-  // other points.
+  // Row p: the powers of point p over the product of its distances from the other points.
   const float da = 2 * A * A * (A * A - B * B), db = 2 * B * B * (B * B - A * A);
   const float from_taps[6][3] = {{1 / (A * A * B * B), 0, 0},   {1 / da, A / da, A * A / da},
                                  {1 / da, -A / da, A * A / da}, {1 / db, B / db, B * B / db},
@@ -74,8 +70,7 @@ void tulle_f32_winograd_weights(uint32_t kernel_h, uint32_t kernel_w, const floa
   }
 }
 
-// Columns [first, end) of the rows of a tile into lines, whose column 0 is
-// column `left` of the input.
+// Columns [first, end) of the rows of a tile into lines, whose column 0 is column `left` of the input.
 TULLE_INLINE void columns_to_points(const float* const* rows, int32_t left, int32_t first, int32_t end, float* lines,
                                     size_t line, const bool down) {
   float* out = lines - left;
@@ -152,8 +147,7 @@ TULLE_INLINE v4 finished(const finish* f, v4 sum, const float* residual) {
   return v4_clamp(sum, f->low, f->high);
 }
 
-// part[j][i]: column j of the outputs of neighbouring tiles, at point i of
-// their rows; y[r][j]: their row r.
+// part[j][i]: column j of the outputs of neighbouring tiles, at point i of their rows; y[r][j]: their row r.
 TULLE_INLINE void outputs_across(const float* products, size_t stride, v4 (*part)[6], uint32_t i, const bool across) {
   v4 m[6], column[4] = {v4_load(products)};
   TULLE_UNROLL
@@ -170,8 +164,7 @@ TULLE_INLINE void outputs_down(v4 (*part)[6], v4 (*y)[4], uint32_t j, const bool
   for (uint32_t r = 0; r < (down ? 4 : 1); r++) y[r][j] = row[r];
 }
 
-// `rows` rows, up to 4, of the outputs of neighbouring tiles, `columns` of
-// each.
+// `rows` rows, up to 4, of the outputs of neighbouring tiles, `columns` of each.
 TULLE_INLINE void output_row(const tulle_winograd* args, const float* products, const finish* f, const float* residual,
                              float* output, uint32_t rows, uint32_t columns, const bool down, const bool across) {
   const size_t stride = args->product_stride, width = args->out_width;

@@ -1,11 +1,9 @@
-// Convolutions with a kernel of 3x3, 1x3 or 3x1 and stride 1 by Winograd's
-// minimal filtering (kernels.h), where that is expected to be faster than
-// spatial.c: it multiplies 4 times less, or twice in one direction, transforms
-// input and output, and reads 4 times, or twice, as many weights.
+// Convolutions with a kernel of 3x3, 1x3 or 3x1 and stride 1 by Winograd's minimal filtering (kernels.h), where that
+// is expected to be faster than spatial.c: it multiplies 4 times less, or twice in one direction, transforms input and
+// output, and reads 4 times, or twice, as many weights.
 //
-// A strip of the output at a time: its input is transformed into scratch memory
-// that fits L2; then for each block of output channels the products of all
-// points go to scratch memory, and from there, transformed back, to the output.
+// A strip of the output at a time: its input is transformed into scratch memory that fits L2; then for each block of
+// output channels the products of all points go to scratch memory, and from there, transformed back, to the output.
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +14,9 @@
 #define STRIP_BYTES (384 * 1024)
 // Tiles of a strip at most.
 #define STRIP_TILES 256
-// Transformed weights of a layer at most.
+// Transformed weights of a layer at most, and scratch memory of a thread.
 #define WEIGHT_BYTES (40u << 20)
+#define SCRATCH_BYTES (16u << 20)
 // Fewer channels than this are not worth transforming.
 #define LEAST_INPUTS 6
 #define LEAST_OUTPUTS 4
@@ -39,19 +38,16 @@ typedef struct {
   tulle_winograd transform;
   tiling tiles;
   uint32_t channels, out_height;
-  size_t channel_stride, product_row;  // floats from row to row of the
-                                       // transformed input, and of the products
+  size_t channel_stride, product_row;  // floats from row to row of the transformed input, and of the products
   size_t products, lines;              // where these begin in scratch memory, in floats
   const float* no_bias;                // TULLE_GEMM_ROWS zeros
   uint32_t strip_tasks;
 } winograd_args;
 
-// ---- what it costs
-// ------------------------------------------------------------------------------------------
+// ---- what it costs --------------------------------------------------------------------------------------------
 //
-// Cycles of a 3.76 GHz Zen 5 in Chromium, fitted to 226 layers of 4 to 512
-// channels and 4x4 to 256x256 pixels: within 11 % of the times measured (root
-// mean square). Only their ratio matters: docs/performance.md.
+// Cycles of a 3.76 GHz Zen 5 in Chromium, fitted to the times of 226 layers of 4 to 512 channels and 4x4 to 256x256
+// pixels, and within 11 % of them (root mean square). Only their ratio matters: docs/performance.md.
 
 // The gemm kernel over `taps` and `count` pixels, all output channels.
 static double gemm_cycles(uint32_t channels, uint32_t taps, uint32_t count) {
@@ -80,8 +76,7 @@ static bool fits(const tulle_op* op, const tulle_tensor* x, const tulle_tensor* 
   if (w->rank != 4 || x->rank != 4 || y->rank != 4 || !x->chw || !y->chw || op->kind != TULLE_OP_CONV2D) return false;
   const uint32_t h = w->shape[1], width = w->shape[2];
   if (!((h == 3 && (width == 3 || width == 1)) || (h == 1 && width == 3))) return false;
-  // Every window has a pixel of the input: one without would take rounding
-  // errors from its neighbours.
+  // Every window has a pixel of the input: one without would take rounding errors from its neighbours.
   return op->stride_h == 1 && op->stride_w == 1 && op->dilation_h == 1 && op->dilation_w == 1 && op->pad_top < h &&
          op->pad_bottom < h && op->pad_left < width && op->pad_right < width && w->shape[3] >= LEAST_INPUTS &&
          w->shape[0] >= LEAST_OUTPUTS && y->shape[1] && y->shape[2];
@@ -113,24 +108,29 @@ static uint64_t weight_bytes(const tiling* t, const tulle_tensor* w) {
   return 4ull * t->points * w->shape[3] * tulle_round_up(w->shape[0], TULLE_GEMM_ROWS);
 }
 
+// Of a thread, about: transformed input and products.
+static uint64_t scratch_bytes(const tiling* t, const tulle_tensor* w) {
+  return 4ull * t->points * (w->shape[3] + TULLE_GEMM_ROWS) * (t->strip_tiles + 16);
+}
+
 bool tulle_prefers_winograd(const tulle_net* net, const tulle_op* op) {
   if (op->kind != TULLE_OP_CONV2D || op->inputs[0] < 0 || op->inputs[1] < 0) return false;
   const tulle_tensor *x = &net->tensors[op->inputs[0]], *w = &net->tensors[op->inputs[1]];
   const tulle_tensor* y = &net->tensors[op->output];
   if (!fits(op, x, w, y)) return false;
   const tiling t = tiling_of(w, y);
-  return weight_bytes(&t, w) <= WEIGHT_BYTES && t.cycles < WORTH * direct_cycles(w, y);
+  return weight_bytes(&t, w) <= WEIGHT_BYTES && scratch_bytes(&t, w) <= SCRATCH_BYTES &&
+         t.cycles < WORTH * direct_cycles(w, y);
 }
 
 bool tulle_takes_winograd(const tulle_planner* planner, const tulle_op* op) {
   if (!tulle_prefers_winograd(planner->net, op)) return false;
   const tulle_tensor* w = tulle_plan_input(planner, op, 1);
   const tiling t = tiling_of(w, tulle_plan_output(planner, op));
-  return weight_bytes(&t, w) <= planner->spare_bytes;
+  return weight_bytes(&t, w) + planner->threads * scratch_bytes(&t, w) <= planner->spare_bytes;
 }
 
-// ---- running
-// ------------------------------------------------------------------------------------------------
+// ---- running --------------------------------------------------------------------------------------------------
 
 // A strip: rows [top, bottom) and columns [left, right) of the tiles.
 typedef struct {
@@ -201,11 +201,9 @@ static void run_winograd(const void* pointer, uint32_t task, uint32_t next, char
   }
 }
 
-// ---- planning
-// -----------------------------------------------------------------------------------------------
+// ---- planning -------------------------------------------------------------------------------------------------
 
-// The kernels of output channel `row` at all points, into its column of its
-// block.
+// The kernels of output channel `row` at all points, into its column of its block.
 static void pack_row(const tulle_tensor* w, uint32_t points, const float* weights, uint32_t row, float* packed) {
   const uint32_t channels = w->shape[3], taps = w->shape[1] * w->shape[2];
   float* out = packed + (size_t)(row / TULLE_GEMM_ROWS) * points * channels * TULLE_GEMM_ROWS + row % TULLE_GEMM_ROWS;
@@ -242,8 +240,7 @@ bool tulle_plan_winograd(tulle_planner* planner, const tulle_op* op, tulle_work*
   free(weights);
   dense->weights = packed;
 
-  // Rows of tiles, and matrices an odd number of cache lines apart: powers of
-  // two would share a few sets of L1.
+  // Rows of tiles, and matrices an odd number of cache lines apart: powers of two would share a few sets of L1.
   args->channel_stride = tulle_round_up(t.strip_tiles + 3, 8);
   args->product_row = args->channel_stride;
   tulle_winograd* transform = &args->transform;
@@ -268,8 +265,8 @@ bool tulle_plan_winograd(tulle_planner* planner, const tulle_op* op, tulle_work*
   for (uint32_t c = 0; c < args->channels; c++) offsets[c] = (int32_t)(c * args->channel_stride * sizeof(float));
   dense->offsets = offsets;
 
-  // Strips are large: where there are few, threads share the output channels of
-  // each, and transform its input each for itself.
+  // Strips are large: where there are few, threads share the output channels of each, and transform its input each for
+  // itself.
   const uint32_t strips = t.row_strips * t.column_strips;
   args->strip_tasks = tulle_plan_tasks(planner, strips);
   dense->block_tasks = strips % planner->threads == 0 || strips >= 4 * planner->threads ? 1
