@@ -191,10 +191,10 @@ typedef struct {
   uint32_t kernel_h, kernel_w;  // 3x3, 1x3 or 3x1
   uint32_t height, width;       // of the input
   uint32_t out_width;
-  int32_t pad_top, pad_left;
-  uint32_t line_floats;   // of each of the 7 lines of scratch
-  size_t matrix_stride;   // floats from one point's matrix to the next in the transformed input
-  size_t product_stride;  // and in the products
+  int32_t pad_top, pad_left;  // less than the kernel
+  uint32_t line_floats;       // of each of the 7 lines of scratch
+  size_t matrix_stride;       // floats from one point's matrix to the next in the transformed input
+  size_t product_stride;      // and in the products
 } tulle_winograd;
 
 // The kernels of four input channels at each point. Tap (ky, kx) of them lies at weights + (ky * kernel_w + kx) *

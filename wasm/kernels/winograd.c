@@ -70,32 +70,22 @@ void tulle_f32_winograd_weights(uint32_t kernel_h, uint32_t kernel_w, const floa
   }
 }
 
-// Columns [first, end) of the rows of a tile into lines, whose column 0 is column `left` of the input.
-TULLE_INLINE void columns_to_points(const float* const* rows, int32_t left, int32_t first, int32_t end, float* lines,
+// Columns [first, end) of the rows of a tile at each point, `line` floats apart; column `left` goes to out[0].
+TULLE_INLINE void columns_to_points(const float* const* rows, int32_t left, int32_t first, int32_t end, float* out,
                                     size_t line, const bool down) {
-  float* out = lines - left;
+  out -= left;
   for (int32_t x = first; x < end; x += 4) {
-    if (!down) {
-      v4_store(out + x, v4_load(rows[0] + x));
-      continue;
-    }
-    v4 d[6], at[6];
+    v4 d[6], at[6] = {v4_load(rows[0] + x)};
     TULLE_UNROLL
-    for (uint32_t i = 0; i < 6; i++) d[i] = v4_load(rows[i] + x);
-    to_points(d, at);
+    for (uint32_t i = 0; down && i < 6; i++) d[i] = v4_load(rows[i] + x);
+    if (down) to_points(d, at);
     TULLE_UNROLL
-    for (uint32_t i = 0; i < 6; i++) v4_store(out + i * line + x, at[i]);
+    for (uint32_t i = 0; i < (down ? 6 : 1); i++) v4_store(out + i * line + x, at[i]);
   }
-  // The last vector has reached into the padding.
-  for (uint32_t i = 0; i < (down ? 6 : 1); i++) v4_store(out + i * line + end, v4_splat(0.0f));
 }
 
-TULLE_INLINE void line_to_points(const float* line, uint32_t columns, float* tiles, size_t stride, const bool across) {
-  for (uint32_t t = 0; t < columns; t += 4, line += across ? 16 : 4, tiles += 4) {
-    if (!across) {
-      v4_store(tiles, v4_load(line));
-      continue;
-    }
+TULLE_INLINE void line_to_points(const float* line, uint32_t columns, float* tiles, size_t stride) {
+  for (uint32_t t = 0; t < columns; t += 4, line += 16, tiles += 4) {
     v4 d[6] = {v4_load(line), v4_load(line + 4), v4_load(line + 8), v4_load(line + 12)}, at[6];
     transpose(d);
     d[4] = wasm_i32x4_shuffle(d[0], v4_load(line + 16), 1, 2, 3, 4);
@@ -113,16 +103,24 @@ TULLE_INLINE void input_rows(const tulle_winograd* args, const float* channel, u
   const int32_t left = (int32_t)(column * (across ? 4 : 1)) - args->pad_left;
   const int32_t reach = left + (int32_t)(across ? 4 * columns + 2 : columns);
   const int32_t first = left > 0 ? left : 0, end = reach < (int32_t)width ? reach : (int32_t)width;
+  const uint32_t points = down ? 6 : 1;
   for (; top < bottom; top++, tiles += columns) {
     const float* rows[6];
-    for (uint32_t i = 0; i < (down ? 6 : 1); i++) {
+    for (uint32_t i = 0; i < points; i++) {
       const int32_t y = (int32_t)(top * (down ? 4 : 1) + i) - args->pad_top;
       // Line 6 is all zeros.
       rows[i] = y >= 0 && y < (int32_t)args->height ? channel + (size_t)y * width : lines + 6 * line - left;
     }
+    if (!across) {  // no padding left or right
+      columns_to_points(rows, left, left, reach, tiles, stride, down);
+      continue;
+    }
     if (first < end) columns_to_points(rows, left, first, end, lines, line, down);
-    for (uint32_t i = 0; i < (down ? 6 : 1); i++)
-      line_to_points(lines + i * line, columns, tiles + (across ? 6 : 1) * i * stride, stride, across);
+    for (uint32_t i = 0; i < points; i++) {
+      // The last vector has reached into the padding.
+      if (first < end) v4_store(lines + i * line + (end - left), v4_splat(0.0f));
+      line_to_points(lines + i * line, columns, tiles + 6 * i * stride, stride);
+    }
   }
 }
 
