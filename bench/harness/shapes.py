@@ -20,7 +20,7 @@ PATHS = {
     "vector": ("sparse_vector", "dense_vector"),
     "depthwise": ("depthwise", "depthwise_padded"),
     "entry": ("entry",),
-    "spatial": ("conv",),
+    "spatial": ("conv", "winograd"),
 }
 """The paths, as a step of a profile has them, that a layer of each kind can take. All others, such as `pool`, are timed
 as part of whole models."""

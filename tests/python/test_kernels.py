@@ -22,6 +22,7 @@ from tulle.graph import Graph, Node, Tensor, reference
 from tulle.ops import BINARY, OPS
 from tulle.pack import pack, unpack
 from tulle.pack.schema import tulle_generated as schema
+from tulle.runtime import Limits
 from tulle.sparsify import Options, sparsify
 from tulle.zoo import mobilenet_v2
 from tulle_file import file_of, records
@@ -414,6 +415,115 @@ def test_conv2d(variant: str, seed: int) -> None:
         activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
     )  # fmt: skip
     case.run(y, variant)
+
+
+def winograd(case: Case, height: int, width: int, channels: tuple[int, int], kernel: tuple[int, int],
+             padding: tuple[int, int, int, int] = (1, 1, 1, 1), **how: Any) -> str:  # fmt: skip
+    """A convolution that Winograd's minimal filtering can take."""
+    padding = tuple(min(padding[side], kernel[side // 2] - 1) for side in range(4))  # type: ignore[assignment]
+    x = case.input(1, height, width, channels[0], chw=True)
+    return conv2d(case, x, case.values((channels[1], *kernel, channels[0])), padding=padding, **how)
+
+
+KERNELS_OF_3 = ((3, 3), (1, 3), (3, 1))
+
+
+@each(60)
+def test_winograd(variant: str, seed: int) -> None:
+    """Every tail of tiles, blocks and vectors, with any padding, activation and residual."""
+    case = Case(seed, 3)
+    kernel = KERNELS_OF_3[seed % 3]
+    top, bottom, left, right = (int(case.rng.integers(kernel[side // 2])) for side in range(4))
+    height, width = int(case.rng.integers(6, 30)), int(case.rng.integers(6, 75))
+    channels = int(case.rng.integers(40, 70)), int(case.rng.integers(40, 70))
+    y = winograd(
+        case, height, width, channels, kernel, (top, bottom, left, right), bias=case.pick(True, False),
+        residual=case.pick(True, False), activation=(*ACTIVATIONS, *FUNCTIONS[-3:])[seed % 13],
+    )  # fmt: skip
+    assert "winograd" in paths(case.run(y, variant))
+
+
+@pytest.mark.parametrize("kernel", KERNELS_OF_3)
+def test_winograd_over_every_width(variant: str, kernel: tuple[int, int]) -> None:
+    for size in range(8, 42):
+        case = Case(size)
+        y = winograd(case, 9 if size % 2 else size, size, (48, 49 + size % 6), kernel)
+        assert "winograd" in paths(case.run(y, variant))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "height", "width", "channels"),
+    [
+        ((3, 3), 6, 1100, (40, 16)),  # strips of a part of a row
+        ((1, 3), 5, 2100, (200, 30)),
+        ((3, 1), 9, 601, (200, 30)),
+        ((3, 3), 61, 37, (64, 32)),  # strips of several rows, of which the last has fewer
+        ((3, 1), 400, 3, (64, 64)),
+        ((3, 3), 8, 8, (300, 40)),
+    ],
+)
+def test_winograd_in_strips(
+    variant: str, kernel: tuple[int, int], height: int, width: int, channels: tuple[int, int]
+) -> None:
+    case = Case(height, width)
+    y = winograd(case, height, width, channels, kernel, activation="relu6", residual=True)
+    assert "winograd" in paths(case.run(y, variant))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e15])
+@pytest.mark.parametrize("channels", [16, 64, 256])
+def test_winograd_loses_few_bits(
+    variant: str, channels: int, scale: float, record_property: Callable[[str, object], None]
+) -> None:
+    """Of the largest output, in a layer with weights of the usual size."""
+    case = Case(channels)
+    x = case.input(1, 28, 28, channels, chw=True)
+    weight = case.values((channels, 3, 3, channels)) / np.float32(3 * channels**0.5)
+    y = conv2d(case, x, weight, padding=(1, 1, 1, 1), bias=False)
+    case.graph.outputs = [case.op("to_plain", [y], (1, 28, 28, channels))]
+    given = {x: case.values((1, 28, 28, channels)) * np.float32(scale) for x in case.graph.inputs}
+    (expected,) = reference.run(case.graph, given, np.float64).values()
+    with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+        (answer,) = model(given).values()
+        assert "winograd" in paths(model.profile())
+    error = float(np.abs(answer - expected).max() / np.abs(expected).max())
+    record_property("error", error)
+    assert error < 4e-6
+
+
+def test_winograd_spreads_a_nan_over_its_tile_only(variant: str) -> None:
+    """Outputs that a NaN is part of are NaN, as everywhere; others at most five pixels away may be."""
+    case = Case(1)
+    y = winograd(case, 30, 30, (16, 16), (3, 3), activation="relu6")
+    case.graph.outputs = [case.op("to_plain", [y], (1, 30, 30, 16))]
+    for value in (np.nan, np.inf, -np.inf):
+        values = case.values((1, 30, 30, 16))
+        values[0, 13, 18, 5] = value
+        with load(pack(case.graph), variant=variant) as model:  # type: ignore[arg-type]
+            (answer,) = model(values).values()
+            assert "winograd" in paths(model.profile())
+        if np.isnan(value):
+            assert np.isnan(answer[0, 12:15, 17:20]).all()
+        answer[0, 8:19, 13:24] = 0
+        assert np.isfinite(answer).all()
+
+
+def test_winograd_where_it_is_faster_and_there_is_memory(variant: str) -> None:
+    def path(height: int, width: int, channels: int, memory: int = 1 << 30, **how: Any) -> set[str]:
+        case = Case(height, channels)
+        y = winograd(case, height, width, (channels, channels), (3, 3), **how)
+        case.graph.outputs = [case.op("to_plain", [y], case.graph.tensors[y].shape)]
+        limits = Limits(memory_bytes=memory)
+        with load(pack(case.graph), variant=variant, limits=limits) as model:  # type: ignore[arg-type]
+            return paths(model.profile()) & {"winograd", "conv"}
+
+    assert path(28, 28, 128) == {"winograd"}
+    assert path(28, 28, 128, memory=4 << 20) == {"conv"}
+    assert path(4, 4, 512) == {"conv"}  # four times as many weights, each of which is used once
+    assert path(3, 3, 64) == {"conv"}
+    assert path(28, 28, 2) == {"conv"}
+    assert path(28, 28, 64, strides=(2, 2)) == {"conv"}
+    assert path(28, 28, 64, dilations=(2, 2)) == {"conv"}
 
 
 @each(80)
@@ -1336,7 +1446,8 @@ KERNEL_CASES: dict[str, Callable[[Case], str]] = {
     "DOT": lambda case: fully_connected(case, "dense"),
     "BATCH": lambda case: fully_connected(case, "dense", rows=7),
     "GEMM": pointwise_case(7, 0, "dense"),
-    "CONV": lambda case: conv2d(case, image(case), case.values((7, 3, 3, 6)), padding=(1, 1, 1, 1)),
+    "CONV": lambda case: conv2d(case, image(case), case.values((7, 5, 5, 6)), padding=(2, 2, 2, 2)),
+    "WINOGRAD": lambda case: conv2d(case, image(case, 24), case.values((24, 3, 3, 24)), padding=(1, 1, 1, 1)),
     "CONV_HWC": lambda case: conv2d(case, case.input(1, 8, 12, 3), case.values((7, 3, 3, 3)), padding=(1, 1, 1, 1)),
     "UPSAMPLE_CONV": transpose_case(2, 2),
     "TRANSPOSE_CONV": transpose_case(3, 2),

@@ -177,7 +177,8 @@ TULLE_API tulle_status tulle_picture_sample(tulle_engine* engine, const uint8_t*
 
 // ---- running ----------------------------------------------------------------------------------------
 
-// Runs the model on what its inputs hold. NaN and infinity pass through like any other number.
+// Runs the model on what its inputs hold. NaN and infinity pass through like any other number, and may spread to
+// neighbouring pixels in k x k convolutions.
 TULLE_API tulle_status tulle_model_run(tulle_model* model);
 
 // Runs the model once more on what its inputs hold and returns the milliseconds that each step took, in the order of

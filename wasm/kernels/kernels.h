@@ -182,6 +182,37 @@ void tulle_f32_pad_hwc(const tulle_plane* plane, const float* image, uint32_t ch
 void tulle_f32_pad_rgba8(const tulle_plane* plane, const uint8_t* image, float scale, float shift, int32_t row,
                          uint32_t rows, float* output, size_t plane_stride, float* line);
 
+// ---- Winograd's minimal filtering ---------------------------------------------------------------------
+
+// A convolution with stride 1 and a kernel of 3x3, 1x3 or 3x1 as one matrix product for each of 36 or 6 points: the
+// transformed weights times the transformed input, of which a pixel is a tile of 4x4, 1x4 or 4x1 outputs. A point's
+// index is row * 6 + column, or the one there is.
+typedef struct {
+  uint32_t kernel_h, kernel_w;  // 3x3, 1x3 or 3x1
+  uint32_t height, width;       // of the input
+  uint32_t out_width;
+  int32_t pad_top, pad_left;  // less than the kernel
+  uint32_t line_floats;       // of each of the 7 lines of scratch
+  size_t matrix_stride;       // floats from one point's matrix to the next in the transformed input
+  size_t product_stride;      // and in the products
+} tulle_winograd;
+
+// The kernels of four input channels at each point. Tap (ky, kx) of them lies at weights + (ky * kernel_w + kx) *
+// stride.
+void tulle_f32_winograd_weights(uint32_t kernel_h, uint32_t kernel_w, const float* weights, size_t stride, v4* at);
+
+// Rows [top, bottom) and columns [column, column + columns) of the tiles of one channel, row by row without a gap: tile
+// t at point p to tiles[p * matrix_stride + t]. Whole vectors: writes up to 3 floats beyond. `lines`: 7 lines, zeros
+// before the first of several calls with the same columns.
+void tulle_f32_winograd_input(const tulle_winograd* args, const float* channel, uint32_t top, uint32_t bottom,
+                              uint32_t column, uint32_t columns, float* lines, float* tiles);
+
+// `rows` rows and `columns` columns of outputs of one channel, from the products of its tiles, row by row without a
+// gap; with bias, residual (or NULL) and the epilogue's clamp. The rest of the epilogue is left to tulle_f32_activate.
+// Stores exactly these outputs.
+void tulle_f32_winograd_output(const tulle_winograd* args, const float* products, float bias, const float* residual,
+                               float* output, uint32_t rows, uint32_t columns, const tulle_epilogue* epilogue);
+
 // ---- depthwise convolution ------------------------------------------------------------------------------
 
 // 3x3 and 5x5 with stride 1 or 2, straight from the input.

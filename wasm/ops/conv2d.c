@@ -16,6 +16,7 @@ bool tulle_plan_conv2d(tulle_planner* planner, const tulle_op* op, tulle_work* w
                            w->shape[0], x->shape[3], y->shape[3]);
   if (residual && (residual->is_constant || !tulle_same_shape(residual, y) || !tulle_is_chw(residual)))
     return tulle_plan_fail(planner, "its residual '%s' must be chw and of the output's shape", residual->name);
+  if (tulle_takes_winograd(planner, op)) return tulle_plan_winograd(planner, op, work);
   if (!tulle_is_pointwise(op, w)) return tulle_plan_spatial(planner, op, work);
   if (y->shape[1] * y->shape[2] == 1)
     return tulle_plan_vector(planner, op, 1, x->shape[3], residual ? tulle_place_of_input(planner, op, 3)->data : NULL,

@@ -87,6 +87,9 @@ void tulle_activate_block(const tulle_gemm* gemm, float* output, uint32_t count)
 // for t itself.
 bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t* tap_order, tulle_dense* dense);
 
+// The same without the weights.
+bool tulle_plan_operands(tulle_planner* planner, const tulle_op* op, tulle_dense* dense);
+
 // Weights of so many rows, packed so with any number of rows in a block. NULL (error set) where they do not fit into
 // memory.
 float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uint32_t rows, uint32_t block_rows,
@@ -106,6 +109,10 @@ tulle_plan_function tulle_plan_pointwise_sparse, tulle_plan_pointwise_dense;
 
 // k x k convolutions, and 1x1 ones with strides or padding, or of a plain image.
 tulle_plan_function tulle_plan_spatial;
+
+// Those by Winograd's minimal filtering, and whether that is to be: it is faster, and there is memory for its weights.
+bool tulle_takes_winograd(const tulle_planner* planner, const tulle_op* op);
+tulle_plan_function tulle_plan_winograd;
 
 // `batch` matrix-vector products. residual: NULL for none.
 bool tulle_plan_vector(tulle_planner* planner, const tulle_op* op, uint32_t batch, uint32_t inputs,

@@ -45,7 +45,9 @@ bool tulle_op_is_free(const tulle_net* net, const tulle_op* op) {
   return has(op, FREE) || (has(op, FREE_IF_BOTH) && tulle_is_plain(y) && tulle_is_chw(y));
 }
 
-bool tulle_op_runs_by_rows(const tulle_op* op) { return has(op, BY_ROWS); }
+bool tulle_op_runs_by_rows(const tulle_net* net, const tulle_op* op) {
+  return has(op, BY_ROWS) && !tulle_prefers_winograd(net, op);
+}
 
 bool tulle_op_takes_sum(const tulle_net* net, const tulle_op* op, bool gated) {
   return table[op->kind].takes_sum(net, op, gated);

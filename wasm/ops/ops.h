@@ -25,7 +25,11 @@ bool tulle_check_op(tulle_planner* planner, const tulle_op* op);
 // Whether the op moves no byte: its output is its input under another shape or layout.
 bool tulle_op_is_free(const tulle_net* net, const tulle_op* op);
 
-bool tulle_op_runs_by_rows(const tulle_op* op);
+bool tulle_op_runs_by_rows(const tulle_net* net, const tulle_op* op);
+
+// Whether a convolution is faster by Winograd's minimal filtering. It does not run by rows then: a result would depend
+// on which rows it is computed with.
+bool tulle_prefers_winograd(const tulle_net* net, const tulle_op* op);
 
 bool tulle_op_takes_sum(const tulle_net* net, const tulle_op* op, bool gated);
 

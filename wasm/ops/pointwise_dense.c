@@ -112,7 +112,7 @@ float* tulle_pack_blocks(tulle_planner* planner, const tulle_tensor* weight, uin
   return packed;
 }
 
-bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t* tap_order, tulle_dense* dense) {
+bool tulle_plan_operands(tulle_planner* planner, const tulle_op* op, tulle_dense* dense) {
   const tulle_tensor* w = tulle_plan_input(planner, op, 1);
   const tulle_place *x = tulle_place_of_input(planner, op, 0), *y = tulle_place_of_output(planner, op);
   dense->input = x->data;
@@ -127,8 +127,13 @@ bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t
   dense->taps = w->elements / dense->rows;
   dense->blocks = (dense->rows + TULLE_GEMM_ROWS - 1) / TULLE_GEMM_ROWS;
   return (dense->bias = tulle_plan_bias(planner, op, dense->rows, TULLE_GEMM_ROWS)) &&
-         tulle_plan_epilogue(planner, op, dense->rows, &dense->epilogue) &&
-         (dense->weights = tulle_pack_blocks(planner, w, dense->rows, TULLE_GEMM_ROWS, tap_order));
+         tulle_plan_epilogue(planner, op, dense->rows, &dense->epilogue);
+}
+
+bool tulle_plan_dense(tulle_planner* planner, const tulle_op* op, const uint32_t* tap_order, tulle_dense* dense) {
+  return tulle_plan_operands(planner, op, dense) &&
+         (dense->weights =
+              tulle_pack_blocks(planner, tulle_plan_input(planner, op, 1), dense->rows, TULLE_GEMM_ROWS, tap_order));
 }
 
 bool tulle_plan_pointwise_dense(tulle_planner* planner, const tulle_op* op, tulle_work* work) {

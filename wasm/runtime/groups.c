@@ -32,7 +32,7 @@ tulle_row_window tulle_row_window_of(const tulle_net* net, const tulle_op* op) {
 static bool runs_by_rows(const cutter* c, uint32_t index) {
   const tulle_net* net = c->net;
   const tulle_op* op = &net->ops[index];
-  if (!tulle_op_runs_by_rows(op) || c->forms->on_bytes[index]) return false;
+  if (!tulle_op_runs_by_rows(net, op) || c->forms->on_bytes[index]) return false;
   const tulle_tensor *x = &net->tensors[op->inputs[0]], *w = &net->tensors[op->inputs[1]],
                      *y = &net->tensors[op->output];
   return x->rank == 4 && w->rank == 4 && y->rank == 4 && y->chw && y->shape[2] % 4 == 0 && x->shape[1] > 1 &&

@@ -45,6 +45,15 @@ static bool check_ops(tulle_planner* planner) {
   return false;
 }
 
+// Half of the memory that the model may take beyond all its tensors.
+static uint64_t spare_bytes(const tulle_planner* planner) {
+  const tulle_net* net = planner->net;
+  uint64_t needed = 0;
+  for (uint32_t t = 0; t < net->tensor_count; t++) needed += 4 * (uint64_t)net->tensors[t].elements;
+  const uint32_t limit = planner->engine->limits[TULLE_LIMIT_MEMORY_BYTES];
+  return needed < limit ? (limit - needed) / 2 : 0;
+}
+
 // ---- inputs and outputs -----------------------------------------------------------------------------------
 
 // Which tensors are read as floats. Entry convolutions, and nothing else, read bytes themselves; others read floats,
@@ -214,6 +223,7 @@ bool tulle_plan(tulle_model* model, const tulle_net* net) {
                            .memory = &model->memory,
                            .engine = model->engine};
   if (!check_limits(&planner) || !check_ops(&planner)) return false;
+  planner.spare_bytes = spare_bytes(&planner);
   tulle_forms forms;
   if (!tulle_choose_forms(&planner, &forms)) return false;
   uint32_t group_count = 0;

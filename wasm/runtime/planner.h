@@ -61,6 +61,7 @@ typedef struct {
   const tulle_op* op;    // being planned
   tulle_sum sum;         // of that op, if it takes one
   uint64_t weight_bytes, reserved_bytes;
+  uint64_t spare_bytes;         // that plans may take so as to be faster
   tulle_memory* memory;         // of the model
   struct tulle_engine* engine;  // which has the error
 } tulle_planner;
