@@ -15,7 +15,7 @@ COMMON := -DNDEBUG -msimd128 -mbulk-memory -fno-math-errno -Iwasm -Iwasm/include
 CFLAGS := -std=c11
 LOOPS := $(patsubst %,wasm/compose/%.c,blur guide matte mix rows) $(patsubst %,wasm/runtime/%.c,constant engine integers)
 # Kernels that are as fast without unrolling.
-SMALL := $(patsubst %,wasm/kernels/%.c,pool reduce topk winograd)
+SMALL := $(patsubst %,wasm/kernels/%.c,elementwise pad pool reduce topk winograd)
 # Only these loops are hot. The rest, most of it planning, is run once a load and is better small.
 optimise = $(if $(filter-out $(SMALL),$(filter wasm/kernels/% wasm/image/% $(LOOPS),$1)),-O3,-Os)
 # FlatBuffers' verifier adds offsets to pointers before it checks them. In 32 bits they wrap around, which is defined with
