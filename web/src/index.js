@@ -53,8 +53,8 @@ export { MAX_THREADS, VARIANTS, support } from './support.js';
  * @property {boolean | 'auto'} [worker] true: the model runs in a worker. false: in the calling thread, and on one thread unless
  *   `threads` says otherwise. The run is complete when run() returns its promise, and blocks that thread until then. Meant
  *   for your own workers; a page does not respond while load() unpacks the file and while run() runs. "auto" (the default): tiny
- *   models, which take less time than the messages to a worker and back, run in the calling thread on one thread, and all
- *   others in a worker (`model.worker`).
+ *   models, which take less time than the messages to a worker and back, run in the calling thread as with false, and
+ *   all others in a worker (`model.worker`).
  * @property {(progress: { loaded: number, total: number }) => void} [onProgress] called as the file arrives, in bytes;
  *   `total` is 0 if the server does not send the size
  * @property {AbortSignal} [signal] cancels loading
@@ -105,10 +105,10 @@ export async function load(source, options = {}) {
     const kept = worker === 'auto' && bytes.length <= TINY_FILE ? bytes.slice() : undefined;
     let loaded = await engine.call('load', { bytes, limits, integers }, [bytes.buffer]).catch(refused);
     if (kept && isTiny(loaded.info)) {
-      const here = { ...configuration, threads: 1, worker: false, yields: true };
+      const here = { ...configure(variant, threads, false), yields: true };
       const own = acquire(here, timeout);
       const again = await own.started.then(() => own.call('load', { bytes: kept, limits, integers })).catch(() => undefined);
-      if (again) await engine.call('close', { model: loaded.model });
+      if (again) await engine.call('close', { model: loaded.model }).catch(() => {});
       (again ? engine : own).release(); // where there is no room for one more engine, it stays in the worker
       if (again) [engine, loaded, configuration] = [own, again, here];
     }
@@ -133,8 +133,8 @@ const OPTIONS = [
  * on a slow phone a small part of the time between two frames of a page.
  */
 const TINY_WORK = 4e6;
-/** Bytes of a file that can be a tiny model: at most one multiply-add for each of its weights. */
-const TINY_FILE = 4 * TINY_WORK;
+/** Bytes of a file that may be a tiny model's: more weights than this come from memory at every run. */
+const TINY_FILE = 2 ** 21;
 
 /**
  * Judged by what the C library makes of the file, after its checks: multiply-adds, and all memory for every step.
