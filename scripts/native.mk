@@ -5,13 +5,16 @@
 #
 #     simd, relaxed    shared libraries that Python's ctypes loads; relaxed fuses multiply-adds as relaxed SIMD does
 #     m32              a host program of 32 bits: sizes overflow there as in wasm
-#     asan, asan32     host programs with AddressSanitizer and UndefinedBehaviorSanitizer, asan with fused multiply-adds
+#     asan, asan32     host programs with AddressSanitizer and UndefinedBehaviorSanitizer
 #     tsan             ... with ThreadSanitizer
 #
 # and of `make fuzz` (target fuzz):
 #
 #     fuzz             libFuzzer on loading and running, with AddressSanitizer and UndefinedBehaviorSanitizer
 #     coverage         the same program counting the lines it reaches
+#
+# simd and asan32 are like the wasm builds without relaxed SIMD; all others have fused multiply-adds and the kernels on
+# bytes.
 
 CLANG := $(firstword $(wildcard .cache/native/bin/clang) clang)
 CLANGXX := $(CLANG)++
@@ -38,16 +41,16 @@ simd := -O2 -DNDEBUG -msse4.1 -fPIC
 relaxed := -O2 -DNDEBUG -mfma -fPIC
 # Debian has the kernel's headers for 64 bits only, and for 32 bits they are the same.
 bits32 := -m32 -idirafter /usr/include/x86_64-linux-gnu
-m32 := -O2 -DNDEBUG -msse4.1 $(bits32)
+m32 := -O2 -DNDEBUG -mfma $(bits32)
 # Without NDEBUG, so that FlatBuffers asserts its indices too.
 sanitized := -O1 -fno-omit-frame-pointer
 asan := $(sanitized) -mfma -fsanitize=address,undefined -fno-sanitize-recover=all
 asan32 := $(sanitized) -msse4.1 $(bits32) -fsanitize=address,undefined -fno-sanitize-recover=all
-tsan := $(sanitized) -msse4.1 -fsanitize=thread
+tsan := $(sanitized) -mfma -fsanitize=thread
 # Any checksum will do, or no file that was changed would get past it.
 unchecked := -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION=1
-fuzz := $(sanitized) $(unchecked) -msse4.1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
-coverage := $(sanitized) $(unchecked) -msse4.1 -DNDEBUG -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping
+fuzz := $(sanitized) $(unchecked) -mfma -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+coverage := $(sanitized) $(unchecked) -mfma -DNDEBUG -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping
 # With this check clang takes minutes for the one file, and there are no signed integers in it.
 $(OUT)/asan/wasm/kernels/activation.c.o: asan += -fno-sanitize=signed-integer-overflow
 $(OUT)/asan32/wasm/kernels/activation.c.o: asan32 += -fno-sanitize=signed-integer-overflow

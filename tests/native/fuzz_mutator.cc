@@ -275,6 +275,8 @@ void add_op(Random& random, fb::ModelT& model) {
   tensor->name = "new";
   tensor->shape = model.tensors[from]->shape;
   tensor->layout = draw(random, 4) ? model.tensors[from]->layout : fb::Layout(draw(random, 2));
+  if (const auto& levels = model.tensors[from]->levels; levels && draw(random, 4))
+    tensor->levels = std::make_unique<fb::QuantizationT>(*levels);
   op->kind = fb::OpKind(draw(random, fb::OpKind_MAX + 1));
   op->activation = fb::Activation(draw(random, fb::Activation_MAX + 1));
   op->inputs.push_back(int32_t(from));

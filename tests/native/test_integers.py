@@ -44,3 +44,18 @@ def test_threads_change_no_bit(seed: int, use_host: Callable) -> None:
     for other in results[1:]:
         for name, values in results[0].items():
             np.testing.assert_array_equal(values, other[name])
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads_have_no_race(threads: int, use_host: Callable, thorough: bool) -> None:
+    use_host(lambda build: HostProcess(native_file("tulle-host-tsan"), threads))
+    for seed in range(40 if thorough else 3):
+        check(network(seed), seed, TOP)
+        check(maps_between(seed), seed, TOP, least=1)
+
+
+def test_sizes_of_32_bits(use_host: Callable, thorough: bool) -> None:
+    use_host(lambda build: HostProcess(native_file("tulle-host-m32")))
+    for seed in range(40 if thorough else 6):
+        check(network(seed), seed, TOP)
+        check(maps_between(seed), seed, TOP, least=1)
