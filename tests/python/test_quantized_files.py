@@ -172,6 +172,15 @@ def test_scales_and_zero_points_that_do_not_fit_are_refused(change: Callable[[An
             read(data)
 
 
+@pytest.mark.filterwarnings("error")
+def test_scales_may_make_infinite_weights_in_every_reader() -> None:
+    data = changed(pack(conv_of(integers(np.uint8, 0, 0))), spoil_scale(3e38))
+    assert np.isinf(unpack(data).tensors["weight"].data).any()
+    with tulle.load(data) as model:
+        (info,) = model.inputs
+        assert not np.isfinite(next(iter(model(np.ones(info.shape, np.float32)).values()))).all()
+
+
 # ---- inputs and outputs ----
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,4 +140,27 @@ def test_scales_that_do_not_fit_are_refused() -> None:
         m.op("CONV_2D", [x, weight, m.constant(np.zeros(3))], (1, 4, 4, 3), "Conv2DOptions", strideH=1, strideW=1)
     )
     with pytest.raises(tulle.TulleError, match=r"'t1' \[3, 1, 1, 2\] has 2 scales for dimension 0"):
+        tulle.convert(data)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "message"),
+    [
+        ({"scale": [float("nan")]}, "negative or not finite"),
+        ({"scale": [float("inf")]}, "negative or not finite"),
+        ({"scale": [-1.0]}, "negative or not finite"),
+        ({"scale": [1.0], "zero_point": [128]}, "zero points beyond int8"),
+        ({"scale": [1e-3], "zero_point": [2**63 - 1]}, "zero points beyond int8"),
+        ({"scale": [3e38]}, "beyond float32"),
+        ({"scale": [1.0], "zero_point": [0, 0]}, "1 scales and 2 zero points"),
+    ],
+)
+def test_quantisations_that_are_none_are_refused(quantization: dict[str, Any], message: str) -> None:
+    m = TfliteModel()
+    x = m.input((1, 4, 4, 2))
+    weight = m.tensor((3, 1, 1, 2), np.int8, np.full((3, 1, 1, 2), -7), **quantization)
+    data = m.finish(
+        m.op("CONV_2D", [x, weight, m.constant(np.zeros(3))], (1, 4, 4, 3), "Conv2DOptions", strideH=1, strideW=1)
+    )
+    with pytest.raises(tulle.TulleError, match=rf"'t1'.*{message}"):
         tulle.convert(data)

@@ -137,7 +137,8 @@ def _tensor(record: Any) -> Tensor:
             scales = None if constant.scales is None else np.asarray(constant.scales, np.float32)
             numbers = constant.type, constant.encoding, constant.count
             stored = Encoded(*numbers, values, constant.index, scales, constant.zeroPoints)
-            data = decode(stored, shape).astype(np.float32)
+            with np.errstate(over="ignore"):  # infinite, as in the C library
+                data = decode(stored, shape).astype(np.float32)
         except TulleError as error:
             raise TulleError(f"constant {name!r}: {error}") from None
     levels = None if record.levels is None else _quantization(record.levels)

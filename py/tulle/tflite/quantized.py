@@ -66,6 +66,9 @@ def scaling(file: File, record: Any, dtype: np.dtype, shape: tuple[int, ...]) ->
         raise TulleError(f"tensor {name!r} has {scales.size} scales and {zero_points.size} zero points")
     if not (np.isfinite(scales).all() and (scales >= 0).all()):
         raise TulleError(f"tensor {name!r} has scales that are negative or not finite")
+    limits = np.iinfo(dtype)
+    if not ((zero_points >= limits.min) & (zero_points <= limits.max)).all():
+        raise TulleError(f"tensor {name!r} has zero points beyond {dtype.name}")
     return Scaling(dtype, scales.astype(np.float64), np.broadcast_to(zero_points, scales.shape), axis)
 
 
@@ -73,7 +76,11 @@ def as_float(tensor: Tensor, scaling: Scaling) -> Tensor:
     """The same tensor as float32. For an image of bytes, sets how pixels are normalised: (pixel - mean) / std."""
     tensor = replace(tensor, dtype=np.dtype(np.float32))
     if tensor.data is not None:
-        return replace(tensor, data=scaling.real(tensor.data))
+        with np.errstate(over="ignore"):
+            data = scaling.real(tensor.data)
+        if not np.isfinite(data).all():
+            raise TulleError(f"tensor {tensor.name!r} has scales with which its values are beyond float32")
+        return replace(tensor, data=data)
     levels = scaling.quantization
     tensor.levels = levels if levels is not None and levels.is_valid else None
     if len(tensor.shape) == 4 and tensor.shape[3] == 3 and scaling.dtype.itemsize == 1 and scaling.scales[0] > 0:
