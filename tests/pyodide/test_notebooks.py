@@ -28,6 +28,7 @@ NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 SECONDS = 1000
 START = 180 * SECONDS  # Pyodide and the kernel's packages, on a busy machine
 CELL = 180 * SECONDS
+AGAIN = 15 * SECONDS
 
 Shown: TypeAlias = dict[str, str]
 """What a cell shows, by MIME type; HTML as source, all else as text."""
@@ -103,16 +104,18 @@ def test_notebook_runs_to_the_end(name: str, notebook_site: Site, page: Page) ->
 
 
 def begin(page: Page, box: Locator) -> None:
-    """Runs a cell. On a busy machine the page may have the focus elsewhere for a moment, and the keys go nowhere."""
-    for last in (False, False, False, True):
-        box.locator(".jp-InputPrompt").first.click()
-        page.keyboard.press("Shift+Enter")
+    """Runs a cell. A notebook is idle for a moment before it has a kernel too, and a cell run then never begins."""
+    box.locator(".jp-InputPrompt").first.click()
+    page.keyboard.press("Shift+Enter")
+    begun = box.get_by_text(re.compile(r"^\[(\*|\d+)\]:$")).first
+    for _ in range(START // AGAIN):
         try:
-            box.get_by_text(re.compile(r"^\[(\*|\d+)\]:$")).first.wait_for(timeout=10 * SECONDS)
+            begun.wait_for(timeout=AGAIN)
             return
         except TimeoutError:
-            if last:
-                raise
+            box.locator(".jp-InputPrompt").first.click()
+            page.keyboard.press("Shift+Enter")
+    begun.wait_for(timeout=AGAIN)
 
 
 def html(shown: Shown) -> str:
