@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Request, Route, TimeoutError
+from playwright.sync_api import Browser, Page, Request, Route
 
 import build_notebooks
 import tulle
@@ -28,7 +28,6 @@ NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 SECONDS = 1000
 START = 180 * SECONDS  # Pyodide and the kernel's packages, on a busy machine
 CELL = 180 * SECONDS
-AGAIN = 15 * SECONDS
 
 INDICATOR = ".jp-Notebook-ExecutionIndicator"
 
@@ -94,32 +93,18 @@ def test_notebook_runs_to_the_end(name: str, notebook_site: Site, page: Page) ->
     page.wait_for_selector(f"{INDICATOR}[data-status]:not([data-status=idle])", timeout=START)
     page.wait_for_function(f"document.querySelectorAll('.jp-Cell').length == {len(cells)}", timeout=START)
     page.wait_for_selector(f"{INDICATOR}[data-status=idle]", timeout=START)
+    page.locator(".jp-Cell").first.click()
     shown: list[Shown] = []
     for index, cell in enumerate(cells):
+        page.keyboard.press("Shift+Enter")
         if cell["cell_type"] != "code":
             continue
         box = page.locator(".jp-Cell").nth(index)
-        begin(page, box)
         # The first cell waits for the kernel.
         box.get_by_text(re.compile(r"^\[\d+\]:$")).first.wait_for(timeout=CELL if shown else START)
         shown.append(box.evaluate(SHOWN))
         assert "application/vnd.jupyter.stderr" not in shown[-1], shown[-1]["application/vnd.jupyter.stderr"]
     globals()[f"check_{name.replace('-', '_')}"](shown[1:])  # the first one installs
-
-
-def begin(page: Page, box: Locator) -> None:
-    """Runs a cell. On a busy machine the page may have the focus elsewhere for a moment, and the keys go nowhere."""
-    box.locator(".jp-InputPrompt").first.click()
-    page.keyboard.press("Shift+Enter")
-    begun = box.get_by_text(re.compile(r"^\[(\*|\d+)\]:$")).first
-    for _ in range(START // AGAIN):
-        try:
-            begun.wait_for(timeout=AGAIN)
-            return
-        except TimeoutError:
-            box.locator(".jp-InputPrompt").first.click()
-            page.keyboard.press("Shift+Enter")
-    begun.wait_for(timeout=AGAIN)
 
 
 def html(shown: Shown) -> str:
