@@ -98,6 +98,12 @@ class CostModel:
         return self.sparse_us(inputs, outputs, pixels, nonzeros, paired) < dense
 
 
+def is_faster_sparse(weight: np.ndarray, pixels: int, dense_gain: float = 1) -> bool:
+    """Whether `fitted` expects weights [outputs, ..., inputs] to run faster sparse; see `CostModel.prefers_sparse`."""
+    nonzeros, paired = int(np.count_nonzero(weight)), paired_nonzeros(weight)
+    return fitted().prefers_sparse(weight.shape[-1], len(weight), pixels, nonzeros, paired, dense_gain)
+
+
 @cache
 def fitted() -> CostModel:
     """The cost model with the costs of cost_model.json."""

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from tulle.graph import Graph, Node, Tensor
-from tulle.passes.cost_model import fitted, paired_nonzeros
+from tulle.passes.cost_model import is_faster_sparse
 from tulle.passes.rewrite import alpha_of, inputs_of
 
 
@@ -33,9 +33,7 @@ def _gains(graph: Graph, node: Node, sparse: str) -> bool:
         return False
     if x.levels is not None:  # quantised layers run in integers
         return False
-    nonzeros = int(np.count_nonzero(weight))
-    outputs, inputs = weight.shape
-    return sparse == "always" or fitted().prefers_sparse(inputs, outputs, rows, nonzeros, paired_nonzeros(weight))
+    return sparse == "always" or is_faster_sparse(weight, rows)
 
 
 def _over_pixels(graph: Graph, node: Node) -> list[Node]:

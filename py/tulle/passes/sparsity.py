@@ -9,7 +9,7 @@ import numpy as np
 from tulle.graph import Graph, Node
 from tulle.graph.geometry import is_pointwise
 from tulle.ops import OPS
-from tulle.passes.cost_model import fitted, paired_nonzeros
+from tulle.passes.cost_model import is_faster_sparse
 
 INTEGER_GAIN = 2.8
 """How many times as fast a dense layer runs in integers (see docs/performance.md)."""
@@ -40,12 +40,10 @@ def _has_sparse_kernel(graph: Graph, node: Node) -> bool:
 
 
 def _is_faster_sparse(graph: Graph, node: Node, weight: np.ndarray) -> bool:
-    outputs, inputs = weight.shape[0], weight.shape[-1]
-    rows = math.prod(graph.tensors[node.output].shape) // outputs
+    rows = math.prod(graph.tensors[node.output].shape) // len(weight)
     if node.op == "fully_connected" and rows > 1:
         return False  # sparse, it runs row by row; `rows_as_pixels` has taken those that gain
-    nonzeros, paired = int(np.count_nonzero(weight)), paired_nonzeros(weight)
     # Of a quantised model, dense layers may run in integers and sparse ones may not.
     x = node.inputs[0]
     in_integers = x is not None and graph.tensors[x].levels is not None
-    return fitted().prefers_sparse(inputs, outputs, rows, nonzeros, paired, INTEGER_GAIN if in_integers else 1)
+    return is_faster_sparse(weight, rows, INTEGER_GAIN if in_integers else 1)
