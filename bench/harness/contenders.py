@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page
@@ -52,7 +52,7 @@ class Contender:
         model: the model it runs; not the group's own for a dense twin.
         file_format: key of Model.files (see there).
         variant: of tulle's build.
-        worker: tulle only: whether it computes in a worker or in the page's own thread; None: as it does by default.
+        worker: tulle only: whether it computes in a worker or in the page's own thread; "auto" as by default.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Contender:
     model: str
     file_format: str
     variant: str | None = None
-    worker: bool | None = None
+    worker: bool | Literal["auto"] = "auto"
 
 
 def contenders(model: str, threads: int, peers: list[str], with_tulle: bool) -> list[Contender]:

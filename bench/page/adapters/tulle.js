@@ -3,7 +3,7 @@ export async function start({ threads, variant, worker }) {
   const { load } = await import("../../../web/src/index.js");
   return {
     async load(bytes, inputs) {
-      const model = await load(bytes, { threads, variant, worker: worker ?? undefined });
+      const model = await load(bytes, { threads, variant, worker });
       return {
         async run(values) {
           const outputs = await model.run(Object.fromEntries(inputs.map(({ name }, i) => [name, values[i]])));
