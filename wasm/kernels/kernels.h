@@ -288,7 +288,7 @@ void tulle_f32_prelu_rows(float* x, size_t rows, uint32_t channels, const float*
 // y [rows] = weights [rows, n] * x [n].
 void tulle_f32_dots(const float* weights, const float* x, size_t n, uint32_t rows, float* y);
 
-// The same with the nonzeros [next, end) of w alone.
+// Sum of w[i] * x[i] over the nonzeros [next, end) of w.
 float tulle_f32_sparse_dot(const tulle_nonzero* next, const tulle_nonzero* end, const float* x);
 
 // Sum, largest and smallest of n floats.

@@ -8,12 +8,12 @@
 // One thread does a few thousand multiply-adds before another one has woken up.
 #define FEW_MACS 32768
 
-// Outputs [first, first + count) of a layer: each has its own slope of a prelu.
-static void finish_row(float* y, uint32_t count, const tulle_epilogue* epilogue, uint32_t first) {
+// Outputs [first, first + count) of a layer, after the clamp: each has its own slope of a prelu.
+static void activate_row(float* y, uint32_t count, const tulle_epilogue* epilogue, uint32_t first) {
   if (epilogue->kind == TULLE_ACT_PRELU) {
     tulle_f32_prelu_rows(y, 1, count, epilogue->prelu + first);
   } else {
-    tulle_f32_finish(y, count, epilogue, first);
+    tulle_f32_activate(y, count, epilogue, first);
   }
 }
 
@@ -30,6 +30,7 @@ typedef struct {
 static void run_vector(const void* pointer, uint32_t block, uint32_t block_end, char* scratch) {
   (void)scratch;
   const vector_args* args = pointer;
+  const tulle_epilogue clamp = {.low = args->epilogue.low, .high = args->epilogue.high};
   const uint32_t begin = block * TULLE_DOT_ROWS, last = block_end * TULLE_DOT_ROWS,
                  count = (last < args->outputs ? last : args->outputs) - begin;
   for (uint32_t n = 0; n < args->batch; n++) {
@@ -46,7 +47,8 @@ static void run_vector(const void* pointer, uint32_t block, uint32_t block_end, 
     for (uint32_t o = 0; o < count; o++) y[o] += args->bias[begin + o];
     if (args->residual)
       for (uint32_t o = 0; o < count; o++) y[o] += args->residual[first + o];
-    finish_row(y, count, &args->epilogue, begin);
+    tulle_f32_finish(y, count, &clamp, begin);
+    activate_row(y, count, &args->epilogue, begin);
   }
 }
 
@@ -123,7 +125,7 @@ static void run_batch(const void* pointer, uint32_t task, uint32_t next, char* s
     }
     if (args->epilogue.kind == TULLE_ACT_NONE) continue;
     for (uint32_t r = 0; r < rows; r++)
-      finish_row(output + (size_t)r * args->outputs, columns, &args->epilogue, column);
+      activate_row(output + (size_t)r * args->outputs, columns, &args->epilogue, column);
   }
 }
 

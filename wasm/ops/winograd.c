@@ -38,9 +38,9 @@ typedef struct {
   tulle_winograd transform;
   tiling tiles;
   uint32_t channels, out_height;
-  size_t channel_stride, product_row;  // floats from row to row of the transformed input, and of the products
-  size_t products, lines;              // where these begin in scratch memory, in floats
-  const float* no_bias;                // TULLE_GEMM_ROWS zeros
+  size_t row_stride;       // floats from row to row of the transformed input, and of the products
+  size_t products, lines;  // where these begin in scratch memory, in floats
+  const float* no_bias;    // TULLE_GEMM_ROWS zeros
   uint32_t strip_tasks;
 } winograd_args;
 
@@ -165,7 +165,7 @@ static void transform_input(const winograd_args* args, strip s, float* scratch) 
   for (uint32_t c = 0; c < args->channels; c++) {
     const float* channel = args->dense.input + c * args->dense.input_stride;
     tulle_f32_winograd_input(&args->transform, channel, s.top, s.bottom, s.left, columns, lines,
-                             scratch + c * args->channel_stride);
+                             scratch + c * args->row_stride);
   }
 }
 
@@ -189,8 +189,8 @@ static void transform_output(const winograd_args* args, const tulle_gemm* gemm, 
     const uint32_t channel = gemm->channel + r;
     float* output = dense->output + channel * dense->output_stride + pixel;
     const float* residual = dense->residual ? dense->residual + channel * dense->residual_stride + pixel : NULL;
-    tulle_f32_winograd_output(&args->transform, products + r * args->product_row, dense->bias[channel], residual,
-                              output, rows, columns, &dense->epilogue);
+    tulle_f32_winograd_output(&args->transform, products + r * args->row_stride, dense->bias[channel], residual, output,
+                              rows, columns, &dense->epilogue);
     for (uint32_t i = 0; dense->epilogue.kind != TULLE_ACT_NONE && i < rows; i++)
       tulle_f32_activate(output + (size_t)i * width, columns, &dense->epilogue, channel);
   }
@@ -215,7 +215,7 @@ static void run_winograd(const void* pointer, uint32_t task, uint32_t next, char
       gemm.weights = dense->weights + (size_t)block * t->points * gemm.taps * TULLE_GEMM_ROWS;
       gemm.bias = args->no_bias;
       gemm.finish = false;
-      gemm.output_stride = args->product_row;
+      gemm.output_stride = args->row_stride;
       multiply(args, gemm, (s.bottom - s.top) * (s.right - s.left), scratch, products);
       transform_output(args, &gemm, s, products);
     }
@@ -262,8 +262,7 @@ bool tulle_plan_winograd(tulle_planner* planner, const tulle_op* op, tulle_work*
   dense->weights = packed;
 
   // Rows of tiles, and matrices an odd number of cache lines apart: powers of two would share a few sets of L1.
-  args->channel_stride = tulle_round_up(t.strip_tiles + 3, 8);
-  args->product_row = args->channel_stride;
+  args->row_stride = tulle_round_up(t.strip_tiles + 3, 8);
   tulle_winograd* transform = &args->transform;
   *transform = (tulle_winograd){.kernel_h = w->shape[1],
                                 .kernel_w = w->shape[2],
@@ -274,8 +273,8 @@ bool tulle_plan_winograd(tulle_planner* planner, const tulle_op* op, tulle_work*
                                 .pad_left = (int32_t)op->pad_left};
   const uint32_t columns = (t.tile_columns + t.column_strips - 1) / t.column_strips;
   transform->line_floats = tulle_round_up(columns, 4) * t.tile_w + 16;
-  transform->matrix_stride = 16 * (((args->channels * args->channel_stride + 15) / 16) | 1);
-  transform->product_stride = TULLE_GEMM_ROWS * args->product_row;
+  transform->matrix_stride = 16 * (((args->channels * args->row_stride + 15) / 16) | 1);
+  transform->product_stride = TULLE_GEMM_ROWS * args->row_stride;
   args->products = t.points * transform->matrix_stride;
   args->lines = args->products + t.points * transform->product_stride + 16;
   const uint64_t scratch = args->lines + 7ull * transform->line_floats;
@@ -283,7 +282,7 @@ bool tulle_plan_winograd(tulle_planner* planner, const tulle_op* op, tulle_work*
   int32_t* offsets = tulle_plan_alloc(planner, args->channels * sizeof *offsets);
   args->no_bias = tulle_plan_alloc(planner, TULLE_GEMM_ROWS * sizeof(float));
   if (!offsets || !args->no_bias) return false;
-  for (uint32_t c = 0; c < args->channels; c++) offsets[c] = (int32_t)(c * args->channel_stride * sizeof(float));
+  for (uint32_t c = 0; c < args->channels; c++) offsets[c] = (int32_t)(c * args->row_stride * sizeof(float));
   dense->offsets = offsets;
 
   // Strips are large: where there are few, threads share the output channels of each, and transform its input each for
